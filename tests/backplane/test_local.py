@@ -1,0 +1,27 @@
+"""Tests of wsrelay.backplane.local."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support import RecordingSubscriber
+from wsrelay import frames
+from wsrelay.backplane.local import LocalBackplane
+from wsrelay.hub import Hub
+from wsrelay.message import Message
+from wsrelay.settings import Settings
+from wsrelay.stats import Stats
+
+
+class LocalBackplaneTests(SynchronousTestCase):
+    """One process."""
+
+    def test_publish_reaches_the_room(self) -> None:
+        """What is published goes to the members in this process, others-only."""
+        hub = Hub(Settings(), Stats(), lambda call: None)
+        a, b = RecordingSubscriber(), RecordingSubscriber()
+        hub.join("x", a)
+        hub.join("x", b)
+
+        LocalBackplane(hub).publish("x", Message(frames.TEXT, b"hi", a))
+        hub.flush()
+
+        self.assertEqual((a.writes, b.writes), ([], [frames.encode(frames.TEXT, b"hi")]))

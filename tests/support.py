@@ -1,0 +1,290 @@
+"""A whole relay in memory: the real factory and protocol, real Autobahn clients, no reactor, no time.
+
+:class:`Relay` is the harness, :class:`Client` a WebSocket client, :class:`Wire` the bytes of one connection for tests
+that speak to the relay by hand. :class:`RecordingSubscriber` stands in for a connection in tests of the core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import txaio
+from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
+from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateResponseAccept
+from twisted.internet.address import IPv4Address
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import LogLevel, globalLogPublisher
+from twisted.test.iosim import FakeTransport, IOPump, connect
+from twisted.trial.unittest import SynchronousTestCase
+
+from wsrelay import frames
+from wsrelay.closecodes import CloseReason
+from wsrelay.factory import RelayFactory
+from wsrelay.settings import Settings
+
+#: A request that is right; tests change one thing about it.
+REQUEST_FIELDS = {
+    "Host": "relay.example",
+    "Upgrade": "websocket",
+    "Connection": "Upgrade",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+
+
+def request_bytes(
+    target: str = "/room", fields: Mapping[str, str | None] | None = None, line: str | None = None
+) -> bytes:
+    """Return the bytes of a handshake; ``fields`` replace or (``None``) remove the usual ones."""
+    merged = {**REQUEST_FIELDS, **(fields or {})}
+    lines = [
+        line or f"GET {target} HTTP/1.1",
+        *(f"{name}: {value}" for name, value in merged.items() if value is not None),
+    ]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+class RecordingSubscriber:
+    """A :class:`wsrelay.interfaces.Subscriber` that remembers what it was told.
+
+    ``on_deliver`` may be set to make a write pause, fail or leave.
+    """
+
+    def __init__(self, name: str = "", encoding: int = frames.PLAIN) -> None:
+        self.name = name
+        self.encoding = encoding
+        self.paused = False
+        self.writes: list[bytes] = []
+        self.evicted: list[CloseReason] = []
+        self.failures = 0
+        self.on_deliver: Callable[[], None] = lambda: None
+
+    def deliver(self, data: bytes) -> None:
+        self.writes.append(data)
+        self.on_deliver()
+
+    def evict(self, reason: CloseReason) -> None:
+        self.evicted.append(reason)
+
+    def fail(self, error: Exception) -> None:
+        self.failures += 1
+
+    @property
+    def data(self) -> bytes:
+        """All bytes written so far."""
+        return b"".join(self.writes)
+
+    def __repr__(self) -> str:
+        return f"<subscriber {self.name}>"
+
+
+class Transport(FakeTransport):
+    """iosim's transport, with what it lacks: producers are paused at 64 KiB, as Twisted does, and aborts are seen.
+
+    ``stalled`` is a peer that does not read: nothing leaves the transport while it is set.
+    """
+
+    stalled = False
+    aborted = False
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        if self.producer is not None and sum(map(len, self.stream)) > 65536:
+            self.producer.pauseProducing()
+
+    def getOutBuffer(self) -> Any:
+        if self.stalled and not self.aborted:
+            return None
+        out = super().getOutBuffer()
+        if out and self.producer is not None:
+            self.producer.resumeProducing()
+        return out
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+        self.stream = []
+        super().abortConnection()
+
+
+class Client(WebSocketClientProtocol):
+    """A real Autobahn client that remembers what it saw.
+
+    Attributes:
+        messages: payloads in order, ``str`` for text and ``bytes`` for binary.
+        status: the HTTP status of a refused handshake, or ``None``.
+        closed: (code, reason) of the relay's close frame once the connection has ended; before, ``None``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str | bytes] = []
+        self.open = False
+        self.status: int | None = None
+        self.closed: tuple[int | None, str | None] | None = None
+
+    def onOpen(self) -> None:
+        self.open = True
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        self.messages.append(payload if isBinary else payload.decode())
+
+    def failHandshake(self, reason: str) -> None:
+        self.status = int(self.http_status_line.split()[1])
+        super().failHandshake(reason)
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        self.open = False
+        self.closed = (self.remoteCloseCode, self.remoteCloseReason)
+
+    def say(self, payload: str | bytes) -> None:
+        """Send one message."""
+        self.sendMessage(payload.encode() if isinstance(payload, str) else payload, isinstance(payload, bytes))
+
+
+class Wire:
+    """The client's end of one connection as bytes."""
+
+    def __init__(self, relay: Relay, transport: Transport) -> None:
+        self._relay = relay
+        self.transport = transport
+        self.received = b""
+
+    def send(self, data: bytes) -> bytes:
+        """Send bytes, let the relay work, return all that it has sent since the last time."""
+        if not self.transport.disconnecting:
+            self.transport.bufferReceived(data)
+        self._relay.settle()
+        self.received = self.transport.getOutBuffer() or b""
+        return self.received
+
+    @property
+    def status(self) -> int:
+        """The status of the response just received."""
+        return int(self.received.split()[1])
+
+    @property
+    def ended(self) -> bool:
+        """Whether the relay has ended, or begun to end, the connection."""
+        return bool(self.transport.disconnecting)
+
+    def hang_up(self) -> None:
+        """End the connection from the client's side."""
+        self.transport.disconnecting = True
+        self.transport.reportDisconnect()
+        self._relay.settle()
+
+
+class Relay:
+    """A relay and its clients in memory.
+
+    Args:
+        case: the test, for patching; its log errors are its own business.
+        validators: by default none, so that everybody may come in.
+        settings: fields of :class:`wsrelay.settings.Settings`.
+    """
+
+    def __init__(self, case: SynchronousTestCase, validators: Sequence[Any] | None = (), **settings: Any) -> None:
+        self.clock = MemoryReactorClock()
+        # Autobahn's timers ignore the factory's reactor (TRAPS 30); the client's are of that kind.
+        case.patch(txaio.config, "loop", self.clock)
+        self.now = 1_000_000.0
+        self.factory = RelayFactory(
+            Settings(**settings),
+            validators,
+            self.clock,
+            wall_clock=lambda: self.now + self.clock.seconds(),
+            random=lambda: 1.0,
+        )
+        self.factory.doStart()
+        self.pumps: list[IOPump] = []
+
+    @property
+    def stats(self) -> Any:
+        return self.factory.stats
+
+    def wire(self, peer: object = None) -> Wire:
+        """Connect, without saying anything yet."""
+        address = peer or IPv4Address("TCP", "192.0.2.1", 40000 + len(self.factory.connections))
+        protocol = self.factory.buildProtocol(address)
+        transport = Transport(protocol, isServer=True, peerAddress=address)
+        protocol.makeConnection(transport)
+        return Wire(self, transport)
+
+    def client(self, path: str = "/room", **options: Any) -> Client:
+        """Connect a client and let it come in (or be refused).
+
+        Args:
+            path: the raw target of its request.
+            options: ``origin``, ``protocols`` and ``headers`` of Autobahn's factory; ``deflate`` to offer that.
+        """
+        deflate = options.pop("deflate", False)
+        factory = WebSocketClientFactory("ws://relay.example:8080" + path, reactor=self.clock, **options)
+        factory.protocol = Client
+        if deflate:
+            factory.setProtocolOptions(
+                perMessageCompressionOffers=[PerMessageDeflateOffer()],
+                perMessageCompressionAccept=PerMessageDeflateResponseAccept,
+            )
+        client = factory.buildProtocol(None)
+        address = IPv4Address("TCP", "192.0.2.1", 50000 + len(self.pumps))
+        server = self.factory.buildProtocol(address)
+        server_transport = Transport(server, isServer=True, peerAddress=address)
+        client.server_transport, client.server = server_transport, server
+        client_transport = Transport(client, isServer=False)
+        self.pumps.append(connect(server, server_transport, client, client_transport, greet=False, clock=self.clock))
+        self.settle()
+        return client
+
+    def settle(self) -> None:
+        """Move bytes and run what is due, until nothing happens any more."""
+        moved = True
+        while moved:
+            self.clock.advance(0)
+            moved = any([pump.pump(advanceClock=False) for pump in self.pumps])  # noqa: C419 - all of them
+        self.clock.advance(0)
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass in steps that never make the sweep late."""
+        while seconds > 0:
+            self.clock.advance(min(seconds, 0.25))
+            self.settle()
+            seconds -= 0.25
+
+
+class RelayTestCase(SynchronousTestCase):
+    """A test with relays in memory, and with what they logged."""
+
+    def setUp(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        globalLogPublisher.addObserver(self.events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
+
+    def relay(self, validators: Sequence[Any] | None = (), **settings: Any) -> Relay:
+        """Return a running relay."""
+        return Relay(self, validators, **settings)
+
+    def logged(self, level: LogLevel = LogLevel.info) -> list[str]:
+        """Return what was logged at one level, formatted."""
+        from twisted.logger import formatEvent  # noqa: PLC0415
+
+        return [formatEvent(event) for event in self.events if event.get("log_level") is level]
+
+
+class Answer:
+    """A validator that answers with what it was given: a grant, an exception, a Deferred, nonsense."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+        self.requests: list[Any] = []
+
+    def validate(self, request: Any, grant: Any) -> Any:
+        self.requests.append(request)
+        answer = self.answer(request, grant) if callable(self.answer) else self.answer
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+narrowing = partial(lambda changes, request, grant: grant.narrowed(**changes))

@@ -1,0 +1,365 @@
+"""Tests of wsrelay.connection: deadlines, closes, refusals, the guard; and canaries on Autobahn."""
+
+import inspect
+
+from autobahn.twisted.websocket import WebSocketServerProtocol
+from autobahn.websocket.protocol import WebSocketProtocol
+from autobahn.websocket.protocol import WebSocketServerProtocol as ServerBase
+from twisted.logger import LogLevel
+
+from tests.support import Relay, RelayTestCase, request_bytes
+from tests.test_frames import parse
+from wsrelay import closecodes
+from wsrelay.connection import Connection
+from wsrelay.protocol import RelayProtocol
+
+#: Client frames, masked with zeros.
+PING = b"\x89\x80\0\0\0\0"
+BAD_OPCODE = b"\x83\x80\0\0\0\0"
+
+
+class HandshakeDeadlineTests(RelayTestCase):
+    """Clients that do not get done."""
+
+    def test_silent(self) -> None:
+        """A client that sends nothing is told 408 and dropped."""
+        relay = self.relay(handshake_seconds=4)
+        wire = relay.wire()
+        relay.wait(3.5)
+        self.assertFalse(wire.ended)
+        relay.wait(1)
+
+        wire.send(b"")
+        self.assertEqual((wire.status, wire.ended), (408, True))
+
+    def test_dribble(self) -> None:
+        """The deadline is for the whole request: a byte now and then does not move it."""
+        relay = self.relay(handshake_seconds=4)
+        wire = relay.wire()
+        for byte in request_bytes()[:18]:
+            wire.send(bytes([byte]))
+            relay.wait(0.25)
+            if wire.ended:
+                break
+
+        self.assertTrue(wire.ended)
+        self.assertLess(relay.clock.seconds(), 5)
+
+    def test_a_guest_in_time_stays(self) -> None:
+        """Once open, the handshake's deadline is gone."""
+        relay = self.relay(handshake_seconds=4, ping_seconds=0)
+        client = relay.client()
+        relay.wait(60)
+
+        self.assertTrue(client.open)
+
+
+class CloseTests(RelayTestCase):
+    """One way to close."""
+
+    def test_code_and_reason(self) -> None:
+        """The peer sees the row's code and reason; the connection ends cleanly and is counted."""
+        relay = self.relay()
+        client = relay.client()
+        client.server.close(closecodes.INTERNAL_ERROR, "detail")
+        relay.settle()
+
+        self.assertEqual(client.closed, (1011, "internal error: detail"))
+        self.assertTrue(client.wasClean)
+        self.assertEqual(relay.stats.closes_sent, {1011: 1})
+        self.assertEqual(relay.factory.connections, set())
+
+    def test_closing_twice(self) -> None:
+        """Only the first close counts."""
+        relay = self.relay()
+        client = relay.client()
+        client.server.close(closecodes.GOING_AWAY)
+        client.server.close(closecodes.INTERNAL_ERROR)
+        relay.settle()
+        client.server.close(closecodes.INTERNAL_ERROR)
+
+        self.assertEqual((client.closed[0], relay.stats.closes_sent), (1001, {1001: 1}))
+
+    def test_closing_a_handshake(self) -> None:
+        """A connection that is not open yet is refused with 503 and told when to come back."""
+        relay = self.relay()
+        wire = relay.wire()
+        next(iter(relay.factory.connections)).close(closecodes.GOING_AWAY)
+        wire.send(b"")
+
+        self.assertEqual((wire.status, wire.ended), (503, True))
+        self.assertIn(b"Retry-After: 10\r\n", wire.received)
+
+    def test_out_of_the_room_at_the_first_sign(self) -> None:
+        """A connection that is closing, by either side, gets no more messages."""
+        relay = self.relay()
+        leaving, speaking = relay.client(), relay.client()
+        speaking.say("before")
+        relay.settle()
+        leaving.server.close(closecodes.GOING_AWAY)
+        self.assertEqual(relay.factory.hub.member_count("room"), 1)
+        speaking.say("after")
+        relay.settle()
+
+        self.assertEqual(leaving.messages, ["before"])
+
+    def test_replies_echo_the_code(self) -> None:
+        """The peer's own code comes back (RFC 6455 section 5.5.1), or none where it sent none."""
+        relay = self.relay()
+        for code in (1000, 3000, 4999, None):
+            client = relay.client()
+            client.sendClose(code)
+            relay.settle()
+            self.assertEqual((client.closed[0], client.wasClean), (code, True))
+
+    def test_a_peer_that_does_not_answer(self) -> None:
+        """Without an answer to our close, TCP is aborted after close_seconds."""
+        relay = self.relay(close_seconds=2)
+        wire = relay.wire()
+        wire.send(request_bytes())
+        next(iter(relay.factory.connections)).close(closecodes.GOING_AWAY)
+        relay.wait(1.5)
+        self.assertFalse(wire.transport.aborted)
+        relay.wait(1)
+
+        self.assertTrue(wire.transport.aborted)
+
+    def test_a_peer_that_keeps_tcp_open(self) -> None:
+        """After a refusal, or the peer's close, TCP that does not end is aborted (TRAPS 26)."""
+        relay = self.relay(close_seconds=2)
+        refused, closed = relay.wire(), relay.wire()
+        refused.send(request_bytes("//"))
+        closed.send(request_bytes())
+        closed.send(b"\x88\x80\0\0\0\0")
+        self.assertFalse(refused.transport.aborted or closed.transport.aborted)
+        relay.wait(3)
+
+        self.assertTrue(refused.transport.aborted and closed.transport.aborted)
+
+    def test_ends_with_fin(self) -> None:
+        """A clean close is not followed by a reset, which could overtake the last frames."""
+        relay = self.relay()
+        client = relay.client()
+        client.server.close(closecodes.GOING_AWAY)
+        relay.settle()
+
+        self.assertFalse(client.server_transport.aborted)
+
+    def test_nothing_is_kept_after_the_end(self) -> None:
+        """A closed connection reads on but keeps nothing of it."""
+        relay = self.relay()
+        wire = relay.wire()
+        wire.send(request_bytes("//"))
+        connection = next(iter(relay.factory.connections))
+        for _ in range(100):
+            connection.dataReceived(b"x" * 1000)
+
+        self.assertLess(len(connection.data), 1000)
+
+
+class ViolationTests(RelayTestCase):
+    """Peers that break the protocol: the close frame says what."""
+
+    def close_frame(self, *frames: bytes, **settings: object) -> tuple[int, str]:
+        self.relay_ = relay = self.relay(**settings)
+        wire = relay.wire()
+        wire.send(request_bytes())
+        [frame] = parse(b"".join(wire.send(frame) for frame in frames))
+        return int.from_bytes(frame.data[:2], "big"), frame.data[2:].decode()
+
+    def test_codes(self) -> None:
+        """1002 for framing, 1007 for text that is not UTF-8, 1009 for size; none of it is relayed."""
+        for code, text, frame in [
+            (1002, "protocol error: ", BAD_OPCODE),
+            (1002, "protocol error: ", b"\x81\x00"),
+            (1002, "protocol error: ", b"\xc1\x80\0\0\0\0"),
+            (1007, "invalid payload: ", b"\x81\x81\0\0\0\0\xff"),
+            (1009, "message too big: ", b"\x82\xff" + (2**62).to_bytes(8, "big") + b"\0\0\0\0"),
+            (1009, "message too big: ", b"\x82\xfe\x00\xff" + bytes(4 + 255)),
+        ]:
+            closed = self.close_frame(frame, max_message_bytes=200)
+            self.assertEqual((closed[0], closed[1][: len(text)]), (code, text))
+            self.assertEqual(self.relay_.stats.messages_in, 0)
+            self.assertEqual(self.relay_.stats.closes_sent, {code: 1})
+
+    def test_what_follows_a_violation_is_discarded(self) -> None:
+        """After the close frame nothing else is answered or relayed, and TCP stays until the peer answers."""
+        relay = self.relay()
+        wire, client = relay.wire(), relay.client()
+        wire.send(request_bytes())
+        client.messages.clear()
+        wire.send(b"\x81\x81\0\0\0\0\xff" + b"\x81\x82\0\0\0\0hi" + PING)
+        self.assertEqual([frame.opcode for frame in parse(wire.received)], [8])
+        wire.send(b"\x81\x82\0\0\0\0hi")
+        wire.send(BAD_OPCODE)
+        self.assertEqual((wire.received, wire.ended), (b"", False))
+        wire.send(b"\x88\x80\0\0\0\0")
+
+        self.assertEqual((wire.received, wire.ended), (b"", True))
+        self.assertEqual(client.messages, [])
+
+
+class GuardTests(RelayTestCase):
+    """Bugs, ours and other people's, end one connection and no other."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.relay_ = self.relay()
+        self.bystanders = self.relay_.client(), self.relay_.client()
+
+    def assert_unharmed(self) -> None:
+        """The bystanders still talk, and the bug was counted and logged with its traceback."""
+        one, other = self.bystanders
+        one.say("still here")
+        self.relay_.settle()
+        self.assertEqual(other.messages, ["still here"])
+        self.assertEqual(self.relay_.stats.failures, 1)
+        self.assertEqual(len(self.logged(LogLevel.critical)), 1)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def broken(self, *args: object, **kwargs: object) -> None:
+        raise RuntimeError("a bug")
+
+    def test_while_open(self) -> None:
+        """A callback that raises closes its connection with 1011."""
+        client = self.relay_.client("/other")
+        self.relay_.factory.backplane.publish = self.broken
+        client.say("x")
+        self.relay_.settle()
+        del self.relay_.factory.backplane.publish
+
+        self.assertEqual(client.closed, (1011, "internal error"))
+        self.assert_unharmed()
+
+    def test_during_the_handshake(self) -> None:
+        """A bug before the 101 is a 500."""
+        self.relay_.factory.check_admission = self.broken
+        wire = self.relay_.wire()
+        wire.send(request_bytes())
+        del self.relay_.factory.check_admission
+
+        self.assertEqual(wire.status, 500)
+        self.assertNotIn(b"a bug", wire.received)
+        self.assert_unharmed()
+
+    def test_in_the_101(self) -> None:
+        """A bug after the validators have answered, but before the connection is open, is a 500, too."""
+        self.patch(RelayProtocol, "succeedHandshake", self.broken)
+        wire = self.relay_.wire()
+        wire.send(request_bytes("/other"))
+
+        self.assertEqual(wire.status, 500)
+        self.assertEqual(self.relay_.factory.hub.member_count("other"), 0)
+        self.assert_unharmed()
+
+    def test_in_a_delivery(self) -> None:
+        """A transport that raises loses its own subscriber only."""
+        client = self.relay_.client()
+        self.patch(client.server_transport, "write", self.broken)
+        self.bystanders[1].say("x")
+        self.relay_.settle()
+
+        self.flushLoggedErrors(RuntimeError)
+        self.assertTrue(client.server_transport.aborted)
+        self.assertEqual(self.bystanders[0].messages, ["x"])
+        self.assertEqual(self.relay_.factory.hub.member_count("room"), 2)
+
+    def test_while_closing(self) -> None:
+        """A bug on a connection that is closing already ends its TCP."""
+        wire = self.relay_.wire()
+        wire.send(request_bytes("/other"))
+        connection = next(iter(c for c in self.relay_.factory.connections if c.grant.room == "other"))
+        connection.close(closecodes.GOING_AWAY)
+        connection.onPong = self.broken
+        wire.send(b"\x8a\x80\0\0\0\0")
+
+        self.assertTrue(wire.transport.aborted)
+        self.assert_unharmed()
+
+
+class LogTests(RelayTestCase):
+    """What operators read."""
+
+    def test_one_line_at_each_end(self) -> None:
+        """Joining and leaving are a line each; messages are none."""
+        relay = self.relay()
+        client = relay.client("/chat/42")
+        client.say("secret")
+        relay.settle()
+        client.sendClose(1000)
+        relay.settle()
+
+        self.assertEqual(
+            self.logged(),
+            [
+                "tcp4:192.0.2.1:50000 joined 'chat/42' as None",
+                "tcp4:192.0.2.1:50000 left 'chat/42': sent 1000, received 1000",
+            ],
+        )
+        self.assertEqual(self.logged(LogLevel.warn) + self.logged(LogLevel.error), [])
+
+    def test_refusals_are_one_line(self) -> None:
+        """A refusal is one line with its status and reason, and nothing that the client sent."""
+        relay = self.relay()
+        relay.wire().send(request_bytes("/a/../\x1b[2J?token=secret", {"Cookie": "a=secret"}))
+
+        [line] = self.logged()
+        self.assertIn("denied with 400: ", line)
+        self.assertNotIn("secret", str(self.events))
+
+    def test_autobahn_is_silent(self) -> None:
+        """Autobahn logs nothing of its own at any level (TRAPS 33)."""
+        relay = self.relay()
+        wire = relay.wire()
+        wire.send(request_bytes(fields={"Cookie": "secret"}))
+        wire.send(BAD_OPCODE)
+        wire.hang_up()
+
+        self.assertEqual({event["log_namespace"] for event in self.events}, {"wsrelay"})
+
+
+class CanaryTests(RelayTestCase):
+    """Autobahn's internals that are overridden or called: an upgrade that moves one fails here."""
+
+    def test_signatures(self) -> None:
+        """Every overridden internal is still there, with the arguments that our override has."""
+        for base, name in [
+            (WebSocketProtocol, "_fail_connection"),
+            (WebSocketProtocol, "sendCloseFrame"),
+            (WebSocketProtocol, "dropConnection"),
+            (WebSocketProtocol, "_dataReceived"),
+            (ServerBase, "failHandshake"),
+            (ServerBase, "processHandshake"),
+            (ServerBase, "succeedHandshake"),
+            (WebSocketProtocol, "onMessageFrameBegin"),
+            (WebSocketProtocol, "onMessageBegin"),
+        ]:
+            theirs = inspect.signature(getattr(base, name))
+            ours = inspect.signature(getattr(Connection, name))
+            self.assertEqual(list(theirs.parameters), list(ours.parameters), name)
+
+    def test_what_succeed_handshake_reads(self) -> None:
+        """succeedHandshake reads no part of the request but what we set."""
+        source = inspect.getsource(ServerBase.succeedHandshake)
+        for name in ("self._wskey", "self.websocket_protocols", "self.websocket_extensions"):
+            self.assertIn(name, source)
+        self.assertNotIn("self.http_headers", source)
+        self.assertNotIn("self.http_request", source)
+
+    def test_no_name_clashes(self) -> None:
+        """No attribute of ours has an Autobahn option's name (TRAPS 31)."""
+        relay: Relay = self.relay()
+        relay.wire()
+        [connection] = relay.factory.connections
+        self.assertEqual(set(vars(connection)) & set(WebSocketServerProtocol.CONFIG_ATTRS), set())
+
+    def test_autobahn_sets_no_timer(self) -> None:
+        """All of Autobahn's timers are off, so that the sweep is the only clock (TRAPS 29)."""
+        relay = self.relay()
+        before = len(relay.clock.getDelayedCalls())
+        wire = relay.wire()
+        wire.send(request_bytes())
+        next(iter(relay.factory.connections)).close(closecodes.GOING_AWAY)
+        wire.send(b"")
+
+        self.assertEqual(len(relay.clock.getDelayedCalls()), before)

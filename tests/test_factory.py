@@ -1,0 +1,233 @@
+"""Tests of wsrelay.factory."""
+
+import gc
+import weakref
+
+from autobahn.twisted.websocket import WebSocketServerProtocol
+from autobahn.websocket.protocol import WebSocketServerFactory as FactoryBase
+from twisted.internet.interfaces import IProtocolNegotiationFactory
+from zope.interface.verify import verifyObject
+
+from tests.support import Answer, RelayTestCase, request_bytes
+from tests.test_frames import parse
+from wsrelay import closecodes
+from wsrelay.errors import SettingsError
+from wsrelay.factory import REFUSAL_ROOM, RelayFactory, autobahn_options
+from wsrelay.protocol import RelayProtocol
+from wsrelay.settings import Settings
+
+
+class OptionsTests(RelayTestCase):
+    """Settings applied to Autobahn."""
+
+    def test_every_option_is_set(self) -> None:
+        """No option of Autobahn is left to its default: most of those are traps (TRAPS 14-19, 21, 22)."""
+        parameters = FactoryBase.setProtocolOptions.__code__.co_varnames[
+            1 : FactoryBase.setProtocolOptions.__code__.co_argcount
+        ]
+
+        self.assertEqual(set(autobahn_options(Settings())), set(parameters))
+
+    def test_options_are_the_connections(self) -> None:
+        """What is set on the factory holds for its connections, without being copied to each (TRAPS 7)."""
+        relay = self.relay(max_message_bytes=4321)
+        relay.wire()
+        [connection] = relay.factory.connections
+
+        self.assertEqual((connection.maxMessagePayloadSize, connection.tcpNoDelay), (4321, True))
+        self.assertEqual(set(vars(connection)) & set(WebSocketServerProtocol.CONFIG_ATTRS), set())
+        self.assertIsInstance(connection, RelayProtocol)
+
+    def test_factories_do_not_share_options(self) -> None:
+        """Two relays in one process have their own settings."""
+        one, other = self.relay(max_message_bytes=1), self.relay(max_message_bytes=2)
+        one.wire()
+        other.wire()
+
+        self.assertEqual([next(iter(r.factory.connections)).maxMessagePayloadSize for r in (one, other)], [1, 2])
+
+    def test_nagle_is_off(self) -> None:
+        """TCP_NODELAY is asked for; Autobahn alone would not (TRAPS 1). A real socket: test_interop."""
+        relay = self.relay()
+        wire = relay.wire()
+        asked: list[bool] = []
+        wire.transport.setTcpNoDelay = asked.append  # type: ignore[method-assign]
+        next(iter(relay.factory.connections)).makeConnection(wire.transport)
+
+        self.assertEqual(asked, [True])
+
+    def test_validators_from_settings(self) -> None:
+        """Without validators of one's own, the settings' strings name them; same-host is the default."""
+        relay = self.relay(None)
+        for origin, status in ((None, b"101"), ("http://relay.example", b"101"), ("https://evil.example", b"403")):
+            wire = relay.wire()
+            wire.send(request_bytes(fields={"Origin": origin}))
+            self.assertEqual(wire.received.split()[1], status)
+        self.assertRaises(SettingsError, RelayFactory, Settings(validate=("nosuch",)), reactor=relay.clock)
+
+
+class TLSTests(RelayTestCase):
+    """Protocol negotiation."""
+
+    def test_alpn(self) -> None:
+        """Browsers are told that HTTP/1.1 is spoken (TRAPS 34)."""
+        factory = self.relay().factory
+
+        self.assertTrue(verifyObject(IProtocolNegotiationFactory, factory))
+        self.assertEqual(factory.acceptableProtocols(), [b"http/1.1"])
+
+
+class AdmissionTests(RelayTestCase):
+    """How many."""
+
+    def test_too_many(self) -> None:
+        """One connection too many is told 503; when one has gone, the next may come."""
+        relay = self.relay(max_connections=2)
+        a, _ = relay.client(), relay.client()
+        self.assertEqual(relay.client().status, 503)
+        a.sendClose(1000)
+        relay.settle()
+
+        self.assertTrue(relay.client().open)
+
+    def test_far_too_many(self) -> None:
+        """Past the room for telling them, connections are dropped unread."""
+        relay = self.relay(max_connections=1)
+        for _ in range(1 + REFUSAL_ROOM):
+            relay.wire()
+
+        self.assertIsNone(relay.factory.buildProtocol(None))
+
+    def test_counted_once(self) -> None:
+        """However a connection ends, it is forgotten, and nothing of it is left."""
+        relay = self.relay()
+        for end in (b"", request_bytes(), request_bytes("//"), request_bytes() + b"x"):
+            wire = relay.wire()
+            wire.send(end)
+            wire.hang_up()
+        client = relay.client()
+        gone = weakref.ref(client.server)
+        client.sendClose(1000)
+        relay.settle()
+        relay.pumps.clear()
+        del client
+        gc.collect()
+
+        self.assertEqual((relay.factory.connections, len(relay.factory.hub)), (set(), 0))
+        self.assertIsNone(gone())
+
+
+class SweepTests(RelayTestCase):
+    """Looking at deadlines."""
+
+    def test_after_a_stall_nobody_healthy_is_dropped(self) -> None:
+        """After the reactor was blocked, answers that have come meanwhile are read before anybody is punished."""
+        relay = self.relay(ping_seconds=4)
+        client = relay.client()
+        relay.wait(4.25)
+        client.server_transport.stalled = True
+        relay.wait(3)
+        client.server_transport.stalled = False
+        relay.clock.advance(60)
+        relay.settle()
+        relay.wait(20)
+
+        self.assertTrue(client.open)
+
+    def test_always_late_is_not_for_ever(self) -> None:
+        """A reactor that is late every time still ends what is to be ended."""
+        relay = self.relay(handshake_seconds=4)
+        wire = relay.wire()
+        for _ in range(4):
+            relay.clock.advance(5)
+
+        self.assertTrue(wire.ended)
+
+    def test_one_failure_does_not_keep_it_from_the_others(self) -> None:
+        """A deadline that raises ends its own connection; the others' deadlines are looked at all the same."""
+        relay = self.relay(handshake_seconds=1)
+        wires = [relay.wire() for _ in range(3)]
+        for connection in list(relay.factory.connections)[:2]:
+            connection.on_deadline = lambda: 1 / 0  # type: ignore[method-assign]
+        relay.wait(2)
+
+        self.assertEqual([wire.ended for wire in wires], [True] * 3)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), relay.stats.failures)
+        self.assertGreaterEqual(relay.stats.failures, 2)
+
+    def test_sweeping_ends_with_the_last_connection(self) -> None:
+        """After the last port has closed, deadlines are kept until the last connection has gone; then no timer is."""
+        relay = self.relay(close_seconds=1)
+        wire = relay.wire()
+        wire.send(request_bytes())
+        relay.factory.doStop()
+        self.assertNotEqual(relay.clock.getDelayedCalls(), [])
+        wire.send(b"\x88\x80\0\0\0\0")
+        relay.wait(2)
+        self.assertTrue(wire.transport.aborted)
+        wire.hang_up()
+
+        self.assertEqual(relay.clock.getDelayedCalls(), [])
+
+    def test_stopping_with_nobody_there(self) -> None:
+        """A factory without connections stops at once."""
+        relay = self.relay()
+        relay.factory.doStop()
+
+        self.assertEqual(relay.clock.getDelayedCalls(), [])
+
+
+class CloseAllTests(RelayTestCase):
+    """The end."""
+
+    def test_everybody_is_told(self) -> None:
+        """Everybody gets what was published before, then 1001; the Deferred fires when the last one has gone."""
+        relay = self.relay()
+        clients = [relay.client("/x"), relay.client("/x"), relay.client("/y")]
+        handshaking = relay.wire()
+        clients[0].say("last words")
+        relay.pumps[0].pump(advanceClock=False)
+        closed = relay.factory.close_all(closecodes.GOING_AWAY, 5)
+        self.assertNoResult(closed)
+        relay.settle()
+
+        self.assertEqual([client.closed[0] for client in clients], [1001] * 3)
+        self.assertEqual(clients[1].messages, ["last words"])
+        self.assertEqual((handshaking.send(b"")[:12], handshaking.ended), (b"HTTP/1.1 503", True))
+        handshaking.hang_up()
+        self.successResultOf(closed)
+
+    def test_those_who_stay_are_aborted(self) -> None:
+        """After the given time nobody is waited for."""
+        relay = self.relay(close_seconds=60)
+        wire = relay.wire()
+        wire.send(request_bytes())
+        closed = relay.factory.close_all(closecodes.GOING_AWAY, 5)
+        [frame] = parse(wire.send(b""))
+        self.assertEqual(frame.data[:2], (1001).to_bytes(2, "big"))
+        relay.wait(4.5)
+        self.assertFalse(wire.transport.aborted)
+        relay.wait(1)
+        self.assertTrue(wire.transport.aborted)
+        wire.hang_up()
+
+        self.successResultOf(closed)
+
+    def test_nobody_there(self) -> None:
+        """With nobody connected there is nothing to wait for, and no timer is left."""
+        relay = self.relay()
+        before = len(relay.clock.getDelayedCalls())
+
+        self.successResultOf(relay.factory.close_all(closecodes.GOING_AWAY, 5))
+        self.assertEqual(len(relay.clock.getDelayedCalls()), before)
+
+    def test_validators_that_are_pending(self) -> None:
+        """A client that is being validated is refused with 503."""
+        from twisted.internet.defer import Deferred  # noqa: PLC0415
+
+        relay = self.relay([Answer(Deferred())])
+        client = relay.client()
+        relay.factory.close_all(closecodes.GOING_AWAY, 5)
+        relay.settle()
+
+        self.assertEqual(client.status, 503)

@@ -1,0 +1,172 @@
+"""Tests of wsrelay.handshake: the validator chain and the response to a refused handshake."""
+
+import email.parser
+from collections.abc import Awaitable
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.logger import LogLevel
+
+from tests.support import Answer, RelayTestCase, request_bytes
+from wsrelay.errors import Denied
+from wsrelay.grant import Grant
+from wsrelay.handshake import MAX_REASON_CHARS, ValidatorChain, refusal
+from wsrelay.request import parse_request
+
+
+class ChainTests(RelayTestCase):
+    """Asking validators."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.clock = Clock()
+        self.request = parse_request(request_bytes("/chat/42", {"Sec-WebSocket-Protocol": "a, b"})[:-4], None)
+
+    def grant(self, *answers: Any) -> Deferred[Grant]:
+        self.validators = [Answer(answer) for answer in answers]
+        return ValidatorChain(self.validators, self.clock, 5).grant(self.request)
+
+    def denied(self, granting: Deferred[Grant]) -> Denied:
+        denied = self.failureResultOf(granting, Denied).value
+        assert isinstance(denied, Denied)
+        return denied
+
+    def assert_fails_closed(self, answer: Any, text: str = "the handshake could not be validated") -> None:
+        denied = self.denied(self.grant(answer))
+        self.assertEqual((denied.status, denied.reason), (500, text))
+        self.assertEqual(len(self.logged(LogLevel.critical)), 1)
+        self.events.clear()
+        self.flushLoggedErrors()
+
+    def test_no_validators(self) -> None:
+        """Nobody asked, nobody refuses: the room that the path names."""
+        self.assertEqual(self.successResultOf(self.grant()), Grant("chat/42"))
+
+    def test_in_order(self) -> None:
+        """Each validator gets the request and what those before it granted; the last word holds."""
+        granting = self.grant(
+            lambda request, grant: grant.narrowed(identity=request.room),
+            lambda request, grant: grant.narrowed(identity=grant.identity + "!", subprotocol="b"),
+        )
+
+        self.assertEqual(self.successResultOf(granting), Grant("chat/42", "chat/42!", "b"))
+        self.assertEqual([validator.requests for validator in self.validators], [[self.request], [self.request]])
+
+    def test_denied(self) -> None:
+        """A refusal goes through as it is, and nobody behind it is asked."""
+        refusal = Denied(418, "teapot", [("X-A", "b")])
+        granting = self.grant(refusal, Grant("x"))
+
+        self.assertIs(self.denied(granting), refusal)
+        self.assertEqual(self.validators[1].requests, [])
+
+    def test_later(self) -> None:
+        """Deferreds and coroutines are waited for."""
+        answer: Deferred[Grant] = Deferred()
+
+        async def validate(request: Any, grant: Grant) -> Grant:
+            granted = await answer
+            return granted.narrowed(identity="me")
+
+        granting = self.grant(validate, lambda request, grant: Deferred.fromCoroutine(validate(request, grant)))
+        self.assertNoResult(granting)
+        answer.callback(Grant("late"))
+
+        self.assertEqual(self.successResultOf(granting), Grant("late", "me"))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_denied_later(self) -> None:
+        """A refusal may come late, too."""
+        answer: Deferred[Grant] = Deferred()
+        granting = self.grant(answer)
+        answer.errback(Denied(403, "no"))
+
+        self.assertEqual(self.denied(granting).status, 403)
+
+    def test_timeout(self) -> None:
+        """All validators together have so long; then it is 504, and the one that is waited for is cancelled."""
+        cancelled: list[Deferred[Grant]] = []
+        first: Deferred[Grant] = Deferred()
+        granting = self.grant(first, Deferred(cancelled.append))
+        self.clock.advance(3)
+        first.callback(Grant("x"))
+        self.clock.advance(1.9)
+        self.assertNoResult(granting)
+        self.clock.advance(0.2)
+
+        self.assertEqual(self.denied(granting).status, 504)
+        self.assertEqual(len(cancelled), 1)
+        self.assertEqual(len(self.logged(LogLevel.warn)), 1)
+
+    def test_fails_closed(self) -> None:
+        """An exception, and any answer that is no grant, refuses with 500 and a text that says nothing."""
+        for answer in (RuntimeError("secret\r\nX: y"), None, True, "chat/42", {"room": "x"}):
+            self.assert_fails_closed(answer)
+
+    def test_fails_closed_later(self) -> None:
+        """The same for answers that come later."""
+        for result in (RuntimeError("secret"), None, 3):
+            answer: Deferred[Any] = Deferred()
+            (answer.errback if isinstance(result, Exception) else answer.callback)(result)
+            self.assert_fails_closed(answer)
+
+    def test_grants_that_cannot_hold(self) -> None:
+        """A subprotocol that was not offered (TRAPS 13) and a room that is none refuse with 500."""
+        for grant in (Grant("x", subprotocol="c"), Grant(""), Grant("a/../b"), Grant("a\x00")):
+            self.assert_fails_closed(grant)
+
+    def test_cancelling(self) -> None:
+        """Cancelling the chain cancels the validator it waits for, without a word in the log."""
+        cancelled: list[Deferred[Grant]] = []
+        granting = self.grant(Deferred(cancelled.append))
+        granting.cancel()
+
+        self.assertEqual(len(cancelled), 1)
+        self.assertEqual(self.denied(granting).status, 503)
+        self.assertEqual(self.logged(LogLevel.critical), [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_awaitables_of_any_kind(self) -> None:
+        """Anything that can be awaited will do."""
+
+        class Later:
+            def __await__(self) -> Any:
+                yield from ()
+                return Grant("x")
+
+        later: Awaitable[Grant] = Later()
+        self.assertEqual(self.successResultOf(self.grant(later)), Grant("x"))
+
+
+class RefusalTests(RelayTestCase):
+    """The HTTP response."""
+
+    def test_response(self) -> None:
+        """Status, length, close and the reason in the body."""
+        self.assertEqual(
+            refusal(Denied(403, "not you", [("X-A", "b")])),
+            b"HTTP/1.1 403 Forbidden\r\nX-A: b\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 8\r\n"
+            b"Connection: close\r\n\r\nnot you\n",
+        )
+
+    def test_statuses_that_do_not_refuse(self) -> None:
+        """A validator that denies with 200, 101 or nonsense refuses with 500."""
+        for status in (101, 200, 302, 0, 999, "403", None):
+            self.assertTrue(refusal(Denied(status, "x")).startswith(b"HTTP/1.1 500 "))  # type: ignore[arg-type]
+
+    @given(st.text(), st.text(), st.text())
+    def test_one_response_whatever_the_text(self, reason: str, name: str, value: str) -> None:
+        """No text of a validator's adds a line, a field it did not name, or a second response (TRAPS 12)."""
+        response = refusal(Denied(403, reason, [(name, value)]))
+        headers, _, body = response.partition(b"\r\n\r\n")
+        status, _, fields = headers.partition(b"\r\n")
+        parsed = email.parser.BytesParser().parsebytes(fields + b"\r\n\r\n")
+
+        self.assertEqual(status, b"HTTP/1.1 403 Forbidden")
+        self.assertLessEqual(set(parsed), {"Content-Type", "Content-Length", "Connection", name})
+        self.assertEqual(fields.count(b"\n"), len(parsed) - 1)
+        self.assertEqual(int(parsed["Content-Length"]), len(body))
+        self.assertLessEqual(len(body), MAX_REASON_CHARS + 1)

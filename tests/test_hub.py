@@ -1,0 +1,145 @@
+"""Tests of wsrelay.hub."""
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support import RecordingSubscriber
+from wsrelay import frames
+from wsrelay.errors import RoomFull, TooManyRooms
+from wsrelay.hub import Hub
+from wsrelay.message import Message
+from wsrelay.settings import Settings
+from wsrelay.stats import Stats
+
+
+class HubTests(SynchronousTestCase):
+    """Rooms by name."""
+
+    def hub(self, retention_seconds: float = 0.0, **settings: Any) -> Hub:
+        self.calls: list[Callable[[], None]] = []
+        return Hub(Settings(**settings), Stats(), self.calls.append, retention_seconds=retention_seconds)
+
+    def turn(self) -> None:
+        """End a reactor turn."""
+        calls, self.calls[:] = self.calls[:], []
+        for call in calls:
+            call()
+
+    def member(self, hub: Hub, room: str = "room") -> RecordingSubscriber:
+        subscriber = RecordingSubscriber()
+        hub.join(room, subscriber)
+        return subscriber
+
+    def test_rooms_are_apart(self) -> None:
+        """A message reaches its room and no other."""
+        hub = self.hub()
+        a, b, c = self.member(hub, "x"), self.member(hub, "x"), self.member(hub, "y")
+        hub.publish("x", Message(frames.TEXT, b"hi", a))
+        self.turn()
+
+        self.assertEqual((a.writes, b.writes, c.writes), ([], [frames.encode(frames.TEXT, b"hi")], []))
+
+    def test_one_flush_per_turn(self) -> None:
+        """However many messages and rooms, the reactor is asked for one call."""
+        hub = self.hub()
+        a, b = self.member(hub, "x"), self.member(hub, "y")
+        for _ in range(10):
+            hub.publish("x", Message(frames.TEXT, b"1"))
+            hub.publish("y", Message(frames.TEXT, b"2"))
+        self.assertEqual(len(self.calls), 1)
+        self.turn()
+
+        self.assertEqual((len(a.writes), len(b.writes)), (1, 1))
+        hub.publish("x", Message(frames.TEXT, b"3"))
+        self.assertEqual(len(self.calls), 1)
+
+    def test_rooms_come_and_go(self) -> None:
+        """A room is there as long as it has members; leaving twice is harmless."""
+        hub = self.hub()
+        a, b = self.member(hub, "x"), self.member(hub, "x")
+        self.assertEqual((len(hub), list(hub), hub.member_count("x")), (1, ["x"], 2))
+
+        hub.leave(a)
+        hub.leave(a)
+        self.assertEqual(hub.member_count("x"), 1)
+        hub.leave(b)
+
+        self.assertEqual((len(hub), hub.member_count("x")), (0, 0))
+
+    def test_publishing_to_nobody(self) -> None:
+        """A message to a room that is gone is dropped, and opens none."""
+        hub = self.hub()
+        hub.publish("x", Message(frames.TEXT, b"1"))
+
+        self.assertEqual((len(hub), self.calls), (0, []))
+
+    def test_a_room_that_goes_with_messages_pending(self) -> None:
+        """The last member may leave in the turn in which it published; a new room of that name is empty."""
+        hub = self.hub()
+        a = self.member(hub)
+        hub.publish("room", Message(frames.TEXT, b"old"))
+        hub.leave(a)
+        b = self.member(hub)
+        self.turn()
+
+        self.assertEqual((a.writes, b.writes), ([], []))
+
+    def test_most_rooms(self) -> None:
+        """One room too many is refused; existing ones can still be joined, and a freed place be taken."""
+        hub = self.hub(max_rooms=2)
+        a = self.member(hub, "a")
+        self.member(hub, "b")
+        self.assertRaises(TooManyRooms, self.member, hub, "c")
+        self.member(hub, "a")
+        self.assertEqual(list(hub), ["a", "b"])
+
+        hub.leave(a)
+        self.assertRaises(TooManyRooms, self.member, hub, "c")
+
+    def test_most_members(self) -> None:
+        """One member too many is refused, whether it may receive or not."""
+        hub = self.hub(max_room_members=2)
+        a = self.member(hub)
+        hub.join("room", RecordingSubscriber(), can_subscribe=False)
+        self.assertRaises(RoomFull, self.member, hub)
+        hub.leave(a)
+        self.member(hub)
+
+        self.assertEqual(hub.member_count("room"), 2)
+
+    def test_resume(self) -> None:
+        """Resuming goes to the subscriber's room; somebody who is in none is ignored."""
+        hub = self.hub()
+        a = self.member(hub)
+        a.paused = True
+        hub.publish("room", Message(frames.TEXT, b"1"))
+        self.turn()
+        a.paused = False
+        hub.resume(a)
+        hub.resume(RecordingSubscriber())
+
+        self.assertEqual(len(a.writes), 1)
+
+    def test_retention(self) -> None:
+        """With a retention, an empty room stays until its log has expired."""
+        hub = self.hub(retention_seconds=60)
+        hub.tick(100)
+        a = self.member(hub)
+        hub.publish("room", Message(frames.TEXT, b"1"))
+        self.turn()
+        hub.leave(a)
+        hub.tick(150)
+        self.assertEqual(list(hub), ["room"])
+        hub.tick(161)
+
+        self.assertEqual(list(hub), [])
+
+    def test_tick_without_retention(self) -> None:
+        """Without a retention, time changes nothing."""
+        hub = self.hub()
+        self.member(hub)
+        hub.tick(1e9)
+
+        self.assertEqual(list(hub), ["room"])

@@ -1,0 +1,46 @@
+"""Tests of the files in twisted/plugins/."""
+
+import subprocess
+import sys
+
+from twisted.application.service import IServiceMaker
+from twisted.plugin import IPlugin, getPlugins
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from wsrelay import tap
+from wsrelay.interfaces import IHandshakeValidatorFactory
+
+
+class ServiceMakerTests(SynchronousTestCase):
+    """twistd's way in."""
+
+    def test_found(self) -> None:
+        """twistd finds one command named wsrelay, and it is ours."""
+        [maker] = [maker for maker in getPlugins(IServiceMaker) if maker.tapname == "wsrelay"]
+
+        self.assertIs(maker.options, tap.Options)
+        self.assertIs(maker.makeService, tap.makeService)
+
+    def test_cheap(self) -> None:
+        """The plugin module, which every twistd run imports, imports no reactor and nothing of ours (TRAPS 38)."""
+        code = (
+            "import sys\n"
+            "import twisted.plugins.wsrelay_plugin\n"
+            "sys.exit(any(name in sys.modules for name in ('twisted.internet.reactor', 'autobahn', 'wsrelay')))\n"
+        )
+        self.assertEqual(subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode, 0)
+
+
+class ValidatorPluginsTests(SynchronousTestCase):
+    """The built-in validators' way in is everybody's."""
+
+    def test_found(self) -> None:
+        """All seven are found, provide the interface, and have a name and a sentence."""
+        found = {factory.name: factory for factory in getPlugins(IHandshakeValidatorFactory)}
+
+        self.assertLessEqual({"host", "http", "origin", "python", "rooms", "subprotocol", "token"}, set(found))
+        for factory in found.values():
+            self.assertTrue(verifyObject(IHandshakeValidatorFactory, factory))
+            self.assertTrue(verifyObject(IPlugin, factory))
+            self.assertTrue(factory.description.endswith("."))

@@ -1,0 +1,488 @@
+"""Tests of wsrelay.protocol: the promises, with real clients and a real relay in memory."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
+from zope.interface.verify import verifyClass
+
+from tests.strategies import payloads
+from tests.support import Answer, RelayTestCase, Wire, request_bytes
+from tests.test_frames import parse
+from wsrelay.errors import Denied
+from wsrelay.grant import Grant
+from wsrelay.protocol import RelayProtocol
+
+CLOSE = b"\x88\x80\0\0\0\0"
+
+
+def narrowed(**changes: Any) -> Answer:
+    """Return a validator that narrows the grant."""
+    return Answer(lambda request, grant: grant.narrowed(**changes))
+
+
+def client_frame(opcode: int, payload: bytes = b"", fin: bool = True) -> bytes:
+    """Return a small frame as a client sends it, masked with zeros."""
+    assert len(payload) < 126
+    return bytes([fin << 7 | opcode, 0x80 | len(payload), 0, 0, 0, 0]) + payload
+
+
+class PromiseTests(RelayTestCase):
+    """What every user is promised."""
+
+    def test_others_only(self) -> None:
+        """Everyone else in the room gets it; the publisher and other rooms do not."""
+        relay = self.relay()
+        a, b, c, elsewhere = relay.client("/x"), relay.client("/x"), relay.client("/x"), relay.client("/y")
+        a.say("hello")
+        relay.settle()
+
+        self.assertEqual([one.messages for one in (a, b, c, elsewhere)], [[], ["hello"], ["hello"], []])
+
+    def test_echo(self) -> None:
+        """With --echo the publisher gets it, too."""
+        relay = self.relay(echo=True)
+        a, b = relay.client(), relay.client()
+        a.say("hello")
+        relay.settle()
+
+        self.assertEqual((a.messages, b.messages), (["hello"], ["hello"]))
+
+    def test_unchanged(self) -> None:
+        """Type and bytes are kept, up to the largest message; empty ones are messages, too."""
+        for compress in (False, True):
+            relay = self.relay(compress=compress)
+            a, b, c = relay.client(deflate=compress), relay.client(), relay.client(deflate=compress)
+            sent = ["", b"", "héllo ☃", bytes(range(256)), "x" * 70_000, bytes(2**20), "\x00"]
+            for message in sent:
+                a.say(message)
+                relay.settle()
+
+            self.assertEqual((b.messages, c.messages, a.messages), (sent, sent, []))
+
+    def test_fragments_become_one_message(self) -> None:
+        """One message in is one message out, whatever frames it came in, control frames between them."""
+        relay = self.relay()
+        wire, b = relay.wire(), relay.client()
+        wire.send(request_bytes())
+        wire.send(client_frame(1, b"h\xc3", fin=False) + client_frame(9, b"ping"))
+        wire.send(client_frame(0, b"", fin=False) + client_frame(0, b"\xa9llo"))
+
+        self.assertEqual(b.messages, ["héllo"])
+
+    def test_one_order(self) -> None:
+        """All subscribers see one sequence, each without its own."""
+        relay = self.relay()
+        members = [relay.client() for _ in range(4)]
+        for turn in range(5):
+            for number, member in enumerate(members):
+                member.say(f"{turn}-{number}")
+            relay.settle()
+        sequences = [set(member.messages) for member in members]
+        merged = members[0].messages
+
+        self.assertEqual([len(sequence) for sequence in sequences], [15] * 4)
+        for number, member in enumerate(members[1:], 1):
+            common = [text for text in merged if not text.endswith(f"-{number}")]
+            self.assertEqual([text for text in member.messages if not text.endswith("-0")], common)
+
+    def test_one_turn_is_one_write(self) -> None:
+        """All messages of a turn reach a subscriber in one write."""
+        relay = self.relay()
+        wire, b = relay.wire(), relay.client()
+        wire.send(request_bytes())
+        writes: list[bytes] = []
+        self.patch(b.server_transport, "write", writes.append)
+        wire.send(client_frame(1, b"1") + client_frame(1, b"2") + client_frame(1, b"3"))
+
+        self.assertEqual([len(parse(data)) for data in writes], [3])
+
+    def test_invalid_text_reaches_nobody(self) -> None:
+        """Of a message that turns out not to be UTF-8, not even the good beginning is relayed."""
+        relay = self.relay()
+        wire, b = relay.wire(), relay.client()
+        wire.send(request_bytes())
+        wire.send(client_frame(1, b"good", fin=False) + client_frame(0, b"\xff"))
+
+        self.assertEqual(b.messages, [])
+
+    def test_counts(self) -> None:
+        """Messages are counted as they come and as they go; after a close they are counted as dropped."""
+        relay = self.relay()
+        wire, b = relay.wire(), relay.client()
+        wire.send(request_bytes())
+        wire.send(client_frame(1, b"12"))
+        b.server.close(__import__("wsrelay.closecodes").closecodes.GOING_AWAY)
+        b.server_transport.stalled = True
+        b.say("too late")
+        relay.settle()
+
+        self.assertEqual((relay.stats.messages_in, relay.stats.payload_bytes_in), (1, 2))
+        self.assertEqual((relay.stats.deliveries, relay.stats.messages_dropped), (1, 1))
+
+    @given(st.lists(st.tuples(st.integers(0, 2), payloads, st.booleans()), max_size=15))
+    @hypothesis_settings(max_examples=50, deadline=None)
+    def test_any_conversation(self, said: list[tuple[int, bytes, bool]]) -> None:
+        """Whoever says what, everybody else gets exactly that, in one order."""
+        relay = self.relay()
+        members = [relay.client(deflate=False) for _ in range(3)]
+        expected: list[list[Any]] = [[], [], []]
+        for number, payload, binary in said:
+            message = payload if binary else payload.hex()
+            members[number].say(message)
+            relay.settle()
+            for other in {0, 1, 2} - {number}:
+                expected[other].append(message)
+
+        self.assertEqual([member.messages for member in members], expected)
+
+
+class HandshakeTests(RelayTestCase):
+    """Coming in."""
+
+    def test_subprotocol(self) -> None:
+        """The granted subprotocol is echoed; without one, none is."""
+        relay = self.relay([narrowed(subprotocol="b")])
+        wire = relay.wire()
+        wire.send(request_bytes(fields={"Sec-WebSocket-Protocol": "a, b"}))
+        self.assertIn(b"\r\nSec-WebSocket-Protocol: b\r\n", wire.received)
+
+        wire = self.relay().wire()
+        wire.send(request_bytes(fields={"Sec-WebSocket-Protocol": "a, b"}))
+        self.assertTrue(wire.received.startswith(b"HTTP/1.1 101 "))
+        self.assertNotIn(b"Sec-WebSocket-Protocol", wire.received)
+
+    def test_accept(self) -> None:
+        """The answer to the sample key is RFC 6455's own (section 1.3); no version is given away (TRAPS 14)."""
+        wire = self.relay().wire()
+        wire.send(request_bytes())
+
+        self.assertIn(b"\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n", wire.received)
+        self.assertNotIn(b"Server:", wire.received)
+
+    def test_what_validators_see(self) -> None:
+        """Validators get the canonical room and the client's address, and decide where it goes."""
+        validator = narrowed(room="elsewhere", identity="me")
+        relay = self.relay([validator])
+        address = IPv4Address("TCP", "198.51.100.7", 1234)
+        relay.wire(address).send(request_bytes("/caf%C3%A9?a=b"))
+        [request] = validator.requests
+
+        self.assertEqual((request.room, request.peer, request.tls), ("café", address, None))
+        self.assertEqual(list(relay.factory.hub), ["elsewhere"])
+
+    def test_denied(self) -> None:
+        """A refusal is answered with its status and reason, and nobody joins."""
+        relay = self.relay([Answer(Denied(403, "members only"))])
+        client = relay.client()
+
+        self.assertEqual(client.status, 403)
+        self.assertEqual((len(relay.factory.hub), relay.stats.handshakes_denied), (0, {403: 1}))
+        self.assertEqual(relay.factory.connections, set())
+
+    def test_pieces(self) -> None:
+        """A request may come in pieces, even in the blank line."""
+        wire = self.relay().wire()
+        request = request_bytes()
+        for byte in request[:-1]:
+            self.assertEqual(wire.send(bytes([byte])), b"")
+
+        self.assertTrue(wire.send(request[-1:]).startswith(b"HTTP/1.1 101 "))
+
+    def test_early_data(self) -> None:
+        """Anything behind the request is refused, whether the validators have answered or not (TRAPS 11)."""
+        for answers in ([], [Answer(Deferred())]):
+            for more in (client_frame(1, b"x"), request_bytes("/admin")):
+                relay = self.relay(answers)
+                wire = relay.wire()
+                wire.send(request_bytes("/public") + more)
+                self.assertEqual((wire.status, wire.ended), (400, True))
+                self.assertEqual(len(relay.factory.hub), 0)
+
+    def test_second_request_while_pending(self) -> None:
+        """A second request while the first is validated is refused; what the validator says then means nothing."""
+        answer: Deferred[Grant] = Deferred()
+        relay = self.relay([Answer(answer)])
+        wire = relay.wire()
+        wire.send(request_bytes("/public"))
+        wire.send(request_bytes("/admin"))
+        self.assertEqual((wire.status, wire.ended), (400, True))
+        answer.callback(Grant("public"))
+        relay.settle()
+
+        self.assertEqual((len(relay.factory.hub), relay.stats.connections_opened), (0, 0))
+
+    def test_late_grant(self) -> None:
+        """A validator may take its time; the handshake's deadline does not run meanwhile, its own does."""
+        answer: Deferred[Grant] = Deferred()
+        relay = self.relay([Answer(answer)], handshake_seconds=2, validate_seconds=60)
+        client = relay.client()
+        relay.wait(4)  # Autobahn's client gives up after 5
+        answer.callback(Grant("x"))
+        relay.settle()
+
+        self.assertTrue(client.open)
+
+    def test_validators_too_slow(self) -> None:
+        """Validators that do not answer in time are a 504."""
+        relay = self.relay([Answer(Deferred())], validate_seconds=2)
+        client = relay.client()
+        relay.wait(2.5)
+
+        self.assertEqual(client.status, 504)
+
+    def test_gone_while_pending(self) -> None:
+        """A client that goes while it is validated cancels the validator and leaves nothing behind (TRAPS 11)."""
+        cancelled: list[Deferred[Grant]] = []
+        relay = self.relay([Answer(Deferred(cancelled.append))])
+        wire = relay.wire()
+        wire.send(request_bytes())
+        wire.hang_up()
+
+        self.assertEqual(len(cancelled), 1)
+        self.assertEqual((len(relay.factory.hub), relay.factory.connections), (0, set()))
+        self.assertEqual(self.logged(), [])
+
+    def test_full(self) -> None:
+        """A full room and one room too many are a 503, before the 101."""
+        relay = self.relay(max_room_members=1, max_rooms=1)
+        relay.client("/a")
+
+        self.assertEqual([relay.client("/a").status, relay.client("/b").status], [503, 503])
+
+    def test_autobahn_refuses(self) -> None:
+        """Should Autobahn refuse after the join, it is a 400 with a fixed text, and nobody has joined."""
+        relay = self.relay()
+        self.patch(RelayProtocol, "succeedHandshake", lambda connection, _: connection.failHandshake("secret\r\nX: y"))
+        wire = relay.wire()
+        wire.send(request_bytes())
+
+        self.assertEqual((wire.status, len(relay.factory.hub)), (400, 0))
+        self.assertNotIn(b"secret", wire.received)
+
+
+class RightsTests(RelayTestCase):
+    """What the grant says is what holds."""
+
+    def test_read_only(self) -> None:
+        """A connection that may not publish and does is closed with 1008 and told why; nothing is relayed."""
+        relay = self.relay([narrowed(can_publish=False)])
+        a, b = relay.client(), relay.client()
+        a.say("x")
+        relay.settle()
+
+        self.assertEqual(a.closed, (1008, "this connection may not publish"))
+        self.assertEqual((b.messages, b.open, relay.stats.messages_in), ([], True, 0))
+
+    def test_write_only(self) -> None:
+        """A connection that may not subscribe publishes and receives nothing."""
+        first = [True]
+
+        def validate(_request: object, grant: Grant) -> Grant:
+            return grant.narrowed(can_subscribe=not first.pop()) if first else grant
+
+        relay = self.relay([Answer(validate)])
+        a, b = relay.client(), relay.client()
+        a.say("from a")
+        b.say("from b")
+        relay.settle()
+
+        self.assertEqual((a.messages, b.messages, a.open), ([], ["from a"], True))
+
+    def test_expiry(self) -> None:
+        """A connection is closed with 4401 when its grant expires, in time and not before."""
+        relay = self.relay([Answer(lambda _, grant: grant.narrowed(expires_at=1_000_000.0 + 100))], ping_seconds=7)
+        client = relay.client()
+        relay.wait(99)
+        self.assertTrue(client.open)
+        relay.wait(2)
+
+        self.assertEqual(client.closed, (4401, "the grant has expired"))
+
+    def test_expired_already(self) -> None:
+        """A grant that has expired before it is given does not last."""
+        relay = self.relay([narrowed(expires_at=5.0)])
+        client = relay.client()
+        relay.wait(1)
+
+        self.assertEqual(client.closed, (4401, "the grant has expired"))
+
+
+class FragmentTests(RelayTestCase):
+    """Messages in many frames."""
+
+    def test_too_many_fragments(self) -> None:
+        """Fragments are counted, empty ones too: past the limit it is 1008, and nothing is kept (TRAPS 21)."""
+        relay = self.relay(max_fragments=10)
+        wire, b = relay.wire(), relay.client()
+        wire.send(request_bytes())
+        wire.send(client_frame(2, b"", fin=False))
+        wire.send(client_frame(0, b"", fin=False) * 9)
+        self.assertEqual(wire.received, b"")
+        wire.send(client_frame(0, b"", fin=False) * 1000 + client_frame(0))
+        [frame] = parse(wire.received)
+
+        self.assertEqual(frame.data, (1008).to_bytes(2, "big") + b"too many fragments in one message")
+        self.assertEqual(b.messages, [])
+
+    def test_as_many_as_may_be(self) -> None:
+        """The limit itself is allowed, message after message."""
+        relay = self.relay(max_fragments=3)
+        wire, b = relay.wire(), relay.client()
+        wire.send(request_bytes())
+        for _ in range(3):
+            wire.send(client_frame(1, b"a", fin=False) + client_frame(0, b"b", fin=False) + client_frame(0, b"c"))
+
+        self.assertEqual(b.messages, ["abc"] * 3)
+
+
+class BackpressureTests(RelayTestCase):
+    """Peers that do not read."""
+
+    def test_stalled_and_back(self) -> None:
+        """A peer that stops reading for a while misses nothing and delays nobody."""
+        relay = self.relay()
+        slow, fast, a = relay.client(), relay.client(), relay.client()
+        slow.server_transport.stalled = True
+        sent = [f"{number}" * 10_000 for number in range(50)]
+        for message in sent:
+            a.say(message)
+            relay.settle()
+        self.assertEqual((len(slow.messages), fast.messages), (0, sent))
+        self.assertTrue(slow.server.paused)
+        slow.server_transport.stalled = False
+        relay.settle()
+
+        self.assertEqual(slow.messages, sent)
+        self.assertFalse(slow.server.paused)
+
+    def test_never_reads(self) -> None:
+        """A peer that never reads costs its transport's buffer, then 1013; the others notice nothing."""
+        relay = self.relay(max_message_bytes=20_000, room_log_bytes=200_000, close_seconds=2)
+        slow, fast, a = relay.client(), relay.client(), relay.client()
+        slow.server_transport.stalled = True
+        for number in range(200):
+            a.say(f"{number % 10}" * 10_000)
+            relay.settle()
+            self.assertLess(sum(map(len, slow.server_transport.stream)), 200_000)
+        self.assertEqual((len(fast.messages), relay.stats.evictions), (200, {"disconnect": 1}))
+        self.assertEqual(relay.factory.hub.member_count("room"), 2)
+        slow.server_transport.stalled = False
+        relay.settle()
+
+        self.assertEqual(slow.closed, (1013, "too slow: read faster or ask for less"))
+
+    def test_never_reads_and_never_will(self) -> None:
+        """One that does not even read its close frame is aborted after close_seconds."""
+        relay = self.relay(max_message_bytes=20_000, room_log_bytes=100_000, close_seconds=2)
+        slow, a = relay.client(), relay.client()
+        slow.server_transport.stalled = True
+        for _ in range(100):
+            a.say("x" * 10_000)
+            relay.settle()
+        relay.wait(2.5)
+
+        self.assertTrue(slow.server_transport.aborted)
+        self.assertEqual(len(relay.factory.connections), 1)
+
+    def test_pongs_do_not_pile_up(self) -> None:
+        """Pings of a peer that does not read are not answered (RFC 6455 section 5.5.3)."""
+        relay = self.relay()
+        wire = relay.wire()
+        wire.send(request_bytes())
+        [connection] = relay.factory.connections
+        connection.pauseProducing()
+        self.assertEqual(wire.send(client_frame(9, b"x") * 100), b"")
+        connection.resumeProducing()
+
+        self.assertEqual([frame.opcode for frame in parse(wire.send(client_frame(9, b"x")))], [10])
+
+    def test_the_transport_gives_up(self) -> None:
+        """A transport that will take no more ends the subscription."""
+        relay = self.relay()
+        client = relay.client()
+        client.server.stopProducing()
+
+        self.assertEqual(len(relay.factory.hub), 0)
+
+
+class PingTests(RelayTestCase):
+    """Keeping alive."""
+
+    def test_pings(self) -> None:
+        """A peer is pinged at the interval, and stays as long as it answers."""
+        relay = self.relay(ping_seconds=10)
+        client = relay.client()
+        relay.wait(100)
+
+        self.assertTrue(client.open)
+        self.assertGreater(client.server._ping_count, 7)
+
+    def silent(self, ping_seconds: float = 10) -> tuple[Any, Wire]:
+        relay = self.relay(ping_seconds=ping_seconds, close_seconds=2)
+        wire = relay.wire()
+        wire.send(request_bytes())
+        return relay, wire
+
+    def test_no_pong(self) -> None:
+        """Without a pong within the interval it is 3008, then the end of TCP."""
+        relay, wire = self.silent()
+        relay.wait(19)
+        self.assertFalse(wire.ended)
+        relay.wait(2)
+        frames = parse(wire.send(b""))
+        self.assertEqual([frame.opcode for frame in frames], [9, 8])
+        self.assertEqual(frames[1].data, (3008).to_bytes(2, "big") + b"no pong in time")
+        relay.wait(3)
+
+        self.assertTrue(wire.transport.aborted)
+
+    def test_chatter_is_no_pong(self) -> None:
+        """Messages, and pongs that answer nothing, do not keep a peer alive (TRAPS 29)."""
+        relay, wire = self.silent()
+        for _ in range(30):
+            wire.send(client_frame(1, b"chat") + client_frame(10, b"unsolicited"))
+            relay.wait(1)
+
+        self.assertTrue(wire.ended)
+
+    def test_off(self) -> None:
+        """With 0 there are no pings."""
+        relay, wire = self.silent(ping_seconds=0)
+        relay.wait(1000)
+
+        self.assertEqual((wire.send(b""), wire.ended), (b"", False))
+
+
+class InterfaceTests(RelayTestCase):
+    """What the class says it is."""
+
+    def test_producer(self) -> None:
+        """A connection is the push producer that it registers."""
+        self.assertTrue(verifyClass(IPushProducer, RelayProtocol))
+
+
+class FuzzTests(RelayTestCase):
+    """Arbitrary bytes on an open connection."""
+
+    @given(st.lists(st.binary(max_size=60), max_size=6), st.booleans())
+    @hypothesis_settings(max_examples=150, deadline=None)
+    def test_only_documented_closes(self, chunks: list[bytes], compress: bool) -> None:
+        """Whatever bytes come, the relay answers with pongs and at most one close of the table; nothing is raised."""
+        relay = self.relay(compress=compress, max_message_bytes=1000)
+        wire, b = relay.wire(), relay.client()
+        wire.send(request_bytes(fields={"Sec-WebSocket-Extensions": "permessage-deflate"}))
+        self.assertIn(b" 101 ", wire.received[:20])
+        answers = parse(b"".join(wire.send(chunk) for chunk in chunks))
+
+        self.assertEqual(relay.stats.failures, 0)
+        self.assertLessEqual({frame.opcode for frame in answers}, {8, 10})
+        closes = [frame for frame in answers if frame.opcode == 8]
+        self.assertLessEqual(len(closes), 1)
+        if relay.stats.closes_sent:
+            self.assertLessEqual(set(relay.stats.closes_sent), {1002, 1007, 1009})
+        self.assertTrue(b.open)

@@ -1,0 +1,401 @@
+"""Tests of wsrelay.room: what one room promises its subscribers."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support import RecordingSubscriber
+from tests.test_frames import parse
+from wsrelay import closecodes, frames, room
+from wsrelay.log import SLICE_BYTES
+from wsrelay.message import Message
+from wsrelay.room import SLOW_POLICIES, Room
+from wsrelay.stats import Stats
+
+
+class RoomTestCase(SynchronousTestCase):
+    """A room with a small log."""
+
+    log_bytes = 10_000
+
+    def setUp(self) -> None:
+        self.stats = Stats()
+        self.room = Room(self.log_bytes, self.stats)
+
+    def join(self, name: str = "", **options: int) -> RecordingSubscriber:
+        subscriber = RecordingSubscriber(name, **options)
+        self.room.join(subscriber)
+        return subscriber
+
+    def publish(self, *payloads: bytes, publisher: object = None) -> None:
+        for payload in payloads:
+            self.room.publish(Message(frames.BINARY, payload, publisher))
+
+    def got(self, subscriber: RecordingSubscriber) -> list[bytes]:
+        return [bytes(frame.data) for frame in parse(subscriber.data)]
+
+
+class DeliveryTests(RoomTestCase):
+    """The common case: everyone reads."""
+
+    def test_others_only(self) -> None:
+        """A message reaches every subscriber but its publisher."""
+        a, b, c = self.join("a"), self.join("b"), self.join("c")
+
+        self.publish(b"from a", publisher=a)
+        self.room.flush()
+
+        self.assertEqual([self.got(one) for one in (a, b, c)], [[], [b"from a"], [b"from a"]])
+
+    def test_one_write_per_subscriber_and_turn(self) -> None:
+        """All that was published since the last flush goes out as one write, one bytes object for all."""
+        a, b = self.join("a"), self.join("b")
+        self.publish(b"1", b"2", b"3")
+        self.assertEqual((a.writes, b.writes), ([], []))
+
+        self.room.flush()
+
+        self.assertEqual(len(a.writes), 1)
+        self.assertIs(a.writes[0], b.writes[0])
+        self.assertEqual(self.got(a), [b"1", b"2", b"3"])
+
+    def test_one_order_for_all(self) -> None:
+        """All see one sequence, each without its own messages."""
+        members = [self.join(str(number)) for number in range(3)]
+        for turn in range(4):
+            for number, member in enumerate(members):
+                self.publish(b"%d-%d" % (turn, number), publisher=member)
+            self.room.flush()
+
+        for number, member in enumerate(members):
+            expected = [b"%d-%d" % (turn, n) for turn in range(4) for n in range(3) if n != number]
+            self.assertEqual(self.got(member), expected)
+
+    def test_nothing_to_say_is_not_written(self) -> None:
+        """A publisher alone in a batch gets no write, and an empty flush writes nothing."""
+        a = self.join()
+        self.room.flush()
+        self.publish(b"mine", publisher=a)
+        self.room.flush()
+
+        self.assertEqual(a.writes, [])
+
+    def test_newcomers_get_what_comes_after(self) -> None:
+        """What was published before a join goes to those who were there, even in the same turn."""
+        a = self.join("a")
+        self.publish(b"before")
+        b = self.join("b")
+        self.publish(b"after")
+        self.room.flush()
+
+        self.assertEqual((self.got(a), self.got(b)), ([b"before", b"after"], [b"after"]))
+
+    def test_leavers_get_nothing_more(self) -> None:
+        """Leaving ends delivery at once; what the leaver published is still delivered."""
+        a, b = self.join("a"), self.join("b")
+        self.publish(b"from b", publisher=b)
+        self.publish(b"from a", publisher=a)
+        self.room.leave(b)
+        self.room.leave(b)
+        self.room.flush()
+
+        self.assertEqual((self.got(a), self.got(b)), ([b"from b"], []))
+
+    def test_write_only_members_receive_nothing(self) -> None:
+        """A member that may not subscribe counts as a member and gets no write."""
+        silent, a = RecordingSubscriber("silent"), self.join("a")
+        self.room.join(silent, can_subscribe=False)
+        self.publish(b"x", publisher=silent)
+        self.room.flush()
+
+        self.assertEqual(len(self.room), 2)
+        self.assertEqual((self.got(a), silent.writes), ([b"x"], []))
+
+    def test_encodings(self) -> None:
+        """Each subscriber gets frames of its encoding, made once for all who share it."""
+        plain, deflate, other = self.join(), self.join(encoding=15), self.join(encoding=15)
+        self.publish(b"hello hello hello")
+        self.room.flush()
+
+        self.assertEqual(plain.data, frames.encode(frames.BINARY, b"hello hello hello"))
+        self.assertEqual(deflate.data, frames.encode_deflated(frames.BINARY, b"hello hello hello", 15))
+        self.assertIs(deflate.writes[0], other.writes[0])
+
+    def test_counts(self) -> None:
+        """Deliveries are counted per message and subscriber, bytes as they are written."""
+        a, b = self.join(), self.join()
+        self.publish(b"12", b"34", publisher=a)
+        self.publish(b"56", publisher=b)
+        self.room.flush()
+
+        self.assertEqual((self.stats.deliveries, self.stats.bytes_out), (3, 12))
+
+    def test_a_failing_subscriber_harms_nobody(self) -> None:
+        """Whatever one write raises, the others get their messages and the failed one is out and told."""
+        a, bad, b = self.join("a"), self.join("bad"), self.join("b")
+
+        def fail() -> None:
+            raise RuntimeError("no")
+
+        bad.on_deliver = fail
+        self.publish(b"x")
+        self.room.flush()
+
+        self.assertEqual((self.got(a), self.got(b), bad.failures, len(self.room)), ([b"x"], [b"x"], 1, 2))
+
+    def test_leaving_during_a_flush(self) -> None:
+        """A write that ends with somebody leaving does not disturb the flush."""
+        a, b = self.join("a"), self.join("b")
+        a.on_deliver = lambda: self.room.leave(a)
+        self.publish(b"1")
+        self.room.flush()
+        self.publish(b"2")
+        self.room.flush()
+
+        self.assertEqual((self.got(a), self.got(b)), ([b"1"], [b"1", b"2"]))
+
+
+class SlowTests(RoomTestCase):
+    """Subscribers that are paused."""
+
+    def test_nobody_waits_for_the_slow(self) -> None:
+        """A paused subscriber gets nothing, delays nobody, and catches up in order when it resumes."""
+        slow, fast = self.join("slow"), self.join("fast")
+        slow.paused = True
+        for number in range(5):
+            self.publish(b"%d" % number)
+            self.room.flush()
+        self.assertEqual((len(self.got(fast)), slow.writes), (5, []))
+
+        slow.paused = False
+        self.room.resume(slow)
+
+        self.assertEqual(self.got(slow), self.got(fast))
+        self.assertEqual(len(slow.writes), 1)
+
+    def test_caught_up_means_current(self) -> None:
+        """After catching up, a subscriber is served with all others again."""
+        slow = self.join()
+        slow.paused = True
+        self.publish(b"1")
+        self.room.flush()
+        slow.paused = False
+        self.room.resume(slow)
+        self.publish(b"2")
+        self.room.flush()
+
+        self.assertEqual(self.got(slow), [b"1", b"2"])
+
+    def test_pending_messages_come_once(self) -> None:
+        """Resuming between a publish and its flush neither loses nor doubles the message."""
+        slow = self.join()
+        slow.paused = True
+        self.publish(b"1")
+        self.room.flush()
+        self.publish(b"2")
+        slow.paused = False
+        self.room.resume(slow)
+        self.room.flush()
+        self.publish(b"3")
+        self.room.flush()
+
+        self.assertEqual(self.got(slow), [b"1", b"2", b"3"])
+
+    def test_own_messages_are_left_out_of_catching_up(self) -> None:
+        """A slow publisher does not get its own messages later either."""
+        slow = self.join()
+        slow.paused = True
+        self.publish(b"mine", publisher=slow)
+        self.publish(b"theirs")
+        self.room.flush()
+        slow.paused = False
+        self.room.resume(slow)
+
+        self.assertEqual(self.got(slow), [b"theirs"])
+
+    def test_resuming_somebody_who_is_not_behind(self) -> None:
+        """Resuming the current, the strange and the departed does nothing."""
+        a = self.join()
+        self.room.resume(a)
+        self.room.resume(RecordingSubscriber())
+        self.publish(b"1")
+        self.room.flush()
+
+        self.assertEqual(self.got(a), [b"1"])
+
+    def test_pausing_again_while_catching_up(self) -> None:
+        """Catching up stops where the transport pauses again, and goes on from there."""
+        self.room = Room(10 * SLICE_BYTES, self.stats)
+        slow, fast = self.join("slow"), self.join("fast")
+        slow.paused = True
+        payloads = [bytes([number]) * (SLICE_BYTES // 2) for number in range(6)]
+        self.publish(*payloads)
+        self.room.flush()
+
+        def pause() -> None:
+            slow.paused = True
+
+        slow.on_deliver = pause
+        for turn in range(10):
+            slow.paused = False
+            self.room.resume(slow)
+            self.assertLessEqual(len(slow.writes), turn + 1)
+
+        self.assertEqual(self.got(slow), payloads)
+        self.assertEqual(self.got(fast), payloads)
+
+    def test_pausing_within_a_flush(self) -> None:
+        """A big flush goes out in slices; who is paused by one gets the rest later, in order."""
+        self.room = Room(10 * SLICE_BYTES, self.stats)
+        slow, fast = self.join("slow"), self.join("fast")
+
+        def pause() -> None:
+            slow.paused = True
+
+        slow.on_deliver = pause
+        payloads = [bytes([number]) * (SLICE_BYTES // 2) for number in range(6)]
+        self.publish(*payloads)
+        self.room.flush()
+        self.assertLess(len(slow.data), 2 * SLICE_BYTES)
+        self.assertEqual(self.got(fast), payloads)
+
+        slow.on_deliver = lambda: None
+        slow.paused = False
+        self.room.resume(slow)
+
+        self.assertEqual(self.got(slow), payloads)
+
+    def test_leaving_while_catching_up(self) -> None:
+        """A subscriber that is gone after a write is not served on."""
+        self.room = Room(10 * SLICE_BYTES, self.stats)
+        slow = self.join("slow")
+        slow.paused = True
+        self.publish(bytes(SLICE_BYTES), bytes(SLICE_BYTES))
+        self.room.flush()
+        slow.on_deliver = lambda: self.room.leave(slow)
+        slow.paused = False
+        self.room.resume(slow)
+
+        self.assertEqual((len(slow.writes), len(self.room)), (1, 0))
+
+
+class BoundTests(RoomTestCase):
+    """The log is bounded, whoever does not read."""
+
+    def test_log_is_bounded(self) -> None:
+        """A thousand stalled subscribers cost one log."""
+        for _ in range(1000):
+            self.join().paused = True
+        for _ in range(100):
+            self.publish(bytes(1000))
+            self.room.flush()
+            self.assertLessEqual(self.room.log_size_bytes, self.log_bytes)
+
+    def test_disconnect(self) -> None:
+        """Who falls off the log's tail is evicted with 1013, told once, counted; the others notice nothing."""
+        slow, fast = self.join("slow"), self.join("fast")
+        slow.paused = True
+        for number in range(20):
+            self.publish(b"%d" % number + bytes(1000))
+            self.room.flush()
+
+        self.assertEqual(slow.evicted, [closecodes.TOO_SLOW])
+        self.assertEqual((slow.writes, len(self.got(fast)), fast.evicted), ([], 20, []))
+        self.assertEqual(self.stats.evictions, {"disconnect": 1})
+        self.assertEqual(len(self.room), 1)
+
+    def test_within_the_log_nobody_is_evicted(self) -> None:
+        """A subscriber that resumes before it falls off has missed nothing."""
+        slow = self.join()
+        slow.paused = True
+        for number in range(7):
+            self.publish(b"%d" % number + bytes(1000))
+            self.room.flush()
+        slow.paused = False
+        self.room.resume(slow)
+
+        self.assertEqual((len(self.got(slow)), slow.evicted), (7, []))
+
+    def test_a_full_log_is_flushed_at_once(self) -> None:
+        """One turn that publishes more than the log holds loses nothing for those who read."""
+        fast, slow = self.join("fast"), self.join("slow")
+        slow.paused = True
+        for number in range(100):
+            self.publish(b"%d" % number + bytes(1000))
+            self.assertLessEqual(self.room.log_size_bytes, self.log_bytes)
+        self.room.flush()
+
+        self.assertEqual(len(self.got(fast)), 100)
+        self.assertEqual(slow.evicted, [closecodes.TOO_SLOW])
+
+    def test_a_policy_may_move_the_cursor(self) -> None:
+        """The table takes policies that keep the subscriber: it goes on from the offset they return."""
+        self.patch(room, "SLOW_POLICIES", {**SLOW_POLICIES, "to-tail": lambda room, subscriber: room.tail})
+        self.room = Room(self.log_bytes, self.stats, slow_policy="to-tail")
+        slow = self.join()
+        slow.paused = True
+        for number in range(20):
+            self.publish(b"%02d" % number + bytes(1000))
+            self.room.flush()
+        slow.paused = False
+        self.room.resume(slow)
+
+        self.assertEqual([payload[:2] for payload in self.got(slow)], [b"%02d" % number for number in range(13, 20)])
+        self.assertEqual(slow.evicted, [])
+
+    def test_nothing_is_kept_that_nobody_waits_for(self) -> None:
+        """With everybody served, the log is empty again; offsets go on."""
+        a = self.join()
+        self.publish(b"1", b"2")
+        self.room.flush()
+        self.assertEqual((self.room.log_size_bytes, self.room.tail, self.room.head), (0, 2, 2))
+
+        a.paused = True
+        self.publish(b"3")
+        self.room.flush()
+        self.assertGreater(self.room.log_size_bytes, 0)
+        self.room.leave(a)
+
+        self.assertEqual(self.room.log_size_bytes, 0)
+
+
+class LifeTests(RoomTestCase):
+    """When a room may disappear."""
+
+    def test_idle(self) -> None:
+        """A room is idle without members, even if messages were pending when the last one left."""
+        self.assertTrue(self.room.idle)
+        a = self.join()
+        self.assertFalse(self.room.idle)
+        self.publish(b"x", publisher=a)
+        self.room.leave(a)
+
+        self.assertTrue(self.room.idle)
+
+    def test_retention(self) -> None:
+        """With a retention, messages stay for it after delivery, and the room with them."""
+        room = Room(self.log_bytes, self.stats, retention_seconds=60)
+        a = RecordingSubscriber()
+        room.join(a)
+        for second in (0, 10, 20):
+            room.publish(Message(frames.BINARY, b"x"), second)
+            room.flush()
+        room.leave(a)
+        self.assertEqual((room.tail, room.idle), (0, False))
+
+        room.expire(75)
+        self.assertEqual((room.tail, room.idle), (2, False))
+        room.expire(90)
+        self.assertEqual((room.tail, room.idle), (3, True))
+
+    def test_retention_keeps_what_is_waited_for(self) -> None:
+        """Age alone does not take a message from a subscriber that is behind."""
+        room = Room(self.log_bytes, self.stats, retention_seconds=1)
+        slow = RecordingSubscriber()
+        room.join(slow)
+        slow.paused = True
+        room.publish(Message(frames.BINARY, b"x"), 0)
+        room.flush()
+        room.expire(1000)
+        slow.paused = False
+        room.resume(slow)
+
+        self.assertEqual(self.got(slow), [b"x"])

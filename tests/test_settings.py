@@ -1,0 +1,115 @@
+"""Tests of wsrelay.settings."""
+
+from dataclasses import FrozenInstanceError, asdict, fields
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from wsrelay import frames
+from wsrelay.errors import SettingsError
+from wsrelay.message import Message
+from wsrelay.settings import Settings, check_value
+
+
+class SettingsTests(SynchronousTestCase):
+    """The settings object."""
+
+    def problems(self, **settings: object) -> tuple[str, ...]:
+        error = self.assertRaises(SettingsError, Settings, **settings)
+        return error.problems
+
+    def test_defaults(self) -> None:
+        """All defaults, at once: a new or changed one breaks this on purpose."""
+        self.assertEqual(
+            asdict(Settings()),
+            {
+                "listen": ("tcp:8080:interface=127.0.0.1",),
+                "echo": False,
+                "validate": (),
+                "compress": False,
+                "max_message_bytes": 1_048_576,
+                "max_fragments": 1024,
+                "max_connections": 10_000,
+                "max_rooms": 10_000,
+                "max_room_members": 10_000,
+                "room_log_bytes": 4_194_304,
+                "handshake_seconds": 10.0,
+                "validate_seconds": 5.0,
+                "close_seconds": 3.0,
+                "ping_seconds": 20.0,
+            },
+        )
+
+    def test_frozen(self) -> None:
+        """Settings do not change under a running relay."""
+        with self.assertRaises(FrozenInstanceError):
+            Settings().echo = True  # type: ignore[misc]
+
+    def test_every_field_is_explained(self) -> None:
+        """Each field has its line in the docstring."""
+        for field in fields(Settings):
+            self.assertIn(f"        {field.name}: ", Settings.__doc__ or "")
+
+    def test_all_problems_at_once(self) -> None:
+        """Every wrong value is named, with what it should be and what it was."""
+        self.assertEqual(
+            self.problems(max_message_bytes=-5, close_seconds=0, echo="perhaps", listen=(), max_rooms=True),
+            (
+                "listen: expected a list of length >= 1, got ()",
+                "echo: expected true or false, got 'perhaps'",
+                "max_message_bytes: expected a whole number >= 1, got -5",
+                "max_rooms: expected a whole number, got True",
+                "close_seconds: expected a number > 0.0, got 0",
+            ),
+        )
+
+    def test_no_number_is_without_bound(self) -> None:
+        """NaN, infinity and zero are no limits."""
+        for value in (float("nan"), float("inf"), 0, -1):
+            self.assertEqual(len(self.problems(handshake_seconds=value)), 1)
+        for name in ("max_message_bytes", "max_connections", "max_rooms", "max_room_members", "max_fragments"):
+            self.assertEqual(len(self.problems(**{name: 0})), 1)
+
+    def test_pings_may_be_off(self) -> None:
+        """Zero turns pings off."""
+        self.assertEqual(Settings(ping_seconds=0).ping_seconds, 0)
+
+    def test_a_log_holds_a_message(self) -> None:
+        """A log too small for the largest message is refused, with both numbers."""
+        smallest = Message(frames.BINARY, bytes(1000)).size_bytes
+        Settings(max_message_bytes=1000, room_log_bytes=smallest)
+        [problem] = self.problems(max_message_bytes=1000, room_log_bytes=smallest - 1)
+
+        self.assertIn("room_log_bytes", problem)
+        self.assertIn(f"got {smallest - 1} and 1000", problem)
+
+
+class CheckValueTests(SynchronousTestCase):
+    """Single values from files, the environment and the command line."""
+
+    def test_strings_for_numbers(self) -> None:
+        """Where strings are all there is, they stand for numbers and booleans."""
+        for name, text, value in [
+            ("max_rooms", "12", 12),
+            ("ping_seconds", "0.5", 0.5),
+            ("echo", "true", True),
+            ("echo", "0", False),
+            ("listen", ["tcp:1"], ("tcp:1",)),
+        ]:
+            self.assertEqual(check_value(name, text, strict=False), (value, None))
+
+    def test_strict(self) -> None:
+        """In a TOML file a number is a number."""
+        self.assertEqual(check_value("max_rooms", 12), (12, None))
+        self.assertEqual(check_value("max_rooms", "12"), (None, "expected a whole number, got '12'"))
+
+    def test_wrong(self) -> None:
+        """The problem says what was expected and what was given."""
+        for name, text, problem in [
+            ("max_rooms", "x", "expected a whole number, got 'x'"),
+            ("max_rooms", "1.5", "expected a whole number, got '1.5'"),
+            ("ping_seconds", "nan", "expected a number >= 0.0, got 'nan'"),
+            ("ping_seconds", "1e400", "expected a smaller number, got '1e400'"),
+            ("echo", "maybe", "expected true or false, got 'maybe'"),
+            ("listen", "tcp:1", "expected a list, got 'tcp:1'"),
+        ]:
+            self.assertEqual(check_value(name, text, strict=False), (None, problem))

@@ -1,0 +1,280 @@
+"""Tests of wsrelay.tap."""
+
+import builtins
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase
+
+import wsrelay
+from wsrelay import tap
+from wsrelay.service import RelayProcess
+from wsrelay.settings import Settings
+from wsrelay.tap import FLAGS, PARAMETERS, REPEATABLE, Options, makeService
+
+REFERENCE = Path(__file__).parent.parent / "docs" / "options.md"
+
+
+class TapTestCase(SynchronousTestCase):
+    """Parsing."""
+
+    def parse(self, *arguments: str, environ: dict[str, str] | None = None, file: str | None = None) -> Options:
+        """Parse a command line, with an environment and, if given, a config file."""
+        options = Options()
+        options.environ = environ or {}
+        if file is not None:
+            folder = tempfile.TemporaryDirectory()
+            self.addCleanup(folder.cleanup)
+            path = Path(folder.name, "relay.toml")
+            path.write_text(file, "utf-8")
+            self.path = str(path)
+            arguments = ("--config", self.path, *arguments)
+        options.parseOptions(list(arguments))
+        return options
+
+    def problems(self, *arguments: str, **sources: Any) -> list[str]:
+        """Return the lines of a usage error, without the file's changing name."""
+        error = self.assertRaises(UsageError, self.parse, *arguments, **sources)
+        first, *problems = str(error).replace(getattr(self, "path", "no file"), "FILE").splitlines()
+        self.assertEqual(first, "wrong options, see --help:")
+        return [problem.strip() for problem in problems]
+
+
+class SourcesTests(TapTestCase):
+    """Where values come from."""
+
+    def test_defaults(self) -> None:
+        """Without anything, the settings are the defaults; the same-host validator is there."""
+        options = self.parse()
+
+        self.assertEqual(options.settings, Settings())
+        self.assertEqual([type(validator).__name__ for validator in options.validators], ["OriginValidator"])
+
+    def test_every_option(self) -> None:
+        """Every option arrives in its setting, from each of the three sources; a new one breaks this on purpose."""
+        given = {
+            "listen": ["tcp:1", "unix:/run/a b"],
+            "echo": True,
+            "validate": ["rooms:a", "host:b"],
+            "compress": True,
+            "max-message-bytes": 1000,
+            "max-fragments": 2,
+            "max-connections": 3,
+            "max-rooms": 4,
+            "max-room-members": 5,
+            "room-log-bytes": 6000,
+            "handshake-seconds": 7.5,
+            "validate-seconds": 8,
+            "close-seconds": 9,
+            "ping-seconds": 0,
+        }
+        expected = {
+            name.replace("-", "_"): tuple(value) if isinstance(value, list) else value for name, value in given.items()
+        }
+        arguments: list[str] = []
+        environ: dict[str, str] = {}
+        lines: list[str] = []
+        for name, value in given.items():
+            variable = "WSRELAY_" + name.upper().replace("-", "_")
+            if isinstance(value, list):
+                arguments += [word for item in value for word in (f"--{name}", item)]
+                environ[variable] = " ".join(f"'{item}'" for item in value)
+                lines.append(f"{name} = {value}")
+            elif value is True:
+                arguments.append(f"--{name}")
+                environ[variable] = "1"
+                lines.append(f"{name} = true")
+            else:
+                arguments += [f"--{name}", str(value)]
+                environ[variable] = str(value)
+                lines.append(f"{name} = {value}")
+
+        for options in (self.parse(*arguments), self.parse(environ=environ), self.parse(file="\n".join(lines))):
+            self.assertEqual(asdict(options.settings), expected)
+
+    def test_precedence(self) -> None:
+        """The command line wins over the environment, that over the file, that over the default."""
+        file = "max-rooms = 1\nmax-fragments = 1\nmax-connections = 1\nvalidate = ['rooms:a']\n"
+        environ = {"WSRELAY_MAX_ROOMS": "2", "WSRELAY_MAX_FRAGMENTS": "2", "WSRELAY_VALIDATE": "rooms:b"}
+        settings = self.parse("--max-rooms", "3", "--validate", "rooms:c", file=file, environ=environ).settings
+
+        self.assertEqual((settings.max_rooms, settings.max_fragments, settings.max_connections), (3, 2, 1))
+        self.assertEqual(settings.validate, ("rooms:c",))
+
+    def test_config_from_the_environment(self) -> None:
+        """WSRELAY_CONFIG names the file, too; --config wins."""
+        self.parse(file="max-rooms = 1")
+        self.assertEqual(self.parse(environ={"WSRELAY_CONFIG": self.path}).settings.max_rooms, 1)
+        environ = {"WSRELAY_CONFIG": "/nowhere"}
+        self.assertEqual(self.parse("--config", self.path, environ=environ).settings.max_rooms, 1)
+
+    def test_the_process_environment(self) -> None:
+        """By default the environment is the process's; foreign WSRELAY_ names, as Kubernetes sets them, are ignored."""
+        self.assertIs(Options.environ, os.environ)
+        self.assertEqual(self.parse(environ={"WSRELAY_PORT": "tcp://10.0.0.1:80"}).settings, Settings())
+
+
+class WrongTests(TapTestCase):
+    """Wrong values."""
+
+    def test_all_at_once(self) -> None:
+        """Whatever is wrong, wherever it came from, is named in one go."""
+        self.assertEqual(
+            self.problems(
+                "--max-message-bytes=-5",
+                "--validate=nosuch",
+                "--validate=origin:",
+                "--listen=nowhere:1",
+                file="max-rooms = '7'\nmax-room = 7\n",
+                environ={"WSRELAY_ECHO": "maybe", "WSRELAY_LISTEN": "'open"},
+            ),
+            [
+                "FILE: max-rooms: expected a whole number, got '7'",
+                "FILE: max-room: there is no such option; is it max-rooms?",
+                'WSRELAY_LISTEN: expected a list, got "\'open"',
+                "WSRELAY_ECHO: expected true or false, got 'maybe'",
+                "--max-message-bytes: expected a whole number >= 1, got '-5'",
+                "listen: nowhere:1: Unknown endpoint type: 'nowhere'",
+                mock_any("validate: nosuch: there is no validator of this name; installed are host, http, "),
+                mock_any("validate: origin:: "),
+            ],
+        )
+
+    def test_values_that_do_not_go_together(self) -> None:
+        """Rules about more than one value are checked when each is right."""
+        [problem] = self.problems("--room-log-bytes", "1000")
+
+        self.assertIn("room_log_bytes: must be at least max_message_bytes", problem)
+
+    def test_files(self) -> None:
+        """A file that is not there, or is no TOML, is named with the reason."""
+        [problem] = self.problems("--config", "/nowhere/relay.toml")
+        self.assertIn("/nowhere/relay.toml: ", problem)
+        self.assertIn("No such file", problem)
+        [problem] = self.problems(file="max-rooms = \n")
+        self.assertIn("FILE: Invalid value (at line 1", problem)
+        [problem] = self.problems(file="xyzzy = 1\n")
+        self.assertEqual(problem, "FILE: xyzzy: there is no such option")
+
+    def test_unknown_options(self) -> None:
+        """An option that is none is a usage error as everywhere."""
+        self.assertRaises(UsageError, self.parse, "--nosuch")
+
+    def test_certificates(self) -> None:
+        """A certificate that cannot be read is named before anything starts."""
+        [problem] = self.problems("--listen", "ssl:8443:privateKey=/nowhere/key.pem")
+
+        self.assertIn("listen: ssl:8443:privateKey=/nowhere/key.pem: ", problem)
+
+    def test_help_is_not_printed_on_top(self) -> None:
+        """With an error twistd prints the help, too; ours is empty then, so that the error is seen."""
+        options = Options()
+        self.assertIn("--max-rooms", str(options))
+        options.environ = {"WSRELAY_ECHO": "maybe"}
+        self.assertRaises(UsageError, options.parseOptions, [])
+
+        self.assertNotIn("--max-rooms", str(options))
+
+
+class mock_any:  # noqa: N801 - reads as a value
+    """Equal to any string that starts with the text."""
+
+    def __init__(self, start: str) -> None:
+        self.start = start
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and other.startswith(self.start)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class PrintTests(TapTestCase):
+    """Options that print and exit."""
+
+    def printed(self, *arguments: str) -> str:
+        """Return what is printed before the exit with 0."""
+        lines: list[str] = []
+        self.patch(builtins, "print", lines.append)
+        error = self.assertRaises(SystemExit, self.parse, *arguments)
+        self.assertEqual(error.code, 0)
+        return "\n".join(lines)
+
+    def test_version(self) -> None:
+        """--version is ours, not Twisted's."""
+        self.assertEqual(self.printed("--version"), f"wsrelay {wsrelay.__version__}")
+
+    def test_help_validators(self) -> None:
+        """--help-validators names each with its arguments and what it does."""
+        text = self.printed("--help-validators")
+
+        for line in ("rooms:PATTERN[,PATTERN…]", "host:HOST[:PORT][,…]", "    Allows these Host values only (421)."):
+            self.assertIn(line, text.splitlines())
+
+    def test_validators_without_arguments(self) -> None:
+        """A validator that takes no arguments is listed without a colon."""
+
+        class Plain:
+            name, usage, description = "plain", "", "Says yes."
+
+        self.patch(tap, "available", lambda: [Plain])
+        self.assertEqual(self.printed("--help-validators"), "plain\n    Says yes.")
+
+    def test_help(self) -> None:
+        """--help names every option with its default and fits 80 columns."""
+        help_text = str(Options())
+        for field in fields(Settings):
+            self.assertIn(f"--{field.name.replace('_', '-')}", help_text)
+        self.assertIn("[default: 1048576]", help_text)
+        self.assertLessEqual(max(map(len, help_text.splitlines())), 80)
+
+
+class TableTests(SynchronousTestCase):
+    """Options, settings and the reference page are the same list."""
+
+    def test_options_are_the_settings(self) -> None:
+        """Every setting is an option and the other way round."""
+        options = {*PARAMETERS, *FLAGS, *REPEATABLE}
+
+        self.assertEqual({name.replace("-", "_") for name in options}, {field.name for field in fields(Settings)})
+
+    def test_options_are_documented(self) -> None:
+        """Every option has its row in docs/options.md, with the default; the page has no other rows."""
+        rows = dict(re.findall(r"^\| `--([a-z-]+)` \| ([^|]*) \|", REFERENCE.read_text("utf-8"), re.MULTILINE))
+        defaults = {field.name.replace("_", "-"): field.default for field in fields(Settings)}
+
+        self.assertEqual(set(rows), {*defaults, "config", "version", "help-validators"})
+        for option in PARAMETERS:
+            self.assertEqual(
+                rows[option].strip(),
+                f"{defaults[option]:g}" if isinstance(defaults[option], float) else str(defaults[option]),
+            )
+
+
+class MakeServiceTests(TapTestCase):
+    """The service."""
+
+    def test_service(self) -> None:
+        """The parsed options become a relay that is the process."""
+        options = self.parse("--listen", "tcp:0:interface=127.0.0.1", "--echo")
+        service = makeService(options)
+
+        self.assertIsInstance(service, RelayProcess)
+        self.assertIs(service._factory.settings, options.settings)  # type: ignore[attr-defined]
+
+    def test_no_reactor_is_imported(self) -> None:
+        """Parsing options installs no reactor: twistd's --reactor must still be able to (TRAPS 38)."""
+        code = (
+            "import sys\n"
+            "from wsrelay import tap\n"
+            "options = tap.Options()\n"
+            "options.parseOptions(['--listen', 'tcp:0', '--validate', 'rooms:a', '--validate', 'http:http://127.0.0.1/'])\n"
+            "sys.exit('twisted.internet.reactor' in sys.modules)\n"
+        )
+        self.assertEqual(subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode, 0)

@@ -1,0 +1,1 @@
+"""The tests of the built-in handshake validators, one module each."""

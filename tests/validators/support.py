@@ -1,0 +1,53 @@
+"""What the tests of the validators share: requests, a grant, and what a denial looks like."""
+
+from typing import Any
+
+from twisted.internet.address import IPv4Address
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from wsrelay.errors import Denied
+from wsrelay.grant import Grant
+from wsrelay.interfaces import IHandshakeValidator
+from wsrelay.request import HandshakeRequest
+
+#: What the first validator of a chain is given.
+GRANT = Grant(room="chat/42")
+
+
+def request(**overrides: Any) -> HandshakeRequest:
+    """Make the request of a client that is no browser, and whatever else is asked for."""
+    fields: dict[str, Any] = {
+        "path": "/chat/42",
+        "room": "chat/42",
+        "query": {},
+        "headers": {},
+        "host": "relay.example",
+        "origin": None,
+        "subprotocols": (),
+        "bearers": (),
+        "peer": IPv4Address("TCP", "192.0.2.1", 50000),
+    }
+    return HandshakeRequest(**{**fields, **overrides})
+
+
+class ValidatorTestCase(SynchronousTestCase):
+    """A test case that speaks of grants and denials."""
+
+    def assertValidator(self, validator: Any) -> None:
+        """Assert that an object has the interface, with its exact signatures."""
+        self.assertTrue(verifyObject(IHandshakeValidator, validator))
+
+    def assertDenied(self, status: int, validator: Any, request: HandshakeRequest, grant: Grant = GRANT) -> Denied:
+        """Assert that a validator denies with a status, and return how."""
+        denied: Denied = self.assertRaises(Denied, validator.validate, request, grant)
+
+        self.assertEqual(status, denied.status, denied.reason)
+        self.assertRegex(denied.reason, r"\A[\x20-\x7e]+\Z")
+        return denied
+
+    def assertWrong(self, make: Any, text: str, problem: str) -> None:
+        """Assert that arguments are refused with a sentence that holds ``problem``."""
+        error = self.assertRaises(ValueError, make, text)
+
+        self.assertIn(problem, str(error))

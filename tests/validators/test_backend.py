@@ -1,0 +1,294 @@
+"""A question goes out once, and its whole answer comes back in time, or none does."""
+
+import subprocess
+import sys
+from typing import Any
+from unittest import mock
+
+import twisted.internet
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectError
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.python.failure import Failure
+from twisted.web.client import Agent
+from twisted.web.iweb import IBodyProducer, IResponse
+from zope.interface.verify import verifyObject
+
+import wsrelay
+from wsrelay.validators.backend import Backend, NoAnswerError, _Body, _Question
+
+from .back_end import URL, BackendTestCase, Connection, answer
+
+Asked = Deferred[tuple[IResponse, bytes]]
+
+#: How far an answer may have come when something happens; ``None`` is not even to a connection.
+STAGES = (None, b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}")
+
+
+class AskTestCase(BackendTestCase):
+    """A test case that asks."""
+
+    def setUp(self) -> None:
+        """Make a back end that has 3 seconds."""
+        super().setUp()
+        self.backend = Backend(URL, 3, reactor=self.reactor)
+
+    def ask(self) -> Asked:
+        """Ask something."""
+        return Deferred.fromCoroutine(self.backend.ask(b'{"a": 1}'))
+
+    def asked(self) -> tuple[Asked, Connection]:
+        """Ask something on a connection of its own."""
+        self.backend = Backend(URL, 3, reactor=self.reactor)
+        asked = self.ask()
+        return asked, self.accept()
+
+    def asked_until(self, sent: bytes | None) -> tuple[Asked, Connection | None]:
+        """Ask something, and answer so far."""
+        if sent is None:
+            self.backend = Backend(URL, 3, reactor=self.reactor)
+            return self.ask(), None
+        asked, connection = self.asked()
+        connection.send(sent)
+        return asked, connection
+
+    def assertAnswer(self, asked: Asked, status: int, body: bytes) -> None:
+        """Assert what the answer is."""
+        response, received = self.successResultOf(asked)
+
+        self.assertEqual((status, body), (response.code, received))
+
+    def assertNoAnswer(self, asked: Asked, problem: str) -> None:
+        """Assert that there is none, and why."""
+        self.assertEqual(problem, str(self.failureResultOf(asked, NoAnswerError).value))
+
+
+class QuestionTests(AskTestCase):
+    """What is sent."""
+
+    def test_post(self) -> None:
+        """A question is a POST of JSON, from us."""
+        _, connection = self.asked()
+        line, headers, question = connection.take()
+
+        self.assertEqual("POST /ask?key=backendsecret HTTP/1.1", line)
+        self.assertEqual({"a": 1}, question)
+        self.assertEqual("backend.example:8000", headers["host"])
+        self.assertEqual("application/json", headers["content-type"])
+        self.assertEqual("application/json", headers["accept"])
+        self.assertEqual(f"wsrelay/{wsrelay.__version__}", headers["user-agent"])
+
+    def test_one_write(self) -> None:
+        """The body is written at once, in the same turn as the headers."""
+        transport = StringTransport()
+        question = _Question(b"{}")
+
+        self.successResultOf(question.startProducing(transport))
+        self.assertEqual(b"{}", transport.value())
+
+    def test_body_producer(self) -> None:
+        """The question's body has the interface; nothing is left of it to pause or stop."""
+        question = _Question(b"{}")
+
+        self.assertTrue(verifyObject(IBodyProducer, question))
+        question.pauseProducing()
+        question.resumeProducing()
+        question.stopProducing()
+
+    def test_not_redirected(self) -> None:
+        """A redirect is not followed: the question is for one back end only."""
+        asked, connection = self.asked()
+        connection.send(answer("307 Elsewhere", b"", "Location: http://evil.example/"))
+
+        self.assertAnswer(asked, 307, b"")
+        self.assertEqual(1, len(self.reactor.tcpClients))
+
+    def test_connection_is_kept(self) -> None:
+        """The next question goes over the same connection, whatever the answers are."""
+        first, connection = self.asked()
+        connection.send(answer("403 No", b"<html>"))
+        self.assertAnswer(first, 403, b"<html>")
+        second = self.ask()
+        connection.send(answer("200 OK", b"{}"))
+
+        self.assertAnswer(second, 200, b"{}")
+        self.assertEqual(1, len(self.reactor.tcpClients))
+
+
+class AnswerTests(AskTestCase):
+    """What is received."""
+
+    def test_chunks(self) -> None:
+        """An answer may come in pieces."""
+        asked, connection = self.asked()
+        for piece in (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n{\r\n", b"1\r\n}\r\n"):
+            connection.send(piece)
+            self.assertNoResult(asked)
+        connection.send(b"0\r\n\r\n")
+
+        self.assertAnswer(asked, 200, b"{}")
+
+    def test_empty(self) -> None:
+        """An answer may be empty where its end is marked."""
+        for data, status in ((b"HTTP/1.1 204 Yes\r\n\r\n", 204), (answer("200 OK"), 200)):
+            asked, connection = self.asked()
+            connection.send(data)
+            self.assertAnswer(asked, status, b"")
+
+    def test_ended_by_closing(self) -> None:
+        """Without a length, an answer ends with the connection; an empty one could be half of another."""
+        for body in (b"{}", b'{"can_publish": fal', b""):
+            asked, connection = self.asked()
+            connection.send(b"HTTP/1.0 200 OK\r\n\r\n" + body)
+            self.assertNoResult(asked)
+            connection.close()
+
+            if body:
+                self.assertAnswer(asked, 200, body)
+            else:
+                self.assertNoAnswer(asked, "twisted.web.http.PotentialDataLoss")
+
+    def test_refused(self) -> None:
+        """A back end that does not listen gives no answer; only the kind of the problem is told."""
+        asked = self.ask()
+        self.reactor.tcpClients[-1][2].clientConnectionFailed(None, Failure(ConnectError("secret")))
+        self.reactor.advance(1)
+
+        self.assertNoAnswer(asked, "twisted.internet.error.ConnectError")
+
+    def test_closed(self) -> None:
+        """A connection that ends before the answer does gives none."""
+        for sent in STAGES[1:]:
+            asked, connection = self.asked_until(sent)
+            assert connection is not None
+            connection.close()
+
+            self.assertIn("ConnectionDone", str(self.failureResultOf(asked, NoAnswerError).value))
+
+    def test_no_http(self) -> None:
+        """An answer in another protocol is none, and is not quoted."""
+        asked, connection = self.asked()
+        connection.send(b"SSH-2.0-secret\r\n")
+
+        self.assertNotIn("secret", str(self.failureResultOf(asked, NoAnswerError).value))
+
+    def test_too_big(self) -> None:
+        """An answer over 64 KiB is given up at once, and its connection closed; just 64 KiB are read."""
+        asked, connection = self.asked()
+        connection.send(answer("200 OK", b" " * 65536))
+        self.assertAnswer(asked, 200, b" " * 65536)
+
+        asked = self.ask()
+        connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10000\r\n" + b" " * 65536 + b"\r\n")
+        self.assertNoResult(asked)
+        connection.send(b"1\r\n \r\n")
+        self.assertNoAnswer(asked, "the answer has more than 65536 bytes")
+        self.assertTrue(connection.transport.disconnecting)
+        connection.send(b"1\r\n \r\n")
+        connection.close()
+
+    @settings(deadline=None)
+    @given(st.binary() | st.binary().map(lambda body: answer("200 OK", body)))
+    def test_garbage(self, data: bytes) -> None:
+        """Whatever comes, there is one outcome: an answer, or none."""
+        asked, connection = self.asked()
+        connection.send(data)
+        connection.close()
+        self.reactor.advance(3)
+
+        result: list[Any] = []
+        asked.addErrback(lambda failure: failure.trap(NoAnswerError)).addBoth(result.append)
+        self.assertEqual(1, len(result))
+        self.assertNotIsInstance(result[0], Failure)
+
+
+class TimeTests(AskTestCase):
+    """How long it may take."""
+
+    def test_too_late(self) -> None:
+        """The timeout counts from the first byte of the question to the last of the answer."""
+        for sent in STAGES:
+            asked, connection = self.asked_until(sent)
+            self.reactor.advance(2.5)
+            self.assertNoResult(asked)
+            self.reactor.advance(0.5)
+
+            self.assertNoAnswer(asked, "no answer within 3 s")
+            self.assertTrue(connection is None or connection.transport.disconnecting)
+            self.assertEqual([], self.reactor.getDelayedCalls())
+
+    def test_every_byte_in_time(self) -> None:
+        """An answer that drips does not prolong it."""
+        asked, connection = self.asked()
+        for piece in (b"HTTP/1.1 200 OK\r\n", b"Content-Length: 3\r\n", b"\r\n{}"):
+            self.assertNoResult(asked)
+            connection.send(piece)
+            self.reactor.advance(1)
+
+        self.assertNoAnswer(asked, "no answer within 3 s")
+
+    def test_cancelled(self) -> None:
+        """Cancelling closes the connection at every stage, and leaves nothing behind."""
+        for sent in STAGES:
+            asked, connection = self.asked_until(sent)
+            asked.cancel()
+
+            self.failureResultOf(asked, CancelledError)
+            self.assertTrue(connection is None or connection.transport.disconnecting)
+            self.assertEqual([], self.reactor.getDelayedCalls())
+
+    def test_cancelled_before_the_body(self) -> None:
+        """An agent that has not begun to deliver the body has nothing to close yet."""
+        body = _Body()
+        body.received.cancel()
+
+        self.failureResultOf(body.received, CancelledError)
+
+    def test_after_the_answer(self) -> None:
+        """No timer outlives an answer."""
+        asked, connection = self.asked()
+        connection.send(answer("200 OK", b"", "Connection: close"))
+
+        self.assertAnswer(asked, 200, b"")
+        self.assertEqual([], self.reactor.getDelayedCalls())
+
+
+class AgentTests(AskTestCase):
+    """Which agent and which reactor are used."""
+
+    def test_injected_agent(self) -> None:
+        """An agent that is given is used."""
+        used = MemoryReactorClock()
+        self.backend = Backend(URL, 3, agent=Agent(used), reactor=self.reactor)
+        self.ask()
+
+        self.assertEqual((1, 0), (len(used.tcpClients), len(self.reactor.tcpClients)))
+
+    def test_broken_agent(self) -> None:
+        """Whatever an agent raises is no answer, and is not quoted."""
+        broken = mock.Mock(spec=["request"])
+        broken.request.side_effect = ZeroDivisionError("secret")
+        self.backend = Backend(URL, 3, agent=broken, reactor=self.reactor)
+
+        self.assertNoAnswer(self.ask(), "builtins.ZeroDivisionError")
+
+    def test_global_reactor(self) -> None:
+        """Without a reactor, the global one is taken when it is first needed."""
+        self.backend = Backend(URL, 3)
+        with mock.patch.object(twisted.internet, "reactor", self.reactor, create=True):
+            self.ask()
+        self.ask()
+
+        self.assertEqual(2, len(self.reactor.tcpClients))
+
+    def test_reactor_is_not_imported(self) -> None:
+        """Neither the import nor the constructor chooses a reactor."""
+        program = (
+            "import sys; from wsrelay.validators.backend import Backend;"
+            " Backend('http://a.example', 3); print('twisted.internet.reactor' in sys.modules)"
+        )
+        run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+        self.assertEqual("False\n", run.stdout)

@@ -1,0 +1,48 @@
+"""Only the listed hosts are served."""
+
+from wsrelay.validators.host import HostValidator
+
+from .support import GRANT, ValidatorTestCase, request
+
+make = HostValidator.from_arguments
+
+
+class HostValidatorTests(ValidatorTestCase):
+    """The ``host:`` validator."""
+
+    def test_any_port(self) -> None:
+        """A host without a port is allowed with any, and with none."""
+        validator = make("Relay.example,[::1]")
+
+        self.assertValidator(validator)
+        for host in ("relay.example", "relay.example:80", "RELAY.example:8443", "[::1]:8080"):
+            self.assertIs(GRANT, validator.validate(request(host=host), GRANT), host)
+
+    def test_port(self) -> None:
+        """A host with a port is allowed with that one only."""
+        validator = make("relay.example:8443")
+
+        self.assertIs(GRANT, validator.validate(request(host="relay.example:8443"), GRANT))
+        self.assertDenied(421, validator, request(host="relay.example:443"))
+        self.assertDenied(421, validator, request(host="relay.example"))
+
+    def test_denied(self) -> None:
+        """Any other host is not ours."""
+        for host in (
+            "evil.example",
+            "evilrelay.example",
+            "relay.example.evil.example",
+            "x.relay.example",
+            "relay.example.",
+            "127.0.0.1",
+            "relay.example:",
+            "user@relay.example",
+            "",
+        ):
+            self.assertDenied(421, make("relay.example"), request(host=host))
+
+    def test_arguments(self) -> None:
+        """Hosts must be given, and be hosts."""
+        self.assertWrong(make, "", "at least one host")
+        for value in ("https://relay.example", "*.relay.example", "::1", "relay.example:https", "relay.example/"):
+            self.assertWrong(make, f"relay.example,{value}", f"{value!r} is no host")

@@ -1,0 +1,377 @@
+"""A back end is asked once, and only a clear yes lets anyone in."""
+
+import json
+from typing import Any
+from unittest import mock
+
+import twisted.internet
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.address import IPv6Address, UNIXAddress
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectError
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import capturedLogs
+from twisted.python.failure import Failure
+from twisted.web.client import Agent
+
+from wsrelay.errors import Denied
+from wsrelay.grant import Grant
+from wsrelay.settings import Settings
+from wsrelay.validators.http import DEFAULT_TIMEOUT_SECONDS, HTTPValidator
+
+from .back_end import URL, BackendTestCase, answer
+from .support import GRANT, request
+
+make = HTTPValidator.from_arguments
+
+
+class HTTPTestCase(BackendTestCase):
+    """A test case with a validator that asks."""
+
+    def setUp(self) -> None:
+        """Make a validator, and keep the log."""
+        super().setUp()
+        self.validator = HTTPValidator(URL, reactor=self.reactor)
+        capture = capturedLogs()
+        self.log = capture.__enter__()
+        self.addCleanup(capture.__exit__, None, None, None)
+
+    def ask(self, grant: Grant = GRANT, **overrides: Any) -> Deferred[Grant]:
+        """Validate a request."""
+        return Deferred.fromCoroutine(self.validator.validate(request(**overrides), grant))
+
+    def asked(self, data: bytes, grant: Grant = GRANT, **overrides: Any) -> Deferred[Grant]:
+        """Validate a request on a connection of its own, and answer."""
+        self.validator = HTTPValidator(URL, reactor=self.reactor)
+        asked = self.ask(grant, **overrides)
+        self.accept().send(data)
+        return asked
+
+    def assertUndecided(self, asked: Deferred[Grant], problem: str) -> None:
+        """Assert that a handshake is denied with 503, and why in the log."""
+        denied = self.failureResultOf(asked, Denied).value
+
+        self.assertEqual(
+            (503, "this cannot be decided now, try again later", (("Retry-After", "10"),)),
+            (denied.status, denied.reason, denied.headers),
+        )
+        self.assertEqual([f"asking http://backend.example:8000/ask failed: {problem}"], self.logged())
+
+    def logged(self) -> list[str]:
+        """Return the log's lines of the validator."""
+        return [event["log_format"].format(**event) for event in self.log if event["log_namespace"] == "wsrelay"]
+
+
+class QuestionTests(HTTPTestCase):
+    """What the back end is asked."""
+
+    def test_all(self) -> None:
+        """It gets the request and the grant so far as JSON."""
+        self.ask(
+            Grant("chat/42", "ann", "v1", can_publish=False, expires_at=2.5),
+            query={"token": ("t", "u")},
+            headers={"cookie": "a=b"},
+            origin="https://app.example",
+            subprotocols=("v1", "v2"),
+            tls=object(),
+        )
+        question = self.accept().take()[2]
+
+        self.assertEqual(
+            {
+                "path": "/chat/42",
+                "room": "chat/42",
+                "query": {"token": ["t", "u"]},
+                "headers": {"cookie": "a=b"},
+                "host": "relay.example",
+                "origin": "https://app.example",
+                "subprotocols": ["v1", "v2"],
+                "peer": "192.0.2.1:50000",
+                "tls": True,
+                "grant": {
+                    "room": "chat/42",
+                    "identity": "ann",
+                    "subprotocol": "v1",
+                    "can_publish": False,
+                    "can_subscribe": True,
+                    "expires_at": 2.5,
+                },
+            },
+            question,
+        )
+
+    def test_none(self) -> None:
+        """What is not there is null or false."""
+        self.ask()
+        question = self.accept().take()[2]
+
+        self.assertIsNone(question["origin"])
+        self.assertIs(False, question["tls"])
+        self.assertIsNone(question["grant"]["identity"])
+
+    def test_peers(self) -> None:
+        """IPv6 addresses stand in brackets; a unix socket has no address."""
+        for address, peer in (
+            (IPv6Address("TCP", "2001:db8::1", 50000), "[2001:db8::1]:50000"),
+            (UNIXAddress(None), "unix"),
+        ):
+            self.ask(peer=address)
+            self.assertEqual(peer, self.accept().take()[2]["peer"])
+
+
+class GrantTests(HTTPTestCase):
+    """What a 2xx answer grants."""
+
+    def test_all(self) -> None:
+        """Every field of a grant may be there."""
+        body = {
+            "room": "lobby",
+            "identity": "ann",
+            "subprotocol": "v2",
+            "can_publish": False,
+            "can_subscribe": False,
+            "expires_at": 2000000000,
+        }
+        asked = self.asked(answer("201 Created", json.dumps(body).encode()), subprotocols=("v1", "v2"))
+
+        self.assertEqual(Grant("lobby", "ann", "v2", False, False, 2000000000.0), self.successResultOf(asked))
+
+    def test_nothing(self) -> None:
+        """An empty answer, an empty object and the grant as it was sent change nothing."""
+        grant = Grant("chat/42", "ann", can_publish=False, expires_at=2.5)
+        sent = (
+            b'{"room": "chat/42", "identity": "ann", "subprotocol": null,'
+            b' "can_publish": false, "can_subscribe": true, "expires_at": 2.5}'
+        )
+        for data in (b"HTTP/1.1 204 Yes\r\n\r\n", answer("200 OK"), answer("200 OK", b" {}\n"), answer("200 OK", sent)):
+            self.assertEqual(grant, self.successResultOf(self.asked(data, grant)))
+
+    def test_narrows_only(self) -> None:
+        """What an earlier validator took away stays away."""
+        grant = Grant("chat/42", can_publish=False, expires_at=2.5)
+        asked = self.asked(answer("200 OK", b'{"can_publish": true, "expires_at": 3}'), grant)
+
+        self.assertEqual(grant, self.successResultOf(asked))
+
+    def test_no_grant(self) -> None:
+        """What is no grant, or more than one, lets nobody in."""
+        for body in (
+            b"yes",
+            b"true",
+            b"null",
+            b"[]",
+            b"\xff",
+            b" ",
+            b'{"can_publish": false',
+            b'{"can_publish": false}{}',
+            b'{"can_publish": null}',
+            b'{"can_publish": "false"}',
+            b'{"canPublish": false}',
+            b'{"room": 1}',
+            b'{"identity": "\xff"}',
+            b'{"expires_at": "2030-01-01"}',
+            b'{"expires_at": NaN}',
+            b'{"expires_at": 1e999}',
+            b"[" * 60000,
+        ):
+            self.log.clear()
+            self.assertUndecided(self.asked(answer("200 OK", body)), "the answer is no grant")
+
+    def test_room(self) -> None:
+        """A room that cannot be is refused, not joined."""
+        for room in ("", "/lobby", "a/../b", "a\nb", "x" * 256):
+            self.log.clear()
+            asked = self.asked(answer("200 OK", json.dumps({"room": room}).encode()))
+            self.failureResultOf(asked, Denied)
+            self.assertIn("failed: the answer's room is none: the room name", self.logged()[0])
+
+    def test_subprotocol(self) -> None:
+        """A subprotocol that is not offered, or that carries a token, is refused."""
+        bearer = "base64url.bearer.YWJj"
+        for name in ("v3", "", bearer):
+            self.log.clear()
+            asked = self.asked(
+                answer("200 OK", json.dumps({"subprotocol": name}).encode()), subprotocols=("v1",), bearers=(bearer,)
+            )
+            self.assertUndecided(asked, "the answer's subprotocol is not offered")
+
+
+class RefusalTests(HTTPTestCase):
+    """What a 4xx answer does."""
+
+    def test_status(self) -> None:
+        """Its status is passed on, its text is not."""
+        for status in (400, 401, 403, 404, 429, 451, 499):
+            asked = self.asked(answer(f"{status} Very\x07Bad", b"internal"))
+            denied = self.failureResultOf(asked, Denied).value
+
+            self.assertEqual(
+                (status, "this connection is not allowed", ()), (denied.status, *denied.args[1:], denied.headers)
+            )
+        self.assertEqual([], self.logged())
+
+    def test_challenge(self) -> None:
+        """WWW-Authenticate is passed on, however often it comes; no other header is."""
+        data = answer("401 No", b"", 'WWW-Authenticate: Bearer realm="x"', "www-authenticate: Basic", "Set-Cookie: a=b")
+        denied = self.failureResultOf(self.asked(data), Denied).value
+
+        self.assertEqual((("WWW-Authenticate", 'Bearer realm="x"'), ("WWW-Authenticate", "Basic")), denied.headers)
+
+    def test_unsafe_challenge(self) -> None:
+        """A challenge that could break our own response is left out."""
+        for value in ("Bearer \x01", "Bearer \x7f", "Bearer \xe9", "Bearer a\x0bb", "Bearer " + "x" * 1024, ""):
+            denied = self.failureResultOf(self.asked(answer("401 No", b"", f"WWW-Authenticate: {value}")), Denied).value
+
+            self.assertEqual((401, ()), (denied.status, denied.headers), value)
+
+
+class FailureTests(HTTPTestCase):
+    """What happens when the back end does not decide."""
+
+    def test_statuses(self) -> None:
+        """Nothing but 2xx and 4xx decides."""
+        for status in (300, 304, 399, 500, 503, 599, 600, 999):
+            self.log.clear()
+            self.assertUndecided(self.asked(answer(f"{status} Hm", b"{}")), f"the answer's status is {status}")
+
+    def test_redirect(self) -> None:
+        """A redirect is no yes, wherever it leads."""
+        asked = self.asked(answer("307 Elsewhere", b"", "Location: http://evil.example/"))
+
+        self.assertUndecided(asked, "the answer's status is 307")
+
+    def test_refused(self) -> None:
+        """A back end that does not listen is no yes."""
+        asked = self.ask()
+        self.reactor.tcpClients[-1][2].clientConnectionFailed(None, Failure(ConnectError("secret")))
+        self.reactor.advance(1)
+
+        self.assertUndecided(asked, "twisted.internet.error.ConnectError")
+
+    def test_half(self) -> None:
+        """Half of a grant is none."""
+        asked = self.ask()
+        connection = self.accept()
+        connection.send(b'HTTP/1.0 200 OK\r\n\r\n{"can_publish": fal')
+        connection.close()
+
+        self.assertUndecided(asked, "the answer is no grant")
+
+    def test_too_late(self) -> None:
+        """It has 3 seconds, less than the validators have together."""
+        asked = self.ask()
+        self.reactor.advance(2.5)
+        self.assertNoResult(asked)
+        self.reactor.advance(0.5)
+
+        self.assertUndecided(asked, "no answer within 3 s")
+        self.assertLess(DEFAULT_TIMEOUT_SECONDS, Settings().validate_seconds)
+
+    def test_cancelled(self) -> None:
+        """A client that leaves takes its question with it, quietly."""
+        asked = self.ask()
+        connection = self.accept()
+        asked.cancel()
+
+        self.failureResultOf(asked, CancelledError)
+        self.assertTrue(connection.transport.disconnecting)
+        self.assertEqual([], self.logged())
+
+    def test_secrets(self) -> None:
+        """Neither query, headers nor body get into the log."""
+        self.asked(
+            answer("500 No", b"secret"), query={"t": ("secret",)}, headers={"authorization": "secret"}
+        ).addErrback(lambda _: None)
+
+        self.assertNotIn("secret", "".join(self.logged()))
+
+
+class ValidatorTests(HTTPTestCase):
+    """What it is."""
+
+    def test_interface(self) -> None:
+        """It is a validator."""
+        self.assertValidator(self.validator)
+
+    def test_agent(self) -> None:
+        """An agent that is given is used."""
+        used = MemoryReactorClock()
+        self.validator = HTTPValidator(URL, agent=Agent(used), reactor=self.reactor)
+        self.ask()
+
+        self.assertEqual((1, 0), (len(used.tcpClients), len(self.reactor.tcpClients)))
+
+
+class ArgumentTests(HTTPTestCase):
+    """What stands behind ``http:``."""
+
+    def test_url(self) -> None:
+        """A URL is taken as it is, commas with a backslash."""
+        for text, host, line in (
+            (r"http://a.example/x?a=1\,2&timeout=9", "a.example", "POST /x?a=1,2&timeout=9 HTTP/1.1"),
+            ("http://a.example:8000,timeout=0.5", "a.example:8000", "POST / HTTP/1.1"),
+            ("http://[::1]:8000/@", "[::1]:8000", "POST /@ HTTP/1.1"),
+        ):
+            self.validator = make(text)
+            with mock.patch.object(twisted.internet, "reactor", self.reactor, create=True):
+                self.ask()
+            asked_line, headers, _ = self.accept().take()
+            self.assertEqual((line, host), (asked_line, headers["host"]))
+        make("https://a.example/x")
+
+    def test_wrong_url(self) -> None:
+        """What is no http or https URL, or more than one, is refused."""
+        for text in (
+            "",
+            "timeout=5",
+            "a.example",
+            "ftp://a.example",
+            "http://",
+            "http:///x",
+            "http://:80",
+            "http://a.example:0",
+            "http://a.example:65536",
+            "http://a.example:x",
+            "http://[::1",
+            "http://user:pass@a.example",
+            "http://a.example/#x",
+            "http://a.example/a b",
+            "http://caf\u00e9.example",
+            "http://a.example\n/",
+            "http://a.example,http://b.example",
+            "http://a.example,timeuot=5",
+        ):
+            self.assertWrong(make, text, "write one URL")
+
+    def test_timeout(self) -> None:
+        """The timeout is a number of seconds, above 0 and not for ever."""
+        self.validator = make("http://a.example,timeout=0.5")
+        with mock.patch.object(twisted.internet, "reactor", self.reactor, create=True):
+            asked = self.ask()
+        self.reactor.advance(0.5)
+        self.failureResultOf(asked, Denied)
+
+        for value in ("0", "-1", "301", "inf", "nan", "soon"):
+            problem = f"timeout= must be seconds above 0 and up to 300, not {value!r}"
+            self.assertWrong(make, f"http://a.example,timeout={value}", problem)
+        self.assertWrong(make, "http://a.example,timeout=1,timeout=2", "timeout= may be given once")
+
+
+class GarbageTests(HTTPTestCase):
+    """Whatever the back end sends, only what is documented comes out."""
+
+    @settings(deadline=None)
+    @given(st.binary() | st.binary().map(lambda body: answer("200 OK", body)))
+    def test_answers(self, data: bytes) -> None:
+        """An answer of any bytes ends in a denial, or in the grant as it was."""
+        asked = self.ask()
+        connection = self.accept()
+        connection.send(data)
+        connection.close()
+        self.reactor.advance(3)
+
+        result: list[Any] = []
+        asked.addErrback(lambda failure: failure.trap(Denied) and failure.value).addBoth(result.append)
+        self.assertEqual(1, len(result))
+        self.assertTrue(result[0] == GRANT or result[0].status in range(400, 600), result)

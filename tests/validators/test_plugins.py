@@ -1,0 +1,126 @@
+"""Validators are found by name, the built-in ones like a stranger's."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from twisted.plugin import IPlugin
+from zope.interface.verify import verifyObject
+
+from wsrelay.errors import SettingsError
+from wsrelay.interfaces import IHandshakeValidatorFactory
+from wsrelay.validators import plugins
+from wsrelay.validators.host import HostValidator
+from wsrelay.validators.origin import OriginValidator
+from wsrelay.validators.plugins import ValidatorPlugin, available, load
+from wsrelay.validators.rooms import RoomsValidator
+
+from .support import GRANT, ValidatorTestCase, request
+
+BUILT_IN = ["host", "http", "origin", "python", "rooms", "subprotocol", "token"]
+
+
+def fail(arguments: str) -> Any:
+    """Fail as the arguments say."""
+    raise {"os": OSError("no such file"), "import": ImportError("no such package")}[arguments]
+
+
+FAILING = ValidatorPlugin("failing", "", "Fails.", f"{__name__}.fail")
+MISSING = ValidatorPlugin("missing", "", "Is not there.", "wsrelay.validators.nosuch.Nosuch")
+MISNAMED = ValidatorPlugin("misnamed", "", "Is not there either.", "wsrelay.validators.host.Nosuch")
+
+
+class AvailableTests(ValidatorTestCase):
+    """What is installed."""
+
+    def test_built_in(self) -> None:
+        """The built-in ones are found, by name, each with a description and usage."""
+        found = [factory for factory in available() if factory.name in BUILT_IN]
+
+        self.assertEqual(BUILT_IN, [factory.name for factory in found])
+        for factory in found:
+            self.assertTrue(verifyObject(IHandshakeValidatorFactory, factory))
+            self.assertTrue(verifyObject(IPlugin, factory))
+            self.assertTrue(factory.usage)
+            self.assertTrue(factory.description.endswith("."))
+
+    def test_made(self) -> None:
+        """Each of them makes a validator from arguments as its usage says."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        jwks = Path(folder.name, "jwks")
+        jwks.write_text(json.dumps({"keys": [{"kty": "oct", "kid": "a", "k": "A" * 43}]}))
+        arguments = {
+            "host": "relay.example,relay.example:8443",
+            "http": "https://backend.example/ask,timeout=2",
+            "origin": "same-host,https://app.example,null,none,*",
+            "python": "builtins:id",
+            "rooms": "chat/*,news",
+            "subprotocol": "v2,v1",
+            "token": f"jwks={jwks},algorithm=HS256,audience=a,issuer=i,cookie=c,query=q,leeway=5",
+        }
+
+        self.assertEqual(BUILT_IN, sorted(arguments))
+        for factory in available():
+            if factory.name in arguments:
+                self.assertValidator(factory.validator(arguments[factory.name]))
+
+
+class LoadTests(ValidatorTestCase):
+    """What ``--validate`` strings make."""
+
+    def test_default(self) -> None:
+        """Without an origin validator, same-host goes first."""
+        origin, rooms = load(["rooms:chat/*"])
+
+        self.assertIsInstance(rooms, RoomsValidator)
+        self.assertIs(GRANT, origin.validate(request(origin="https://relay.example"), GRANT))
+        self.assertDenied(403, origin, request(origin="https://evil.example"))
+
+    def test_nothing(self) -> None:
+        """Nothing asked for is the default alone."""
+        (validator,) = load([])
+
+        self.assertIsInstance(validator, OriginValidator)
+
+    def test_order(self) -> None:
+        """Validators are asked in the order in which they are given, the origin's too."""
+        kinds = [type(validator) for validator in load(["rooms:**", "origin:*", "host:a.example", "rooms:news"])]
+
+        self.assertEqual([RoomsValidator, OriginValidator, HostValidator, RoomsValidator], kinds)
+
+    def test_colons(self) -> None:
+        """Only the first colon ends the name."""
+        (validator,) = load(["origin:https://b.example:8443"])
+
+        self.assertIs(GRANT, validator.validate(request(origin="https://b.example:8443"), GRANT))
+
+    def test_all_problems(self) -> None:
+        """Every wrong string is named, in order, with what is wrong."""
+        error = self.assertRaises(SettingsError, load, ["nosuch:x", "rooms", "origin:*", "host:a b"])
+
+        self.assertEqual(3, len(error.problems))
+        self.assertIn("validate: nosuch:x: there is no validator of this name; installed are host, ", error.problems[0])
+        self.assertIn("validate: rooms: name at least one pattern", error.problems[1])
+        self.assertIn("validate: host:a b: 'a b' is no host", error.problems[2])
+
+    def test_failing_factories(self) -> None:
+        """A file that cannot be read, a package or a class that is not there: each is one line."""
+        for string, problem in (
+            ("failing:os", "validate: failing:os: no such file"),
+            ("failing:import", "validate: failing:import: no such package"),
+            ("missing", "validate: missing: "),
+            ("misnamed", "validate: misnamed: "),
+        ):
+            with mock.patch.object(plugins, "getPlugins", return_value=[FAILING, MISSING, MISNAMED]):
+                error = self.assertRaises(SettingsError, load, ["origin", string])
+            self.assertTrue(error.problems[1].startswith(problem), error.problems)
+
+    def test_one_name_twice(self) -> None:
+        """Two plugins of one name are both refused: which one would decide?"""
+        with mock.patch.object(plugins, "getPlugins", return_value=[FAILING, FAILING]):
+            error = self.assertRaises(SettingsError, load, ["failing:os"])
+
+        self.assertIn("validate: failing:os: more than one installed plugin has this name", error.problems)

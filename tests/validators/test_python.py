@@ -1,0 +1,99 @@
+"""Any callable is a validator."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from twisted.internet.defer import Deferred, succeed
+
+from wsrelay.errors import Denied
+from wsrelay.grant import Grant
+from wsrelay.request import HandshakeRequest
+from wsrelay.validators.python import PythonValidator
+
+from .support import GRANT, ValidatorTestCase, request
+
+make = PythonValidator.from_arguments
+
+
+class Callables:
+    """What the tests import."""
+
+    constant = 1
+
+    @staticmethod
+    def narrow(request: HandshakeRequest, grant: Grant) -> Grant:
+        """Take the right to publish."""
+        return grant.narrowed(identity=request.host, can_publish=False)
+
+    @staticmethod
+    def later(request: HandshakeRequest, grant: Grant) -> Deferred[Grant]:
+        """Answer with a Deferred."""
+        return succeed(grant)
+
+    @staticmethod
+    async def coroutine(request: HandshakeRequest, grant: Grant) -> Grant:
+        """Answer with a coroutine."""
+        return grant
+
+    @staticmethod
+    def deny(request: HandshakeRequest, grant: Grant) -> Grant:
+        """Let nobody in."""
+        raise Denied(418, "short and stout")
+
+
+class PythonValidatorTests(ValidatorTestCase):
+    """The ``python:`` validator."""
+
+    def test_called(self) -> None:
+        """The callable gets request and grant, and its answer is the answer."""
+        validator = make(f"{__name__}:Callables.narrow")
+
+        self.assertValidator(validator)
+        self.assertEqual(
+            Grant("chat/42", identity="relay.example", can_publish=False), validator.validate(request(), GRANT)
+        )
+
+    def test_denied(self) -> None:
+        """What it denies with comes out."""
+        self.assertDenied(418, make(f"{__name__}:Callables.deny"), request())
+
+    def test_later(self) -> None:
+        """Deferreds and coroutines are passed on."""
+        later = make(f"{__name__}:Callables.later").validate(request(), GRANT)
+        coroutine = make(f"{__name__}:Callables.coroutine").validate(request(), GRANT)
+
+        self.assertIs(GRANT, self.successResultOf(later))
+        self.assertIs(GRANT, self.successResultOf(Deferred.fromCoroutine(coroutine)))
+
+    def test_form(self) -> None:
+        """Module and callable must both be there."""
+        for text in ("", "module", "module:", ":callable"):
+            self.assertWrong(make, text, "write PACKAGE.MODULE:CALLABLE")
+
+    def test_no_module(self) -> None:
+        """A module that does not exist is named."""
+        self.assertWrong(make, "wsrelay.nosuch:f", "No module named 'wsrelay.nosuch'")
+
+    def test_relative_module(self) -> None:
+        """A name that is no absolute one is refused in one line too."""
+        self.assertWrong(make, ".support:f", ".support cannot be imported: TypeError")
+
+    def test_broken_module(self) -> None:
+        """A module that fails while it is imported says so."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        Path(folder.name, "wsrelay_broken_validator.py").write_text("1 / 0\n")
+        self.patch(sys, "path", [folder.name, *sys.path])
+
+        self.assertWrong(make, "wsrelay_broken_validator:f", "cannot be imported: ZeroDivisionError: division by zero")
+
+    def test_no_attribute(self) -> None:
+        """An attribute that does not exist is named, at any depth."""
+        self.assertWrong(make, f"{__name__}:nosuch", "nosuch was not found")
+        self.assertWrong(make, f"{__name__}:Callables.nosuch.x", "there is no Callables.nosuch.x in")
+        self.assertWrong(make, f"{__name__}:Callables..narrow", "was not found")
+
+    def test_not_callable(self) -> None:
+        """A constant is no validator."""
+        self.assertWrong(make, f"{__name__}:Callables.constant", "Callables.constant in")

@@ -1,0 +1,489 @@
+"""Only well-signed, current tokens for us are taken, and they grant what their claims say."""
+
+import hashlib
+import hmac
+import json
+import time
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import rsa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wsrelay.errors import Denied
+from wsrelay.grant import Grant
+from wsrelay.request import HandshakeRequest
+from wsrelay.validators.token import TokenValidator
+
+from .key_files import EC_KEY, RSA_KEY, SECRET, KeyFileTestCase, b64, private_pem, public_jwk, public_pem, secret_jwk
+from .support import GRANT, request
+
+make = TokenValidator.from_arguments
+
+PAST, FUTURE = 1_000_000_000, 4_102_444_800  # the years 2001 and 2100
+CLAIMS: dict[str, Any] = {"exp": FUTURE, "aud": "relay", "iss": "https://id.example"}
+RIGHT = "audience=relay,issuer=https://id.example"
+
+INVALID = 'Bearer error="invalid_token"'
+
+
+def forged(header: Any, payload: Any, signature: bytes) -> str:
+    """Return three parts, whatever they are."""
+    return ".".join([b64(json.dumps(header).encode()), b64(json.dumps(payload).encode()), b64(signature)])
+
+
+def hs256(header: Any, payload: Any, secret: bytes) -> str:
+    """Sign with any secret, also with one that PyJWT refuses to sign with."""
+    signed = forged(header, payload, b"").removesuffix(".")
+    return f"{signed}.{b64(hmac.digest(secret, signed.encode(), hashlib.sha256))}"
+
+
+def token(**claims: Any) -> str:
+    """Return a good token of the secret, with other claims or, where they are ``...``, without them."""
+    return jwt.encode({name: value for name, value in {**CLAIMS, **claims}.items() if value is not ...}, SECRET)
+
+
+def bearing(text: str, **overrides: Any) -> HandshakeRequest:
+    """Make a request with a token in its Authorization field."""
+    return request(headers={"authorization": f"Bearer {text}"}, **overrides)
+
+
+class TokenTestCase(KeyFileTestCase):
+    """A test case that makes validators of key files."""
+
+    def secret(self, more: str = "") -> TokenValidator:
+        """Make a validator for tokens of the secret."""
+        return make(f"key={self.file(SECRET)},algorithm=HS256,{RIGHT}{more}")
+
+    def jwks(self, *keys: Any, algorithms: str = "RS256") -> TokenValidator:
+        """Make a validator for tokens of a set."""
+        allowed = ",".join(f"algorithm={name}" for name in algorithms.split())
+        return make(f"jwks={self.file(json.dumps({'keys': keys}).encode())},{allowed},{RIGHT}")
+
+    def assertInvalid(self, validator: TokenValidator, text: str) -> None:
+        """Assert that a token is refused, in the words for all that are not valid."""
+        denied = self.assertDenied(401, validator, bearing(text))
+
+        self.assertEqual("the token is not valid", denied.reason)
+        self.assertEqual((("WWW-Authenticate", INVALID),), denied.headers)
+
+
+class ClaimTests(TokenTestCase):
+    """What the claims of a good token grant, and which tokens are not good."""
+
+    def test_nothing_but_the_needed(self) -> None:
+        """A token without claims of ours only limits the time."""
+        validator = self.secret()
+
+        self.assertValidator(validator)
+        self.assertEqual(Grant("chat/42", expires_at=FUTURE), validator.validate(bearing(token()), GRANT))
+
+    def test_all(self) -> None:
+        """Identity and rights come from the claims."""
+        good = token(sub="ann", rooms=["news", "chat/*"], can_publish=False, can_subscribe=False, exp=FUTURE + 0.5)
+
+        self.assertEqual(
+            Grant("chat/42", "ann", can_publish=False, can_subscribe=False, expires_at=FUTURE + 0.5),
+            self.secret().validate(bearing(good), GRANT),
+        )
+
+    def test_narrows_only(self) -> None:
+        """What an earlier validator took away stays away."""
+        earlier = Grant("chat/42", "bob", can_publish=False, expires_at=FUTURE - 1)
+
+        self.assertEqual(earlier, self.secret().validate(bearing(token(can_publish=True)), earlier))
+
+    def test_rooms(self) -> None:
+        """A granted room in none of the patterns is denied, and so is every room when there is no pattern."""
+        for rooms in (["chat/*/x", "news"], []):
+            denied = self.assertDenied(403, self.secret(), bearing(token(rooms=rooms)))
+
+            self.assertEqual("the token does not allow this room", denied.reason)
+
+    def test_granted_room(self) -> None:
+        """What counts is the room that is granted, not the one in the path."""
+        self.assertDenied(403, self.secret(), bearing(token(rooms=["chat/*"])), Grant("admin"))
+
+    def test_malformed(self) -> None:
+        """A claim of the wrong type is no claim that is missing."""
+        for claims in (
+            {"sub": 1},
+            {"sub": None},
+            {"rooms": "chat/42"},
+            {"rooms": None},
+            {"rooms": [1]},
+            {"rooms": [""]},
+            {"rooms": ["**/42"]},
+            {"rooms": ["chat/*", "a*b*"]},
+            {"can_publish": "false"},
+            {"can_publish": None},
+            {"can_subscribe": 1},
+            {"exp": str(FUTURE)},
+            {"exp": 10**400},
+        ):
+            good = jwt.encode({**CLAIMS, **claims}, SECRET)
+            denied = self.assertDenied(403, self.secret(), bearing(good))
+
+            self.assertEqual("the token's claims are malformed", denied.reason)
+
+    def test_expired(self) -> None:
+        """A token whose time is over says so to the one who holds it."""
+        denied = self.assertDenied(401, self.secret(), bearing(token(exp=PAST)))
+
+        self.assertEqual("the token has expired", denied.reason)
+        self.assertEqual((("WWW-Authenticate", INVALID),), denied.headers)
+
+    def test_leeway(self) -> None:
+        """A token is good for the leeway longer, and so is the connection."""
+        exp = int(time.time()) - 60
+
+        grant = self.secret(",leeway=300").validate(bearing(token(exp=exp)), GRANT)
+        self.assertEqual(exp + 300, grant.expires_at)
+        self.assertDenied(401, self.secret(), bearing(token(exp=exp)))
+
+    def test_wrong(self) -> None:
+        """Without exp, aud and iss as they must be, and before its time, a token is not valid."""
+        for claims in (
+            {"exp": ...},
+            {"exp": "soon"},
+            {"aud": ...},
+            {"aud": "other"},
+            {"aud": ["other"]},
+            {"aud": {"relay": 1}},
+            {"iss": ...},
+            {"iss": "https://id.example/"},
+            {"nbf": FUTURE},
+            {"iat": FUTURE},
+        ):
+            self.assertInvalid(self.secret(), token(**claims))
+
+    def test_issuer_of_another_type(self) -> None:
+        """A list of issuers is none."""
+        self.assertInvalid(self.secret(), hs256({"alg": "HS256"}, {**CLAIMS, "iss": ["https://id.example"]}, SECRET))
+
+    def test_one_of_several_audiences(self) -> None:
+        """A token that is for others too is for us."""
+        good = token(aud=["other", "relay"], nbf=PAST, iat=PAST)
+
+        self.assertEqual(FUTURE, self.secret().validate(bearing(good), GRANT).expires_at)
+
+
+class SignatureTests(TokenTestCase):
+    """Which signatures are good."""
+
+    def test_public_keys(self) -> None:
+        """RS256 and ES256 are checked with a public key."""
+        for key, algorithm in ((RSA_KEY, "RS256"), (EC_KEY, "ES256")):
+            validator = make(f"key={self.file(public_pem(key))},algorithm={algorithm},{RIGHT}")
+            good = jwt.encode(CLAIMS, private_pem(key), algorithm, headers={"kid": "ignored"})
+
+            self.assertEqual(FUTURE, validator.validate(bearing(good), GRANT).expires_at)
+            self.assertInvalid(validator, token())
+
+    def test_other_secret(self) -> None:
+        """A token that another secret signed is not valid."""
+        self.assertInvalid(self.secret(), jwt.encode(CLAIMS, SECRET[::-1]))
+
+    def test_changed(self) -> None:
+        """A token whose claims were changed is not valid."""
+        head, _, signature = token().split(".")
+
+        self.assertInvalid(self.secret(), f"{head}.{b64(json.dumps(CLAIMS).encode())}.{signature}")
+
+    def test_algorithm_none(self) -> None:
+        """An unsigned token is not valid, however it writes that."""
+        for name in ("none", "None", "NONE", "", None, [], {}):
+            self.assertInvalid(self.secret(), forged({"alg": name, "typ": "JWT"}, CLAIMS, b""))
+        self.assertInvalid(self.secret(), jwt.encode(CLAIMS, "", "none"))
+        self.assertInvalid(self.secret(), forged({"typ": "JWT"}, CLAIMS, b""))
+
+    def test_algorithm_not_allowed(self) -> None:
+        """The right secret with an algorithm that is not allowed is not valid."""
+        self.assertInvalid(self.secret(), jwt.encode(CLAIMS, SECRET * 2, "HS512"))
+        self.assertInvalid(self.secret(), hs256({"alg": "HS512"}, CLAIMS, SECRET))
+
+    def test_public_key_as_secret(self) -> None:
+        """A token that is signed with the public key, which everyone has, is not valid."""
+        pem = public_pem(RSA_KEY)
+        validators = (
+            make(f"key={self.file(pem)},algorithm=RS256,{RIGHT}"),
+            self.jwks(public_jwk(RSA_KEY, "RS256", kid="a"), algorithms="RS256 HS256"),
+        )
+
+        for validator in validators:
+            for secret in (pem, pem.strip(), b""):
+                self.assertInvalid(validator, hs256({"alg": "HS256", "kid": "a"}, CLAIMS, secret))
+
+    def test_key_in_the_token(self) -> None:
+        """A key that the token brings along is not used."""
+        mine = rsa.generate_private_key(65537, 2048)
+        header = {"kid": "a", "jwk": public_jwk(mine, "RS256", kid="a"), "jku": "https://evil.example"}
+        validator = self.jwks(public_jwk(RSA_KEY, "RS256", kid="a"))
+
+        self.assertInvalid(validator, jwt.encode(CLAIMS, private_pem(mine), "RS256", headers=header))
+
+    def test_unencoded_payload(self) -> None:
+        """The b64 and crit headers open no other way in."""
+        self.assertInvalid(self.secret(), hs256({"alg": "HS256", "b64": False, "crit": ["b64"]}, CLAIMS, SECRET))
+        self.assertInvalid(self.secret(), hs256({"alg": "HS256", "crit": ["x"]}, CLAIMS, SECRET))
+
+
+class KeySetTests(TokenTestCase):
+    """Keys from a JSON Web Key Set."""
+
+    def test_kid(self) -> None:
+        """The kid chooses the key, whatever its kind."""
+        validator = self.jwks(
+            public_jwk(RSA_KEY, "RS256", kid="r", alg="RS256", use="sig"),
+            public_jwk(EC_KEY, "ES256", kid="e"),
+            secret_jwk(SECRET, kid="s"),
+            algorithms="RS256 ES256 HS256",
+        )
+
+        for key, algorithm, kid in (
+            (private_pem(RSA_KEY), "RS256", "r"),
+            (private_pem(EC_KEY), "ES256", "e"),
+            (SECRET, "HS256", "s"),
+        ):
+            good = jwt.encode(CLAIMS, key, algorithm, headers={"kid": kid})
+            self.assertEqual(FUTURE, validator.validate(bearing(good), GRANT).expires_at)
+
+    def test_unknown_kid(self) -> None:
+        """A kid that is not in the set, is none or is missing makes a token not valid."""
+        validator = self.jwks(public_jwk(RSA_KEY, "RS256", kid="a"))
+        pem = private_pem(RSA_KEY)
+
+        self.assertInvalid(validator, jwt.encode(CLAIMS, pem, "RS256", headers={"kid": "b"}))
+        self.assertInvalid(validator, jwt.encode(CLAIMS, pem, "RS256"))
+        for kid in (None, 1, [], "caf\u00e9"):
+            self.assertInvalid(validator, forged({"alg": "RS256", "kid": kid}, CLAIMS, b"x"))
+
+    def test_algorithm_of_the_key(self) -> None:
+        """A key is for its own algorithm only, and for that only if it is allowed."""
+        validator = self.jwks(
+            public_jwk(RSA_KEY, "RS256", kid="r"), public_jwk(EC_KEY, "ES256", kid="e"), algorithms="RS256"
+        )
+
+        self.assertInvalid(validator, jwt.encode(CLAIMS, private_pem(EC_KEY), "ES256", headers={"kid": "e"}))
+        self.assertInvalid(validator, jwt.encode(CLAIMS, private_pem(RSA_KEY), "RS256", headers={"kid": "e"}))
+        self.assertInvalid(validator, jwt.encode(CLAIMS, private_pem(RSA_KEY), "RS512", headers={"kid": "r"}))
+
+
+class SourceTests(TokenTestCase):
+    """Where a token may stand."""
+
+    def test_none(self) -> None:
+        """Without a token, the answer says what kind is wanted."""
+        for headers in ({}, {"authorization": "Basic YTpi"}, {"cookie": f"t={token()}"}):
+            denied = self.assertDenied(401, self.secret(), request(headers=headers))
+
+            self.assertEqual("a token is needed", denied.reason)
+            self.assertEqual((("WWW-Authenticate", "Bearer"),), denied.headers)
+
+    def test_authorization(self) -> None:
+        """The scheme's letters may be any, and spaces many."""
+        for value in (f"bearer {token()}", f"BEARER  {token()} "):
+            asked = request(headers={"authorization": value})
+            self.assertEqual(FUTURE, self.secret().validate(asked, GRANT).expires_at)
+
+    def test_empty(self) -> None:
+        """A token that is empty or cannot be decoded is one that is not valid."""
+        self.assertInvalid(self.secret(), "")
+        for name in ("base64url.bearer.", "base64url.bearer.!", "base64url.bearer.a", "base64url.bearer._w"):
+            denied = self.assertDenied(401, self.secret(), request(subprotocols=("v1",), bearers=(name,)))
+
+            self.assertEqual("the token is not valid", denied.reason)
+
+    def test_subprotocol(self) -> None:
+        """A token among the subprotocols is used, and the first real one is chosen."""
+        for prefix in ("base64url.bearer.", "base64url.bearer.authorization.k8s.io."):
+            asked = request(subprotocols=("v2", "v1"), bearers=(prefix + b64(token(sub="ann").encode()),))
+
+            self.assertEqual(Grant("chat/42", "ann", "v2", expires_at=FUTURE), self.secret().validate(asked, GRANT))
+
+    def test_subprotocol_chosen_before(self) -> None:
+        """An earlier choice stands."""
+        asked = request(subprotocols=("v2", "v1"), bearers=("base64url.bearer." + b64(token().encode()),))
+
+        self.assertEqual("v1", self.secret().validate(asked, Grant("chat/42", subprotocol="v1")).subprotocol)
+
+    def test_subprotocol_alone(self) -> None:
+        """A client that offers nothing but its token is told what to do, good token or not."""
+        for text in (token(), "garbage"):
+            asked = request(bearers=("base64url.bearer." + b64(text.encode()),))
+            denied = self.assertDenied(400, self.secret(), asked)
+
+            self.assertIn("offer another subprotocol", denied.reason)
+
+    def test_other_subprotocols(self) -> None:
+        """Without a token among them, the subprotocols are left to others."""
+        self.assertIsNone(self.secret().validate(bearing(token(), subprotocols=("v1",)), GRANT).subprotocol)
+
+    def test_cookie(self) -> None:
+        """The cookie of the given name is read, whatever stands around it."""
+        for value in (f"t={token()}", f'a=b; t="{token()}"', f"{{x}};;t2=1;  t = {token()}; t2=2"):
+            asked = request(headers={"cookie": value})
+            self.assertEqual(FUTURE, self.secret(",cookie=t").validate(asked, GRANT).expires_at)
+        self.assertDenied(401, self.secret(",cookie=t"), request(headers={"cookie": f"xt={token()}; T={token()}; t"}))
+
+    def test_query(self) -> None:
+        """The query is read only where it is switched on."""
+        asked = request(query={"token": (token(),)})
+
+        self.assertEqual(FUTURE, self.secret(",query=token").validate(asked, GRANT).expires_at)
+        for validator in (self.secret(), self.secret(",query=t")):
+            self.assertEqual("a token is needed", self.assertDenied(401, validator, asked).reason)
+
+    def test_several(self) -> None:
+        """One token may stand in several places; different ones are refused, wherever they are."""
+        validator = self.secret(",cookie=t,query=token")
+        one, other = token(), token(sub="ann")
+        encoded = "base64url.bearer." + b64(other.encode())
+
+        same = bearing(one, query={"token": (one, one)})
+        self.assertEqual(FUTURE, validator.validate(same, GRANT).expires_at)
+        for asked in (
+            bearing(one, query={"token": (other,)}),
+            bearing(one, subprotocols=("v1",), bearers=(encoded,)),
+            bearing(one, query={"token": ("",)}),
+            request(headers={"cookie": f"t={one}; t={other}"}),
+            request(query={"token": (one, other)}),
+        ):
+            self.assertEqual("there is more than one token", self.assertDenied(400, validator, asked).reason)
+
+
+class SecrecyTests(TokenTestCase):
+    """Tokens and keys stay where they are."""
+
+    def test_denials(self) -> None:
+        """A denial has neither the token nor the exception that it was caused by."""
+        for text in (token(exp=PAST), token(aud="other"), "caf\u00e9", "a.b.c"):
+            denied = self.assertDenied(401, self.secret(), bearing(text))
+
+            self.assertNotIn(text, repr((denied, denied.headers)))
+            self.assertIsNone(denied.__context__)
+
+    def test_repr(self) -> None:
+        """The validator does not show its key."""
+        self.assertNotIn(SECRET.decode(), repr(self.secret()))
+
+
+class ArgumentTests(TokenTestCase):
+    """What stands behind ``token:``."""
+
+    def test_needed(self) -> None:
+        """One kind of keys, an algorithm, an audience and an issuer are needed."""
+        key = f"key={self.file(SECRET)}"
+        for text, problem in (
+            (f"algorithm=HS256,{RIGHT}", "either key= or jwks="),
+            (f"{key},jwks=x,algorithm=HS256,{RIGHT}", "either key= or jwks="),
+            (f"{key},{RIGHT}", "algorithm= is needed"),
+            (f"{key},algorithm=HS256,issuer=i", "audience= is needed"),
+            (f"{key},algorithm=HS256,audience=a", "issuer= is needed"),
+            (f"{key},algorithm=HS256,{RIGHT},audience=b", "audience= may be given once"),
+            (f"{key},algorithm=HS256,{RIGHT},audiance=b", "'audiance=b' is no argument"),
+            ("", "algorithm= is needed"),
+        ):
+            self.assertWrong(make, text, problem)
+
+    def test_algorithms(self) -> None:
+        """Only three algorithms exist, and one key is for one of them."""
+        pem = self.file(public_pem(RSA_KEY))
+        for name in ("none", "HS512", "hs256", "PS256", "RS256,algorithm=none"):
+            self.assertWrong(make, f"key={pem},algorithm={name},{RIGHT}", "algorithm= is needed: HS256, RS256, ES256")
+        for name in ("HS256", "ES256"):
+            self.assertWrong(make, f"key={pem},algorithm=RS256,algorithm={name},{RIGHT}", "for one algorithm=")
+        make(f"key={pem},algorithm=RS256,algorithm=RS256,{RIGHT}")
+
+    def test_leeway(self) -> None:
+        """The leeway is a whole number of seconds, and not many."""
+        self.secret(",leeway=300")
+        for value in ("301", "-1", "1.5", "1e2", "soon", "\u0663"):
+            problem = f"leeway= must be a whole number of seconds from 0 to 300, not {value!r}"
+            self.assertWrong(self.secret, f",leeway={value}", problem)
+
+    def test_files(self) -> None:
+        """A file that cannot be read, or does not hold what it should, is named."""
+        for kind in ("key", "jwks"):
+            error = self.assertRaises(OSError, make, f"{kind}={self.folder}/nosuch,algorithm=HS256,{RIGHT}")
+            self.assertIn("nosuch", str(error))
+            self.assertWrong(make, f"{kind}={self.file(b'short')},algorithm=HS256,{RIGHT}", f"{self.folder}/file ")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+headers = st.dictionaries(st.sampled_from(["alg", "kid", "typ", "crit", "b64", "zip"]), json_values) | json_values
+algorithms = st.sampled_from(["HS256", "RS256", "ES256", "HS512", "none"])
+forgeries = st.builds(
+    lambda header, algorithm, payload, signature: forged(
+        {**header, "alg": algorithm} if isinstance(header, dict) and algorithm else header, payload, signature
+    ),
+    headers,
+    st.none() | algorithms,
+    json_values,
+    st.binary(max_size=64),
+)
+garbage = st.text() | st.text("abcDEF-_.=", max_size=40) | forgeries
+
+
+class GarbageTests(TokenTestCase):
+    """Whatever comes in, only what is documented comes out."""
+
+    def setUp(self) -> None:
+        """Make a validator of each kind."""
+        super().setUp()
+        jwk = secret_jwk(SECRET, kid="a")
+        rsa_jwk = public_jwk(RSA_KEY, "RS256", kid="a")
+        path = self.file(json.dumps({"keys": [jwk, rsa_jwk]}).encode())
+        jwks = make(f"jwks={path},algorithm=HS256,algorithm=RS256,{RIGHT},cookie=t,query=t")
+        self.validators = (self.secret(",cookie=t,query=t"), jwks)
+
+    @settings(deadline=None)
+    @given(garbage)
+    def test_tokens(self, text: str) -> None:
+        """A token that we did not sign is denied with 400 or 401, wherever it stands."""
+        requests = [
+            bearing(text),
+            request(headers={"cookie": f"t={text}"}),
+            request(query={"t": (text,)}),
+            request(subprotocols=("v1",), bearers=(f"base64url.bearer.{text}",)),
+            request(
+                subprotocols=("v1",),
+                bearers=("base64url.bearer." + b64(text.encode("utf-8", "surrogatepass")),),
+            ),
+        ]
+        for validator in self.validators:
+            for asked in requests:
+                denied = self.assertRaises(Denied, validator.validate, asked, GRANT)
+                self.assertIn(denied.status, (400, 401))
+
+    @settings(deadline=None)
+    @given(st.dictionaries(st.sampled_from(["exp", "nbf", "iat", "aud", "iss", "jti"]), json_values))
+    def test_signed_claims(self, claims: dict[str, Any]) -> None:
+        """A token that we did sign is denied with 401 or 403 if it says nonsense about itself."""
+        self.assertGrantedOrDenied(claims)
+
+    @settings(deadline=None)
+    @given(
+        st.dictionaries(st.sampled_from(["sub", "rooms", "can_publish", "can_subscribe"]), json_values),
+    )
+    def test_signed_grants(self, claims: dict[str, Any]) -> None:
+        """A token that we did sign is denied with 403 if it grants nonsense, and never gives more than it says."""
+        self.assertGrantedOrDenied(claims)
+
+    def assertGrantedOrDenied(self, claims: dict[str, Any]) -> None:
+        """Assert that the claims are granted as they are, or denied."""
+        good = hs256({"alg": "HS256", "kid": "a"}, {**CLAIMS, **claims}, SECRET)
+        for validator in self.validators:
+            try:
+                grant = validator.validate(bearing(good), GRANT)
+            except Denied as denied:
+                self.assertIn(denied.status, (401, 403))
+            else:
+                self.assertEqual(claims.get("sub"), grant.identity)
+                self.assertIs(claims.get("can_publish", True), grant.can_publish)
+                self.assertIs(claims.get("can_subscribe", True), grant.can_subscribe)

@@ -1,0 +1,49 @@
+"""The built-in handshake validators, as ``twisted.plugin`` finds them: data only, one line each.
+
+Apart from ``wsrelay_plugin.py`` so that only a run of wsrelay itself imports this.
+"""
+
+from wsrelay.validators.plugins import ValidatorPlugin
+
+origin = ValidatorPlugin(
+    "origin",
+    "ORIGIN|same-host|null|none|*[,…]",
+    "Allows these origins only (403); without it, same-host.",
+    "wsrelay.validators.origin.OriginValidator.from_arguments",
+)
+token = ValidatorPlugin(
+    "token",
+    "key=FILE|jwks=FILE,algorithm=ALG,audience=AUD,issuer=ISS[,cookie=NAME][,query=NAME][,leeway=SECONDS]",
+    "Wants a signed token (JWT) and grants what its claims say (401, 403).",
+    "wsrelay.validators.token.TokenValidator.from_arguments",
+)
+rooms = ValidatorPlugin(
+    "rooms",
+    "PATTERN[,PATTERN…]",
+    "Allows these rooms only (403); * is any part of a segment, ** at the end one or more segments.",
+    "wsrelay.validators.rooms.RoomsValidator.from_arguments",
+)
+subprotocol = ValidatorPlugin(
+    "subprotocol",
+    "NAME[,NAME…]",
+    "Chooses one of these subprotocols, the first that the client offers (400 if it offers only others).",
+    "wsrelay.validators.subprotocol.SubprotocolValidator.from_arguments",
+)
+host = ValidatorPlugin(
+    "host",
+    "HOST[:PORT][,…]",
+    "Allows these Host values only (421).",
+    "wsrelay.validators.host.HostValidator.from_arguments",
+)
+http = ValidatorPlugin(
+    "http",
+    "URL[,timeout=SECONDS]",
+    "Posts the request as JSON to a back end, whose 2xx answer is the grant (4xx as it is, else 503).",
+    "wsrelay.validators.http.HTTPValidator.from_arguments",
+)
+python = ValidatorPlugin(
+    "python",
+    "PACKAGE.MODULE:CALLABLE",
+    "Calls callable(request, grant), sync or async; it returns a Grant or raises Denied.",
+    "wsrelay.validators.python.PythonValidator.from_arguments",
+)

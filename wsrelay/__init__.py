@@ -1,0 +1,10 @@
+"""wsrelay, a WebSocket relay: every message a client sends reaches everyone else in its room.
+
+Run it with ``twistd -n wsrelay``. To embed it, start with :class:`wsrelay.factory.RelayFactory`.
+``docs/DESIGN.md`` is the map of the modules.
+"""
+
+__all__ = ["__version__"]
+
+#: The one place where the version is written; ``setup.cfg`` reads it.
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Backplanes: what carries messages between the processes that serve one room; one file each."""

@@ -1,0 +1,21 @@
+"""The local backplane: one process, so a message goes straight to the hub. The reference for all others."""
+
+from wsrelay.hub import Hub
+from wsrelay.message import Message
+
+__all__ = ["LocalBackplane"]
+
+
+class LocalBackplane:
+    """See :class:`wsrelay.interfaces.Backplane`.
+
+    Args:
+        hub: this process's rooms.
+    """
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def publish(self, room: str, message: Message) -> None:
+        """Deliver a message to the room's members in this process, at the end of this reactor turn."""
+        self._hub.publish(room, message)

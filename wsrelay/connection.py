@@ -1,0 +1,249 @@
+"""One WebSocket connection's life: what Autobahn's protocol lacks to be trusted with strangers.
+
+One deadline instead of timers, one way to close, one way to refuse, one guard around callbacks. Rooms and
+validators must not appear here: they are :class:`wsrelay.protocol.RelayProtocol`'s, which builds on this::
+
+    state        began by          its deadline                            ends with
+    CONNECTING   connectionMade    the request must be complete            succeedHandshake or deny
+    OPEN         succeedHandshake  the subclass's (pings, expiry)          close, or the peer's close
+    CLOSING      sendCloseFrame    the peer must have answered             dropConnection
+    CLOSED       dropConnection    TCP must have ended, or it is aborted   connectionLost
+
+Autobahn's own timers stay off: they are floored to whole seconds and fire in one instant for all (TRAPS 29).
+Many names are taken by Autobahn: an attribute of ours with an option's name overrides the option (TRAPS 31).
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, Final, Protocol, Self
+
+from autobahn.twisted.websocket import WebSocketServerProtocol
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from wsrelay import closecodes
+from wsrelay.closecodes import CloseReason
+from wsrelay.errors import Denied
+from wsrelay.handshake import refusal
+from wsrelay.settings import Settings
+from wsrelay.stats import Stats
+
+__all__ = ["Connection", "Owner", "log"]
+
+#: Where connections log. Not on the class, where "log" is Autobahn's and a Logger would rename itself.
+log = Logger(namespace="wsrelay")
+
+#: The most characters of a client's own words in a log line.
+LOG_CHARS: Final = 80
+
+
+class Owner(Protocol):
+    """What a connection needs of the factory that made it.
+
+    Attributes:
+        reactor: for the time.
+        settings: ``handshake_seconds`` and ``close_seconds``.
+        stats: where to count.
+    """
+
+    reactor: Any
+    settings: Settings
+    stats: Stats
+
+    def connected(self, connection: "Connection") -> None:
+        """TCP has begun."""
+
+    def disconnected(self, connection: "Connection") -> None:
+        """TCP has ended."""
+
+
+class _Silence:
+    """Autobahn's logger on our connections: it says nothing.
+
+    Autobahn writes up to two warnings per bad client, and at debug level the raw request with its cookies
+    and tokens (TRAPS 33). What an operator needs is in our own lines, one at each end.
+    """
+
+    def __getattr__(self, level: str) -> Callable[..., None]:
+        return self._ignore
+
+    def _ignore(self, *args: object, **kwargs: object) -> None:
+        pass
+
+
+class Connection(WebSocketServerProtocol):
+    """One connection. Made by :class:`wsrelay.factory.RelayFactory`, which calls :meth:`on_deadline`.
+
+    Attributes:
+        deadline: when :meth:`on_deadline` is due, in the reactor's seconds; infinite for never.
+    """
+
+    log = _Silence()
+    factory: Owner
+    transport: Any
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deadline = math.inf
+        self._action: Callable[[Any], None] = type(self)._abort
+
+    # --- the deadline -----------------------------------------------------------------------------
+
+    def set_deadline(self, when: float, action: "Callable[[Self], None]") -> None:
+        """Replace the deadline.
+
+        Args:
+            when: in the reactor's seconds.
+            action: a method of this class, called with this connection; it sets the next deadline or ends
+                the connection.
+        """
+        self.deadline = when
+        self._action = action
+
+    def on_deadline(self) -> None:
+        """The deadline has passed: do what was to be done then, once."""
+        self.deadline = math.inf
+        self._action(self)
+
+    def seconds(self) -> float:
+        """Return the reactor's time."""
+        now: float = self.factory.reactor.seconds()
+        return now
+
+    # --- what Twisted calls -----------------------------------------------------------------------
+
+    def connectionMade(self) -> None:
+        """A client has connected; its request must be complete within ``handshake_seconds``."""
+        super().connectionMade()
+        self.factory.connected(self)
+        self.set_deadline(self.seconds() + self.factory.settings.handshake_seconds, Connection._handshake_timeout)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Parse; whatever our code or an extension raises on the way ends this connection and no other.
+
+        Autobahn's own method formats a line for the log on each read (TRAPS 5), and buffers what comes after the end.
+        """
+        if self.state == self.STATE_CLOSED:
+            return
+        try:
+            self._dataReceived(data)
+        except Exception as error:  # noqa: BLE001 - the guard of all callbacks: else the peer sees 1006 (TRAPS 27)
+            self.fail(error)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """TCP has ended. Also called for connections that never opened (TRAPS 27)."""
+        self.leave()
+        super().connectionLost(reason)
+        self.factory.disconnected(self)
+
+    # --- ends -------------------------------------------------------------------------------------
+
+    def leave(self) -> None:
+        """The first sign of closing: leave whatever the subclass has joined. Called more than once."""
+
+    def close(self, reason: CloseReason, detail: str = "") -> None:
+        """Close the connection, in whatever state it is; the only way in which the relay does.
+
+        Peer sees:
+            A close frame with the row's code and reason; 503 while its handshake is not done.
+        """
+        if self.state == self.STATE_CONNECTING:
+            self.deny(Denied(503, reason.text, [("Retry-After", "10")]))
+        elif self.state == self.STATE_OPEN:
+            self.factory.stats.closes_sent[reason.code] += 1
+            # Not sendClose: it takes 1000 and 3000-4999 only (TRAPS 23).
+            self.sendCloseFrame(reason.code, reason.reason_bytes(detail))
+
+    def reject(self, reason: CloseReason, detail: str = "") -> None:
+        """Close because of what the peer sent, and discard all that it still sends.
+
+        Reading goes on until it answers or the deadline passes: unread bytes would make TCP overtake the close
+        frame with a reset.
+        """
+        self.failedByMe = True
+        self.close(reason, detail)
+
+    def deny(self, denied: Denied) -> None:
+        """Refuse the handshake; nothing happens if it is done.
+
+        Peer sees:
+            The HTTP response, then the end of the connection.
+        """
+        if self.state != self.STATE_CONNECTING:
+            return
+        self.factory.stats.handshakes_denied[denied.status] += 1
+        log.info(
+            "{peer} denied with {status}: {reason}",
+            peer=self.peer,
+            status=denied.status,
+            reason=repr(denied.reason)[:LOG_CHARS],
+        )
+        self.transport.write(refusal(denied))
+        self.dropConnection()
+
+    def fail(self, error: Failure | Exception) -> None:
+        """A bug, ours or an extension's: log it, and end this connection.
+
+        Args:
+            error: what was raised.
+
+        Peer sees:
+            500 during the handshake, then 1011; the end of TCP where a close was on its way already.
+        """
+        self.factory.stats.failures += 1
+        failure = error if isinstance(error, Failure) else Failure(error)
+        log.failure("a callback failed on the connection of {peer}", failure, peer=self.peer)
+        try:
+            if self.state == self.STATE_CONNECTING:
+                self.deny(Denied(500, "internal error"))
+            elif self.state == self.STATE_OPEN:
+                self.reject(closecodes.INTERNAL_ERROR)
+            else:
+                self._abort()
+        except Exception:  # noqa: BLE001 - not even a polite end works
+            self._abort()
+
+    def _handshake_timeout(self) -> None:
+        self.deny(Denied(408, "the request did not come in time"))
+
+    def _abort(self) -> None:
+        self.transport.abortConnection()
+
+    # --- ends that Autobahn begins ----------------------------------------------------------------
+    # Overridden internals; tests/test_connection.py has a canary for each.
+
+    def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:
+        """Autobahn refuses, with a reason that may hold the client's words. Peer sees: 400 and a fixed text."""
+        self.deny(Denied(400, "the handshake is malformed"))
+
+    def _fail_connection(self, code: int = 1001, reason: str = "going away") -> None:
+        """Autobahn's parser found a violation: close with the table's row for it.
+
+        Autobahn ends TCP at the second one, but text that is not UTF-8 counts as two, and the reset would
+        overtake the close frame. Here the rest is discarded until the deadline.
+        """
+        self.reject(closecodes.for_code(code), reason)
+
+    def sendCloseFrame(self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False) -> None:
+        """Send a close frame, ours or a reply; the connection leaves its room first.
+
+        A reply echoes the peer's code, or its lack of one (RFC 6455 section 5.5.1); Autobahn answers 1000.
+        """
+        self.leave()
+        if isReply:
+            code = self.remoteCloseCode
+        super().sendCloseFrame(code, reasonUtf8, isReply)
+        self._abort_later()
+
+    def dropConnection(self, abort: bool = False) -> None:
+        """End TCP. After a clean close with FIN: Autobahn's reset could overtake the last frames.
+
+        The deadline is for peers that do not read, or never answer TLS's close_notify (TRAPS 26).
+        """
+        self.leave()
+        super().dropConnection(abort and not self.wasClean)
+        self._abort_later()
+
+    def _abort_later(self) -> None:
+        self.set_deadline(self.seconds() + self.factory.settings.close_seconds, Connection._abort)

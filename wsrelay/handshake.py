@@ -1,0 +1,126 @@
+"""Deciding about a handshake: the chain of validators, and the HTTP response to a refused one.
+
+What a request looks like is :mod:`wsrelay.request`'s, what validators check is theirs, and acting on the
+outcome is the protocol's. Fail closed: whatever goes wrong here ends in a :class:`~wsrelay.errors.Denied`.
+"""
+
+import re
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Final
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeoutError
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from wsrelay.errors import Denied
+from wsrelay.grant import Grant
+from wsrelay.interfaces import IHandshakeValidator
+from wsrelay.names import check_room
+from wsrelay.request import HandshakeRequest
+
+__all__ = ["ValidatorChain", "refusal"]
+
+_log = Logger(namespace="wsrelay")
+
+#: The most characters of a reason that are sent; more is a validator's mistake.
+MAX_REASON_CHARS: Final = 200
+
+#: RFC 9110 section 5.5: what a field of ours may hold; no CR or LF can get in.
+_FIELD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [\t\x20-\x7e]*")
+
+
+class ValidatorChain:
+    """Asks validators one after the other.
+
+    Args:
+        validators: in the order in which they are asked.
+        clock: for the timeout.
+        timeout_seconds: for all of them together.
+    """
+
+    def __init__(self, validators: Sequence[IHandshakeValidator], clock: IReactorTime, timeout_seconds: float) -> None:
+        self._validators = tuple(validators)
+        self._clock = clock
+        self._timeout_seconds = timeout_seconds
+
+    def grant(self, request: HandshakeRequest) -> "Deferred[Grant]":
+        """Ask all validators.
+
+        Args:
+            request: what the client asks for.
+
+        Returns:
+            A Deferred with the last validator's grant, or failing with :class:`~wsrelay.errors.Denied` and nothing
+            else. Cancelling it cancels the validator that is being waited for.
+
+        Peer sees:
+            A validator's own status; 500 for an exception or nonsense, 504 for a timeout, with fixed texts.
+        """
+        granted = Deferred.fromCoroutine(self._ask(request))
+        if not granted.called:
+            granted.addTimeout(self._timeout_seconds, self._clock)
+        granted.addErrback(self._refuse)
+        return granted
+
+    async def _ask(self, request: HandshakeRequest) -> Grant:
+        grant = Grant(room=request.room)
+        for validator in self._validators:
+            answer = validator.validate(request, grant)
+            grant = answer if isinstance(answer, Grant) else await answer
+            _check(grant, request)
+        return grant
+
+    def _refuse(self, failure: Failure) -> Failure:
+        if failure.check(Denied):
+            return failure
+        if failure.check(CancelledError):
+            return Failure(Denied(503, "the handshake was given up"))
+        if failure.check(DeferredTimeoutError):
+            _log.warn("the handshake's validators took longer than {seconds} s", seconds=self._timeout_seconds)
+            return Failure(Denied(504, "the handshake could not be validated in time", [("Retry-After", "10")]))
+        _log.failure("a handshake validator failed", failure)
+        return Failure(Denied(500, "the handshake could not be validated"))
+
+
+def _check(grant: object, request: HandshakeRequest) -> None:
+    """Raise unless a validator's answer is a grant that can hold for this request.
+
+    A subprotocol that was not offered would raise inside Autobahn and leave the client hanging (TRAPS 13).
+    """
+    if not isinstance(grant, Grant):
+        raise TypeError(f"a validator answered {type(grant).__name__}, not a Grant")
+    if grant.subprotocol is not None and grant.subprotocol not in request.subprotocols:
+        raise ValueError("a validator chose a subprotocol that was not offered")
+    check_room(grant.room)
+
+
+def refusal(denied: Denied) -> bytes:
+    """Return the HTTP response to a refused handshake.
+
+    A status that is none and text that is no printable ASCII come from a validator's mistake and are mended
+    here, so that no line break ever gets into the response (TRAPS 12).
+
+    Peer sees:
+        The status, ``Content-Length``, ``Connection: close``, and the reason as a line of plain text.
+    """
+    status = denied.status if denied.status in _STATUSES else 500
+    reason = re.sub(r"[^\x20-\x7e]", "?", str(denied.reason))[:MAX_REASON_CHARS]
+    fields = [f"{name}: {value}" for name, value in denied.headers]
+    body = f"{reason}\n"
+    lines = [
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+        *(field for field in fields if _FIELD.fullmatch(field)),
+        "Content-Type: text/plain; charset=utf-8",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+        "",
+        body,
+    ]
+    return "\r\n".join(lines).encode("ascii")
+
+
+#: The statuses that refuse something.
+_STATUSES: Final = frozenset(status.value for status in HTTPStatus if status.value >= 400)

@@ -1,0 +1,135 @@
+"""The hub: the rooms of this process by name, who is in which, and when they are flushed.
+
+Pure: no I/O, no clock. What must not live here: where messages come from (protocol), other processes
+(backplane), what happens inside a room (room).
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from wsrelay.errors import RoomFull, TooManyRooms
+from wsrelay.interfaces import Subscriber
+from wsrelay.message import Message
+from wsrelay.room import Room
+from wsrelay.settings import Settings
+from wsrelay.stats import Stats
+
+__all__ = ["Hub"]
+
+
+class Hub:
+    """All rooms of this process.
+
+    Args:
+        settings: ``max_rooms``, ``max_room_members`` and ``room_log_bytes`` are used.
+        stats: where to count.
+        call_soon: calls a function at the end of this reactor turn; the hub asks for one flush per turn.
+        retention_seconds: how long a room's log, and an empty room with it, outlives its delivery.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        stats: Stats,
+        call_soon: Callable[[Callable[[], None]], Any],
+        *,
+        retention_seconds: float = 0.0,
+    ) -> None:
+        self._settings = settings
+        self._stats = stats
+        self._call_soon = call_soon
+        self._retention_seconds = retention_seconds
+        self._now = 0.0
+        self._rooms: dict[str, Room] = {}
+        self._room_of: dict[Subscriber, str] = {}
+        #: Rooms with messages that wait for this turn's flush. A dict as an ordered set.
+        self._pending: dict[Room, None] = {}
+
+    def __len__(self) -> int:
+        """Return the number of rooms."""
+        return len(self._rooms)
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names of the rooms, oldest first; a snapshot."""
+        return iter(tuple(self._rooms))
+
+    def member_count(self, name: str) -> int:
+        """Return the number of members of a room; 0 where there is no such room."""
+        room = self._rooms.get(name)
+        return 0 if room is None else len(room)
+
+    def join(self, name: str, subscriber: Subscriber, *, can_subscribe: bool = True) -> None:
+        """Add a member to a room, which is opened if need be.
+
+        Args:
+            name: a canonical room name.
+            subscriber: a member of no room so far.
+            can_subscribe: whether it is to receive messages.
+
+        Raises:
+            TooManyRooms: the room would be one more than ``max_rooms``.
+            RoomFull: the room has ``max_room_members`` already.
+        """
+        room = self._rooms.get(name)
+        if room is None:
+            if len(self._rooms) >= self._settings.max_rooms:
+                raise TooManyRooms
+            room = self._rooms[name] = Room(
+                self._settings.room_log_bytes, self._stats, retention_seconds=self._retention_seconds
+            )
+        elif len(room) >= self._settings.max_room_members:
+            raise RoomFull
+        room.join(subscriber, can_subscribe=can_subscribe)
+        self._room_of[subscriber] = name
+
+    def leave(self, subscriber: Subscriber) -> None:
+        """Remove a member from its room; nothing happens if it is in none (it may be told twice)."""
+        name = self._room_of.pop(subscriber, None)
+        if name is not None:
+            self._rooms[name].leave(subscriber)
+            self._drop_if_idle(name)
+
+    def publish(self, name: str, message: Message) -> None:
+        """Append a message to a room's log; it is delivered at the end of this reactor turn.
+
+        A room that is gone has nobody to deliver to; the message is dropped.
+        """
+        room = self._rooms.get(name)
+        if room is None:
+            return
+        if not self._pending:
+            self._call_soon(self.flush)
+        self._pending[room] = None
+        room.publish(message, self._now)
+
+    def flush(self) -> None:
+        """Deliver what is pending in all rooms, in the order in which they were published to."""
+        pending, self._pending = self._pending, {}
+        for room in pending:
+            room.flush()
+
+    def resume(self, subscriber: Subscriber) -> None:
+        """Go on delivering to a subscriber that is no longer paused; nothing happens if it is in no room."""
+        name = self._room_of.get(subscriber)
+        if name is not None:
+            self._rooms[name].resume(subscriber)
+
+    def tick(self, now: float) -> None:
+        """Take the time, and forget what is older than the retention.
+
+        Args:
+            now: seconds on any clock that does not go back.
+
+        Complexity:
+            Constant without a retention; one look at each room with one.
+        """
+        self._now = now
+        if not self._retention_seconds:
+            return
+        for name in self:
+            self._rooms[name].expire(now)
+            self._drop_if_idle(name)
+
+    def _drop_if_idle(self, name: str) -> None:
+        if self._rooms[name].idle:
+            del self._rooms[name]

@@ -1,0 +1,91 @@
+"""The seams of wsrelay: what a stranger may implement without asking us.
+
+Nothing is implemented here. Where a seam is used by plugins it is a zope ``Interface`` (``twisted.plugin``
+finds providers by it); where it is only called, a typing ``Protocol``.
+"""
+
+from collections.abc import Awaitable
+from typing import Any, Protocol
+
+from zope.interface import Attribute, Interface
+
+from wsrelay.closecodes import CloseReason
+from wsrelay.grant import Grant
+from wsrelay.message import Message
+from wsrelay.request import HandshakeRequest
+
+__all__ = ["Backplane", "IHandshakeValidator", "IHandshakeValidatorFactory", "Subscriber"]
+
+
+class Subscriber(Protocol):
+    """A connection as rooms see it. Hashed by identity; a member of at most one room.
+
+    Attributes:
+        encoding: how frames must be encoded for it (:mod:`wsrelay.frames`); fixed once it has joined.
+        paused: whether its transport asked for a pause. A paused subscriber is left where it stands in the
+            log; whoever clears the flag calls :meth:`wsrelay.hub.Hub.resume`.
+    """
+
+    encoding: int
+    paused: bool
+
+    def deliver(self, data: bytes) -> None:
+        """Write whole frames to the peer, in order; never blocks. May set ``paused`` before it returns."""
+
+    def evict(self, reason: CloseReason) -> None:
+        """The room has removed this subscriber; close it and tell it why. Must not raise."""
+
+    def fail(self, error: Exception) -> None:
+        """``deliver`` raised and the room has removed this subscriber: log it, close with 1011. Must not raise."""
+
+
+class Backplane(Protocol):
+    """What carries messages between the processes that serve one room.
+
+    The local one (:mod:`wsrelay.backplane.local`) is the reference: it carries nothing anywhere.
+    """
+
+    def publish(self, room: str, message: Message) -> None:
+        """Bring a message from a member of this process to the room's members, here and elsewhere."""
+
+
+class IHandshakeValidator(Interface):
+    """Decides about handshakes. One instance serves all connections, so it holds no connection's state."""
+
+    def validate(request: HandshakeRequest, grant: Grant) -> Grant | Awaitable[Grant]:
+        """Return what is granted, at once or later (a coroutine or a Deferred).
+
+        Args:
+            request: what the client asks for; frozen.
+            grant: what the validators before this one granted. Return it, or ``grant.narrowed(…)``.
+
+        Raises:
+            wsrelay.errors.Denied: the handshake is refused with that status and reason.
+
+        Any other exception, anything but a :class:`~wsrelay.grant.Grant`, and an answer that does not come
+        in time refuse the handshake too (500, 500, 504), with a fixed text. It must not block.
+        """
+
+
+class IHandshakeValidatorFactory(Interface):
+    """Makes a validator from its ``--validate NAME[:ARGUMENTS]``. Found by ``twisted.plugin``.
+
+    To add one, ship a file in ``twisted/plugins/`` with an instance that provides this interface and
+    ``twisted.plugin.IPlugin``; it may import only what is cheap (every twistd run imports it).
+    """
+
+    name = Attribute("The NAME in --validate: str, lower-case letters, digits and dashes.")
+    usage = Attribute("The arguments on one line, as --help-validators shows them: str, may be empty.")
+    description = Attribute("What it checks, in one sentence: str.")
+
+    def validator(arguments: str) -> Any:
+        """Return an :class:`IHandshakeValidator`.
+
+        Args:
+            arguments: what stands behind "NAME:", as it is; empty when there is nothing.
+                :func:`wsrelay.validators.arguments.parse` reads the built-in ones' form.
+
+        Raises:
+            ValueError: the arguments are wrong; the text says what to write instead. A file that cannot be
+                read may raise ``OSError``.
+        """

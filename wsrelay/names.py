@@ -1,0 +1,123 @@
+"""Room names and room patterns: the one canonicalisation that validators and hub share.
+
+Pure functions on strings. What a *request* looks like lives in :mod:`wsrelay.request`.
+
+A room is named by the URL path: ``/chat/42`` is the room ``chat/42``, ``/`` is the room ``/``.
+"""
+
+import re
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from wsrelay.errors import BadRoomName
+
+__all__ = ["MAX_ROOM_NAME_BYTES", "ROOT", "RoomPattern", "canonical_room", "check_room"]
+
+#: The longest canonical name, in bytes of UTF-8: it is a key in the hub, a log field, a metric's detail.
+MAX_ROOM_NAME_BYTES: Final = 255
+
+#: The name of the room at ``/``.
+ROOT: Final = "/"
+
+#: "%" that does not start an escape (RFC 3986 section 2.1).
+_BAD_ESCAPE: Final = re.compile("%(?![0-9A-Fa-f]{2})")
+
+#: C0, DEL, C1, the Unicode line breaks, and lone surrogates: they break logs and terminals.
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def canonical_room(path: str) -> str:
+    """Return the room that a raw URL path names.
+
+    The path is percent-decoded once, as a whole: ``/a%2Fb`` is the room ``a/b`` whether or not a proxy
+    decodes slashes on the way, so a validator in front and the hub cannot read it differently.
+
+    Args:
+        path: the path of the request target as it came, without the query; it starts with "/".
+
+    Raises:
+        BadRoomName: not a path, a broken escape, not UTF-8, or what :func:`check_room` refuses.
+
+    Peer sees:
+        400 with the exception's text.
+
+    Source: RFC 3986 sections 2.1 and 3.3; trap 20 (Autobahn neither decodes the path nor keeps ``;params``).
+    """
+    if not path.startswith("/"):
+        raise BadRoomName("the request target must be a path that starts with /")
+    if _BAD_ESCAPE.search(path):
+        raise BadRoomName("the path has a broken percent escape")
+    try:
+        decoded = unquote_to_bytes(path).decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadRoomName("the path is not UTF-8") from None
+    # Not check_room(decoded[1:]): "//" would pass for the root.
+    return ROOT if decoded == ROOT else _check_segments(decoded[1:])
+
+
+def check_room(name: str) -> str:
+    """Return ``name`` unchanged if it is a canonical room name.
+
+    Raises:
+        BadRoomName: it is too long, has a control character, or an empty, "." or ".." segment.
+    """
+    return name if name == ROOT else _check_segments(name)
+
+
+def _check_segments(name: str) -> str:
+    if _CONTROL.search(name):
+        raise BadRoomName("the room name has a control character")
+    if len(name.encode("utf-8")) > MAX_ROOM_NAME_BYTES:
+        raise BadRoomName(f"the room name is longer than {MAX_ROOM_NAME_BYTES} bytes")
+    if any(segment in ("", ".", "..") for segment in name.split("/")):
+        raise BadRoomName('the room name has an empty, "." or ".." segment')
+    return name
+
+
+class RoomPattern:
+    """A set of rooms, written as a path with wildcards.
+
+    ``*`` stands for any characters of one segment, once in each segment; ``**`` as the last segment stands for one
+    or more segments; every other character stands for itself. ``chat/*`` holds ``chat/42`` but not
+    ``chat/42/admin``, ``chat/**`` holds both, ``**`` holds every room and ``/`` only the root. A pattern may start
+    with "/", as the URL does.
+
+    Args:
+        pattern: the pattern.
+
+    Raises:
+        ValueError: it is empty, or has wildcards where none may be.
+
+    Complexity:
+        Linear in the room's name, whatever the pattern: names come from strangers, so that nothing here may backtrack.
+    """
+
+    def __init__(self, pattern: str) -> None:
+        if not pattern:
+            raise ValueError("a room pattern may not be empty")
+        self.pattern = pattern
+        *self._segments, last = (pattern if pattern == ROOT else pattern.removeprefix("/")).split("/")
+        self._open_ended = last == "**"
+        if not self._open_ended:
+            self._segments.append(last)
+        if any(segment.count("*") > 1 for segment in self._segments):
+            raise ValueError(f"{pattern!r} is no room pattern: * may be once in a segment, ** the last segment")
+
+    def __contains__(self, room: object) -> bool:
+        """Whether a canonical room name is in the set."""
+        if not isinstance(room, str):
+            return False
+        segments = room.split("/")
+        if len(segments) <= len(self._segments) if self._open_ended else len(segments) != len(self._segments):
+            return False
+        return all(map(_segment_matches, self._segments, segments))
+
+    def __repr__(self) -> str:
+        return f"RoomPattern({self.pattern!r})"
+
+
+def _segment_matches(pattern: str, segment: str) -> bool:
+    before, star, after = pattern.partition("*")
+    if not star:
+        return segment == pattern
+    return len(segment) >= len(before) + len(after) and segment.startswith(before) and segment.endswith(after)

@@ -1,0 +1,234 @@
+"""The opening handshake's request: strict bytes in, one frozen :class:`HandshakeRequest` out.
+
+Pure: no I/O, no clock. Nothing is *decided* here about who may come in (that is the validators'), only
+whether the bytes are one well-formed WebSocket request. Sequence of calls::
+
+    head = take_head(buffer)          None: wait for more bytes; Denied: answer and drop
+    request = parse_request(head, …)  Denied: answer and drop
+
+Autobahn's own parser is not used, because of what it lets through (TRAPS 9-11): it has no bound on
+bytes or lines, takes 0x85, 0x0b, 0x0c, 0x1c-0x1e, bare CR, bare LF and folded lines for line ends, so that
+``x-user: admin`` can be smuggled past a proxy that strips ``X-User``, and joins duplicates.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+from wsrelay.errors import BadRoomName, Denied
+from wsrelay.names import ROOT, canonical_room
+
+__all__ = ["HandshakeRequest", "parse_request", "take_head"]
+
+#: The most bytes of a request, blank line included; browsers stay well below it, cookies and all.
+MAX_HEAD_BYTES: Final = 8192
+
+#: The most lines of a request, the request line included.
+MAX_HEAD_LINES: Final = 64
+
+_END: Final = b"\r\n\r\n"
+
+#: RFC 9112 section 3: method SP request-target SP HTTP-version, single spaces, visible ASCII.
+_REQUEST_LINE: Final = re.compile(rb"([A-Z]{1,20}) ([\x21-\x7e]+) HTTP/(\d\.\d)")
+
+#: RFC 9110 section 5.1: a field name is a token, the colon follows at once; RFC 9112 section 5.2: no folding.
+_FIELD_LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e]*)")
+
+#: RFC 9110 section 5.6.2, for names that end up in our own response.
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+
+#: RFC 6455 section 4.1: base64 of 16 bytes.
+_KEY: Final = re.compile(r"[A-Za-z0-9+/]{22}==")
+
+#: uri-host [":" port] (RFC 3986 section 3.2.2); the name of what it finds: host, port.
+_HOST: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~-]+)(?::(?P<port>\d{1,5}))?")
+
+#: How a subprotocol starts that carries a token, base64url-encoded behind its last dot.
+_BEARER: Final = "base64url.bearer."
+
+#: RFC 9110 section 15.5.22: a 426 says what to upgrade to.
+_UPGRADE: Final = (("Upgrade", "websocket"), ("Connection", "Upgrade"))
+
+#: Fields that are lists and that clients and proxies do repeat; all others may come once.
+_REPEATABLE: Final = frozenset(
+    ["accept", "accept-encoding", "accept-language", "cache-control", "connection", "pragma", "via"]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakeRequest:
+    """What a client asks for; what validators decide on.
+
+    Attributes:
+        path: the canonical path: "/" and the room, percent-decoded.
+        room: the room that the path names (:func:`wsrelay.names.canonical_room`).
+        query: parameter → its values in order; never logged, tokens may be in it.
+        headers: lower-case field name → value; one value each, repeated list fields joined by ", ".
+        host: the ``Host`` field, lower-case, with the port if it names one; never empty.
+        origin: the ``Origin`` field, or ``None`` when there is none (not a browser).
+        subprotocols: the offered subprotocols, in the client's order; no duplicates.
+        bearers: what was offered as a subprotocol but carries a token, ``base64url.bearer.…``: browsers can
+            send one nowhere else. It is no subprotocol and can never be chosen; never logged.
+        peer: the client's address, a Twisted ``IAddress``.
+        tls: the client's certificate (an OpenSSL ``X509``), or ``None``.
+    """
+
+    path: str
+    room: str
+    query: Mapping[str, tuple[str, ...]] = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    host: str
+    origin: str | None
+    subprotocols: tuple[str, ...]
+    bearers: tuple[str, ...] = field(repr=False)
+    peer: Any
+    tls: Any = None
+
+
+def take_head(buffer: bytes) -> bytes | None:
+    """Return the request without its blank line, or ``None`` when more bytes are needed.
+
+    Raises:
+        Denied: 431 when it is longer than :data:`MAX_HEAD_BYTES` (or can only become so); 400 when
+            anything follows the blank line: a client may send nothing before the 101, and
+            what it sent could pass for a second request (TRAPS 11).
+
+    Complexity:
+        Linear in ``buffer``, of which at most :data:`MAX_HEAD_BYTES` are looked at.
+    """
+    end = buffer.find(_END, 0, MAX_HEAD_BYTES)
+    if end < 0:
+        if len(buffer) >= MAX_HEAD_BYTES:
+            raise Denied(431, f"the request is larger than {MAX_HEAD_BYTES} bytes")
+        return None
+    if len(buffer) > end + len(_END):
+        raise Denied(400, "there is data behind the request; wait for the 101")
+    return buffer[:end]
+
+
+def parse_request(head: bytes, peer: Any, tls: Any = None) -> HandshakeRequest:
+    """Parse a request head strictly.
+
+    Args:
+        head: what :func:`take_head` returned.
+        peer: the client's address.
+        tls: the client's certificate or ``None``.
+
+    Raises:
+        Denied: 400 for anything malformed, 405 for another method, 426 for a request that is no WebSocket
+            handshake or for another version of it or of HTTP, 431 for too many lines.
+
+    Source: RFC 9112 sections 3-5; RFC 6455 sections 4.1 and 4.2.1.
+    """
+    request_line, *field_lines = head.split(b"\r\n")
+    if len(field_lines) >= MAX_HEAD_LINES:
+        raise Denied(431, f"the request has more than {MAX_HEAD_LINES} lines")
+    target = _parse_request_line(request_line)
+    headers = _parse_fields(field_lines)
+    host = headers.get("host", "").lower()
+    if split_host(host) is None:
+        raise Denied(400, "the Host field is missing or malformed")
+    _check_upgrade(headers)
+    offers = _parse_subprotocols(headers.get("sec-websocket-protocol"))
+    path, _, query = target.partition("?")
+    try:
+        room = canonical_room(path)
+    except BadRoomName as error:
+        raise Denied(400, str(error)) from None
+    return HandshakeRequest(
+        path=room if room == ROOT else f"/{room}",
+        room=room,
+        query=_parse_query(query),
+        headers=MappingProxyType(headers),
+        host=host,
+        origin=headers.get("origin"),
+        subprotocols=tuple(name for name in offers if not name.startswith(_BEARER)),
+        bearers=tuple(name for name in offers if name.startswith(_BEARER)),
+        peer=peer,
+        tls=tls,
+    )
+
+
+def split_host(value: str) -> tuple[str, int | None] | None:
+    """Split ``host[:port]`` into a lower-case host and a port, ``None`` where none is named.
+
+    Returns:
+        ``None`` when ``value`` is not of that form.
+    """
+    match = _HOST.fullmatch(value)
+    if match is None:
+        return None
+    port = match["port"]
+    return match["host"].lower(), int(port) if port else None
+
+
+def _parse_request_line(line: bytes) -> str:
+    match = _REQUEST_LINE.fullmatch(line)
+    if match is None:
+        raise Denied(400, "the request line is malformed")
+    method, target, version = (part.decode("ascii") for part in match.groups())
+    if version != "1.1":
+        # Not 505: a health check that speaks HTTP/1.0 should read what to do (TRAPS 44).
+        raise Denied(426, "HTTP/1.1 and a WebSocket client are needed", _UPGRADE)
+    if method != "GET":
+        raise Denied(405, "the method must be GET", [("Allow", "GET")])
+    if "#" in target:
+        raise Denied(400, "the request target has a fragment")
+    return target
+
+
+def _parse_fields(lines: list[bytes]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for line in lines:
+        match = _FIELD_LINE.fullmatch(line)
+        if match is None:
+            raise Denied(400, "a header line is malformed")
+        name = match[1].decode("ascii").lower()
+        value = match[2].decode("ascii").rstrip(" \t")
+        if name in headers:
+            if name not in _REPEATABLE:
+                raise Denied(400, "a header field comes more than once")
+            value = f"{headers[name]}, {value}"
+        headers[name] = value
+    return headers
+
+
+def _check_upgrade(headers: Mapping[str, str]) -> None:
+    # RFC 6455 section 4.2.1, items 3-6; a body on an upgrade would be read as frames.
+    if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
+        raise Denied(400, "a WebSocket handshake has no body")
+    if "websocket" not in _list(headers.get("upgrade", "")) or "upgrade" not in _list(headers.get("connection", "")):
+        raise Denied(
+            426,
+            "this is a WebSocket relay: connect with a WebSocket client",
+            _UPGRADE,
+        )
+    if headers.get("sec-websocket-version") != "13":
+        # Version 8 takes the origin from another field (TRAPS 15).
+        raise Denied(426, "WebSocket version 13 is needed", [("Sec-WebSocket-Version", "13")])
+    if _KEY.fullmatch(headers.get("sec-websocket-key", "")) is None:
+        raise Denied(400, "the Sec-WebSocket-Key field is missing or malformed")
+
+
+def _list(value: str) -> list[str]:
+    return [item.strip(" \t").lower() for item in value.split(",")]
+
+
+def _parse_query(query: str) -> Mapping[str, tuple[str, ...]]:
+    try:
+        parsed = parse_qs(query, keep_blank_values=True, errors="strict")
+    except ValueError:
+        raise Denied(400, "the query is malformed") from None
+    return MappingProxyType({name: tuple(values) for name, values in parsed.items()})
+
+
+def _parse_subprotocols(value: str | None) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    names = tuple(name.strip(" \t") for name in value.split(","))
+    if len(set(names)) != len(names) or not all(map(_TOKEN.fullmatch, names)):
+        raise Denied(400, "the Sec-WebSocket-Protocol field is malformed")
+    return names

@@ -1,0 +1,157 @@
+"""Listening and stopping: a relay as a Twisted service, and as a process of its own.
+
+Start: listen on every endpoint, say where. Stop: stop listening, tell every client (1001), wait for them,
+abort those that stay. What is served is the factory's; where the settings come from is :mod:`wsrelay.tap`'s.
+"""
+
+import signal
+from types import FrameType
+from typing import Any, Final
+
+from autobahn.websocket import USES_NVX
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from wsrelay import closecodes
+from wsrelay.factory import RelayFactory
+
+__all__ = ["RelayProcess", "RelayService", "endpoint", "url"]
+
+_log = Logger(namespace="wsrelay")
+
+#: Connections that wait to be accepted. Twisted's default of 50 is too few for a reconnect storm (TRAPS 42).
+BACKLOG: Final = 1024
+
+#: The share of ``close_seconds`` for polite closes; the rest is for aborting those that do not answer.
+POLITE_SHARE: Final = 0.9
+
+#: Endpoints that have a backlog of their own making; systemd's comes with its socket.
+_WITH_BACKLOG: Final = frozenset(["ssl", "tcp", "tcp6", "tls", "unix"])
+
+_TLS: Final = frozenset(["ssl", "tls"])
+
+
+class RelayService(Service):
+    """Listens for a factory. For use in a process that is somebody else's; see :class:`RelayProcess`.
+
+    Args:
+        factory: the relay; its settings name the endpoints.
+
+    Attributes:
+        ports: the listening ports, in the order of the endpoints; empty until started.
+    """
+
+    def __init__(self, factory: RelayFactory) -> None:
+        self._factory = factory
+        self.ports: list[IListeningPort] = []
+
+    def privilegedStartService(self) -> None:
+        """Listen, before twistd gives up root.
+
+        Raises:
+            CannotListenError: an endpoint is taken. Not a plain ``StreamServerEndpointService``, which logs
+                that and goes on with nothing (TRAPS 39).
+        """
+        super().privilegedStartService()
+        for description in self._factory.settings.listen:
+            listening = endpoint(self._factory.reactor, description).listen(self._factory)
+            failures: list[Failure] = []
+            listening.addCallbacks(self._listening, failures.append, callbackArgs=(description,))
+            # All of Twisted's endpoints listen at once, or fail at once.
+            for failure in failures:
+                failure.raiseException()
+
+    def startService(self) -> None:
+        """Listen, if nobody has called :meth:`privilegedStartService`: twist does not (TRAPS 40)."""
+        super().startService()
+        if not self.ports:
+            self.privilegedStartService()
+        if not USES_NVX:
+            # 428 against 5 MB/s (TRAPS 8).
+            _log.warn("autobahn has no NVX here: checking text for UTF-8 is 80 times slower; install its wheel")
+
+    def stopService(self) -> "Deferred[Any]":
+        """Stop listening, then close every connection with 1001.
+
+        Returns:
+            A Deferred that fires when all are gone, within ``close_seconds``.
+        """
+        super().stopService()
+        closed = [maybeDeferred(port.stopListening) for port in self.ports]
+        self.ports = []
+        # stopListening leaves what was accepted (TRAPS 41).
+        grace = self._factory.settings.close_seconds * POLITE_SHARE
+        return gatherResults([*closed, self._factory.close_all(closecodes.GOING_AWAY, grace)])
+
+    def _listening(self, port: IListeningPort, description: str) -> None:
+        self.ports.append(port)
+        audience = "everyone" if self._factory.settings.echo else "everyone else"
+        _log.info(
+            "relaying to {audience} in the room on {url}", audience=audience, url=url(description, port.getHost())
+        )
+
+
+class RelayProcess(RelayService):
+    """A relay that is the process: what ``twistd wsrelay`` and ``twist wsrelay`` run.
+
+    SIGTERM, SIGINT and SIGHUP stop it politely, and it exits with 0; a second one stops it now. Without this,
+    twistd kills itself with the signal it received, and SIGHUP kills it without a word to its clients (TRAPS 40).
+    """
+
+    def privilegedStartService(self) -> None:
+        """Listen. Exits with 1 and one line when an endpoint is taken."""
+        try:
+            super().privilegedStartService()
+        except CannotListenError as error:
+            raise SystemExit(f"wsrelay: {error}") from None
+
+    def startService(self) -> None:
+        """Start, and take the signals as soon as the reactor has installed its own handlers."""
+        super().startService()
+        self._factory.reactor.callWhenRunning(self._take_signals)
+
+    def _take_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._factory.reactor.callFromThread(self._stop, signal.Signals(number).name)
+
+    def _stop(self, name: str) -> None:
+        if self.running:
+            _log.info("{signal}: closing {count} connections", signal=name, count=len(self._factory.connections))
+            self._factory.reactor.stop()
+        else:
+            self._factory.abort_all()
+
+
+def endpoint(reactor: Any, description: str) -> Any:
+    """Return the server endpoint of a description, with a backlog that stands a reconnect storm.
+
+    Args:
+        reactor: to listen with; ``None`` where the description is only to be checked.
+        description: any Twisted server endpoint string.
+
+    Raises:
+        ValueError: it is none. A certificate that cannot be read raises what reading it raises.
+    """
+    kind = description.removeprefix("haproxy:").partition(":")[0]
+    if kind in _WITH_BACKLOG and ":backlog=" not in description:
+        description = f"{description}:backlog={BACKLOG}"
+    return serverFromString(reactor, description)
+
+
+def url(description: str, address: Any) -> str:
+    """Return the URL of the room "/" on a listening port, as one would type it."""
+    kind = description.removeprefix("haproxy:").partition(":")[0]
+    scheme = "wss" if kind in _TLS else "ws"
+    if hasattr(address, "port"):
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        return f"{scheme}://{host}:{address.port}/"
+    name: bytes = getattr(address, "name", None) or b"?"
+    return f"{scheme}+unix:{name.decode(errors='replace')}"

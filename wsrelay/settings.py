@@ -1,0 +1,119 @@
+"""Settings: every number and choice of a relay, with unit, range and default, in one frozen object.
+
+Where a value comes from (command line, environment, file) is :mod:`wsrelay.tap`'s business; what the
+``--validate`` strings mean is the validators'. The order of the fields is the order of the reference page.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Final, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from wsrelay.errors import SettingsError
+from wsrelay.message import MESSAGE_OVERHEAD_BYTES
+
+__all__ = ["FIELD_TYPES", "Settings", "check_value"]
+
+_Count = Annotated[int, Meta(ge=1)]
+_Seconds = Annotated[float, Meta(gt=0, le=86400)]
+_SecondsOrOff = Annotated[float, Meta(ge=0, le=86400)]
+#: Above 2^31 a single message would no longer fit what zlib and the kernel take in one piece.
+_Bytes = Annotated[int, Meta(ge=1, le=2**31)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The settings of one relay.
+
+    Raises:
+        SettingsError: from the constructor; it names all wrong values at once.
+
+    Attributes:
+        listen: Twisted server endpoint strings.
+        echo: whether publishers receive their own messages too.
+        validate: handshake validators as ``NAME[:ARGUMENTS]``, in the order in which they are asked.
+        compress: whether permessage-deflate is accepted (RFC 7692). It costs memory per connection.
+        max_message_bytes: payload of one message, inflated, over all its fragments. Beyond: 1009.
+        max_fragments: frames of one message. Beyond: 1008.
+        max_connections: TCP connections, unfinished handshakes included. Beyond: 503.
+        max_rooms: rooms with at least one member. Beyond: 503.
+        max_room_members: connections in one room. Beyond: 503.
+        room_log_bytes: what one room keeps for subscribers that are behind. Further behind: 1013.
+        handshake_seconds: from accept to the whole request. Later: 408.
+        validate_seconds: for all validators together. Later: 504.
+        close_seconds: from our close frame, or from SIGTERM, to the end of the TCP connection.
+        ping_seconds: between pings, and for the pong to come. Without it: 3008. 0 turns pings off.
+    """
+
+    listen: Annotated[tuple[str, ...], Meta(min_length=1)] = ("tcp:8080:interface=127.0.0.1",)
+    echo: bool = False
+    validate: tuple[str, ...] = ()
+    compress: bool = False
+    max_message_bytes: _Bytes = 2**20
+    max_fragments: _Count = 1024
+    max_connections: _Count = 10_000
+    max_rooms: _Count = 10_000
+    max_room_members: _Count = 10_000
+    room_log_bytes: _Bytes = 4 * 2**20
+    handshake_seconds: _Seconds = 10.0
+    validate_seconds: _Seconds = 5.0
+    close_seconds: _Seconds = 3.0
+    ping_seconds: _SecondsOrOff = 20.0
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"{field.name}: {problem}"
+            for field in fields(self)
+            if (problem := check_value(field.name, getattr(self, field.name))[1])
+        ]
+        if not problems and self.room_log_bytes < self.max_message_bytes + MESSAGE_OVERHEAD_BYTES:
+            problems.append(
+                f"room_log_bytes: must be at least max_message_bytes + {MESSAGE_OVERHEAD_BYTES}, so that a room's log"
+                f" holds one whole message; got {self.room_log_bytes} and {self.max_message_bytes}"
+            )
+        if problems:
+            raise SettingsError(problems)
+
+
+#: msgspec's words → an operator's.
+_WORDS: Final = (
+    ("`", ""),
+    (r", got \w+", ""),
+    ("^Expected int", "expected a whole number"),
+    ("^Expected float", "expected a number"),
+    ("^Expected bool", "expected true or false"),
+    ("^Expected array", "expected a list"),
+    ("^Expected str", "expected a string"),
+    ("^Number out of range", "expected a smaller number"),
+)
+
+#: Field name → its type with its range.
+FIELD_TYPES: Final[Mapping[str, Any]] = get_type_hints(Settings, include_extras=True)
+
+
+def check_value(name: str, value: object, *, strict: bool = True) -> tuple[Any, str | None]:
+    """Convert a value to the type of a field and check its range.
+
+    Args:
+        name: a field of :class:`Settings`.
+        value: what was given.
+        strict: whether a string may not stand for a number or a boolean; it may where
+            strings are all there is (command line, environment).
+
+    Returns:
+        The value and ``None``, or ``None`` and the problem in a few words.
+    """
+    try:
+        return msgspec.convert(value, FIELD_TYPES[name], strict=strict), None
+    except msgspec.ValidationError as error:
+        return None, f"{_plain(str(error))}, got {value!r}"
+
+
+def _plain(error: str) -> str:
+    """Turn msgspec's words into an operator's: no backticks, no Python types."""
+    for theirs, ours in _WORDS:
+        error = re.sub(theirs, ours, error)
+    return error

@@ -1,0 +1,39 @@
+"""Counters of what the relay did since it started. Plain integers; no clock, no I/O.
+
+Counted once per batch or per event, never per delivered message in a loop of its own, so
+counting costs nothing on the fan-out path. Reading them (metrics, status) happens elsewhere.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+__all__ = ["Stats"]
+
+
+@dataclass(slots=True)
+class Stats:
+    """What happened so far.
+
+    Attributes:
+        connections_opened: handshakes answered with 101.
+        handshakes_denied: HTTP status → handshakes refused with it.
+        closes_sent: close code → closing handshakes that we started.
+        messages_in: messages accepted from publishers.
+        payload_bytes_in: their payload, in bytes.
+        deliveries: messages handed to subscribers' transports, one per message and subscriber.
+        bytes_out: frame bytes handed to subscribers' transports.
+        messages_dropped: messages that came in on a connection already closing; relayed to nobody.
+        evictions: slow policy → subscribers (or messages) it hit.
+        failures: callbacks that raised: our bugs or an extension's.
+    """
+
+    connections_opened: int = 0
+    handshakes_denied: Counter[int] = field(default_factory=Counter)
+    closes_sent: Counter[int] = field(default_factory=Counter)
+    messages_in: int = 0
+    payload_bytes_in: int = 0
+    deliveries: int = 0
+    bytes_out: int = 0
+    messages_dropped: int = 0
+    evictions: Counter[str] = field(default_factory=Counter)
+    failures: int = 0

@@ -1,0 +1,209 @@
+"""The command line of ``twistd wsrelay``: options, environment and config file become one Settings.
+
+The only file that sees argv, the environment or the config file. Ranges and defaults are the Settings'. Nothing
+here, and nothing it imports, may import the reactor: twistd has not chosen one yet (TRAPS 38).
+"""
+
+import difflib
+import os
+import shlex
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from twisted.application.service import IService
+from twisted.python import usage
+
+from wsrelay import __version__
+from wsrelay.errors import SettingsError
+from wsrelay.interfaces import IHandshakeValidator
+from wsrelay.settings import Settings, check_value
+from wsrelay.validators.plugins import available, load
+
+__all__ = ["Options", "makeService"]
+
+#: Option → what it means; the default is added. A new option is a row here and a field in Settings.
+PARAMETERS: Final = {
+    "max-message-bytes": "Largest message, in bytes of payload. Larger: close 1009.",
+    "max-fragments": "Most frames of one message. More: close 1008.",
+    "max-connections": "Most connections. More: 503.",
+    "max-rooms": "Most rooms with anyone in them. More: 503.",
+    "max-room-members": "Most connections in one room. More: 503.",
+    "room-log-bytes": "What a room keeps for subscribers that read slowly. Further behind: close 1013.",
+    "handshake-seconds": "Time for a client to send its request. Longer: 408.",
+    "validate-seconds": "Time for all validators together. Longer: 504.",
+    "close-seconds": "Time for clients to answer a close, and for the relay to stop.",
+    "ping-seconds": "Time between pings, and for their pongs. Longer: close 3008. 0 is never.",
+}
+
+FLAGS: Final = {
+    "echo": "Send messages to their publisher, too.",
+    "compress": "Accept permessage-deflate.",
+}
+
+#: What can be given more than once; from the environment, as words in shell quoting.
+REPEATABLE: Final = ("listen", "validate")
+
+#: Where one value came from: option, how to name it to the operator, value, whether its type must fit as it is.
+_Given = tuple[str, str, object, bool]
+
+
+def _help(option: str, text: str) -> str:
+    default: Any = Settings.__dataclass_fields__[_field(option)].default
+    return f"{text} [default: {int(default) if default == int(default) else default}]"
+
+
+def _field(option: str) -> str:
+    return option.replace("-", "_")
+
+
+class Options(usage.Options):
+    """The options of ``twistd wsrelay``.
+
+    Attributes:
+        settings: the result; set when parsing has succeeded.
+        validators: the handshake validators that the settings name.
+    """
+
+    synopsis = "[options]"
+    longdesc = (
+        "A WebSocket relay: the URL path is the room, and every message a client sends reaches everyone else in its "
+        "room. Each option can also stand in the --config file under its name, or in the environment as "
+        "WSRELAY_ and its name in capitals with underscores; the command line wins over the environment, "
+        "and that over the file."
+    )
+    optFlags = [[option, None, text] for option, text in FLAGS.items()]
+    optParameters = [
+        ["config", None, None, "TOML file with options."],
+        *([option, None, None, _help(option, text)] for option, text in PARAMETERS.items()),
+    ]
+    compData = usage.Completions(optActions={"config": usage.CompleteFiles("*.toml")})
+
+    environ: Mapping[str, str] = os.environ
+    settings: Settings
+    validators: list[IHandshakeValidator]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._repeated: dict[str, list[str]] = {}
+        self._wrong = False
+
+    def opt_listen(self, endpoint: str) -> None:
+        """Where to listen, as a Twisted server endpoint string (tcp, tcp6, ssl, tls, unix, systemd, haproxy:...).
+        Repeatable [default: tcp:8080:interface=127.0.0.1].
+        """
+        self._repeated.setdefault("listen", []).append(endpoint)
+
+    def opt_validate(self, validator: str) -> None:
+        """Handshake validator, NAME[:ARGUMENTS]; see --help-validators. Repeatable, asked in this order
+        [default: origin:same-host].
+        """
+        self._repeated.setdefault("validate", []).append(validator)
+
+    def opt_help_validators(self) -> NoReturn:
+        """List the installed handshake validators."""
+        for factory in available():
+            print(f"{factory.name}:{factory.usage}" if factory.usage else factory.name)  # noqa: T201 - asked for
+            print(f"    {factory.description}")  # noqa: T201
+        raise SystemExit(0)
+
+    def opt_version(self) -> NoReturn:
+        """Print the version and exit."""  # Twisted would print its own.
+        print(f"wsrelay {__version__}")  # noqa: T201 - asked for
+        raise SystemExit(0)
+
+    def postOptions(self) -> None:
+        """Make the settings and the validators.
+
+        Here, because a UsageError from makeService would be a traceback (TRAPS 40).
+
+        Raises:
+            usage.UsageError: names every wrong value, wherever it came from.
+        """
+        problems: list[str] = []
+        chosen: dict[str, Any] = {}
+        # Later sources win; a wrong value is named even where a later one hides it.
+        for option, label, value, strict in self._given(problems):
+            converted, problem = check_value(_field(option), value, strict=strict)
+            if problem:
+                problems.append(f"{label}: {problem}")
+            else:
+                chosen[_field(option)] = converted
+        try:
+            self.settings = Settings(**chosen)
+        except SettingsError as error:
+            problems.extend(error.problems)
+        self._check_endpoints(chosen.get("listen", ()), problems)
+        try:
+            self.validators = load(chosen.get("validate", ()))
+        except SettingsError as error:
+            problems.extend(error.problems)
+        if problems:
+            self._wrong = True
+            raise usage.UsageError("\n    ".join(["wrong options, see --help:", *problems]))
+
+    def getUsage(self, width: int | None = None) -> str:
+        """Return the help, or nothing where twistd would print it on top of what is wrong."""
+        return "" if self._wrong else super().getUsage(width)
+
+    def _given(self, problems: list[str]) -> Iterator[_Given]:
+        """Yield every value that was given: file, environment, command line."""
+        options = [field.name.replace("_", "-") for field in fields(Settings)]
+        path = self["config"] or self.environ.get("WSRELAY_CONFIG")
+        for option, value in _read_file(path, problems).items() if path else ():
+            if option in options:
+                yield option, f"{path}: {option}", value, True
+            else:
+                near = difflib.get_close_matches(option, options, n=1)
+                hint = f"; is it {near[0]}?" if near else ""
+                problems.append(f"{path}: {option}: there is no such option{hint}")
+        for option in options:
+            variable = f"WSRELAY_{_field(option).upper()}"
+            if variable in self.environ:
+                text = self.environ[variable]
+                yield option, variable, _words(text) if option in REPEATABLE else text, False
+        for option in options:
+            value = self._repeated.get(option) if option in REPEATABLE else self[option]
+            if value not in (None, 0):  # 0: a flag that is not there
+                yield option, f"--{option}", value, False
+
+    def _check_endpoints(self, descriptions: tuple[str, ...], problems: list[str]) -> None:
+        # Imported late: it imports the factory, which is not needed for --help.
+        from wsrelay.service import endpoint  # noqa: PLC0415
+
+        for description in descriptions:
+            try:
+                endpoint(None, description)
+            except Exception as error:  # noqa: BLE001 - endpoint plugins and certificates raise what they like
+                problems.append(f"listen: {description}: {error}")
+
+
+def _read_file(path: str, problems: list[str]) -> dict[str, Any]:
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        problems.append(f"{path}: {error}")
+        return {}
+
+
+def _words(text: str) -> object:
+    try:
+        return shlex.split(text)
+    except ValueError:
+        return text  # not a list: check_value says so
+
+
+def makeService(options: Options) -> IService:
+    """Return the relay as a service; ``twistd`` and ``twist`` call this.
+
+    Args:
+        options: parsed, so that its settings and validators are right.
+    """
+    from twisted.internet import reactor  # noqa: PLC0415 - TRAPS 38
+
+    from wsrelay.factory import RelayFactory  # noqa: PLC0415 - it imports Autobahn: not for --help
+    from wsrelay.service import RelayProcess  # noqa: PLC0415
+
+    return RelayProcess(RelayFactory(options.settings, options.validators, reactor))

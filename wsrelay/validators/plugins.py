@@ -1,0 +1,88 @@
+"""Validators by name: what ``--validate NAME[:ARGUMENTS]`` means, and what ``--help-validators`` lists.
+
+Names come from ``twisted.plugin`` alone; the built-in ones have no other way in than a stranger's.
+What the validators *do* with a handshake is theirs; who runs them is :mod:`wsrelay.handshake`.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from twisted.plugin import IPlugin, getPlugins
+from twisted.python.reflect import namedAny
+from zope.interface import implementer
+
+from wsrelay.errors import SettingsError
+from wsrelay.interfaces import IHandshakeValidator, IHandshakeValidatorFactory
+
+__all__ = ["DEFAULT_ORIGIN", "ValidatorPlugin", "available", "load"]
+
+#: Asked first when no origin validator is given: a browser's page may only reach the host it came from.
+DEFAULT_ORIGIN: Final = "origin:same-host"
+
+
+@implementer(IPlugin, IHandshakeValidatorFactory)
+class ValidatorPlugin:
+    """A validator as one line of data in a ``twisted/plugins/`` file.
+
+    Args:
+        name: the NAME in ``--validate``.
+        usage: its arguments on one line; may be empty.
+        description: what it checks, in one sentence.
+        target: the dotted name of a callable that takes the arguments and returns an
+            :class:`~wsrelay.interfaces.IHandshakeValidator`; imported when it is first used, not before.
+    """
+
+    def __init__(self, name: str, usage: str, description: str, target: str) -> None:
+        self.name = name
+        self.usage = usage
+        self.description = description
+        self.target = target
+
+    def validator(self, arguments: str) -> IHandshakeValidator:
+        """Import the target and call it. See :class:`~wsrelay.interfaces.IHandshakeValidatorFactory`."""
+        made: IHandshakeValidator = namedAny(self.target)(arguments)
+        return made
+
+
+def available() -> list[IHandshakeValidatorFactory]:
+    """Return all installed validator factories, by name."""
+    return sorted(getPlugins(IHandshakeValidatorFactory), key=lambda factory: factory.name)
+
+
+def load(strings: Sequence[str]) -> list[IHandshakeValidator]:
+    """Make the validators that the ``--validate`` strings name.
+
+    Args:
+        strings: ``NAME[:ARGUMENTS]`` each. :data:`DEFAULT_ORIGIN` goes first unless one of them is ``origin``.
+
+    Returns:
+        Validators in the order in which they are to be asked.
+
+    Raises:
+        SettingsError: names every wrong string, not only the first.
+    """
+    factories = available()
+    if not any(string.partition(":")[0] == "origin" for string in strings):
+        strings = [DEFAULT_ORIGIN, *strings]
+    validators: list[IHandshakeValidator] = []
+    problems: list[str] = []
+    for string in strings:
+        try:
+            validators.append(_make(string, factories))
+        except (ValueError, OSError, ImportError, AttributeError) as error:
+            problems.append(f"validate: {string}: {error}")
+    if problems:
+        raise SettingsError(problems)
+    return validators
+
+
+def _make(string: str, factories: Iterable[IHandshakeValidatorFactory]) -> IHandshakeValidator:
+    name, _, arguments = string.partition(":")
+    found = [factory for factory in factories if factory.name == name]
+    if not found:
+        names = ", ".join(factory.name for factory in factories)
+        raise ValueError(f"there is no validator of this name; installed are {names}")
+    if len(found) > 1:
+        raise ValueError("more than one installed plugin has this name")
+    made: IHandshakeValidator = found[0].validator(arguments)
+    return made
