@@ -1,15 +1,17 @@
 """Tests of wsrelay.connection: deadlines, closes, refusals, the guard; and canaries on Autobahn."""
 
 import inspect
+import tracemalloc
 
 from autobahn.twisted.websocket import WebSocketServerProtocol
+from autobahn.websocket.compress import PerMessageDeflate
 from autobahn.websocket.protocol import WebSocketProtocol
 from autobahn.websocket.protocol import WebSocketServerProtocol as ServerBase
 from twisted.logger import LogLevel
 
-from tests.support import Relay, RelayTestCase, request_bytes
+from tests.support import Relay, RelayTestCase, Wire, request_bytes
 from tests.test_frames import parse
-from wsrelay import closecodes
+from wsrelay import closecodes, frames
 from wsrelay.connection import Connection
 from wsrelay.protocol import RelayProtocol
 
@@ -199,6 +201,62 @@ class ViolationTests(RelayTestCase):
         self.assertEqual(client.messages, [])
 
 
+class AfterViolationTests(RelayTestCase):
+    """What a peer may still cost once it has been told that it failed."""
+
+    def flooded(self, first: bytes, more: bytes, **settings: object) -> tuple[Relay, Wire]:
+        """Send a violation and then as much as it takes to see whether it is kept."""
+        relay = self.relay(**settings)
+        wire = relay.wire()
+        wire.send(request_bytes(fields={"Sec-WebSocket-Extensions": "permessage-deflate"}))
+        [frame] = parse(wire.send(first))
+        self.assertEqual(frame.opcode, 8)
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        for _ in range(200):
+            wire.send(more)
+        self.assertLess(tracemalloc.get_traced_memory()[1], 2 * 2**20)
+        return relay, wire
+
+    def test_endless_control_frame(self) -> None:
+        """A ping that declares 2^40 bytes is not collected."""
+        self.flooded(b"\x89\xff" + (2**40).to_bytes(8, "big") + b"\0\0\0\0", bytes(65536))
+
+    def test_endless_message(self) -> None:
+        """A message that declares 2^62 bytes is not collected."""
+        self.flooded(b"\x82\xff" + (2**62).to_bytes(8, "big") + b"\0\0\0\0", bytes(65536))
+
+    def test_corrupt_deflate(self) -> None:
+        """After data that does not inflate, the rest is parsed and thrown away, not piled up."""
+        bad = b"\xc2\x84\0\0\0\0\xff\xff\xff\xff"
+        self.flooded(bad, b"\xc2\xfe\xff\xff\0\0\0\0" + bytes(65535), compress=True)
+
+    def test_no_more_bombs(self) -> None:
+        """After a bomb, the next ones are not inflated any more."""
+        payload = frames.encode_deflated(frames.BINARY, bytes(2**22), 15)
+        body = payload[4:]
+        bomb = payload[:1] + bytes([payload[1] | 0x80]) + payload[2:4] + bytes(4) + body
+        inflated: list[int] = []
+        theirs = PerMessageDeflate.decompress_message_data
+
+        def inflate(codec: PerMessageDeflate, data: bytes, **options: int) -> bytes:
+            inflated.append(len(data))
+            return theirs(codec, data, **options)
+
+        self.patch(PerMessageDeflate, "decompress_message_data", inflate)
+        self.flooded(bomb, bomb, compress=True)
+        self.assertEqual(len(inflated), 1)
+
+    def test_the_answer_is_still_heard(self) -> None:
+        """The peer's close frame ends it, after whatever it has still sent."""
+        _, wire = self.flooded(BAD_OPCODE, b"\x81\x82\0\0\0\0hi")
+        self.assertFalse(wire.ended)
+        wire.send(b"\x88\x82\0\0\0\0\x03\xea")
+
+        self.assertTrue(wire.ended)
+        self.assertFalse(wire.transport.aborted)
+
+
 class GuardTests(RelayTestCase):
     """Bugs, ours and other people's, end one connection and no other."""
 
@@ -263,6 +321,17 @@ class GuardTests(RelayTestCase):
         self.assertTrue(client.server_transport.aborted)
         self.assertEqual(self.bystanders[0].messages, ["x"])
         self.assertEqual(self.relay_.factory.hub.member_count("room"), 2)
+
+    def test_when_leaving(self) -> None:
+        """A bug at the end of a connection does not keep it in the relay's books."""
+        wire = self.relay_.wire()
+        wire.send(request_bytes("/other"))
+        [connection] = [c for c in self.relay_.factory.connections if c.grant.room == "other"]
+        connection.onClose = self.broken
+        self.assertRaises(RuntimeError, wire.hang_up)
+
+        self.assertNotIn(connection, self.relay_.factory.connections)
+        self.assertEqual(self.relay_.factory.hub.member_count("other"), 0)
 
     def test_while_closing(self) -> None:
         """A bug on a connection that is closing already ends its TCP."""
@@ -333,6 +402,7 @@ class CanaryTests(RelayTestCase):
             (ServerBase, "succeedHandshake"),
             (WebSocketProtocol, "onMessageFrameBegin"),
             (WebSocketProtocol, "onMessageBegin"),
+            (WebSocketProtocol, "onFrameData"),
         ]:
             theirs = inspect.signature(getattr(base, name))
             ours = inspect.signature(getattr(Connection, name))

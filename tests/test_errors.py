@@ -27,6 +27,11 @@ class ErrorsTests(SynchronousTestCase):
 
         self.assertEqual((denied.status, denied.reason, denied.headers), (403, "no", (("X-Why", "because"),)))
 
+    def test_statuses(self) -> None:
+        """What refuses nothing becomes 500, so that the response, the log and the counts agree."""
+        for status in (200, 302, 399, 600, "403", None):
+            self.assertEqual(Denied(status, "x").status, 500)  # type: ignore[arg-type]
+
     def test_capacity_is_503_with_retry_after(self) -> None:
         """A full room or relay is denied with 503, and the client is told when to come back."""
         for denied in (RoomFull(), TooManyRooms()):

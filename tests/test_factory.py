@@ -3,58 +3,20 @@
 import gc
 import weakref
 
-from autobahn.twisted.websocket import WebSocketServerProtocol
-from autobahn.websocket.protocol import WebSocketServerFactory as FactoryBase
 from twisted.internet.interfaces import IProtocolNegotiationFactory
+from twisted.protocols.policies import WrappingFactory
 from zope.interface.verify import verifyObject
 
-from tests.support import Answer, RelayTestCase, request_bytes
+from tests.support import Answer, RelayTestCase, Transport, request_bytes
 from tests.test_frames import parse
 from wsrelay import closecodes
 from wsrelay.errors import SettingsError
-from wsrelay.factory import REFUSAL_ROOM, RelayFactory, autobahn_options
-from wsrelay.protocol import RelayProtocol
+from wsrelay.factory import REFUSAL_ROOM, RelayFactory
 from wsrelay.settings import Settings
 
 
-class OptionsTests(RelayTestCase):
-    """Settings applied to Autobahn."""
-
-    def test_every_option_is_set(self) -> None:
-        """No option of Autobahn is left to its default: most of those are traps (TRAPS 14-19, 21, 22)."""
-        parameters = FactoryBase.setProtocolOptions.__code__.co_varnames[
-            1 : FactoryBase.setProtocolOptions.__code__.co_argcount
-        ]
-
-        self.assertEqual(set(autobahn_options(Settings())), set(parameters))
-
-    def test_options_are_the_connections(self) -> None:
-        """What is set on the factory holds for its connections, without being copied to each (TRAPS 7)."""
-        relay = self.relay(max_message_bytes=4321)
-        relay.wire()
-        [connection] = relay.factory.connections
-
-        self.assertEqual((connection.maxMessagePayloadSize, connection.tcpNoDelay), (4321, True))
-        self.assertEqual(set(vars(connection)) & set(WebSocketServerProtocol.CONFIG_ATTRS), set())
-        self.assertIsInstance(connection, RelayProtocol)
-
-    def test_factories_do_not_share_options(self) -> None:
-        """Two relays in one process have their own settings."""
-        one, other = self.relay(max_message_bytes=1), self.relay(max_message_bytes=2)
-        one.wire()
-        other.wire()
-
-        self.assertEqual([next(iter(r.factory.connections)).maxMessagePayloadSize for r in (one, other)], [1, 2])
-
-    def test_nagle_is_off(self) -> None:
-        """TCP_NODELAY is asked for; Autobahn alone would not (TRAPS 1). A real socket: test_interop."""
-        relay = self.relay()
-        wire = relay.wire()
-        asked: list[bool] = []
-        wire.transport.setTcpNoDelay = asked.append  # type: ignore[method-assign]
-        next(iter(relay.factory.connections)).makeConnection(wire.transport)
-
-        self.assertEqual(asked, [True])
+class ValidatorsTests(RelayTestCase):
+    """Which validators a relay has."""
 
     def test_validators_from_settings(self) -> None:
         """Without validators of one's own, the settings' strings name them; same-host is the default."""
@@ -91,12 +53,26 @@ class AdmissionTests(RelayTestCase):
         self.assertTrue(relay.client().open)
 
     def test_far_too_many(self) -> None:
-        """Past the room for telling them, connections are dropped unread."""
+        """Past the room for telling them, connections are aborted unread, and not counted."""
         relay = self.relay(max_connections=1)
         for _ in range(1 + REFUSAL_ROOM):
             relay.wire()
+        wire = relay.wire()
 
-        self.assertIsNone(relay.factory.buildProtocol(None))
+        self.assertTrue(wire.transport.aborted)
+        self.assertEqual(len(relay.factory.connections), 1 + REFUSAL_ROOM)
+
+    def test_far_too_many_behind_a_wrapper(self) -> None:
+        """The same on endpoints that wrap connections, such as TLS: nothing is raised, nothing stays open."""
+        relay = self.relay(max_connections=1)
+        for _ in range(1 + REFUSAL_ROOM):
+            relay.wire()
+        wrapper = WrappingFactory(relay.factory)
+        protocol = wrapper.buildProtocol(None)
+        transport = Transport(protocol, isServer=True)
+        protocol.makeConnection(transport)
+
+        self.assertTrue(transport.aborted)
 
     def test_counted_once(self) -> None:
         """However a connection ends, it is forgotten, and nothing of it is left."""
@@ -124,12 +100,15 @@ class SweepTests(RelayTestCase):
         """After the reactor was blocked, answers that have come meanwhile are read before anybody is punished."""
         relay = self.relay(ping_seconds=4)
         client = relay.client()
-        relay.wait(4.25)
+        relay.wait(3.75)
         client.server_transport.stalled = True
-        relay.wait(3)
+        relay.wait(1)
+        self.assertTrue(client.server._pong_missing)
         client.server_transport.stalled = False
+        # The pong is on its way when the reactor is blocked; the first thing after that is a sweep.
         relay.clock.advance(60)
         relay.settle()
+        self.assertFalse(client.server._pong_missing)
         relay.wait(20)
 
         self.assertTrue(client.open)
@@ -137,9 +116,11 @@ class SweepTests(RelayTestCase):
     def test_always_late_is_not_for_ever(self) -> None:
         """A reactor that is late every time still ends what is to be ended."""
         relay = self.relay(handshake_seconds=4)
+        relay.wait(1)
         wire = relay.wire()
-        for _ in range(4):
-            relay.clock.advance(5)
+        relay.clock.advance(5)
+        self.assertFalse(wire.ended)
+        relay.clock.advance(5)
 
         self.assertTrue(wire.ended)
 
@@ -168,6 +149,16 @@ class SweepTests(RelayTestCase):
         wire.hang_up()
 
         self.assertEqual(relay.clock.getDelayedCalls(), [])
+
+    def test_listening_again(self) -> None:
+        """A factory may stop listening and begin again while connections live on; deadlines go on."""
+        relay = self.relay(handshake_seconds=2)
+        wire = relay.wire()
+        relay.factory.doStop()
+        relay.factory.doStart()
+        relay.wait(3)
+
+        self.assertTrue(wire.ended)
 
     def test_stopping_with_nobody_there(self) -> None:
         """A factory without connections stops at once."""
@@ -212,6 +203,18 @@ class CloseAllTests(RelayTestCase):
         wire.hang_up()
 
         self.successResultOf(closed)
+
+    def test_one_that_fails(self) -> None:
+        """One connection that cannot be closed does not keep the others from being told."""
+        relay = self.relay()
+        clients = [relay.client() for _ in range(3)]
+        clients[1].server.close = lambda reason: 1 / 0
+        relay.factory.close_all(closecodes.GOING_AWAY, 5)
+        relay.settle()
+
+        self.assertEqual([client.closed[0] for client in clients], [1001, None, 1001])
+        self.assertTrue(clients[1].server_transport.aborted)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_nobody_there(self) -> None:
         """With nobody connected there is nothing to wait for, and no timer is left."""

@@ -86,6 +86,23 @@ class HubTests(SynchronousTestCase):
 
         self.assertEqual((a.writes, b.writes), ([], []))
 
+    def test_joining_when_the_last_one_fails(self) -> None:
+        """A newcomer whose join makes the last member's write fail has a room all the same."""
+        hub = self.hub()
+        a = self.member(hub)
+
+        def fail() -> None:
+            raise RuntimeError("no")
+
+        a.on_deliver = fail
+        a.fail = lambda error: hub.leave(a)  # type: ignore[method-assign]
+        hub.publish("room", Message(frames.TEXT, b"1"))
+        b = self.member(hub)
+        hub.publish("room", Message(frames.TEXT, b"2"))
+        self.turn()
+
+        self.assertEqual((b.data, hub.member_count("room")), (frames.encode(frames.TEXT, b"2"), 1))
+
     def test_most_rooms(self) -> None:
         """One room too many is refused; existing ones can still be joined, and a freed place be taken."""
         hub = self.hub(max_rooms=2)

@@ -25,6 +25,7 @@ class Modelled(RecordingSubscriber):
 
     Attributes:
         expected: (opcode, payload) in order.
+        broken: every write raises.
         lazy: pauses itself on every write, as a transport with a full buffer does.
     """
 
@@ -33,12 +34,22 @@ class Modelled(RecordingSubscriber):
         self.hub = hub
         self.expected: list[tuple[int, bytes]] = []
         self.present = True
+        self.broken = False
         self.lazy = lazy
         self.on_deliver = self._pause_if_lazy
 
     def _pause_if_lazy(self) -> None:
         assert not self.paused, "written to while paused"  # the room reports it through fail()
+        if self.broken:
+            self.writes.pop()
+            raise OSError("broken")
         self.paused = self.lazy
+
+    def fail(self, error: Exception) -> None:
+        super().fail(error)
+        assert isinstance(error, OSError), error  # not one of ours, nor an assertion's
+        self.present = False
+        self.hub.leave(self)
 
     def evict(self, reason: closecodes.CloseReason) -> None:
         super().evict(reason)
@@ -123,6 +134,10 @@ class HubMachine(RuleBasedStateMachine):
                 assert member.seen == member.expected, f"{member} reads, and yet is behind"
 
     @rule(member=members)
+    def break_transport(self, member: Modelled) -> None:
+        member.broken = True
+
+    @rule(member=members)
     def make_diligent(self, member: Modelled) -> None:
         member.lazy = False
 
@@ -138,7 +153,7 @@ class HubMachine(RuleBasedStateMachine):
         """Who misses anything without having left has been told, once."""
         for member in self.everybody:
             assert member.evicted in ([], [closecodes.TOO_SLOW]), member
-            assert member.failures == 0, member
+            assert member.failures <= member.broken, member
 
     @invariant()
     def rooms_are_those_with_members(self) -> None:
@@ -154,6 +169,7 @@ class HubMachine(RuleBasedStateMachine):
         for member in self.everybody:
             member.lazy = False
             member.paused = False
+            member.broken = False
             if member.present:
                 self.hub.resume(member)
         self.nothing_but_the_sequence()

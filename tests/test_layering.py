@@ -16,7 +16,9 @@ LAYERS = [
     ["service"],
     ["factory"],
     ["backplane.local", "protocol"],
-    ["validators.plugins", "connection", "deflate"],
+    ["autobahn_options"],
+    ["connection"],
+    ["relay", "validators.plugins", "deflate"],
     [
         "validators.origin",
         "validators.token",

@@ -141,6 +141,39 @@ class DeliveryTests(RoomTestCase):
 
         self.assertEqual((self.got(a), self.got(b), bad.failures, len(self.room)), ([b"x"], [b"x"], 1, 2))
 
+    def test_a_failing_subscriber_does_not_cost_the_paused_theirs(self) -> None:
+        """Who is paused while another one's write fails gets the message later all the same."""
+        bad, slow = self.join("bad"), self.join("slow")
+
+        def fail() -> None:
+            raise RuntimeError("no")
+
+        bad.on_deliver = fail
+        slow.paused = True
+        self.publish(b"x")
+        self.room.flush()
+        slow.paused = False
+        self.room.resume(slow)
+
+        self.assertEqual((self.got(slow), bad.failures), ([b"x"], 1))
+        self.assertEqual(self.room.log_size_bytes, 0)
+
+    def test_failing_while_catching_up(self) -> None:
+        """A write that fails while catching up ends that subscriber, and the log is not kept for it."""
+        bad = self.join("bad")
+        bad.paused = True
+        self.publish(b"x")
+        self.room.flush()
+
+        def fail() -> None:
+            raise RuntimeError("no")
+
+        bad.on_deliver = fail
+        bad.paused = False
+        self.room.resume(bad)
+
+        self.assertEqual((bad.failures, len(self.room), self.room.log_size_bytes), (1, 0, 0))
+
     def test_leaving_during_a_flush(self) -> None:
         """A write that ends with somebody leaving does not disturb the flush."""
         a, b = self.join("a"), self.join("b")
@@ -299,7 +332,7 @@ class BoundTests(RoomTestCase):
 
         self.assertEqual(slow.evicted, [closecodes.TOO_SLOW])
         self.assertEqual((slow.writes, len(self.got(fast)), fast.evicted), ([], 20, []))
-        self.assertEqual(self.stats.evictions, {"disconnect": 1})
+        self.assertEqual((self.stats.evictions, self.stats.messages_missed), ({"disconnect": 1}, 8))
         self.assertEqual(len(self.room), 1)
 
     def test_within_the_log_nobody_is_evicted(self) -> None:
@@ -339,7 +372,17 @@ class BoundTests(RoomTestCase):
         self.room.resume(slow)
 
         self.assertEqual([payload[:2] for payload in self.got(slow)], [b"%02d" % number for number in range(13, 20)])
-        self.assertEqual(slow.evicted, [])
+        self.assertEqual((slow.evicted, self.stats.messages_missed), ([], 13))
+
+    def test_what_a_leaver_was_behind_with_is_counted(self) -> None:
+        """Messages that a subscriber left before it got them are counted as missed."""
+        slow = self.join()
+        slow.paused = True
+        self.publish(b"1", b"2", b"3")
+        self.room.flush()
+        self.room.leave(slow)
+
+        self.assertEqual(self.stats.messages_missed, 3)
 
     def test_nothing_is_kept_that_nobody_waits_for(self) -> None:
         """With everybody served, the log is empty again; offsets go on."""

@@ -21,9 +21,11 @@ class ServiceTestCase(RelayTestCase):
 
     def start(self, *listen: str, privileged: bool = False, **settings: Any) -> RelayService:
         self.harness = self.relay(listen=listen or ("tcp:8080:interface=127.0.0.1",), **settings)
+        self.reactor = self.harness.clock
+        # MemoryReactor calls back only once it runs; a real one that runs already does so at once.
+        self.reactor.callWhenRunning = lambda call, *args: call(*args)
         # The harness has begun for a port of its own; here the service's are the only ones.
         self.harness.factory.doStop()
-        self.reactor = self.harness.clock
         made = self.service_class(self.harness.factory)
         if privileged:
             made.privilegedStartService()
@@ -121,18 +123,14 @@ class ProcessTests(ServiceTestCase):
         self.handlers: dict[int, Any] = {}
         self.patch(signal, "signal", self.handlers.__setitem__)
 
-    def start(self, *listen: str, **options: Any) -> RelayService:
-        made = super().start(*listen, **options)
-        self.reactor.run()
-        self.reactor.hasRun = False
-        return made
-
     def test_taken(self) -> None:
         """A port that is taken ends the process with one line."""
         self.patch(service, "endpoint", lambda reactor, description: Taken())
         error = self.assertRaises(SystemExit, self.start)
 
-        self.assertEqual(error.code, "wsrelay: Couldn't listen on 127.0.0.1:8080: [Errno 98] Address already in use.")
+        self.assertEqual(
+            error.code, "wsrelay: cannot listen: Couldn't listen on 127.0.0.1:8080: [Errno 98] Address already in use."
+        )
 
     def test_signals(self) -> None:
         """SIGTERM, SIGINT and SIGHUP stop the reactor, which stops the service; the exit code stays 0."""
@@ -144,6 +142,8 @@ class ProcessTests(ServiceTestCase):
         self.handlers[signal.SIGTERM](signal.SIGTERM, None)
 
         self.assertEqual(stops, [True])
+        self.handlers[signal.SIGHUP](signal.SIGHUP, None)
+        self.assertEqual(stops, [True])
         self.assertIn("SIGTERM: closing 0 connections", self.logged())
         made.stopService()
 
@@ -154,6 +154,7 @@ class ProcessTests(ServiceTestCase):
         client.server_transport.stalled = True
         self.reactor.stop = lambda: None
         self.reactor.callFromThread = lambda call, *args: call(*args)
+        self.handlers[signal.SIGTERM](signal.SIGTERM, None)
         stopped = made.stopService()
         self.handlers[signal.SIGINT](signal.SIGINT, None)
         self.harness.settle()

@@ -15,47 +15,27 @@ Many names are taken by Autobahn: an attribute of ours with an option's name ove
 
 import math
 from collections.abc import Callable
-from typing import Any, Final, Protocol, Self
+from contextlib import suppress
+from typing import Any, Final, Self
 
 from autobahn.twisted.websocket import WebSocketServerProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from wsrelay import closecodes
+from wsrelay import closecodes, frames
 from wsrelay.closecodes import CloseReason
 from wsrelay.errors import Denied
 from wsrelay.handshake import refusal
-from wsrelay.settings import Settings
-from wsrelay.stats import Stats
+from wsrelay.relay import Relay
 
-__all__ = ["Connection", "Owner", "log"]
+__all__ = ["Connection", "log"]
 
 #: Where connections log. Not on the class, where "log" is Autobahn's and a Logger would rename itself.
 log = Logger(namespace="wsrelay")
 
 #: The most characters of a client's own words in a log line.
 LOG_CHARS: Final = 80
-
-
-class Owner(Protocol):
-    """What a connection needs of the factory that made it.
-
-    Attributes:
-        reactor: for the time.
-        settings: ``handshake_seconds`` and ``close_seconds``.
-        stats: where to count.
-    """
-
-    reactor: Any
-    settings: Settings
-    stats: Stats
-
-    def connected(self, connection: "Connection") -> None:
-        """TCP has begun."""
-
-    def disconnected(self, connection: "Connection") -> None:
-        """TCP has ended."""
 
 
 class _Silence:
@@ -80,8 +60,9 @@ class Connection(WebSocketServerProtocol):
     """
 
     log = _Silence()
-    factory: Owner
+    factory: Relay
     transport: Any
+    _isMessageCompressed: bool
 
     def __init__(self) -> None:
         super().__init__()
@@ -133,9 +114,11 @@ class Connection(WebSocketServerProtocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """TCP has ended. Also called for connections that never opened (TRAPS 27)."""
-        self.leave()
-        super().connectionLost(reason)
-        self.factory.disconnected(self)
+        try:
+            self.leave()
+            super().connectionLost(reason)
+        finally:
+            self.factory.disconnected(self)
 
     # --- ends -------------------------------------------------------------------------------------
 
@@ -202,7 +185,8 @@ class Connection(WebSocketServerProtocol):
             else:
                 self._abort()
         except Exception:  # noqa: BLE001 - not even a polite end works
-            self._abort()
+            with suppress(Exception):
+                self._abort()
 
     def _handshake_timeout(self) -> None:
         self.deny(Denied(408, "the request did not come in time"))
@@ -224,6 +208,19 @@ class Connection(WebSocketServerProtocol):
         overtake the close frame. Here the rest is discarded until the deadline.
         """
         self.reject(closecodes.for_code(code), reason)
+
+    def onFrameData(self, payload: bytes) -> bool | None:
+        """Discard what comes after a violation, but for the peer's close frame.
+
+        Autobahn guards data frames only: an illegal ping of 2^40 bytes would be collected, further deflate bombs
+        inflated, and a frame that does not inflate never be finished.
+        """
+        frame = self.current_frame
+        if self.failedByMe and not (frame.opcode == frames.CLOSE and frame.length <= frames.MAX_CONTROL_BYTES):
+            self._isMessageCompressed = False
+            return None
+        outcome: bool | None = super().onFrameData(payload)
+        return outcome
 
     def sendCloseFrame(self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False) -> None:
         """Send a close frame, ours or a reply; the connection leaves its room first.

@@ -40,7 +40,7 @@ class Denied(RelayError):
     """A validator (or the relay itself) refuses a handshake.
 
     Args:
-        status: an HTTP status from 400 to 599; anything else is answered as 500.
+        status: an HTTP status from 400 to 599; anything else becomes 500.
         reason: one line of printable ASCII; the client reads it, so no secrets in it.
         headers: extra response headers as (name, value), for example ``Retry-After``.
 
@@ -50,7 +50,7 @@ class Denied(RelayError):
 
     def __init__(self, status: int, reason: str, headers: Sequence[tuple[str, str]] = ()) -> None:
         super().__init__(status, reason)
-        self.status = status
+        self.status = status if isinstance(status, int) and 400 <= status <= 599 else 500
         self.reason = reason
         self.headers = tuple(headers)
 

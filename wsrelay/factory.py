@@ -10,13 +10,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
-from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from autobahn.twisted.websocket import WebSocketServerFactory
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IProtocolNegotiationFactory
+from twisted.internet.protocol import Protocol
 from twisted.internet.task import LoopingCall
 from zope.interface import implementer
 
-from wsrelay import deflate
+from wsrelay.autobahn_options import autobahn_options, configured
 from wsrelay.backplane.local import LocalBackplane
 from wsrelay.closecodes import CloseReason
 from wsrelay.connection import Connection
@@ -31,7 +32,8 @@ from wsrelay.validators.plugins import load
 
 __all__ = ["RelayFactory"]
 
-#: How often deadlines are looked at, in seconds; a deadline is met this much late at most.
+#: How often deadlines are looked at, in seconds; a deadline is met up to this much late, and twice
+#: that when the reactor was blocked.
 SWEEP_SECONDS: Final = 0.5
 
 #: Connections beyond ``max_connections`` that are read just to be told 503; past them they are dropped.
@@ -80,11 +82,9 @@ class RelayFactory(WebSocketServerFactory):
         self.stats = Stats()
         self.hub = Hub(settings, self.stats, partial(self.reactor.callLater, 0))
         self.backplane: Backplane = LocalBackplane(self.hub)
-        self.chain = ValidatorChain(
-            load(settings.validate) if validators is None else validators, self.reactor, settings.validate_seconds
-        )
+        self.chain = ValidatorChain(load(settings.validate) if validators is None else validators)
         self.setProtocolOptions(**autobahn_options(settings))
-        self.protocol = _configured(self.protocol, self)
+        self.protocol = configured(self.protocol, self)
         self._sweeping = LoopingCall(self.sweep)
         self._sweeping.clock = self.reactor
         self._swept_at: float | None = None
@@ -94,16 +94,20 @@ class RelayFactory(WebSocketServerFactory):
 
     def startFactory(self) -> None:
         """Begin to look at deadlines; a port has begun to listen."""
-        self._sweeping.start(SWEEP_SECONDS, now=False)
+        if not self._sweeping.running:
+            self._sweeping.start(SWEEP_SECONDS, now=False)
 
     def stopFactory(self) -> None:
         """Stop looking at deadlines as soon as nobody is left; the last port has closed (TRAPS 41)."""
         self._stop_if_done()
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        """Make a connection, unless there are far too many. Peer sees: 503, or the end of TCP."""
+        """Make a connection; if there are far too many, one that ends at once.
+
+        Never ``None``: the wrappers of TLS and PROXY endpoints fail on it, and leave the socket open for ever.
+        """
         if len(self.connections) >= self.settings.max_connections + REFUSAL_ROOM:
-            return None
+            return _Refusal()
         return super().buildProtocol(addr)
 
     def acceptableProtocols(self) -> list[bytes]:
@@ -148,20 +152,15 @@ class RelayFactory(WebSocketServerFactory):
         # Left out once only: a reactor that is always late must not keep everybody for ever.
         self._swept_at = None if late else now
         self.hub.tick(now)
-        if late:
-            return
-        for connection in tuple(self.connections):
-            if now >= connection.deadline:
-                try:
-                    connection.on_deadline()
-                except Exception as error:  # noqa: BLE001 - the sweep goes on to the others
-                    connection.fail(error)
+        if not late:
+            self._each(lambda connection: connection.on_deadline() if now >= connection.deadline else None)
 
     def close_all(self, reason: CloseReason, abort_after_seconds: float) -> "Deferred[None]":
         """Close every connection.
 
         Args:
-            reason: what they are told. What was published before reaches them first.
+            reason: what they are told, behind what was published before. Who is behind in its room's log misses the
+                rest of that; it is counted.
             abort_after_seconds: when those that have not gone are aborted.
 
         Returns:
@@ -169,8 +168,7 @@ class RelayFactory(WebSocketServerFactory):
         """
         drained: Deferred[None] = Deferred()
         self._drained.append(drained)
-        for connection in tuple(self.connections):
-            connection.close(reason)
+        self._each(lambda connection: connection.close(reason))
         watchdog = self.reactor.callLater(abort_after_seconds, self.abort_all)
         drained.addBoth(lambda _: watchdog.cancel() if watchdog.active() else None)
         self._stop_if_done()
@@ -178,8 +176,15 @@ class RelayFactory(WebSocketServerFactory):
 
     def abort_all(self) -> None:
         """End every connection's TCP, now."""
+        self._each(lambda connection: connection.transport.abortConnection())
+
+    def _each(self, act: Callable[[Connection], None]) -> None:
+        """Act on every connection; what one of them raises is its own."""
         for connection in tuple(self.connections):
-            connection.transport.abortConnection()
+            try:
+                act(connection)
+            except Exception as error:  # noqa: BLE001 - the others have their turn all the same
+                connection.fail(error)
 
     def _stop_if_done(self) -> None:
         if self.connections:
@@ -191,47 +196,8 @@ class RelayFactory(WebSocketServerFactory):
             deferred.callback(None)
 
 
-def autobahn_options(settings: Settings) -> dict[str, Any]:
-    """Return every protocol option of Autobahn, for one single call (a second one resets some: TRAPS 17)."""
-    return {
-        "versions": [13],  # 8 takes the origin from another field (TRAPS 15)
-        "webStatus": False,  # it is an open redirect (TRAPS 14)
-        "utf8validateIncoming": True,
-        "requireMaskedClientFrames": True,
-        "maskServerFrames": False,
-        "applyMask": True,
-        # Unlimited by default (TRAPS 21). Nothing goes out through Autobahn that these could apply to.
-        "maxFramePayloadSize": settings.max_message_bytes,
-        "maxMessagePayloadSize": settings.max_message_bytes,
-        "autoFragmentSize": 0,
-        "failByDrop": False,  # peers should see 1002, 1007 and 1009, not 1006 (TRAPS 22)
-        "echoCloseCodeReason": False,  # Connection.sendCloseFrame echoes the code
-        "tcpNoDelay": True,
-        "perMessageCompressionAccept": deflate.accept if settings.compress else deflate.accept_nothing,
-        # Timers: the sweep's (TRAPS 29).
-        "openHandshakeTimeout": 0,
-        "closeHandshakeTimeout": 0,
-        "autoPingInterval": 0,
-        "autoPingTimeout": 0,
-        "autoPingSize": 12,
-        "autoPingRestartOnAnyTraffic": False,
-        "serveFlashSocketPolicy": False,
-        "flashSocketPolicy": "",
-        # Origins are the origin validator's: Autobahn's patterns match suffixes (TRAPS 16).
-        "allowedOrigins": ["*"],
-        "allowNullOrigin": True,
-        "maxConnections": 0,  # ours: check_admission (TRAPS 18)
-        "trustXForwardedFor": 0,  # it would not ask whether the peer is a proxy (TRAPS 19)
-    }
+class _Refusal(Protocol):
+    """A connection that there is no room for."""
 
-
-def _configured(protocol: type[Connection], factory: RelayFactory) -> type[Connection]:
-    """Return a protocol class with Autobahn's options as class attributes.
-
-    Otherwise each connection copies 26 of them and pretty-prints them for the log: 80 % of what a connection
-    costs (TRAPS 7). And ``setTcpNoDelay`` comes before the copy, so it would never be called (TRAPS 1).
-    """
-    options = {name: getattr(factory, name) for name in WebSocketServerProtocol.CONFIG_ATTRS}
-    # A plain function would become a method.
-    options["perMessageCompressionAccept"] = staticmethod(factory.perMessageCompressionAccept)
-    return type(protocol.__name__, (protocol,), {"CONFIG_ATTRS": (), **options})
+    def connectionMade(self) -> None:
+        self.transport.abortConnection()  # type: ignore[union-attr]  # every stream transport has it

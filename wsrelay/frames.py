@@ -2,18 +2,36 @@
 
 Pure functions of bytes. Sending, state and the frames that come *in* are the protocol's (and Autobahn's).
 
-An *encoding* is an int: :data:`PLAIN` (0), or the window bits (9-15) of a subscriber that negotiated
+An *encoding* is an int: :data:`PLAIN` (0), or one of :data:`WINDOW_BITS`, for a subscriber that negotiated
 permessage-deflate. One frame per message and encoding is made, and shared by all who need it.
 """
 
 import zlib
 from typing import Final
 
-__all__ = ["BINARY", "PLAIN", "TEXT", "encode", "encode_deflated", "payload_of"]
+__all__ = [
+    "BINARY",
+    "CLOSE",
+    "MAX_CONTROL_BYTES",
+    "PLAIN",
+    "TEXT",
+    "WINDOW_BITS",
+    "encode",
+    "encode_deflated",
+    "payload_of",
+]
 
 #: Opcodes (RFC 6455 section 5.2).
 TEXT: Final = 1
 BINARY: Final = 2
+CLOSE: Final = 8
+
+#: The most bytes of a control frame's payload (RFC 6455 section 5.5).
+MAX_CONTROL_BYTES: Final = 125
+
+#: The windows that messages are deflated for; a client that allows one between gets the next smaller. Fewer than there
+#: could be, because a message in a log may be kept once more for each.
+WINDOW_BITS: Final = (9, 12, 15)
 
 #: The encoding of a subscriber without permessage-deflate.
 PLAIN: Final = 0

@@ -4,14 +4,15 @@ What a request looks like is :mod:`wsrelay.request`'s, what validators check is 
 outcome is the protocol's. Fail closed: whatever goes wrong here ends in a :class:`~wsrelay.errors.Denied`.
 """
 
+import math
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Final
 
+import msgspec
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.defer import TimeoutError as DeferredTimeoutError
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -37,14 +38,10 @@ class ValidatorChain:
 
     Args:
         validators: in the order in which they are asked.
-        clock: for the timeout.
-        timeout_seconds: for all of them together.
     """
 
-    def __init__(self, validators: Sequence[IHandshakeValidator], clock: IReactorTime, timeout_seconds: float) -> None:
+    def __init__(self, validators: Sequence[IHandshakeValidator]) -> None:
         self._validators = tuple(validators)
-        self._clock = clock
-        self._timeout_seconds = timeout_seconds
 
     def grant(self, request: HandshakeRequest) -> "Deferred[Grant]":
         """Ask all validators.
@@ -54,16 +51,13 @@ class ValidatorChain:
 
         Returns:
             A Deferred with the last validator's grant, or failing with :class:`~wsrelay.errors.Denied` and nothing
-            else. Cancelling it cancels the validator that is being waited for.
+            else. Cancelling it cancels the validator that is being waited for. How long that may be is the
+            caller's business: a validator can swallow the cancellation.
 
         Peer sees:
-            A validator's own status; 500 for an exception or nonsense, 504 for a timeout, with fixed texts.
+            A validator's own status; 500 with a fixed text for an exception or nonsense.
         """
-        granted = Deferred.fromCoroutine(self._ask(request))
-        if not granted.called:
-            granted.addTimeout(self._timeout_seconds, self._clock)
-        granted.addErrback(self._refuse)
-        return granted
+        return Deferred.fromCoroutine(self._ask(request)).addErrback(_deny)
 
     async def _ask(self, request: HandshakeRequest) -> Grant:
         grant = Grant(room=request.room)
@@ -73,16 +67,14 @@ class ValidatorChain:
             _check(grant, request)
         return grant
 
-    def _refuse(self, failure: Failure) -> Failure:
-        if failure.check(Denied):
-            return failure
-        if failure.check(CancelledError):
-            return Failure(Denied(503, "the handshake was given up"))
-        if failure.check(DeferredTimeoutError):
-            _log.warn("the handshake's validators took longer than {seconds} s", seconds=self._timeout_seconds)
-            return Failure(Denied(504, "the handshake could not be validated in time", [("Retry-After", "10")]))
-        _log.failure("a handshake validator failed", failure)
-        return Failure(Denied(500, "the handshake could not be validated"))
+
+def _deny(failure: Failure) -> Failure:
+    if failure.check(Denied):
+        return failure
+    if failure.check(CancelledError):
+        return Failure(Denied(503, "the handshake was given up"))
+    _log.failure("a handshake validator failed", failure)
+    return Failure(Denied(500, "the handshake could not be validated"))
 
 
 def _check(grant: object, request: HandshakeRequest) -> None:
@@ -92,6 +84,9 @@ def _check(grant: object, request: HandshakeRequest) -> None:
     """
     if not isinstance(grant, Grant):
         raise TypeError(f"a validator answered {type(grant).__name__}, not a Grant")
+    msgspec.convert(asdict(grant), Grant)  # raises where a field is of the wrong type
+    if grant.expires_at is not None and not math.isfinite(grant.expires_at):
+        raise ValueError("a validator granted for a time that is none")
     if grant.subprotocol is not None and grant.subprotocol not in request.subprotocols:
         raise ValueError("a validator chose a subprotocol that was not offered")
     check_room(grant.room)
@@ -100,18 +95,17 @@ def _check(grant: object, request: HandshakeRequest) -> None:
 def refusal(denied: Denied) -> bytes:
     """Return the HTTP response to a refused handshake.
 
-    A status that is none and text that is no printable ASCII come from a validator's mistake and are mended
-    here, so that no line break ever gets into the response (TRAPS 12).
+    Text that is no printable ASCII comes from a validator's mistake and is mended here, so that no line break
+    ever gets into the response (TRAPS 12).
 
     Peer sees:
         The status, ``Content-Length``, ``Connection: close``, and the reason as a line of plain text.
     """
-    status = denied.status if denied.status in _STATUSES else 500
     reason = re.sub(r"[^\x20-\x7e]", "?", str(denied.reason))[:MAX_REASON_CHARS]
     fields = [f"{name}: {value}" for name, value in denied.headers]
     body = f"{reason}\n"
     lines = [
-        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+        f"HTTP/1.1 {denied.status} {_PHRASES.get(denied.status, 'Refused')}",
         *(field for field in fields if _FIELD.fullmatch(field)),
         "Content-Type: text/plain; charset=utf-8",
         f"Content-Length: {len(body)}",
@@ -122,5 +116,4 @@ def refusal(denied: Denied) -> bytes:
     return "\r\n".join(lines).encode("ascii")
 
 
-#: The statuses that refuse something.
-_STATUSES: Final = frozenset(status.value for status in HTTPStatus if status.value >= 400)
+_PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}

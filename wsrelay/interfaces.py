@@ -33,10 +33,10 @@ class Subscriber(Protocol):
         """Write whole frames to the peer, in order; never blocks. May set ``paused`` before it returns."""
 
     def evict(self, reason: CloseReason) -> None:
-        """The room has removed this subscriber; close it and tell it why. Must not raise."""
+        """Nothing more comes from the room: leave it, close, and tell the peer why. Must not raise."""
 
     def fail(self, error: Exception) -> None:
-        """``deliver`` raised and the room has removed this subscriber: log it, close with 1011. Must not raise."""
+        """``deliver`` raised, and nothing more comes from the room: leave it, log, close with 1011. Must not raise."""
 
 
 class Backplane(Protocol):

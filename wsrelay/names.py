@@ -107,6 +107,8 @@ class RoomPattern:
         """Whether a canonical room name is in the set."""
         if not isinstance(room, str):
             return False
+        if room == ROOT:
+            return self.pattern in (ROOT, "**", "/**")
         segments = room.split("/")
         if len(segments) <= len(self._segments) if self._open_ended else len(segments) != len(self._segments):
             return False

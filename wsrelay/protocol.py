@@ -5,9 +5,9 @@ Parsing the request is :mod:`wsrelay.request`'s, who may come in :mod:`wsrelay.h
 """
 
 import math
-from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
+from autobahn.twisted.util import peer2str
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer, ISSLTransport
 from twisted.internet.protocol import connectionDone
@@ -16,32 +16,16 @@ from zope.interface import implementer
 
 from wsrelay import closecodes, deflate, frames
 from wsrelay.closecodes import CloseReason
-from wsrelay.connection import LOG_CHARS, Connection, Owner, log
+from wsrelay.connection import LOG_CHARS, Connection, log
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
-from wsrelay.handshake import ValidatorChain
-from wsrelay.hub import Hub
-from wsrelay.interfaces import Backplane
 from wsrelay.message import Message
 from wsrelay.request import HandshakeRequest, parse_request, take_head
 
-__all__ = ["Relay", "RelayProtocol"]
+__all__ = ["RelayProtocol"]
 
 #: What a connection may do before it opens.
 NOTHING: Final = Grant(room="", can_publish=False, can_subscribe=False)
-
-
-class Relay(Owner, Protocol):
-    """What a :class:`RelayProtocol` needs of its factory; see :class:`wsrelay.factory.RelayFactory`."""
-
-    hub: Hub
-    backplane: Backplane
-    chain: ValidatorChain
-    wall_clock: Callable[[], float]
-    random: Callable[[], float]
-
-    def check_admission(self) -> None:
-        """Raise :class:`~wsrelay.errors.Denied` unless one more client may come in."""
 
 
 @implementer(IPushProducer)
@@ -53,8 +37,6 @@ class RelayProtocol(Connection):
         paused: whether the transport holds more unsent bytes than it likes (64 KiB).
         grant: what it may do; nothing until it opens.
     """
-
-    factory: Relay
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,6 +64,7 @@ class RelayProtocol(Connection):
             head = take_head(self.data)
             if head is None:
                 return
+            self.peer = peer2str(self.transport)  # anew: a PROXY header comes after connectionMade
             certificate = self.transport.getPeerCertificate() if ISSLTransport.providedBy(self.transport) else None
             request = parse_request(head, self.transport.getPeer(), certificate)
             self.factory.check_admission()
@@ -89,7 +72,7 @@ class RelayProtocol(Connection):
             self.deny(denied)
             return
         self.data = b""
-        self.deadline = math.inf  # the chain has a timeout of its own
+        self.set_deadline(self.seconds() + self.factory.settings.validate_seconds, RelayProtocol._validation_timeout)
         self._granting = self.factory.chain.grant(request)
         self._granting.addCallbacks(self._open, self._refused, callbackArgs=(request,))
         self._granting.addErrback(self.fail)
@@ -97,6 +80,15 @@ class RelayProtocol(Connection):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """TCP has ended: nobody waits for the validators any more."""
         super().connectionLost(reason)
+        self._give_up_validating()
+
+    def _validation_timeout(self) -> None:
+        """Refuse; a validator that swallows the cancellation, and answers all the same, is not heard any more."""
+        log.warn("{peer}: the validators took too long (--validate-seconds)", peer=self.peer)
+        self.deny(Denied(504, "the handshake could not be validated in time", [("Retry-After", "10")]))
+        self._give_up_validating()
+
+    def _give_up_validating(self) -> None:
         if self._granting is not None:
             self._granting.cancel()
 
@@ -109,6 +101,8 @@ class RelayProtocol(Connection):
         if self.state != self.STATE_CONNECTING:
             return
         try:
+            if grant.expires_at is not None and grant.expires_at <= self.factory.wall_clock():
+                raise Denied(401, closecodes.EXPIRED.text)
             self.factory.hub.join(grant.room, self, can_subscribe=grant.can_subscribe)
         except Denied as denied:
             self.deny(denied)
@@ -125,7 +119,8 @@ class RelayProtocol(Connection):
     def onOpen(self) -> None:
         """The 101 is out. Autobahn swallows what is raised here (TRAPS 27); ``_open`` runs under a guard."""
         compression: Any = self._perMessageCompress
-        self.encoding = frames.PLAIN if compression is None else compression.server_max_window_bits
+        if compression is not None:
+            self.encoding = max(bits for bits in frames.WINDOW_BITS if bits <= compression.server_max_window_bits)
         # The only sign there is of a peer that does not read (TRAPS 25).
         self.transport.registerProducer(self, True)
         self.factory.stats.connections_opened += 1
@@ -151,6 +146,8 @@ class RelayProtocol(Connection):
         """Publish a message to the room; text is known to be UTF-8 here."""
         if self.state != self.STATE_OPEN:
             self.factory.stats.messages_dropped += 1
+        elif len(payload) > self.factory.settings.max_message_bytes:  # Autobahn's own limit is less exact
+            self.reject(closecodes.TOO_BIG)
         elif not self.grant.can_publish:
             self.reject(closecodes.READ_ONLY)
         else:
@@ -173,13 +170,8 @@ class RelayProtocol(Connection):
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """TCP has ended: one line for those who were in a room."""
         if self.grant is not NOTHING:
-            log.info(
-                "{peer} left {room}: sent {sent}, received {received}",
-                peer=self.peer,
-                room=repr(self.grant.room),
-                sent=self.localCloseCode,
-                received=self.remoteCloseCode,
-            )
+            room, codes = repr(self.grant.room), f"sent {self.localCloseCode}, received {self.remoteCloseCode}"
+            log.info("{peer} left {room}: {codes}", peer=self.peer, room=room, codes=codes)
 
     # --- open: to the peer; wsrelay.interfaces.Subscriber and IPushProducer -----------------------
 

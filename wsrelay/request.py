@@ -21,7 +21,7 @@ from urllib.parse import parse_qs
 from wsrelay.errors import BadRoomName, Denied
 from wsrelay.names import ROOT, canonical_room
 
-__all__ = ["HandshakeRequest", "parse_request", "take_head"]
+__all__ = ["BEARER", "TOKEN", "HandshakeRequest", "parse_request", "split_host", "take_head"]
 
 #: The most bytes of a request, blank line included; browsers stay well below it, cookies and all.
 MAX_HEAD_BYTES: Final = 8192
@@ -38,7 +38,7 @@ _REQUEST_LINE: Final = re.compile(rb"([A-Z]{1,20}) ([\x21-\x7e]+) HTTP/(\d\.\d)"
 _FIELD_LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e]*)")
 
 #: RFC 9110 section 5.6.2, for names that end up in our own response.
-_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 #: RFC 6455 section 4.1: base64 of 16 bytes.
 _KEY: Final = re.compile(r"[A-Za-z0-9+/]{22}==")
@@ -47,7 +47,7 @@ _KEY: Final = re.compile(r"[A-Za-z0-9+/]{22}==")
 _HOST: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~-]+)(?::(?P<port>\d{1,5}))?")
 
 #: How a subprotocol starts that carries a token, base64url-encoded behind its last dot.
-_BEARER: Final = "base64url.bearer."
+BEARER: Final = "base64url.bearer."
 
 #: RFC 9110 section 15.5.22: a 426 says what to upgrade to.
 _UPGRADE: Final = (("Upgrade", "websocket"), ("Connection", "Upgrade"))
@@ -145,8 +145,8 @@ def parse_request(head: bytes, peer: Any, tls: Any = None) -> HandshakeRequest:
         headers=MappingProxyType(headers),
         host=host,
         origin=headers.get("origin"),
-        subprotocols=tuple(name for name in offers if not name.startswith(_BEARER)),
-        bearers=tuple(name for name in offers if name.startswith(_BEARER)),
+        subprotocols=tuple(name for name in offers if not name.startswith(BEARER)),
+        bearers=tuple(name for name in offers if name.startswith(BEARER)),
         peer=peer,
         tls=tls,
     )
@@ -229,6 +229,6 @@ def _parse_subprotocols(value: str | None) -> tuple[str, ...]:
     if value is None:
         return ()
     names = tuple(name.strip(" \t") for name in value.split(","))
-    if len(set(names)) != len(names) or not all(map(_TOKEN.fullmatch, names)):
+    if len(set(names)) != len(names) or not all(map(TOKEN.fullmatch, names)):
         raise Denied(400, "the Sec-WebSocket-Protocol field is malformed")
     return names

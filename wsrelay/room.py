@@ -29,8 +29,8 @@ from wsrelay.stats import Stats
 
 __all__ = ["SLOW_POLICIES", "Room", "SlowPolicy"]
 
-#: What becomes of a subscriber whose cursor has fallen off the log's tail. It has been removed from the
-#: room when this is called. Returns the offset at which to put it back, or ``None`` where it was evicted.
+#: What becomes of a subscriber whose cursor has fallen off the log's tail. Returns the offset from which it
+#: goes on, or ``None`` where it was evicted.
 SlowPolicy = Callable[["Room", Subscriber], int | None]
 
 
@@ -67,8 +67,8 @@ class Room:
         self._current: dict[Subscriber, None] = {}
         #: Subscriber → cursor, for those that were paused when a batch went out.
         self._behind: dict[Subscriber, int] = {}
-        #: Members that receive nothing.
-        self._write_only: set[Subscriber] = set()
+        #: Members that receive nothing: they may not, or will not any more, until they have left.
+        self._silent: set[Subscriber] = set()
         #: Those whose last write raised, and what. Told after the flush: what they do then may flush again.
         self._failed: list[tuple[Subscriber, Exception]] = []
 
@@ -94,22 +94,23 @@ class Room:
 
     def __len__(self) -> int:
         """Return the number of members, those that receive nothing included."""
-        return len(self._current) + len(self._behind) + len(self._write_only)
+        return len(self._current) + len(self._behind) + len(self._silent)
 
     def join(self, subscriber: Subscriber, *, can_subscribe: bool = True) -> None:
         """Add a member. It gets what is published from now on, if it may subscribe at all."""
-        if not can_subscribe:
-            self._write_only.add(subscriber)
-            return
-        # What is pending was published before it came: the others get it now, the newcomer never.
-        self.flush()
-        self._current[subscriber] = None
+        # A member at once: the flush may end with all others leaving, and the room with them.
+        self._silent.add(subscriber)
+        if can_subscribe:
+            # What is pending was published before it came: the others get it now, the newcomer never.
+            self.flush()
+            self._silent.discard(subscriber)
+            self._current[subscriber] = None
 
     def leave(self, subscriber: Subscriber) -> None:
         """Remove a member; nothing happens if it is none. The messages it published stay."""
         self._current.pop(subscriber, None)
-        self._behind.pop(subscriber, None)
-        self._write_only.discard(subscriber)
+        self._stats.messages_missed += self._log.head - self._behind.pop(subscriber, self._log.head)
+        self._silent.discard(subscriber)
         if not len(self):
             self._flushed = self._log.head
         self._release()
@@ -164,7 +165,7 @@ class Room:
         if cursor == self._flushed:
             del self._behind[subscriber]
             self._current[subscriber] = None
-            self._release()
+        self._release()
         self._tell_failed()
 
     def expire(self, now: float) -> None:
@@ -181,22 +182,29 @@ class Room:
         try:
             subscriber.deliver(data)
         except Exception as error:  # noqa: BLE001 - whatever one subscriber raises, the others get their messages
-            self.leave(subscriber)
+            # Not leave(): it may clear the log, which those behind in this flush still need.
+            self._current.pop(subscriber, None)
+            self._behind.pop(subscriber, None)
+            self._silent.add(subscriber)
             self._failed.append((subscriber, error))
 
     def _meet_slow_policy(self) -> None:
         """Apply the slow policy to every cursor that has fallen off the tail."""
         for subscriber in [subscriber for subscriber, cursor in self._behind.items() if cursor < self._log.tail]:
-            del self._behind[subscriber]
+            missed_from = self._behind.pop(subscriber)
+            self._silent.add(subscriber)
             self._stats.evictions[self._slow_policy] += 1
             cursor = SLOW_POLICIES[self._slow_policy](self, subscriber)
+            self._silent.discard(subscriber)
             if cursor is not None:
                 self._behind[subscriber] = cursor
+            self._stats.messages_missed += (self._log.head if cursor is None else cursor) - missed_from
 
     def _tell_failed(self) -> None:
         failed, self._failed = self._failed, []
         for subscriber, error in failed:
             subscriber.fail(error)
+            self.leave(subscriber)
 
     def _release(self) -> None:
         """Forget what everybody has, unless it is to be kept for a while."""

@@ -12,7 +12,6 @@ from autobahn.websocket import USES_NVX
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -27,8 +26,8 @@ _log = Logger(namespace="wsrelay")
 #: Connections that wait to be accepted. Twisted's default of 50 is too few for a reconnect storm (TRAPS 42).
 BACKLOG: Final = 1024
 
-#: The share of ``close_seconds`` for polite closes; the rest is for aborting those that do not answer.
-POLITE_SHARE: Final = 0.9
+#: What is kept of ``close_seconds`` for aborting those that do not answer, and for ending the process.
+ABORT_SECONDS: Final = 0.3
 
 #: Endpoints that have a backlog of their own making; systemd's comes with its socket.
 _WITH_BACKLOG: Final = frozenset(["ssl", "tcp", "tcp6", "tls", "unix"])
@@ -49,6 +48,7 @@ class RelayService(Service):
     def __init__(self, factory: RelayFactory) -> None:
         self._factory = factory
         self.ports: list[IListeningPort] = []
+        self._urls: list[str] = []
 
     def privilegedStartService(self) -> None:
         """Listen, before twistd gives up root.
@@ -71,9 +71,7 @@ class RelayService(Service):
         super().startService()
         if not self.ports:
             self.privilegedStartService()
-        if not USES_NVX:
-            # 428 against 5 MB/s (TRAPS 8).
-            _log.warn("autobahn has no NVX here: checking text for UTF-8 is 80 times slower; install its wheel")
+        self._factory.reactor.callWhenRunning(self._announce)
 
     def stopService(self) -> "Deferred[Any]":
         """Stop listening, then close every connection with 1001.
@@ -83,17 +81,23 @@ class RelayService(Service):
         """
         super().stopService()
         closed = [maybeDeferred(port.stopListening) for port in self.ports]
-        self.ports = []
+        self.ports, self._urls = [], []
         # stopListening leaves what was accepted (TRAPS 41).
-        grace = self._factory.settings.close_seconds * POLITE_SHARE
+        close_seconds = self._factory.settings.close_seconds
+        grace = max(close_seconds - ABORT_SECONDS, close_seconds / 2)
         return gatherResults([*closed, self._factory.close_all(closecodes.GOING_AWAY, grace)])
 
     def _listening(self, port: IListeningPort, description: str) -> None:
         self.ports.append(port)
+        self._urls.append(url(description, port.getHost()))
+
+    def _announce(self) -> None:
         audience = "everyone" if self._factory.settings.echo else "everyone else"
-        _log.info(
-            "relaying to {audience} in the room on {url}", audience=audience, url=url(description, port.getHost())
-        )
+        for where in self._urls:
+            _log.info("relaying to {audience} in the room on {url}", audience=audience, url=where)
+        if not USES_NVX:
+            # 428 against 5 MB/s (TRAPS 8).
+            _log.warn("autobahn has no NVX here: checking text for UTF-8 is 80 times slower; install its wheel")
 
 
 class RelayProcess(RelayService):
@@ -103,27 +107,29 @@ class RelayProcess(RelayService):
     twistd kills itself with the signal it received, and SIGHUP kills it without a word to its clients (TRAPS 40).
     """
 
+    def __init__(self, factory: RelayFactory) -> None:
+        super().__init__(factory)
+        self._stopping = False
+
     def privilegedStartService(self) -> None:
-        """Listen. Exits with 1 and one line when an endpoint is taken."""
+        """Listen. Exits with 1 and one line when that cannot be."""
         try:
             super().privilegedStartService()
-        except CannotListenError as error:
-            raise SystemExit(f"wsrelay: {error}") from None
+        except Exception as error:  # noqa: BLE001 - taken, no such folder, no such port, not allowed …
+            raise SystemExit(f"wsrelay: cannot listen: {error}") from None
 
-    def startService(self) -> None:
-        """Start, and take the signals as soon as the reactor has installed its own handlers."""
-        super().startService()
-        self._factory.reactor.callWhenRunning(self._take_signals)
-
-    def _take_signals(self) -> None:
+    def _announce(self) -> None:
+        # The reactor has installed its own handlers by now; whoever reads where we listen may signal us.
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
+        super()._announce()
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._factory.reactor.callFromThread(self._stop, signal.Signals(number).name)
 
     def _stop(self, name: str) -> None:
-        if self.running:
+        if not self._stopping:
+            self._stopping = True
             _log.info("{signal}: closing {count} connections", signal=name, count=len(self._factory.connections))
             self._factory.reactor.stop()
         else:
@@ -140,16 +146,18 @@ def endpoint(reactor: Any, description: str) -> Any:
     Raises:
         ValueError: it is none. A certificate that cannot be read raises what reading it raises.
     """
-    kind = description.removeprefix("haproxy:").partition(":")[0]
-    if kind in _WITH_BACKLOG and ":backlog=" not in description:
+    if _kind(description) in _WITH_BACKLOG and ":backlog=" not in description:
         description = f"{description}:backlog={BACKLOG}"
     return serverFromString(reactor, description)
 
 
+def _kind(description: str) -> str:
+    return description.removeprefix("haproxy:").partition(":")[0]
+
+
 def url(description: str, address: Any) -> str:
     """Return the URL of the room "/" on a listening port, as one would type it."""
-    kind = description.removeprefix("haproxy:").partition(":")[0]
-    scheme = "wss" if kind in _TLS else "ws"
+    scheme = "wss" if _kind(description) in _TLS else "ws"
     if hasattr(address, "port"):
         host = f"[{address.host}]" if ":" in address.host else address.host
         return f"{scheme}://{host}:{address.port}/"

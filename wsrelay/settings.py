@@ -41,7 +41,8 @@ class Settings:
         max_connections: TCP connections, unfinished handshakes included. Beyond: 503.
         max_rooms: rooms with at least one member. Beyond: 503.
         max_room_members: connections in one room. Beyond: 503.
-        room_log_bytes: what one room keeps for subscribers that are behind. Further behind: 1013.
+        room_log_bytes: what one room keeps for subscribers that are behind, as plain payload. Further behind: 1013.
+            Several of the largest messages, because some may come before anyone could read one.
         handshake_seconds: from accept to the whole request. Later: 408.
         validate_seconds: for all validators together. Later: 504.
         close_seconds: from our close frame, or from SIGTERM, to the end of the TCP connection.
@@ -57,7 +58,7 @@ class Settings:
     max_connections: _Count = 10_000
     max_rooms: _Count = 10_000
     max_room_members: _Count = 10_000
-    room_log_bytes: _Bytes = 4 * 2**20
+    room_log_bytes: _Bytes = 16 * 2**20
     handshake_seconds: _Seconds = 10.0
     validate_seconds: _Seconds = 5.0
     close_seconds: _Seconds = 3.0

@@ -23,6 +23,8 @@ class Stats:
         deliveries: messages handed to subscribers' transports, one per message and subscriber.
         bytes_out: frame bytes handed to subscribers' transports.
         messages_dropped: messages that came in on a connection already closing; relayed to nobody.
+        messages_missed: messages that a subscriber was behind with when it left, was closed or met the slow
+            policy; its own may be among them.
         evictions: slow policy → subscribers (or messages) it hit.
         failures: callbacks that raised: our bugs or an extension's.
     """
@@ -35,5 +37,6 @@ class Stats:
     deliveries: int = 0
     bytes_out: int = 0
     messages_dropped: int = 0
+    messages_missed: int = 0
     evictions: Counter[str] = field(default_factory=Counter)
     failures: int = 0

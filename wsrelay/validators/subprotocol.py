@@ -3,25 +3,18 @@
 Which of a client's offers are subprotocols, and which carry a token, is told apart in :mod:`wsrelay.request`.
 """
 
-import re
 from collections.abc import Sequence
-from typing import Final, Self
+from typing import Self
 
 from zope.interface import implementer
 
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
 from wsrelay.interfaces import IHandshakeValidator
-from wsrelay.request import HandshakeRequest
+from wsrelay.request import BEARER, TOKEN, HandshakeRequest
 from wsrelay.validators.arguments import parse
 
 __all__ = ["SubprotocolValidator"]
-
-#: An offer that starts with this carries a token (:mod:`wsrelay.request`).
-_BEARER: Final = "base64url.bearer."
-
-#: RFC 6455 section 4.1: the elements are tokens (RFC 9110 section 5.6.2).
-_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
 @implementer(IHandshakeValidator)
@@ -53,9 +46,9 @@ class SubprotocolValidator:
         if not values:
             raise ValueError("name at least one subprotocol")
         for value in values:
-            if not _TOKEN.fullmatch(value):
+            if not TOKEN.fullmatch(value):
                 raise ValueError(f"{value!r} is no subprotocol: letters, digits and !#$%&'*+-.^_`|~ may be in it")
-            if value.startswith(_BEARER):
+            if value.startswith(BEARER):
                 raise ValueError(f"{value!r} is no subprotocol: a client that offers it sends a token")
         return cls(values)
 

@@ -1,0 +1,22 @@
+"""Tests of wsrelay.relay."""
+
+import inspect
+from typing import get_type_hints
+
+from tests.support import RelayTestCase
+from wsrelay.factory import RelayFactory
+from wsrelay.relay import Relay
+
+
+class RelayTests(RelayTestCase):
+    """What connections need of their factory."""
+
+    def test_the_factory_has_it(self) -> None:
+        """The factory has every attribute and every method, with the same arguments."""
+        factory = self.relay().factory
+        for name in get_type_hints(Relay):
+            self.assertTrue(hasattr(factory, name), name)
+        for name, method in inspect.getmembers(Relay, inspect.isfunction):
+            if not name.startswith("_"):
+                theirs = inspect.signature(getattr(RelayFactory, name))
+                self.assertEqual(list(theirs.parameters), list(inspect.signature(method).parameters), name)
