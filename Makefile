@@ -1,0 +1,75 @@
+# What a developer does, as verbs. Needs Python 3.11 or later, git and make; everything else is installed into .venv.
+#
+#   PYTHON=python3.12      the interpreter for .venv
+#   LISTEN=tcp:9000        where `make relay` listens, as a Twisted endpoint
+#   ARGS='--echo'          more options for `make relay`, `make test` (pytest) and `make conformance`
+
+.PHONY: help relay test check matrix conformance clean
+.DEFAULT_GOAL := help
+
+ARGS ?=
+LISTEN ?=
+PORT = $(or $(word 2,$(subst :, ,$(filter tcp:%,$(LISTEN)))),8080)
+TRY = .venv/bin/websockets ws://127.0.0.1:$(PORT)/demo
+
+# Editable: one environment for all verbs that never runs yesterday's code, and no build/ beside the sources.
+INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable
+
+help:
+	@echo "make relay        run the relay on ws://127.0.0.1:8080/ (LISTEN=tcp:9000, ARGS='--echo')"
+	@echo "make test         run the tests, on this Python only (ARGS='-k unix' and the like)"
+	@echo "make check        style and types"
+	@echo "make matrix       everything on every Python, with tox"
+	@echo "make conformance  the Autobahn testsuite; needs a Python 2.7 (ARGS=--quick)"
+	@echo "make clean        remove what all of these have made"
+
+relay: .venv/relay
+	@echo "the relay     ws://127.0.0.1:$(PORT)/ and any path behind it, which is the room; Ctrl-C stops it"
+	@echo "to try it     $(TRY)   in two more terminals, and type"
+	@exec .venv/bin/twistd --nodaemon --pidfile= wsrelay $(if $(LISTEN),--listen $(LISTEN)) $(ARGS)
+
+# All but the packaging tests, which take a minute more and are for `make matrix`. -rs: what is skipped, and why.
+test: .venv/test $(if $(shell command -v npm 2>/dev/null),tests/interop/node_modules)
+	.venv/bin/pytest -m "not packaging" -rs $(ARGS)
+
+check: .venv/tox
+	.venv/bin/tox -q -e lint,types
+
+matrix: .venv/tox
+	.venv/bin/tox
+
+conformance: .venv/tox
+	.venv/bin/tox -q -e conformance -- $(ARGS)
+
+clean:
+	rm -rf .venv .tox .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage build dist *.egg-info
+	rm -rf conformance/.env27 conformance/reports tests/interop/node_modules twisted/plugins/dropin.cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
+	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	    echo "wsrelay needs Python 3.11 or later: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; \
+	fi; \
+	"$$found" -m venv .venv || { \
+	    rm -rf .venv; echo "no .venv without Python's venv: on Debian, apt-get install python3-venv" >&2; exit 1; \
+	}
+
+# What is installed for whom; anew when the requirements change.
+.venv/relay: .venv/bin/python setup.cfg
+	$(INSTALL) . websockets
+	@touch $@
+
+.venv/test: .venv/bin/python setup.cfg
+	$(INSTALL) '.[test]'
+	@touch $@
+
+.venv/tox: .venv/bin/python
+	$(subst --editable,,$(INSTALL)) tox
+	@touch $@
+
+# Without it, the tests that need it are skipped and say so (in CI: fail).
+tests/interop/node_modules: tests/interop/package-lock.json
+	-npm ci --silent --prefix tests/interop && touch $@

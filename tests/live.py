@@ -1,0 +1,314 @@
+"""Relays as processes of their own, for tests on real sockets.
+
+:func:`relay` starts one and always stops it; :class:`Process` is any program that is watched by what it prints;
+:func:`require` finds the programs of others. Clients are :mod:`tests.clients`'.
+"""
+
+import datetime
+import ipaddress
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sysconfig
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, NoReturn, Self
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+#: A bound on everything that is waited for: no promise, only the end of a test that hangs.
+SECONDS = 30
+
+#: Where tests listen: on a port of the kernel's choice.
+LOOPBACK = "tcp:0:interface=127.0.0.1"
+
+#: Where pip has put twistd and twist for the interpreter that runs the tests.
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+
+#: The two commands that Twisted has for a plugin, so that both log text to stdout and write no files.
+COMMANDS = {"twistd": ("twistd", "--nodaemon", "--pidfile="), "twist": ("twist", "--log-format=text")}
+
+#: What the relay says once per endpoint.
+LISTENING = re.compile(r"relaying to .* on (\S+)")
+
+#: Program → how to get it.
+PROGRAMS = {
+    "chromium": "apt-get install chromium",
+    "curl": "apt-get install curl",
+    "node": "apt-get install nodejs",
+}
+
+
+def require(program: str) -> str:
+    """Return the path of a program that nobody here wrote; see :func:`missing` where there is none."""
+    return shutil.which(program) or missing(program, PROGRAMS[program])
+
+
+def missing(what: str, how: str) -> NoReturn:
+    """Fail in CI, where every client has to be there; elsewhere skip, and say how to get it."""
+    message = f"{what} is not installed; to run this test: {how}"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment for a child: ours, without any option of a relay."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("WSRELAY_")}
+    return {**ours, **(extra or {})}
+
+
+def run(*command: str | Path, **options: Any) -> "subprocess.CompletedProcess[str]":
+    """Run a program to its end and return what it printed, both streams in one unless ``options`` say otherwise."""
+    usual = {
+        "env": environment(),
+        "timeout": SECONDS,
+        "stdin": subprocess.DEVNULL,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.STDOUT,
+    }
+    return subprocess.run(command, check=False, text=True, **{**usual, **options})
+
+
+def command_line(program: str, *arguments: str, scripts: Path = SCRIPTS) -> list[str]:
+    """Return the command that runs ``twistd wsrelay`` or ``twist wsrelay`` in the foreground."""
+    name, *options = COMMANDS[program]
+    return [str(scripts / name), *options, "wsrelay", *arguments]
+
+
+class Output:
+    """The lines that a program prints. A thread reads them, so that the program never waits for the test."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._lines: list[str] = []
+        self._ended = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._read, args=(stream,), daemon=True)
+        self._thread.start()
+
+    @property
+    def text(self) -> str:
+        """All that was printed so far, in whole lines."""
+        return "".join(self._lines)
+
+    def line(self, index: int) -> str:
+        """Wait for a line, counted from 0, and return it."""
+        self._wait(lambda: len(self._lines) > index)
+        assert len(self._lines) > index, f"line {index} was not printed:\n{self.text[-2000:]}"
+        return self._lines[index]
+
+    def wait_for(self, pattern: str | re.Pattern[str], count: int = 1) -> list[str]:
+        """Wait until a pattern has been printed ``count`` times, and return its matches as ``re.findall`` does."""
+        found: list[str] = []
+
+        def enough() -> bool:
+            found[:] = re.findall(pattern, self.text)
+            return len(found) >= count
+
+        self._wait(enough)
+        assert len(found) >= count, f"{pattern!r} was not printed {count} times:\n{self.text}"
+        return found
+
+    def join(self) -> None:
+        """Wait until the program has closed its output."""
+        self._thread.join(SECONDS)
+
+    def _wait(self, enough: Callable[[], bool]) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: enough() or self._ended, SECONDS)
+
+    def _read(self, stream: IO[bytes]) -> None:
+        for line in stream:
+            with self._changed:
+                self._lines.append(line.decode())
+                self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+
+class Process:
+    """A program that is watched by what it prints, both streams in one.
+
+    Args:
+        command: what to run; in a session of its own, so that Ctrl-C is for the tests, which then stop it in order.
+        cwd: where.
+        environ: what its environment has besides ours.
+
+    Attributes:
+        output: what it printed.
+        pid: its process id.
+    """
+
+    def __init__(
+        self, command: Sequence[str], cwd: str | None = None, environ: Mapping[str, str] | None = None
+    ) -> None:
+        self._process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=environment(environ),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        assert self._process.stdout is not None
+        self.pid = self._process.pid
+        self.output = Output(self._process.stdout)
+
+    def __enter__(self) -> Self:
+        """Return itself; leaving ends the program, whatever happened."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()  # does nothing where wait() has seen the end
+        self._process.wait()
+        self.output.join()
+        for stream in (self._process.stdin, self._process.stdout):
+            assert stream is not None
+            with suppress(BrokenPipeError):  # what it did not live to read
+                stream.close()
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.poll() is None
+
+    def write_line(self, line: str) -> None:
+        """Write a line to its standard input."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(line.encode() + b"\n")
+        self._process.stdin.flush()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
+    def wait(self, seconds: float = SECONDS) -> int:
+        """Wait for its end and return its exit code.
+
+        Raises:
+            subprocess.TimeoutExpired: it has not ended.
+        """
+        code = self._process.wait(seconds)
+        self.output.join()
+        return code
+
+    def memory_bytes(self, field: str) -> int:
+        """Return a field of /proc/PID/status: ``VmRSS`` is what it has resident now, ``VmHWM`` the most it had."""
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
+        found = re.search(rf"^{field}:\s+(\d+) kB$", status, re.MULTILINE)
+        assert found is not None
+        return int(found[1]) * 1024
+
+
+class Relay(Process):
+    """A running relay.
+
+    Attributes:
+        addresses: one URL per endpoint, in their order; all of them end with "/".
+    """
+
+    addresses: list[str]
+
+    def url(self, path: str = "/") -> str:
+        """Return the URL of a path on the first endpoint."""
+        return self.addresses[0] + path.removeprefix("/")
+
+    def connect(self, receive_bytes: int | None = None) -> socket.socket:
+        """Return a socket that is connected to the first endpoint, which is on 127.0.0.1.
+
+        Args:
+            receive_bytes: the size of the kernel's receive buffer, where it should be small.
+        """
+        connection = socket.socket()
+        connection.settimeout(SECONDS)
+        if receive_bytes is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        connection.connect(("127.0.0.1", int(self.addresses[0].rstrip("/").rpartition(":")[2])))
+        return connection
+
+    def await_start(self, endpoints: int) -> None:
+        """Wait until it has said where it listens."""
+        self.addresses = self.output.wait_for(LISTENING, endpoints)
+
+    def stop(self) -> None:
+        """End it as an operator would, and see that it had nothing to complain about."""
+        self.signal(signal.SIGTERM)
+        code = self.wait()
+        assert (code, "Traceback" in self.output.text) == (0, False), self.output.text
+
+
+@contextmanager
+def relay(
+    *arguments: str,
+    program: str = "twistd",
+    listen: Sequence[str] = (LOOPBACK,),
+    environ: Mapping[str, str] | None = None,
+    scripts: Path = SCRIPTS,
+) -> Iterator[Relay]:
+    """Run a relay in an empty folder while the block runs.
+
+    A relay that still runs at the end of the block has to stop cleanly; one that the block has stopped is the block's
+    business.
+
+    Args:
+        arguments: its options.
+        program: ``twistd`` or ``twist``.
+        listen: its endpoints; empty where the block's config file or environment names one.
+        environ: what its environment has besides ours.
+        scripts: where the program is.
+    """
+    endpoints = [word for description in listen for word in ("--listen", description)]
+    command = command_line(program, *endpoints, *arguments, scripts=scripts)
+    with tempfile.TemporaryDirectory() as folder, Relay(command, folder, environ) as started:
+        started.await_start(len(listen) or 1)
+        try:
+            yield started
+        except Exception as error:
+            error.add_note(f"The relay said:\n{started.output.text}")
+            raise
+        if started.running:
+            started.stop()
+
+
+def taken_port() -> socket.socket:
+    """Return a socket that listens on a port of 127.0.0.1, so that nobody else can."""
+    taken = socket.socket()
+    taken.bind(("127.0.0.1", 0))
+    taken.listen()
+    return taken
+
+
+def make_certificate(folder: Path) -> Path:
+    """Write a key and a self-signed certificate for 127.0.0.1 and localhost into one file, and return it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    file = folder / "relay.pem"
+    file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    return file

@@ -1,0 +1,415 @@
+"""The promises on real sockets, to clients that nobody here wrote.
+
+One relay process per test. That a message did *not* come is shown by what came after it, never by waiting.
+"""
+
+import logging
+import random
+import threading
+import urllib.parse
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.clients import (
+    HERE,
+    Client,
+    WebsocketsClient,
+    autobahn_client,
+    binary,
+    brief,
+    handshake,
+    mute,
+    node_client,
+    read_to_end,
+    text,
+    tls_context,
+)
+from tests.live import LOOPBACK, SECONDS, Process, make_certificate, relay, require, run
+
+pytestmark = pytest.mark.interop
+
+MIB = 2**20
+
+
+def noise(size: int, seed: int = 0) -> bytes:
+    """Return bytes that deflate cannot make smaller; the same for the same seed."""
+    return random.Random(seed).randbytes(size)
+
+
+#: One message of each kind that there is.
+MESSAGES = [
+    text("Grüße, 世界 🙂"),
+    binary(bytes(range(256))),
+    text(""),
+    binary(b""),
+    text("é" * (MIB // 2)),
+    binary(noise(1024) * 1024),
+    text("Gr", "ü".encode()[:1], "ü".encode()[1:], "", "ße"),
+    binary(b"\x00", b"", b"\xff" * 70_000),
+    binary(*[noise(1024) * 60] * 17),
+    text("last"),
+]
+
+
+def exchange(publisher: Client, others: Sequence[Client], outsiders: Sequence[Client]) -> None:
+    """Publish all kinds of messages: the others get exactly these in order, publisher and outsiders nothing."""
+    for said in MESSAGES:
+        publisher.say(said)
+    publisher.hears_nothing()
+    for other in others:
+        for said in MESSAGES:
+            assert brief(other.hear()) == brief(said.heard)
+    for client in (*others, *outsiders):
+        client.hears_nothing()
+
+
+@pytest.mark.parametrize("deflate", [False, True], ids=["plain", "deflate"])
+def test_rooms(deflate: bool) -> None:
+    """Two websockets clients and a Node client in one room hear each other, and a fourth in another room nothing."""
+    options = ["--compress"] if deflate else []
+    with relay(*options) as server, ExitStack() as stack:
+        inside: list[Client] = [
+            stack.enter_context(WebsocketsClient(server.url("/chat/42"), deflate=deflate)),
+            stack.enter_context(WebsocketsClient(server.url("/chat/42"), deflate=deflate)),
+            stack.enter_context(node_client(server.url("/chat/42"), *["--deflate"] * deflate)),
+        ]
+        outside = stack.enter_context(WebsocketsClient(server.url("/chat/43"), deflate=deflate))
+        assert ["permessage-deflate" in client.extensions for client in (*inside, outside)] == [deflate] * 4
+
+        for publisher in inside:
+            exchange(publisher, [client for client in inside if client is not publisher], [outside])
+        exchange(outside, [], inside)
+
+
+def test_deflate_beside_plain() -> None:
+    """Clients with and without compression in one room get the same messages."""
+    with relay("--compress") as server, ExitStack() as stack:
+        members: list[Client] = [
+            stack.enter_context(WebsocketsClient(server.url("/room"), deflate=True)),
+            stack.enter_context(WebsocketsClient(server.url("/room"))),
+            stack.enter_context(node_client(server.url("/room"), "--deflate")),
+        ]
+        for publisher in members:
+            exchange(publisher, [client for client in members if client is not publisher], [])
+
+
+@pytest.mark.parametrize(
+    "fragments",
+    [[noise(MIB)], [noise(MIB // 16)] * 16, [noise(1024) * 64] * 16],
+    ids=["noise", "fragments of noise", "fragments"],
+)
+def test_deflate_limit(fragments: list[bytes]) -> None:
+    """A largest message passes also where deflate makes it larger, and in fragments."""
+    with relay("--compress", "--echo") as server, WebsocketsClient(server.url("/room"), deflate=True) as client:
+        client.say(binary(*fragments))
+        assert brief(client.hear()) == brief(b"".join(fragments))
+
+
+def test_deflate_off() -> None:
+    """Without --compress, clients that offer compression are served without it."""
+    with relay() as server, WebsocketsClient(server.url("/room"), deflate=True) as client:
+        assert client.extensions == ""
+
+
+def test_autobahn() -> None:
+    """Autobahn's own client hears the others and is heard, but not by itself."""
+    with (
+        relay() as server,
+        autobahn_client(server.url("/room")) as autobahn,
+        WebsocketsClient(server.url("/room")) as other,
+        WebsocketsClient(server.url("/elsewhere")) as outside,
+    ):
+        exchange(autobahn, [other], [outside])
+        exchange(other, [autobahn], [outside])
+        autobahn.close()
+
+
+def test_echo() -> None:
+    """With --echo the publisher hears itself, in the same order as everybody else."""
+    with (
+        relay("--echo") as server,
+        WebsocketsClient(server.url("/room")) as publisher,
+        node_client(server.url("/room")) as other,
+    ):
+        for said in MESSAGES:
+            publisher.say(said)
+        for client in (publisher, other):
+            assert [brief(client.hear()) for _ in MESSAGES] == [brief(said.heard) for said in MESSAGES]
+            client.hears_nothing()
+
+
+def test_one_order() -> None:
+    """All subscribers see the messages of several publishers in one order."""
+    each = 200
+    with relay() as server, ExitStack() as stack:
+        publishers = [stack.enter_context(WebsocketsClient(server.url("/room"))) for _ in range(3)]
+        subscribers: list[Client] = [
+            stack.enter_context(WebsocketsClient(server.url("/room"))),
+            stack.enter_context(node_client(server.url("/room"))),
+        ]
+        threads = [
+            threading.Thread(
+                target=lambda name=name, client=client: [client.say(text(f"{name} {i}")) for i in range(each)]
+            )
+            for name, client in enumerate(publishers)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(SECONDS)
+        first, second = ([client.hear() for _ in range(3 * each)] for client in subscribers)
+
+    assert first == second
+    for name in range(3):
+        assert [message for message in first if str(message).startswith(f"{name} ")] == [
+            f"{name} {i}" for i in range(each)
+        ]
+
+
+def test_unix_socket(tmp_path: Path) -> None:
+    """A relay on a unix socket relays to one on TCP."""
+    path = str(tmp_path / "relay.sock")
+    with (
+        relay(listen=[LOOPBACK, f"unix:{path}"]) as server,
+        WebsocketsClient("ws://localhost/room", unix=path) as inside,
+        WebsocketsClient(server.url("/room")) as outside,
+    ):
+        assert server.addresses[1] == f"ws+unix:{path}"
+        exchange(inside, [outside], [])
+        exchange(outside, [inside], [])
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with a key and a certificate for 127.0.0.1."""
+    return make_certificate(tmp_path_factory.mktemp("tls"))
+
+
+def tls(certificate: Path) -> str:
+    """Return an endpoint for wss."""
+    return f"ssl:0:interface=127.0.0.1:privateKey={certificate}"
+
+
+@pytest.mark.parametrize(
+    ("offered", "selected"), [(["h2", "http/1.1"], "http/1.1"), (["http/1.1"], "http/1.1"), ([], None)]
+)
+def test_tls(certificate: Path, offered: list[str], selected: str | None) -> None:
+    """Clients that offer ALPN, as browsers do, are served over wss like those that offer none."""
+    with (
+        relay(listen=[tls(certificate)]) as server,
+        WebsocketsClient(server.url("/room"), ssl=tls_context(certificate, offered)) as client,
+        WebsocketsClient(server.url("/room"), ssl=tls_context(certificate)) as other,
+    ):
+        assert server.url().startswith("wss://127.0.0.1:")
+        assert client.ws.socket.selected_alpn_protocol() == selected
+        exchange(client, [other], [])
+        exchange(other, [client], [])
+
+
+def test_tls_node(certificate: Path) -> None:
+    """Node is served over wss."""
+    with (
+        relay(listen=[tls(certificate)]) as server,
+        node_client(server.url("/room"), environ={"NODE_EXTRA_CA_CERTS": str(certificate)}) as client,
+        WebsocketsClient(server.url("/room"), ssl=tls_context(certificate)) as other,
+    ):
+        exchange(client, [other], [])
+        exchange(other, [client], [])
+
+
+def test_proxy_protocol() -> None:
+    """Behind a proxy that sends a PROXY header, the log has the client's address."""
+    with (
+        relay(listen=[f"haproxy:{LOOPBACK}"]) as server,
+        server.connect() as connection,
+    ):
+        connection.sendall(b"PROXY TCP4 203.0.113.7 192.0.2.1 4711 443\r\n")
+        with WebsocketsClient(server.url("/room"), sock=connection):
+            (peer,) = server.output.wait_for(r"(\S+) joined 'room'")
+            assert peer == "tcp4:203.0.113.7:4711"
+
+
+@pytest.mark.parametrize("kind", ["tcp", "haproxy", "ssl"])
+def test_no_delay(kind: str, certificate: Path) -> None:
+    """TCP_NODELAY is set on what is accepted, before the client is let in."""
+    endpoints = {"tcp": LOOPBACK, "haproxy": f"haproxy:{LOOPBACK}", "ssl": tls(certificate)}
+    options = {"ssl": tls_context(certificate)} if kind == "ssl" else {}
+    with (
+        relay(
+            "--validate", "python:nodelay:validate", listen=[endpoints[kind]], environ={"PYTHONPATH": str(HERE)}
+        ) as server,
+        server.connect() as connection,
+    ):
+        if kind == "haproxy":
+            connection.sendall(b"PROXY TCP4 127.0.0.1 127.0.0.1 %d 443\r\n" % connection.getsockname()[1])
+        with WebsocketsClient(server.url("/room"), sock=connection, subprotocols=["0", "1"], **options) as client:
+            assert client.ws.subprotocol == "1"
+
+
+def curl(url: str, *options: str) -> tuple[str, dict[str, str], str]:
+    """Return status line, header fields by lower-case name, and body of what curl gets."""
+    answered = run(
+        require("curl"), "--silent", "--show-error", "--include", "--max-time", str(SECONDS), "--noproxy", "*",
+        "--path-as-is", *options, url,
+    )  # fmt: skip
+    assert answered.returncode == 0, answered.stdout
+    head, _, body = answered.stdout.replace("\r\n", "\n").partition("\n\n")
+    status, *lines = head.split("\n")
+    fields = dict(line.split(": ", 1) for line in lines)
+    return status, {name.lower(): value for name, value in fields.items()}, body
+
+
+def upgrading(**fields: str) -> list[str]:
+    """Return curl's options for a handshake with more fields in it."""
+    _, *lines = handshake(**fields).decode().strip().split("\r\n")
+    return [word for line in lines if not line.startswith("Host:") for word in ("--header", line)]
+
+
+REFUSALS = [
+    pytest.param("/a//b", upgrading(), "400 Bad Request", "empty", id="path"),
+    pytest.param("/a/../b", upgrading(), "400 Bad Request", "..", id="dots"),
+    pytest.param("/room", upgrading(Origin="https://evil.example"), "403 Forbidden", "origin", id="origin"),
+    pytest.param("/room", ["--request", "POST"], "405 Method Not Allowed", "GET", id="method"),
+    pytest.param("/room", [], "426 Upgrade Required", "WebSocket", id="no upgrade"),
+    pytest.param("/room", ["--http1.0", "--no-alpn"], "426 Upgrade Required", "HTTP/1.1", id="old http"),
+]
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(("path", "options", "status", "reason"), REFUSALS)
+def test_refusals(
+    path: str, options: list[str], status: str, reason: str, scheme: str, refusing: dict[str, str]
+) -> None:
+    """A refused client gets status and reason, knows how long the answer is, and that it is the last one."""
+    line, fields, body = curl(refusing[scheme] + path, "--insecure", *options)
+    assert line == f"HTTP/1.1 {status}"
+    assert reason in body
+    assert fields["content-length"] == str(len(body))
+    assert fields["connection"] == "close"
+    assert "server" not in fields
+
+
+@pytest.fixture(scope="module")
+def refusing(certificate: Path) -> Iterator[dict[str, str]]:
+    """A relay for all clients that are to be refused, as URLs by scheme."""
+    with relay(listen=[LOOPBACK, tls(certificate)]) as server:
+        plain, secure = (address.rstrip("/") for address in server.addresses)
+        yield {"http": plain.replace("ws:", "http:"), "https": secure.replace("wss:", "https:")}
+
+
+class Page(BaseHTTPRequestHandler):
+    """Serves page.html, and holds back /hold until the page has posted to /done."""
+
+    done: threading.Event
+
+    def do_GET(self) -> None:
+        """Answer with the page, or with nothing, late."""
+        if self.path == "/hold":
+            self.done.wait(SECONDS)
+            self._answer(b"")
+        else:
+            self._answer((HERE / "page.html").read_bytes())
+
+    def do_POST(self) -> None:
+        """Let /hold go."""
+        self._answer(b"")
+        self.done.set()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    def _answer(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@contextmanager
+def page() -> Iterator[str]:
+    """Serve the page on loopback, and give its URL."""
+    handler = type("PageOnce", (Page,), {"done": threading.Event()})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join(SECONDS)
+
+
+CHROMIUM_OPTIONS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--ignore-certificate-errors",
+    "--no-proxy-server",
+]
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+def test_browser(scheme: str, certificate: Path, tmp_path: Path) -> None:
+    """A page in Chromium exchanges messages with a websockets client, over wss too, with the default validator."""
+    chromium = require("chromium")
+    context = tls_context(certificate) if scheme == "wss" else None
+    with (
+        relay(listen=[tls(certificate) if scheme == "wss" else LOOPBACK]) as server,
+        WebsocketsClient(server.url("/room"), ssl=context) as client,
+        page() as url,
+        Process(
+            [
+                chromium,
+                *CHROMIUM_OPTIONS,
+                f"--user-data-dir={tmp_path}",
+                "--dump-dom",
+                f"{url}?{urllib.parse.urlencode({'url': server.url('/room')})}",
+            ]
+        ) as browser,
+    ):
+        assert client.hear() == "hello from the browser"
+        for said in (text("grüß"), binary(b"\0" * MIB), text("bye")):
+            client.say(said)
+        (outcome,) = browser.output.wait_for(r"<pre id=.outcome.>(.*)</pre>")
+        browser.wait()
+
+    assert outcome == f"text grüß, binary {MIB}, text bye, closed 1000 cleanly"
+
+
+#: What passes through a room whose one subscriber does not read, and how much the relay may grow meanwhile.
+STALLED_MESSAGES = 50
+STALLED_GROWTH_BYTES = 32 * MIB
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the memory of a process is read from /proc")
+def test_backpressure() -> None:
+    """A subscriber that never reads is evicted with 1013; it delays nobody and costs a bounded amount of memory."""
+    messages = [binary(noise(MIB, seed)) for seed in range(STALLED_MESSAGES)]
+    with (
+        relay("--close-seconds", "1") as server,
+        mute(server, "/room", receive_bytes=4096) as stalled,
+        WebsocketsClient(server.url("/room")) as publisher,
+        WebsocketsClient(server.url("/room")) as subscriber,
+    ):
+        before = server.memory_bytes("VmRSS")
+        # In step: a subscriber that is no slower than the publisher must never be taken for a slow one.
+        for said in messages:
+            publisher.say(said)
+            assert brief(subscriber.hear()) == brief(said.heard)
+        growth = server.memory_bytes("VmHWM") - before
+        logging.getLogger(__name__).info("the relay grew by %.1f MiB", growth / MIB)  # --log-cli-level=INFO shows it
+
+        server.output.wait_for(r"left 'room': sent 1013")
+        assert len(read_to_end(stalled)) < STALLED_MESSAGES * MIB / 2
+        subscriber.hears_nothing()
+    assert growth < STALLED_GROWTH_BYTES, f"grew by {growth / MIB:.1f} MiB"

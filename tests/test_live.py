@@ -1,0 +1,37 @@
+"""The helpers of the live tests: a missing client is a failure in CI and a visible skip elsewhere."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.live import PROGRAMS, environment, require
+
+
+@pytest.fixture(autouse=True)
+def no_such_programs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing is on PATH."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_skip(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without CI, a test that lacks its client is skipped and says how to get it."""
+    monkeypatch.setenv("CI", "")
+    with pytest.raises(pytest.skip.Exception, match=f"{program} is not installed; .* apt-get install {program}"):
+        require(program)
+
+
+def test_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In CI, a test that lacks its client fails."""
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="curl is not installed"):
+        require("curl")
+
+
+def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Children get our environment without the options of a relay, and what is added."""
+    monkeypatch.setenv("WSRELAY_ECHO", "1")
+    monkeypatch.setenv("OTHER", "kept")
+    given = environment({"WSRELAY_ECHO": "0"})
+    assert (given["WSRELAY_ECHO"], given["OTHER"]) == ("0", "kept")
+    assert "WSRELAY_ECHO" not in environment()
