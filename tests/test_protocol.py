@@ -487,6 +487,20 @@ class PingTests(RelayTestCase):
 
         self.assertTrue(wire.ended)
 
+    def test_a_long_frame_on_a_slow_line(self) -> None:
+        """Who is still sending a frame cannot send a pong before its end, and is waited for; who has stopped is not."""
+        relay, wire = self.silent()
+        wire.send(b"\x82\xfe\xff\x00\0\0\0\0")
+        for _ in range(60):
+            wire.send(b"x")
+            relay.wait(1)
+        self.assertFalse(wire.ended)
+        relay.wait(21)
+        wire.send(b"")
+        relay.wait(3)
+
+        self.assertTrue(wire.ended)
+
     def test_spread(self) -> None:
         """Those who came together are not pinged in one instant: the first ping is in the interval's second half."""
         for chance, first in ((0.0, 5), (0.5, 7.5), (1.0, 10)):

@@ -48,6 +48,7 @@ class RelayProtocol(Connection):
         self._ping_at = math.inf
         self._ping_count = 0
         self._pong_missing = False
+        self._octets_at_ping = 0
         self._expires = math.inf
 
     # --- opening handshake ------------------------------------------------------------------------
@@ -226,14 +227,20 @@ class RelayProtocol(Connection):
         now = self.seconds()
         if now >= self._expires:
             self.close(closecodes.EXPIRED)
-        elif self._pong_missing:
+        elif self._pong_missing and not self._frame_is_coming():
             self.close(closecodes.PING_TIMEOUT)
         else:
-            self._ping_count += 1
-            self._pong_missing = True
-            self.sendPing(self._ping_payload())
+            if not self._pong_missing:
+                self._ping_count += 1
+                self._pong_missing = True
+                self.sendPing(self._ping_payload())
+            self._octets_at_ping = self.trafficStats.incomingOctetsWireLevel
             self._ping_at = now + self.factory.settings.ping_seconds
             self._await_next()
+
+    def _frame_is_coming(self) -> bool:
+        """Whether the peer sends a frame just now: no pong can come within one (RFC 6455 section 5.4)."""
+        return self.current_frame is not None and self.trafficStats.incomingOctetsWireLevel > self._octets_at_ping
 
     def _ping_payload(self) -> bytes:
         """Return the payload of the last ping, so that an unsolicited pong is not taken for its answer."""
