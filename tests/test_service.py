@@ -180,6 +180,12 @@ class EndpointTests(RelayTestCase):
             with self.assertRaises((ValueError, TypeError)):
                 endpoint(None, description)
 
+    def test_sockets_that_were_not_passed(self) -> None:
+        """A socket that systemd has not passed is named as that."""
+        for which in ("index=5", "name=relay"):
+            error = self.assertRaises(ValueError, endpoint, None, f"systemd:domain=INET:{which}")
+            self.assertEqual(str(error), "the service manager has passed no such socket")
+
 
 class URLTests(RelayTestCase):
     """What to type into a client."""

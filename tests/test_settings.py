@@ -1,5 +1,6 @@
 """Tests of wsrelay.settings."""
 
+import inspect
 from dataclasses import FrozenInstanceError, asdict, fields
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -47,7 +48,7 @@ class SettingsTests(SynchronousTestCase):
     def test_every_field_is_explained(self) -> None:
         """Each field has its line in the docstring."""
         for field in fields(Settings):
-            self.assertIn(f"        {field.name}: ", Settings.__doc__ or "")
+            self.assertIn(f"\n    {field.name}: ", inspect.getdoc(Settings) or "")
 
     def test_all_problems_at_once(self) -> None:
         """Every wrong value is named, with what it should be and what it was."""

@@ -1,5 +1,6 @@
 """Tests of wsrelay.stats."""
 
+import inspect
 from dataclasses import fields
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -25,4 +26,4 @@ class StatsTests(SynchronousTestCase):
     def test_every_counter_is_explained(self) -> None:
         """Each field has its line in the docstring."""
         for field in fields(Stats):
-            self.assertIn(f"        {field.name}: ", Stats.__doc__ or "")
+            self.assertIn(f"\n    {field.name}: ", inspect.getdoc(Stats) or "")

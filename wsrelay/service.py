@@ -148,7 +148,10 @@ def endpoint(reactor: Any, description: str) -> Any:
     """
     if _kind(description) in _WITH_BACKLOG and ":backlog=" not in description:
         description = f"{description}:backlog={BACKLOG}"
-    return serverFromString(reactor, description)
+    try:
+        return serverFromString(reactor, description)
+    except LookupError:
+        raise ValueError("the service manager has passed no such socket") from None
 
 
 def _kind(description: str) -> str:
