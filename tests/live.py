@@ -143,6 +143,7 @@ class Process:
         command: what to run; in a session of its own, so that Ctrl-C is for the tests, which then stop it in order.
         cwd: where.
         environ: what its environment has besides ours.
+        pass_fds: file descriptors that it gets besides the usual three.
 
     Attributes:
         output: what it printed.
@@ -150,7 +151,11 @@ class Process:
     """
 
     def __init__(
-        self, command: Sequence[str], cwd: str | None = None, environ: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str],
+        cwd: str | None = None,
+        environ: Mapping[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         self._process = subprocess.Popen(
             command,
@@ -160,6 +165,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            pass_fds=pass_fds,
         )
         assert self._process.stdout is not None
         self.pid = self._process.pid

@@ -5,6 +5,7 @@ One relay process per test. That a message did *not* come is shown by what came 
 
 import logging
 import random
+import signal
 import threading
 import urllib.parse
 from collections.abc import Iterator, Sequence
@@ -28,7 +29,18 @@ from tests.clients import (
     text,
     tls_context,
 )
-from tests.live import LOOPBACK, SECONDS, Process, make_certificate, relay, require, run
+from tests.live import (
+    LISTENING,
+    LOOPBACK,
+    SECONDS,
+    Process,
+    command_line,
+    make_certificate,
+    relay,
+    require,
+    run,
+    taken_port,
+)
 
 pytestmark = pytest.mark.interop
 
@@ -219,6 +231,42 @@ def test_tls_node(certificate: Path) -> None:
     ):
         exchange(client, [other], [])
         exchange(other, [client], [])
+
+
+def test_tls_folder(certificate: Path) -> None:
+    """A ``tls:`` endpoint, which takes the certificate for each name from a folder, serves clients that offer ALPN."""
+    (certificate.parent / "localhost.pem").write_bytes(certificate.read_bytes())
+    with (
+        relay(listen=[f"tls:{certificate.parent}:port=0:interface=127.0.0.1"]) as server,
+        server.connect() as connection,
+        WebsocketsClient(
+            server.url("/room").replace("127.0.0.1", "localhost"),
+            sock=connection,
+            ssl=tls_context(certificate, ["h2", "http/1.1"]),
+        ) as client,
+    ):
+        assert client.ws.socket.selected_alpn_protocol() == "http/1.1"
+
+
+def test_systemd() -> None:
+    """A socket that the service manager has opened is listened on."""
+    with taken_port() as passed:
+        # LISTEN_PID must be the relay's own pid, which only the child knows.
+        listen = 'LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=relay exec "$@" 3<&"$0"'
+        command = [
+            "bash",
+            "-c",
+            listen,
+            str(passed.fileno()),
+            *command_line("twistd", "--listen", "systemd:domain=INET:index=0"),
+        ]
+        with Process(command, pass_fds=[passed.fileno()]) as process:
+            (url,) = process.output.wait_for(LISTENING)
+            assert url == f"ws://127.0.0.1:{passed.getsockname()[1]}/"
+            with WebsocketsClient(url + "room") as client, WebsocketsClient(url + "room") as other:
+                exchange(client, [other], [])
+            process.signal(signal.SIGTERM)
+            assert process.wait() == 0
 
 
 def test_proxy_protocol() -> None:
