@@ -32,7 +32,7 @@ class SettingsTests(SynchronousTestCase):
                 "max_connections": 10_000,
                 "max_rooms": 10_000,
                 "max_room_members": 10_000,
-                "room_log_bytes": 16_777_216,
+                "room_log_bytes": 4_194_304,
                 "handshake_seconds": 10.0,
                 "validate_seconds": 5.0,
                 "close_seconds": 3.0,

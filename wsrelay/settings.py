@@ -58,7 +58,7 @@ class Settings:
     max_connections: _Count = 10_000
     max_rooms: _Count = 10_000
     max_room_members: _Count = 10_000
-    room_log_bytes: _Bytes = 16 * 2**20
+    room_log_bytes: _Bytes = 4 * 2**20
     handshake_seconds: _Seconds = 10.0
     validate_seconds: _Seconds = 5.0
     close_seconds: _Seconds = 3.0
