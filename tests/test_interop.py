@@ -436,7 +436,7 @@ def test_browser(scheme: str, certificate: Path, tmp_path: Path) -> None:
 
 #: What passes through a room whose one subscriber does not read, and how much the relay may grow meanwhile.
 STALLED_MESSAGES = 50
-STALLED_GROWTH_BYTES = 32 * MIB
+STALLED_GROWTH_BYTES = 16 * MIB
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the memory of a process is read from /proc")
