@@ -140,6 +140,7 @@ class DeliveryTests(RoomTestCase):
         self.room.flush()
 
         self.assertEqual((self.got(a), self.got(b), bad.failures, len(self.room)), ([b"x"], [b"x"], 1, 2))
+        self.assertEqual((self.stats.deliveries, self.stats.messages_missed), (2, 1))
 
     def test_a_failing_subscriber_does_not_cost_the_paused_theirs(self) -> None:
         """Who is paused while another one's write fails gets the message later all the same."""

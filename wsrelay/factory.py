@@ -153,7 +153,8 @@ class RelayFactory(WebSocketServerFactory):
         self._swept_at = None if late else now
         self.hub.tick(now)
         if not late:
-            self._each(lambda connection: connection.on_deadline() if now >= connection.deadline else None)
+            due = [connection for connection in self.connections if now >= connection.deadline]
+            _each(due, lambda connection: connection.on_deadline())
 
     def close_all(self, reason: CloseReason, abort_after_seconds: float) -> "Deferred[None]":
         """Close every connection.
@@ -168,7 +169,7 @@ class RelayFactory(WebSocketServerFactory):
         """
         drained: Deferred[None] = Deferred()
         self._drained.append(drained)
-        self._each(lambda connection: connection.close(reason))
+        _each(tuple(self.connections), lambda connection: connection.close(reason))
         watchdog = self.reactor.callLater(abort_after_seconds, self.abort_all)
         drained.addBoth(lambda _: watchdog.cancel() if watchdog.active() else None)
         self._stop_if_done()
@@ -176,15 +177,7 @@ class RelayFactory(WebSocketServerFactory):
 
     def abort_all(self) -> None:
         """End every connection's TCP, now."""
-        self._each(lambda connection: connection.transport.abortConnection())
-
-    def _each(self, act: Callable[[Connection], None]) -> None:
-        """Act on every connection; what one of them raises is its own."""
-        for connection in tuple(self.connections):
-            try:
-                act(connection)
-            except Exception as error:  # noqa: BLE001 - the others have their turn all the same
-                connection.fail(error)
+        _each(tuple(self.connections), lambda connection: connection.transport.abortConnection())
 
     def _stop_if_done(self) -> None:
         if self.connections:
@@ -194,6 +187,15 @@ class RelayFactory(WebSocketServerFactory):
         drained, self._drained = self._drained, []
         for deferred in drained:
             deferred.callback(None)
+
+
+def _each(connections: Sequence[Connection], act: Callable[[Connection], None]) -> None:
+    """Act on connections; what one of them raises is its own."""
+    for connection in connections:
+        try:
+            act(connection)
+        except Exception as error:  # noqa: BLE001 - the others have their turn all the same
+            connection.fail(error)
 
 
 class _Refusal(Protocol):

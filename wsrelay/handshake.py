@@ -63,8 +63,11 @@ class ValidatorChain:
         grant = Grant(room=request.room)
         for validator in self._validators:
             answer = validator.validate(request, grant)
-            grant = answer if isinstance(answer, Grant) else await answer
-            _check(grant, request)
+            if not isinstance(answer, Grant):
+                answer = await answer
+            if answer is not grant:  # frozen, so what was right still is: most validators return it as it is
+                _check(answer, request)
+            grant = answer
         return grant
 
 

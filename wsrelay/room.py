@@ -177,8 +177,6 @@ class Room:
         data = batch.frames_for(subscriber)
         if not data:
             return
-        self._stats.deliveries += batch.count_for(subscriber)
-        self._stats.bytes_out += len(data)
         try:
             subscriber.deliver(data)
         except Exception as error:  # noqa: BLE001 - whatever one subscriber raises, the others get their messages
@@ -187,6 +185,10 @@ class Room:
             self._behind.pop(subscriber, None)
             self._silent.add(subscriber)
             self._failed.append((subscriber, error))
+            self._stats.messages_missed += batch.count_for(subscriber) + self._log.head - batch.end
+        else:
+            self._stats.deliveries += batch.count_for(subscriber)
+            self._stats.bytes_out += len(data)
 
     def _meet_slow_policy(self) -> None:
         """Apply the slow policy to every cursor that has fallen off the tail."""

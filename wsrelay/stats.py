@@ -23,8 +23,8 @@ class Stats:
         deliveries: messages handed to subscribers' transports, one per message and subscriber.
         bytes_out: frame bytes handed to subscribers' transports.
         messages_dropped: messages that came in on a connection already closing; relayed to nobody.
-        messages_missed: messages that a subscriber was behind with when it left, was closed or met the slow
-            policy; its own may be among them.
+        messages_missed: messages that a subscriber was behind with when it left, was closed, failed or met the
+            slow policy; its own may be among them.
         evictions: slow policy → subscribers (or messages) it hit.
         failures: callbacks that raised: our bugs or an extension's.
     """
