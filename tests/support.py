@@ -22,6 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from wsrelay import frames
 from wsrelay.closecodes import CloseReason
 from wsrelay.factory import RelayFactory
+from wsrelay.frames import Encoding
 from wsrelay.settings import Settings
 
 #: A request that is right; tests change one thing about it.
@@ -52,7 +53,7 @@ class RecordingSubscriber:
     ``on_deliver`` may be set to make a write pause, fail or leave.
     """
 
-    def __init__(self, name: str = "", encoding: int = frames.PLAIN) -> None:
+    def __init__(self, name: str = "", encoding: Encoding = frames.plain) -> None:
         self.name = name
         self.encoding = encoding
         self.paused = False

@@ -1,13 +1,14 @@
 """Tests of wsrelay.frames, against a parser that is not ours (websockets')."""
 
 from collections.abc import Generator
+from random import Random
 from typing import Any
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from websockets.extensions.permessage_deflate import PerMessageDeflate
-from websockets.frames import Frame
+from websockets.frames import Frame, Opcode
 from websockets.streams import StreamReader
 
 from wsrelay import frames
@@ -58,21 +59,82 @@ class EncodeTests(SynchronousTestCase):
         self.assertEqual(frames.payload_of(frames.encode(frames.BINARY, payload)), payload)
 
 
+class ParseTests(SynchronousTestCase):
+    """The common frames of clients; ``tests/test_fast_path.py`` compares with Autobahn's parser."""
+
+    @given(st.lists(st.tuples(opcodes, st.binary(max_size=5000)), max_size=5), st.binary(max_size=5), st.randoms())
+    def test_common_frames(self, sent: list[tuple[int, bytes]], rest: bytes, random: Random) -> None:
+        """Whole masked messages come out as they go to subscribers; what is not complete is left."""
+        sent = [(opcode, payload.hex().encode() if opcode == frames.TEXT else payload) for opcode, payload in sent]
+        sent = [(opcode, payload) for opcode, payload in sent if len(payload) <= frames.PARSED_BYTES]
+        data = b"".join(Frame(Opcode(opcode), payload).serialize(mask=True, extensions=[]) for opcode, payload in sent)
+
+        taken, behind = frames.parse(data + rest, 2**20)
+
+        self.assertEqual(taken, [frames.encode(*message) for message in sent])
+        self.assertEqual(behind, len(data))
+
+    def test_what_is_left(self) -> None:
+        """Anything but a common frame ends it, without a look at what is behind."""
+        good = b"\x81\x82\0\0\0\0ok"
+        for left in (
+            b"\x81\x02ok",  # not masked
+            b"\x01\x82\0\0\0\0ok",  # a fragment
+            b"\x80\x82\0\0\0\0ok",  # a continuation
+            b"\x89\x82\0\0\0\0ok",  # a ping
+            b"\x83\x82\0\0\0\0ok",  # a reserved opcode
+            b"\xa1\x82\0\0\0\0ok",  # RSV2
+            b"\xc1\x82\0\0\0\0ok",  # compressed, which was not agreed on
+            b"\x81\x82\0\0\0\0o\xff",  # not UTF-8
+            b"\x81\xfe\0\x02\0\0\0\0ok",  # a length not in its shortest form
+            b"\x82\xff" + bytes(12),  # a length in 64 bits
+            b"\x82\xfe\x10\x01" + bytes(4 + 4097),  # long enough for the parser in C
+        ):
+            self.assertEqual(frames.parse(good + left + good, 2**20), ([b"\x81\x02ok"], len(good)), left)
+
+    def test_limit(self) -> None:
+        """A message of the largest size is taken, a longer one left."""
+        data = b"\x82\xfe\x01\0" + bytes(4 + 256)
+
+        self.assertEqual(len(frames.parse(data, 256)[0]), 1)
+        self.assertEqual(frames.parse(data, 255), ([], 0))
+
+    def test_inflating(self) -> None:
+        """Compressed messages are inflated if agreed on, up to the limit; what is wrong with one is left."""
+        payload = b"hello " * 100
+        deflated = frames.payload_of(frames.Deflate(15)(frames.encode(frames.TEXT, payload)))
+        data = bytes((0xC1, 0x80 | len(deflated), 0, 0, 0, 0)) + deflated
+
+        self.assertEqual(frames.parse(data, 600, deflated=True), ([frames.encode(1, payload)], len(data)))
+        self.assertEqual(frames.parse(data, 599, deflated=True), ([], 0))
+        self.assertEqual(frames.parse(b"\xc1\x81\0\0\0\0\n", 600, deflated=True), ([], 0))
+        self.assertEqual(frames.parse(b"\xc1\x82\0\0\0\0\xff\xff", 600, deflated=True), ([], 0))
+
+
 class DeflateTests(SynchronousTestCase):
     """Compressed frames."""
 
     @given(opcodes, st.lists(payloads, max_size=5), st.integers(9, 15))
     def test_shared_frames_inflate_in_any_connection(self, opcode: int, sent: list[bytes], window_bits: int) -> None:
         """Frames made without context decode one after the other, with and without context takeover (TRAPS 6)."""
-        data = b"".join(frames.encode_deflated(opcode, payload, window_bits) for payload in sent)
+        data = b"".join(map(frames.Deflate(window_bits), (frames.encode(opcode, payload) for payload in sent)))
         for no_takeover in (False, True):
             extension = PerMessageDeflate(no_takeover, False, window_bits, 15)
             parsed = parse(data, [extension])
             self.assertEqual([(frame.opcode, frame.data) for frame in parsed], [(opcode, payload) for payload in sent])
 
+    def test_what_stays_plain(self) -> None:
+        """Short payloads, and those that would not get shorter, go out as they are: the same object."""
+        short, noise = frames.encode(2, b"a" * 99), frames.encode(2, Random(1).randbytes(500))
+        deflate = frames.Deflate(15, min_bytes=100)
+
+        self.assertIs(deflate(short), short)
+        self.assertIs(deflate(noise), noise)
+        self.assertLess(len(deflate(frames.encode(2, b"a" * 100))), 50)
+
     def test_it_compresses(self) -> None:
         """A repetitive payload gets shorter, and RSV1 says so."""
-        frame = frames.encode_deflated(frames.TEXT, b"a" * 1000, 15)
+        frame = frames.Deflate(15)(frames.encode(frames.TEXT, b"a" * 1000))
 
         self.assertLess(len(frame), 50)
         self.assertEqual(frame[0], 0xC1)

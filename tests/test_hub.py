@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support import RecordingSubscriber
 from wsrelay import frames
+from wsrelay import hub as hub_module
 from wsrelay.errors import RoomFull, TooManyRooms
 from wsrelay.hub import Hub
 from wsrelay.message import Message
@@ -36,7 +37,7 @@ class HubTests(SynchronousTestCase):
         """A message reaches its room and no other."""
         hub = self.hub()
         a, b, c = self.member(hub, "x"), self.member(hub, "x"), self.member(hub, "y")
-        hub.publish("x", Message(frames.TEXT, b"hi", a))
+        hub.publish("x", [Message.of(frames.TEXT, b"hi", a)])
         self.turn()
 
         self.assertEqual((a.writes, b.writes, c.writes), ([], [frames.encode(frames.TEXT, b"hi")], []))
@@ -46,14 +47,54 @@ class HubTests(SynchronousTestCase):
         hub = self.hub()
         a, b = self.member(hub, "x"), self.member(hub, "y")
         for _ in range(10):
-            hub.publish("x", Message(frames.TEXT, b"1"))
-            hub.publish("y", Message(frames.TEXT, b"2"))
+            hub.publish("x", [Message.of(frames.TEXT, b"1")])
+            hub.publish("y", [Message.of(frames.TEXT, b"2")])
         self.assertEqual(len(self.calls), 1)
         self.turn()
 
         self.assertEqual((len(a.writes), len(b.writes)), (1, 1))
-        hub.publish("x", Message(frames.TEXT, b"3"))
+        hub.publish("x", [Message.of(frames.TEXT, b"3")])
         self.assertEqual(len(self.calls), 1)
+
+    def test_stretches(self) -> None:
+        """A flush of many writes takes several turns, in each of which rooms that had none yet come first."""
+        self.patch(hub_module, "STRETCH_WRITES", 3)
+        hub = self.hub()
+        large = [self.member(hub, "large") for _ in range(7)]
+        small = self.member(hub, "small")
+        message = Message.of(frames.TEXT, b"1")
+        hub.publish("large", [message])
+        hub.publish("small", [message])
+
+        written = []
+        while self.calls:
+            self.turn()
+            written.append((sum(len(one.writes) for one in large), len(small.writes)))
+            self.assertLessEqual(len(self.calls), 1)
+
+        self.assertEqual(written, [(3, 0), (5, 1), (7, 1)])
+
+    def test_flush_without_a_limit(self) -> None:
+        """Who needs everything out now gets that; the turn that was asked for finds nothing left."""
+        self.patch(hub_module, "STRETCH_WRITES", 1)
+        hub = self.hub()
+        members = [self.member(hub) for _ in range(5)]
+        hub.publish("room", [Message.of(frames.TEXT, b"1")])
+        hub.flush()
+        self.turn()
+
+        self.assertEqual([len(one.writes) for one in members], [1] * 5)
+        self.assertEqual(self.calls, [])
+
+    def test_finish(self) -> None:
+        """Finishing goes to the subscriber's room; somebody who is in none is ignored."""
+        hub = self.hub()
+        a, b = self.member(hub), self.member(hub)
+        hub.publish("room", [Message.of(frames.TEXT, b"1")])
+        hub.finish(a)
+        hub.finish(RecordingSubscriber())
+
+        self.assertEqual((len(a.writes), len(b.writes)), (1, 0))
 
     def test_rooms_come_and_go(self) -> None:
         """A room is there as long as it has members; leaving twice is harmless."""
@@ -71,7 +112,7 @@ class HubTests(SynchronousTestCase):
     def test_publishing_to_nobody(self) -> None:
         """A message to a room that is gone is dropped, and opens none."""
         hub = self.hub()
-        hub.publish("x", Message(frames.TEXT, b"1"))
+        hub.publish("x", [Message.of(frames.TEXT, b"1")])
 
         self.assertEqual((len(hub), self.calls), (0, []))
 
@@ -79,7 +120,7 @@ class HubTests(SynchronousTestCase):
         """The last member may leave in the turn in which it published; a new room of that name is empty."""
         hub = self.hub()
         a = self.member(hub)
-        hub.publish("room", Message(frames.TEXT, b"old"))
+        hub.publish("room", [Message.of(frames.TEXT, b"old")])
         hub.leave(a)
         b = self.member(hub)
         self.turn()
@@ -96,9 +137,9 @@ class HubTests(SynchronousTestCase):
 
         a.on_deliver = fail
         a.fail = lambda error: hub.leave(a)  # type: ignore[method-assign]
-        hub.publish("room", Message(frames.TEXT, b"1"))
+        hub.publish("room", [Message.of(frames.TEXT, b"1")])
         b = self.member(hub)
-        hub.publish("room", Message(frames.TEXT, b"2"))
+        hub.publish("room", [Message.of(frames.TEXT, b"2")])
         self.turn()
 
         self.assertEqual((b.data, hub.member_count("room")), (frames.encode(frames.TEXT, b"2"), 1))
@@ -131,7 +172,7 @@ class HubTests(SynchronousTestCase):
         hub = self.hub()
         a = self.member(hub)
         a.paused = True
-        hub.publish("room", Message(frames.TEXT, b"1"))
+        hub.publish("room", [Message.of(frames.TEXT, b"1")])
         self.turn()
         a.paused = False
         hub.resume(a)
@@ -144,7 +185,7 @@ class HubTests(SynchronousTestCase):
         hub = self.hub(retention_seconds=60)
         hub.tick(100)
         a = self.member(hub)
-        hub.publish("room", Message(frames.TEXT, b"1"))
+        hub.publish("room", [Message.of(frames.TEXT, b"1")])
         self.turn()
         hub.leave(a)
         hub.tick(150)

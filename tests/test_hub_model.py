@@ -5,6 +5,7 @@ other subscriber of the room, and that is what must come out, whoever joins, lea
 """
 
 from collections.abc import Callable
+from unittest import mock
 
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -14,10 +15,14 @@ from tests.strategies import messages, rooms
 from tests.support import RecordingSubscriber
 from tests.test_frames import parse
 from wsrelay import closecodes, frames
+from wsrelay.frames import Encoding
 from wsrelay.hub import Hub
 from wsrelay.message import Message
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats
+
+#: Short messages stay plain.
+DEFLATE = frames.Deflate(15, min_bytes=8)
 
 
 class Modelled(RecordingSubscriber):
@@ -29,7 +34,7 @@ class Modelled(RecordingSubscriber):
         lazy: pauses itself on every write, as a transport with a full buffer does.
     """
 
-    def __init__(self, name: str, encoding: int, hub: Hub, lazy: bool) -> None:
+    def __init__(self, name: str, encoding: Encoding, hub: Hub, lazy: bool) -> None:
         super().__init__(name, encoding)
         self.hub = hub
         self.expected: list[tuple[int, bytes]] = []
@@ -61,12 +66,12 @@ class Modelled(RecordingSubscriber):
         """What it has received, by a parser that is not ours."""
         from websockets.extensions.permessage_deflate import PerMessageDeflate  # noqa: PLC0415
 
-        extensions = [PerMessageDeflate(False, False, self.encoding, 15)] if self.encoding else None
+        extensions = None if self.encoding is frames.plain else [PerMessageDeflate(False, False, 15, 15)]
         return [(int(frame.opcode), bytes(frame.data)) for frame in parse(self.data, extensions)]
 
 
 class HubMachine(RuleBasedStateMachine):
-    """Members of a few rooms do what they like."""
+    """Members of a few rooms do what they like, flushed in stretches of very few writes."""
 
     log_bytes = 8000
     members = Bundle("members")
@@ -74,6 +79,8 @@ class HubMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[Callable[[], None]] = []
+        self._stretch = mock.patch("wsrelay.hub.STRETCH_WRITES", 2)
+        self._stretch.start()
         self.hub = Hub(Settings(max_message_bytes=6000, room_log_bytes=self.log_bytes), Stats(), self.calls.append)
         self.everybody: list[Modelled] = []
         self.rooms: dict[Modelled, str] = {}
@@ -82,11 +89,11 @@ class HubMachine(RuleBasedStateMachine):
     @rule(
         target=members,
         room=rooms,
-        encoding=st.sampled_from([frames.PLAIN, frames.PLAIN, 15]),
+        encoding=st.sampled_from([frames.plain, frames.plain, DEFLATE]),
         can_subscribe=st.sampled_from([True, True, True, False]),
         lazy=st.booleans(),
     )
-    def join(self, room: str, encoding: int, can_subscribe: bool, lazy: bool) -> Modelled:
+    def join(self, room: str, encoding: Encoding, can_subscribe: bool, lazy: bool) -> Modelled:
         member = Modelled(str(len(self.everybody)), encoding, self.hub, lazy)
         self.hub.join(room, member, can_subscribe=can_subscribe)
         self.everybody.append(member)
@@ -112,7 +119,7 @@ class HubMachine(RuleBasedStateMachine):
                 and (echo or other is not member)
             ):
                 other.expected.append(message)
-        self.hub.publish(room, Message(*message, None if echo else member))
+        self.hub.publish(room, [Message.of(*message, None if echo else member)])
 
     @rule(member=members)
     def stall(self, member: Modelled) -> None:
@@ -125,10 +132,21 @@ class HubMachine(RuleBasedStateMachine):
             self.hub.resume(member)
 
     @rule()
-    def turn(self) -> None:
+    def stretch(self) -> None:
         calls, self.calls[:] = self.calls[:], []
         for call in calls:
             call()
+
+    @rule(member=members)
+    def finish(self, member: Modelled) -> None:
+        self.hub.finish(member)
+        if member.present and not member.paused:
+            assert member.seen == member.expected, f"{member} was to be given everything"
+
+    @rule()
+    def turns(self) -> None:
+        while self.calls:
+            self.stretch()
         for member in self.everybody:
             if member.present and not member.paused:
                 assert member.seen == member.expected, f"{member} reads, and yet is behind"
@@ -165,7 +183,8 @@ class HubMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """In the end everybody reads: those still there have seen everything."""
-        self.turn()
+        self.turns()
+        self._stretch.stop()
         for member in self.everybody:
             member.lazy = False
             member.paused = False

@@ -82,7 +82,7 @@ def exchange(publisher: Client, others: Sequence[Client], outsiders: Sequence[Cl
 @pytest.mark.parametrize("deflate", [False, True], ids=["plain", "deflate"])
 def test_rooms(deflate: bool) -> None:
     """Two websockets clients and a Node client in one room hear each other, and a fourth in another room nothing."""
-    options = ["--compress"] if deflate else []
+    options = [] if deflate else ["--no-compress"]
     with relay(*options) as server, ExitStack() as stack:
         inside: list[Client] = [
             stack.enter_context(WebsocketsClient(server.url("/chat/42"), deflate=deflate)),
@@ -99,7 +99,7 @@ def test_rooms(deflate: bool) -> None:
 
 def test_deflate_beside_plain() -> None:
     """Clients with and without compression in one room get the same messages."""
-    with relay("--compress") as server, ExitStack() as stack:
+    with relay() as server, ExitStack() as stack:
         members: list[Client] = [
             stack.enter_context(WebsocketsClient(server.url("/room"), deflate=True)),
             stack.enter_context(WebsocketsClient(server.url("/room"))),
@@ -116,14 +116,14 @@ def test_deflate_beside_plain() -> None:
 )
 def test_deflate_limit(fragments: list[bytes]) -> None:
     """A largest message passes also where deflate makes it larger, and in fragments."""
-    with relay("--compress", "--echo") as server, WebsocketsClient(server.url("/room"), deflate=True) as client:
+    with relay("--echo") as server, WebsocketsClient(server.url("/room"), deflate=True) as client:
         client.say(binary(*fragments))
         assert brief(client.hear()) == brief(b"".join(fragments))
 
 
 def test_deflate_off() -> None:
-    """Without --compress, clients that offer compression are served without it."""
-    with relay() as server, WebsocketsClient(server.url("/room"), deflate=True) as client:
+    """With --no-compress, clients that offer compression are served without it."""
+    with relay("--no-compress") as server, WebsocketsClient(server.url("/room"), deflate=True) as client:
         assert client.extensions == ""
 
 

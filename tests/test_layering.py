@@ -17,6 +17,7 @@ LAYERS = [
     ["factory"],
     ["backplane.local", "protocol"],
     ["autobahn_options"],
+    ["keepalive"],
     ["connection"],
     ["relay", "validators.plugins", "deflate"],
     [
@@ -32,7 +33,8 @@ LAYERS = [
     # --- below this line: no twisted, no autobahn, no clock, no I/O ---
     ["hub"],
     ["room"],
-    ["log"],
+    ["log", "slow"],
+    ["batch"],
     ["interfaces"],
     ["request", "grant", "settings"],
     ["message", "names"],

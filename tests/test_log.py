@@ -2,15 +2,14 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support import RecordingSubscriber
 from wsrelay import frames
-from wsrelay.log import SLICE_BYTES, Batch, Log
+from wsrelay.log import SLICE_BYTES, Log
 from wsrelay.message import Message
 
 
 def message(payload: bytes = b"x", publisher: object = None, at: float = 0.0) -> Message:
     """Return a binary message."""
-    made = Message(frames.BINARY, payload, publisher)
+    made = Message.of(frames.BINARY, payload, publisher)
     made.published_at = at
     return made
 
@@ -24,7 +23,7 @@ class LogTests(SynchronousTestCase):
     def test_offsets(self) -> None:
         """Offsets count from 0 and go on after messages were forgotten."""
         for _ in range(3):
-            self.log.append(message())
+            self.log.extend([message()])
         self.assertEqual((self.log.tail, self.log.head), (0, 3))
 
         self.log.clear()
@@ -34,7 +33,7 @@ class LogTests(SynchronousTestCase):
     def test_trim(self) -> None:
         """The oldest go first, and only as many as must."""
         for _ in range(5):
-            self.log.append(message())
+            self.log.extend([message()])
         one = message().size_bytes
 
         self.assertTrue(self.log.trim(3 * one))
@@ -44,7 +43,7 @@ class LogTests(SynchronousTestCase):
     def test_expire(self) -> None:
         """Only what is old enough, and stands before the given offset, is forgotten."""
         for second in range(5):
-            self.log.append(message(at=second))
+            self.log.extend([message(at=second)])
 
         self.log.expire(before=5, horizon=2)
         self.assertEqual(self.log.tail, 2)
@@ -57,7 +56,7 @@ class LogTests(SynchronousTestCase):
         """Batches are consecutive, have at least one message, and are bounded otherwise."""
         sizes = [10, SLICE_BYTES * 2, 10, *[SLICE_BYTES // 3] * 4]
         for size in sizes:
-            self.log.append(message(bytes(size)))
+            self.log.extend([message(bytes(size))])
 
         ends: list[int] = []
         start = 0
@@ -68,24 +67,15 @@ class LogTests(SynchronousTestCase):
         self.assertEqual(ends, [1, 2, 5, 7])
         self.assertEqual(self.log.batch(0, 1).end, 1)
 
+    def test_a_batch_is_shared(self) -> None:
+        """Who stands at the same place gets the same batch, until the log changes at its tail."""
+        self.log.extend([message(), message()])
+        batch = self.log.batch(0, 2)
+        self.assertIs(self.log.batch(0, 2), batch)
 
-class BatchTests(SynchronousTestCase):
-    """Messages as bytes to write."""
+        self.log.extend([message()])
+        self.assertEqual(len(self.log.batch(0, 3)), 3)
+        self.log.clear()
+        self.log.extend([message()])
 
-    def test_everybody_shares_one_object(self) -> None:
-        """Subscribers of one encoding that published nothing get the same bytes object."""
-        batch = Batch([message(b"a"), message(b"b")], 2)
-        plain, other, deflating = RecordingSubscriber(), RecordingSubscriber(), RecordingSubscriber(encoding=15)
-
-        self.assertIs(batch.frames_for(plain), batch.frames_for(other))
-        self.assertEqual(batch.frames_for(plain), frames.encode(2, b"a") + frames.encode(2, b"b"))
-        self.assertEqual(batch.frames_for(deflating), b"".join(frames.encode_deflated(2, p, 15) for p in (b"a", b"b")))
-        self.assertEqual(batch.count_for(plain), 2)
-
-    def test_publishers_get_the_others_messages(self) -> None:
-        """A publisher gets the batch without its own."""
-        publisher = RecordingSubscriber()
-        batch = Batch([message(b"a", publisher), message(b"b"), message(b"c", publisher)], 3)
-
-        self.assertEqual(batch.frames_for(publisher), frames.encode(2, b"b"))
-        self.assertEqual(batch.count_for(publisher), 1)
+        self.assertEqual(len(self.log.batch(3, 4)), 1)

@@ -1,6 +1,7 @@
 """Tests of wsrelay.protocol: the promises, with real clients and a real relay in memory."""
 
 import random
+import socket
 from typing import Any
 
 from hypothesis import given
@@ -8,11 +9,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IPushProducer
+from twisted.internet.tcp import Connection as TcpTransport
+from twisted.internet.testing import MemoryReactorClock
 from zope.interface.verify import verifyClass
 
 from tests.strategies import payloads
-from tests.support import Answer, RelayTestCase, Wire, request_bytes
+from tests.support import Answer, RelayTestCase, request_bytes
 from tests.test_frames import parse
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
@@ -56,7 +60,7 @@ class PromiseTests(RelayTestCase):
     def test_unchanged(self) -> None:
         """Type and bytes are kept, up to the largest message; empty ones are messages, too."""
         for compress in (False, True):
-            relay = self.relay(compress=compress)
+            relay = self.relay(no_compress=not compress)
             a, b, c = relay.client(deflate=compress), relay.client(), relay.client(deflate=compress)
             sent = ["", b"", "héllo ☃", bytes(range(256)), "x" * 70_000, bytes(2**20), "\x00"]
             for message in sent:
@@ -122,7 +126,7 @@ class PromiseTests(RelayTestCase):
         b.say("too late")
         relay.settle()
 
-        self.assertEqual((relay.stats.messages_in, relay.stats.payload_bytes_in), (1, 2))
+        self.assertEqual((relay.stats.messages_in, relay.stats.bytes_in), (1, 4))
         self.assertEqual((relay.stats.deliveries, relay.stats.messages_dropped), (1, 1))
 
     @given(st.lists(st.tuples(st.integers(0, 2), payloads, st.booleans()), max_size=15))
@@ -343,7 +347,7 @@ class FragmentTests(RelayTestCase):
         noise = random.Random(1).randbytes(100_001)
         for compress in (False, True):
             for filler in (bytes(100_001), noise):
-                relay = self.relay(max_message_bytes=100_000, compress=compress)
+                relay = self.relay(max_message_bytes=100_000, no_compress=not compress)
                 a, b = relay.client(deflate=compress), relay.client()
                 a.say(filler[:100_000])
                 relay.settle()
@@ -447,76 +451,6 @@ class BackpressureTests(RelayTestCase):
         self.assertEqual(len(relay.factory.hub), 0)
 
 
-class PingTests(RelayTestCase):
-    """Keeping alive."""
-
-    def test_pings(self) -> None:
-        """A peer is pinged at the interval, and stays as long as it answers."""
-        relay = self.relay(ping_seconds=10)
-        client = relay.client()
-        relay.wait(100)
-
-        self.assertTrue(client.open)
-        self.assertGreater(client.server._ping_count, 7)
-
-    def silent(self, ping_seconds: float = 10) -> tuple[Any, Wire]:
-        relay = self.relay(ping_seconds=ping_seconds, close_seconds=2)
-        wire = relay.wire()
-        wire.send(request_bytes())
-        return relay, wire
-
-    def test_no_pong(self) -> None:
-        """Without a pong within the interval it is 3008, then the end of TCP."""
-        relay, wire = self.silent()
-        relay.wait(19)
-        self.assertFalse(wire.ended)
-        relay.wait(2)
-        frames = parse(wire.send(b""))
-        self.assertEqual([frame.opcode for frame in frames], [9, 8])
-        self.assertEqual(frames[1].data, (3008).to_bytes(2, "big") + b"no pong in time")
-        relay.wait(3)
-
-        self.assertTrue(wire.transport.aborted)
-
-    def test_chatter_is_no_pong(self) -> None:
-        """Messages, and pongs that answer nothing, do not keep a peer alive (TRAPS 29)."""
-        relay, wire = self.silent()
-        for _ in range(30):
-            wire.send(client_frame(1, b"chat") + client_frame(10, b"unsolicited"))
-            relay.wait(1)
-
-        self.assertTrue(wire.ended)
-
-    def test_a_long_frame_on_a_slow_line(self) -> None:
-        """Who is still sending a frame cannot send a pong before its end, and is waited for; who has stopped is not."""
-        relay, wire = self.silent()
-        wire.send(b"\x82\xfe\xff\x00\0\0\0\0")
-        for _ in range(60):
-            wire.send(b"x")
-            relay.wait(1)
-        self.assertFalse(wire.ended)
-        relay.wait(21)
-        wire.send(b"")
-        relay.wait(3)
-
-        self.assertTrue(wire.ended)
-
-    def test_spread(self) -> None:
-        """Those who came together are not pinged in one instant: the first ping is in the interval's second half."""
-        for chance, first in ((0.0, 5), (0.5, 7.5), (1.0, 10)):
-            relay = self.relay(ping_seconds=10)
-            relay.factory.random = lambda chance=chance: chance
-            client = relay.client()
-            self.assertEqual(client.server.deadline - relay.clock.seconds(), first)
-
-    def test_off(self) -> None:
-        """With 0 there are no pings."""
-        relay, wire = self.silent(ping_seconds=0)
-        relay.wait(1000)
-
-        self.assertEqual((wire.send(b""), wire.ended), (b"", False))
-
-
 class InterfaceTests(RelayTestCase):
     """What the class says it is."""
 
@@ -532,7 +466,7 @@ class FuzzTests(RelayTestCase):
     @hypothesis_settings(max_examples=150, deadline=None)
     def test_only_documented_closes(self, chunks: list[bytes], compress: bool) -> None:
         """Whatever bytes come, the relay answers with pongs and at most one close of the table; nothing is raised."""
-        relay = self.relay(compress=compress, max_message_bytes=1000)
+        relay = self.relay(no_compress=not compress, max_message_bytes=1000)
         wire, b = relay.wire(), relay.client()
         wire.send(request_bytes(fields={"Sec-WebSocket-Extensions": "permessage-deflate"}))
         self.assertIn(b" 101 ", wire.received[:20])
@@ -545,3 +479,67 @@ class FuzzTests(RelayTestCase):
         if relay.stats.closes_sent:
             self.assertLessEqual(set(relay.stats.closes_sent), {1002, 1007, 1009})
         self.assertTrue(b.open)
+
+
+class WriteThroughTests(RelayTestCase):
+    """Delivering on Twisted's own transport, to a socket whose other end the test reads."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.reactor = MemoryReactorClock()
+        ours, self.peer = socket.socketpair()
+        self.addCleanup(self.peer.close)
+        self.addCleanup(ours.close)
+        self.protocol = RelayProtocol()
+        self.transport = TcpTransport(ours, self.protocol, self.reactor)
+        self.transport.connected = 1
+        self.protocol.transport = self.transport
+        self.protocol._writes_through = True
+        self.transport.registerProducer(self.protocol, True)
+        self.peer.setblocking(False)
+
+    def read(self) -> bytes:
+        """Read all there is, letting the transport write on as the reactor would."""
+        read = []
+        while True:
+            for writer in self.reactor.getWriters():
+                writer.doWrite()
+            try:
+                read.append(self.peer.recv(2**20))
+            except BlockingIOError:
+                return b"".join(read)
+
+    def test_at_once(self) -> None:
+        """What the kernel takes is written without asking the reactor."""
+        self.protocol.deliver(b"hello")
+
+        self.assertEqual(self.peer.recv(100), b"hello")
+        self.assertEqual(self.reactor.getWriters(), [])
+
+    def test_the_rest_waits_in_order(self) -> None:
+        """What the kernel does not take waits in the transport, what comes later behind it; nothing is lost."""
+        self.protocol.factory = self.relay().factory
+        sent = [bytes([number]) * 300_000 for number in range(5)]
+        for data in sent:
+            self.protocol.deliver(data)
+        self.assertTrue(self.protocol.paused)
+
+        self.assertEqual(self.read(), b"".join(sent))
+        self.assertFalse(self.protocol.paused)
+        self.protocol.deliver(b"again")
+        self.assertEqual(self.peer.recv(100), b"again")
+
+    def test_a_connection_that_is_gone(self) -> None:
+        """An error of the socket is left to the transport, which ends the connection with it."""
+        self.peer.close()
+        self.protocol.deliver(b"hello")
+        [writer] = self.reactor.getWriters()
+
+        self.assertIsInstance(writer.doWrite(), ConnectionLost)
+
+    def test_only_on_plain_sockets(self) -> None:
+        """TLS and PROXY transports, and those in memory, are written to in their own way."""
+        wire = self.relay().wire()
+        wire.send(request_bytes())
+
+        self.assertFalse(wire.transport.protocol._writes_through)

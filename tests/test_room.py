@@ -1,13 +1,17 @@
 """Tests of wsrelay.room: what one room promises its subscribers."""
 
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support import RecordingSubscriber
 from tests.test_frames import parse
 from wsrelay import closecodes, frames, room
+from wsrelay.batch import WRITE_BYTES
 from wsrelay.log import SLICE_BYTES
 from wsrelay.message import Message
-from wsrelay.room import SLOW_POLICIES, Room
+from wsrelay.room import Room
+from wsrelay.slow import SLOW_POLICIES
 from wsrelay.stats import Stats
 
 
@@ -20,14 +24,13 @@ class RoomTestCase(SynchronousTestCase):
         self.stats = Stats()
         self.room = Room(self.log_bytes, self.stats)
 
-    def join(self, name: str = "", **options: int) -> RecordingSubscriber:
+    def join(self, name: str = "", **options: Any) -> RecordingSubscriber:
         subscriber = RecordingSubscriber(name, **options)
         self.room.join(subscriber)
         return subscriber
 
     def publish(self, *payloads: bytes, publisher: object = None) -> None:
-        for payload in payloads:
-            self.room.publish(Message(frames.BINARY, payload, publisher))
+        self.room.publish([Message.of(frames.BINARY, payload, publisher) for payload in payloads])
 
     def got(self, subscriber: RecordingSubscriber) -> list[bytes]:
         return [bytes(frame.data) for frame in parse(subscriber.data)]
@@ -111,12 +114,13 @@ class DeliveryTests(RoomTestCase):
 
     def test_encodings(self) -> None:
         """Each subscriber gets frames of its encoding, made once for all who share it."""
-        plain, deflate, other = self.join(), self.join(encoding=15), self.join(encoding=15)
+        shared = frames.Deflate(15)
+        plain, deflate, other = self.join(), self.join(encoding=shared), self.join(encoding=shared)
         self.publish(b"hello hello hello")
         self.room.flush()
 
         self.assertEqual(plain.data, frames.encode(frames.BINARY, b"hello hello hello"))
-        self.assertEqual(deflate.data, frames.encode_deflated(frames.BINARY, b"hello hello hello", 15))
+        self.assertEqual(deflate.data, shared(frames.encode(frames.BINARY, b"hello hello hello")))
         self.assertIs(deflate.writes[0], other.writes[0])
 
     def test_counts(self) -> None:
@@ -185,6 +189,99 @@ class DeliveryTests(RoomTestCase):
         self.room.flush()
 
         self.assertEqual((self.got(a), self.got(b)), ([b"1"], [b"1", b"2"]))
+
+
+class StretchTests(RoomTestCase):
+    """Flushes that are done a few writes at a time."""
+
+    def test_a_flush_in_stretches(self) -> None:
+        """Each stretch writes to a few, who share one object; in the end all have everything, in order."""
+        members = [self.join(str(number)) for number in range(5)]
+        self.publish(b"1", b"2")
+
+        for served in (2, 4, 5):
+            self.assertTrue(self.room.pending)
+            self.room.flush(2)
+            self.assertEqual([len(member.writes) for member in members], [1] * served + [0] * (5 - served))
+        self.assertFalse(self.room.pending)
+        for member in members:
+            self.assertIs(member.writes[0], members[0].writes[0])
+
+    def test_what_is_published_between_stretches_comes_behind(self) -> None:
+        """A message that is published while a flush is half done goes out after it, to everybody once."""
+        members = [self.join(str(number)) for number in range(5)]
+        self.publish(b"1", publisher=members[4])
+        self.room.flush(2)
+        self.publish(b"2", publisher=members[0])
+        late = self.join("late")
+        self.publish(b"3")
+        while self.room.pending:
+            self.room.flush(2)
+
+        expected = [[b"1", b"3"], *[[b"1", b"2", b"3"]] * 3, [b"2", b"3"], [b"3"]]
+        self.assertEqual([self.got(member) for member in [*members, late]], expected)
+        self.assertEqual(self.room.log_size_bytes, 0)
+
+    def test_large_writes_count_as_several(self) -> None:
+        """Writes of much data take longer, so that a stretch has fewer of them."""
+        self.room = Room(10 * WRITE_BYTES, self.stats)
+        members = [self.join(str(number)) for number in range(5)]
+        self.publish(bytes(3 * WRITE_BYTES))
+
+        left = self.room.flush(8)
+
+        self.assertEqual([len(member.writes) for member in members], [1, 1, 0, 0, 0])
+        self.assertLess(left, 1)
+
+    def test_a_full_log_is_flushed_whole(self) -> None:
+        """Nobody is evicted because its turn has not come: a full log is flushed without regard to stretches."""
+        members = [self.join(str(number)) for number in range(5)]
+        self.publish(bytes(5000))
+        self.room.flush(1)
+        self.publish(bytes(5000), bytes(5000))
+
+        self.assertEqual([member.evicted for member in members], [[]] * 5)
+        self.assertEqual([len(self.got(member)) for member in members], [3] * 5)
+
+    def test_leaving_and_pausing_while_waiting(self) -> None:
+        """Who leaves or is paused before its turn comes is passed over; the latter goes on when it resumes."""
+        first, leaver, slow = self.join("first"), self.join("leaver"), self.join("slow")
+        self.publish(b"1")
+        self.room.flush(1)
+        self.room.leave(leaver)
+        slow.paused = True
+        while self.room.pending:
+            self.room.flush(1)
+        self.assertEqual([one.writes for one in (leaver, slow)], [[], []])
+        slow.paused = False
+        self.room.resume(slow)
+
+        self.assertEqual([self.got(one) for one in (first, slow)], [[b"1"], [b"1"]])
+
+    def test_the_last_one_leaves_while_others_wait(self) -> None:
+        """A room that everybody leaves in the middle of a flush is done with it."""
+        members = [self.join(str(number)) for number in range(3)]
+        self.publish(b"1")
+        self.room.flush(1)
+        for member in members:
+            self.room.leave(member)
+
+        self.assertFalse(self.room.pending)
+        self.assertTrue(self.room.idle)
+
+    def test_finish(self) -> None:
+        """Who is about to leave gets everything at once, out of turn; should it stay, nothing comes twice."""
+        a, b, slow = self.join("a"), self.join("b"), self.join("slow")
+        slow.paused = True
+        self.room.finish(b)
+        self.publish(b"1", b"2")
+        self.room.finish(b)
+        self.room.finish(slow)
+        self.assertEqual([self.got(one) for one in (a, b, slow)], [[], [b"1", b"2"], []])
+        self.publish(b"3")
+        self.room.flush()
+
+        self.assertEqual([self.got(one) for one in (a, b, slow)], [[b"1", b"2", b"3"]] * 2 + [[]])
 
 
 class SlowTests(RoomTestCase):
@@ -420,7 +517,7 @@ class LifeTests(RoomTestCase):
         a = RecordingSubscriber()
         room.join(a)
         for second in (0, 10, 20):
-            room.publish(Message(frames.BINARY, b"x"), second)
+            room.publish([Message.of(frames.BINARY, b"x")], second)
             room.flush()
         room.leave(a)
         self.assertEqual((room.tail, room.idle), (0, False))
@@ -436,7 +533,7 @@ class LifeTests(RoomTestCase):
         slow = RecordingSubscriber()
         room.join(slow)
         slow.paused = True
-        room.publish(Message(frames.BINARY, b"x"), 0)
+        room.publish([Message.of(frames.BINARY, b"x")], 0)
         room.flush()
         room.expire(1000)
         slow.paused = False

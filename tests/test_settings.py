@@ -26,7 +26,8 @@ class SettingsTests(SynchronousTestCase):
                 "listen": ("tcp:8080:interface=127.0.0.1",),
                 "echo": False,
                 "validate": (),
-                "compress": False,
+                "no_compress": False,
+                "compress_min_bytes": 256,
                 "max_message_bytes": 1_048_576,
                 "max_fragments": 1024,
                 "max_connections": 10_000,
@@ -76,12 +77,12 @@ class SettingsTests(SynchronousTestCase):
 
     def test_a_log_holds_a_message(self) -> None:
         """A log too small for the largest message is refused, with both numbers."""
-        smallest = Message(frames.BINARY, bytes(1000)).size_bytes
-        Settings(max_message_bytes=1000, room_log_bytes=smallest)
-        [problem] = self.problems(max_message_bytes=1000, room_log_bytes=smallest - 1)
+        smallest = Message.of(frames.BINARY, bytes(70_000)).size_bytes
+        Settings(max_message_bytes=70_000, room_log_bytes=smallest)
+        [problem] = self.problems(max_message_bytes=70_000, room_log_bytes=smallest - 1)
 
         self.assertIn("room_log_bytes", problem)
-        self.assertIn(f"got {smallest - 1} and 1000", problem)
+        self.assertIn(f"got {smallest - 1} and 70000", problem)
 
 
 class CheckValueTests(SynchronousTestCase):

@@ -31,7 +31,7 @@ def autobahn_options(settings: Settings) -> dict[str, Any]:
         "failByDrop": False,  # peers should see 1002, 1007 and 1009, not 1006 (TRAPS 22)
         "echoCloseCodeReason": False,  # Connection.sendCloseFrame echoes the code
         "tcpNoDelay": True,
-        "perMessageCompressionAccept": deflate.accept if settings.compress else deflate.accept_nothing,
+        "perMessageCompressionAccept": deflate.accept_nothing if settings.no_compress else deflate.accept,
         # Timers: the sweep's (TRAPS 29).
         "openHandshakeTimeout": 0,
         "closeHandshakeTimeout": 0,
@@ -56,7 +56,7 @@ def _autobahn_limit_bytes(settings: Settings) -> int:
     most 64 KiB); and what inflates to just its limit is over it.
     """
     limit = settings.max_message_bytes
-    return limit + limit // 256 + 1024 if settings.compress else limit
+    return limit if settings.no_compress else limit + limit // 256 + 1024
 
 
 def configured(protocol: type[Connection], factory: WebSocketServerFactory) -> type[Connection]:

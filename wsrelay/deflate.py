@@ -1,10 +1,32 @@
-"""permessage-deflate (RFC 7692): which offers are taken. How messages are deflated is :mod:`wsrelay.frames`'."""
+"""permessage-deflate (RFC 7692): which offers are taken, and what comes in. What goes out is :mod:`wsrelay.frames`'."""
 
 from typing import Any
 
-from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
+from autobahn.websocket.compress import PerMessageDeflate, PerMessageDeflateOffer, PerMessageDeflateOfferAccept
 
-__all__ = ["accept", "accept_nothing", "well_formed"]
+__all__ = ["Inflater", "accept", "accept_nothing", "well_formed"]
+
+
+class Inflater(PerMessageDeflate):
+    """Inflates the messages of one connection; between them it keeps nothing.
+
+    Autobahn's own keeps its decompressor, some 40 KB once a first message has come, to throw it away with the next one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            is_server=True,
+            server_no_context_takeover=True,
+            client_no_context_takeover=True,
+            server_max_window_bits=0,
+            client_max_window_bits=0,
+            mem_level=0,
+        )
+
+    def end_decompress_message(self) -> None:
+        """End a message."""
+        super().end_decompress_message()
+        self._decompressor = None
 
 
 def well_formed(extensions: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
@@ -18,9 +40,27 @@ def well_formed(extensions: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
     return [(name, parameters) for name, parameters in extensions if _is_well_formed(name, parameters)]
 
 
+class _Accept(PerMessageDeflateOfferAccept):
+    """Accepts an offer, without context in either direction.
+
+    A server may demand both, whether they are offered or not (RFC 7692 sections 7.1.1.1 and 7.1.1.2). We send
+    without context anyway, and a client that knows it need not keep its window.
+    """
+
+    def __init__(self, offer: PerMessageDeflateOffer) -> None:
+        super().__init__(offer, request_no_context_takeover=True, no_context_takeover=True)
+
+    def get_extension_string(self) -> str:
+        """Return the value of the response's field; Autobahn's lacks what the client has not asked for."""
+        agreed: str = super().get_extension_string()
+        if self.offer.request_no_context_takeover:
+            return agreed
+        return f"{agreed}; server_no_context_takeover"
+
+
 def accept(offers: list[PerMessageDeflateOffer]) -> PerMessageDeflateOfferAccept:
     """Accept the first offer: the client's favourite (RFC 7692 section 5)."""
-    return PerMessageDeflateOfferAccept(offers[0])
+    return _Accept(offers[0])
 
 
 def accept_nothing(_offers: list[PerMessageDeflateOffer]) -> None:

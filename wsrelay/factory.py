@@ -22,6 +22,7 @@ from wsrelay.backplane.local import LocalBackplane
 from wsrelay.closecodes import CloseReason
 from wsrelay.connection import Connection
 from wsrelay.errors import Denied
+from wsrelay.frames import WINDOW_BITS, Deflate, Encoding
 from wsrelay.handshake import ValidatorChain
 from wsrelay.hub import Hub
 from wsrelay.interfaces import Backplane, IHandshakeValidator
@@ -80,6 +81,7 @@ class RelayFactory(WebSocketServerFactory):
         self.random = random
         self.connections: set[Connection] = set()
         self.stats = Stats()
+        self._deflate = {bits: Deflate(bits, settings.compress_min_bytes) for bits in WINDOW_BITS}
         self.hub = Hub(settings, self.stats, partial(self.reactor.callLater, 0))
         self.backplane: Backplane = LocalBackplane(self.hub)
         self.chain = ValidatorChain(load(settings.validate) if validators is None else validators)
@@ -136,6 +138,10 @@ class RelayFactory(WebSocketServerFactory):
         self.connections.discard(connection)
         self._stop_if_done()
 
+    def deflate(self, window_bits: int) -> Encoding:
+        """Return the encoding for connections that may be sent what was deflated with this window, or a smaller one."""
+        return self._deflate[max(bits for bits in WINDOW_BITS if bits <= window_bits)]
+
     # --- deadlines and the end --------------------------------------------------------------------
 
     def sweep(self) -> None:
@@ -169,6 +175,7 @@ class RelayFactory(WebSocketServerFactory):
         """
         drained: Deferred[None] = Deferred()
         self._drained.append(drained)
+        self.hub.flush()
         _each(tuple(self.connections), lambda connection: connection.close(reason))
         watchdog = self.reactor.callLater(abort_after_seconds, self.abort_all)
         drained.addBoth(lambda _: watchdog.cancel() if watchdog.active() else None)

@@ -1,24 +1,30 @@
-"""RFC 6455 framing from server to client: a message as the bytes of one frame.
+"""RFC 6455 framing: a message as the bytes of one frame, and the common frames of clients as such messages.
 
-Pure functions of bytes. Sending, state and the frames that come *in* are the protocol's (and Autobahn's).
+Pure functions of bytes. State, and all frames that are not common, are the protocol's (and Autobahn's).
 
-An *encoding* is an int: :data:`PLAIN` (0), or one of :data:`WINDOW_BITS`, for a subscriber that negotiated
-permessage-deflate. One frame per message and encoding is made, and shared by all who need it.
+A *frame* is what goes to subscribers, unmasked and whole. An *encoding* makes of a plain frame the one that a
+subscriber gets: :func:`plain`, or a :class:`Deflate` for those that negotiated permessage-deflate. It is called once
+per message, and the frame shared by all who need it.
 """
 
 import zlib
+from collections.abc import Callable
 from typing import Final
 
 __all__ = [
     "BINARY",
     "CLOSE",
     "MAX_CONTROL_BYTES",
-    "PLAIN",
+    "PARSED_BYTES",
     "TEXT",
     "WINDOW_BITS",
+    "Deflate",
+    "Encoding",
     "encode",
-    "encode_deflated",
+    "opcode_of",
+    "parse",
     "payload_of",
+    "plain",
 ]
 
 #: Opcodes (RFC 6455 section 5.2).
@@ -33,12 +39,27 @@ MAX_CONTROL_BYTES: Final = 125
 #: could be, because a message in a log may be kept once more for each.
 WINDOW_BITS: Final = (9, 12, 15)
 
-#: The encoding of a subscriber without permessage-deflate.
-PLAIN: Final = 0
+#: The longest payload that :func:`parse` unmasks. From here on the C masker behind Autobahn's parser, which costs
+#: some 20 µs a frame, is faster than arithmetic (1.4 ns a byte).
+PARSED_BYTES: Final = 4096
+
+#: Makes of a plain frame the one that a subscriber gets; compared by identity.
+Encoding = Callable[[bytes], bytes]
 
 _FIN: Final = 0x80
 #: RSV1 marks a compressed message (RFC 7692 section 6).
 _RSV1: Final = 0x40
+_WHOLE_TEXT: Final = _FIN | TEXT
+#: The first bytes of frames that are a whole uncompressed message.
+_WHOLE: Final = (_WHOLE_TEXT, _FIN | BINARY)
+
+#: The same for those that are a whole compressed message.
+_WHOLE_OR_DEFLATED: Final = (*_WHOLE, _RSV1 | _WHOLE_TEXT, _RSV1 | _FIN | BINARY)
+
+_MASKED: Final = 0x80
+_MASKED_HEADER_BYTES: Final = 6
+#: The length that says that the next 16 bits are the length.
+_LENGTH_16: Final = 126
 
 #: What a deflate sync flush ends with; taken off again (RFC 7692 section 7.2.1).
 _TAIL: Final = b"\x00\x00\xff\xff"
@@ -54,29 +75,123 @@ def encode(opcode: int, payload: bytes) -> bytes:
     return _header(_FIN | opcode, len(payload)) + payload
 
 
-def encode_deflated(opcode: int, payload: bytes, window_bits: int) -> bytes:
-    """Return one compressed frame that any subscriber with at least that window can decode.
+def plain(frame: bytes) -> bytes:
+    """Return the frame as it is: the encoding of subscribers without permessage-deflate."""
+    return frame
 
-    It is made without context: no bytes of an earlier message are referred to, so that the same frame fits
+
+class Deflate:
+    """The encoding of subscribers that negotiated permessage-deflate.
+
+    Each frame is made without context: it refers to no bytes of an earlier message, so that the same frame fits
     every connection, provided that none of them is ever sent a frame with context (TRAPS 6).
 
     Args:
-        opcode: :data:`TEXT` or :data:`BINARY`.
-        payload: of any length.
         window_bits: 9-15, no more than the ``server_max_window_bits`` agreed with the subscriber.
+        min_bytes: payloads shorter than this stay plain, which the extension allows for any message.
 
-    Source: RFC 7692 sections 7.2.1 and 7.2.3.
+    Source: RFC 7692 sections 6, 7.2.1 and 7.2.3.
     """
-    compressor = zlib.compressobj(wbits=-window_bits)
-    deflated = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
-    deflated = deflated.removesuffix(_TAIL)
-    return _header(_FIN | _RSV1 | opcode, len(deflated)) + deflated
+
+    def __init__(self, window_bits: int, min_bytes: int = 0) -> None:
+        # One for all messages: a fresh one costs 50 µs, and a full flush forgets what was before it in 5. Level 6 takes
+        # five times as long for 1 MiB of JSON (47 ms, in which nobody else is served) and saves a fifth of its bytes.
+        self._compressor = zlib.compressobj(level=zlib.Z_BEST_SPEED, wbits=-window_bits)
+        self._min_bytes = min_bytes
+
+    def __call__(self, frame: bytes) -> bytes:
+        """Return the compressed frame, or the plain one where that is no longer."""
+        payload = payload_of(frame)
+        if len(payload) < self._min_bytes:
+            return frame
+        deflated = self._compressor.compress(payload) + self._compressor.flush(zlib.Z_FULL_FLUSH)
+        deflated = deflated.removesuffix(_TAIL)
+        if len(deflated) >= len(payload):
+            return frame
+        return _header(_RSV1 | frame[0], len(deflated)) + deflated
+
+
+def opcode_of(frame: bytes) -> int:
+    """Return the opcode of a frame that :func:`encode` made."""
+    return frame[0] & 0x0F
 
 
 def payload_of(frame: bytes) -> bytes:
     """Return the payload of a frame that :func:`encode` made."""
     length = frame[1]
     return frame[4:] if length == 126 else frame[10:] if length == 127 else frame[2:]
+
+
+def parse(data: bytes, max_payload_bytes: int, *, deflated: bool = False) -> tuple[list[bytes], int]:
+    """Read the common frames that the data begins with: whole, masked, unfragmented, short, with valid text.
+
+    A frame that is anything else, or is not complete, ends it: that one is Autobahn's, which also knows what to do
+    about a wrong one. Nothing here may accept what Autobahn would not (``tests/test_protocol.py`` compares the two).
+
+    Args:
+        data: what a client sent, from the beginning of a frame on, outside a fragmented message.
+        max_payload_bytes: of a message, inflated; a longer one ends it, too.
+        deflated: whether permessage-deflate was agreed on, without context.
+
+    Returns:
+        The frames as subscribers get them, plain, and where in ``data`` the first one begins that was not read.
+
+    Complexity:
+        0.7 µs for a frame of 64 bytes, a thirtieth of what Autobahn's parser takes (TRAPS 4).
+    """
+    frames: list[bytes] = []
+    whole = _WHOLE_OR_DEFLATED if deflated else _WHOLE
+    at, end, longest = 0, len(data), min(max_payload_bytes, PARSED_BYTES)
+    while end - at >= _MASKED_HEADER_BYTES:
+        first, length = data[at], data[at + 1] - _MASKED
+        begin = at + _MASKED_HEADER_BYTES
+        if length >= _LENGTH_16:
+            begin += 2
+            # -1: in 64 bits, or not in the shortest form.
+            length = _length_16(data[at + 2 : at + 4]) if length == _LENGTH_16 else -1
+        behind = begin + length
+        if first not in whole or not 0 <= length <= longest or behind > end:
+            break
+        # For payloads this short, integers unmask faster than a call into C does (TRAPS 4).
+        keystream = (data[begin - 4 : begin] * (length // 4 + 1))[:length]
+        unmasked = int.from_bytes(data[begin:behind], "big") ^ int.from_bytes(keystream, "big")
+        payload = unmasked.to_bytes(length, "big")
+        if first & _RSV1:
+            inflated = _inflate(payload, max_payload_bytes)
+            if inflated is None:
+                break
+            first, length, payload = first ^ _RSV1, len(inflated), inflated
+        if first == _WHOLE_TEXT and not payload.isascii() and not _is_utf8(payload):
+            break
+        frames.append((_SHORT_HEADERS[first][length] if length < _LENGTH_16 else _header(first, length)) + payload)
+        at = behind
+    return frames, at
+
+
+def _length_16(field: bytes) -> int:
+    length = int.from_bytes(field, "big")
+    return length if length >= _LENGTH_16 else -1
+
+
+def _inflate(payload: bytes, max_bytes: int) -> bytes | None:
+    """Return the inflated payload of a message, or ``None`` where that is an error or too long."""
+    decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        # One byte more than may be: zlib stops there without a word.
+        inflated = decompressor.decompress(payload, max_bytes + 1)
+        unfinished = decompressor.decompress(_TAIL)
+    except zlib.error:
+        return None
+    # eof: a final block, which RFC 7692 section 7.2.3.4 allows, is rare enough to leave to Autobahn.
+    return None if len(inflated) > max_bytes or unfinished or decompressor.eof else inflated
+
+
+def _is_utf8(payload: bytes) -> bool:
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _header(first: int, length: int) -> bytes:
@@ -86,3 +201,7 @@ def _header(first: int, length: int) -> bytes:
     if length < 0x10000:
         return bytes((first, 126)) + length.to_bytes(2, "big")
     return bytes((first, 127)) + length.to_bytes(8, "big")
+
+
+#: Made once, because this is on the path of every message.
+_SHORT_HEADERS: Final = {first: [_header(first, length) for length in range(_LENGTH_16)] for first in _WHOLE}

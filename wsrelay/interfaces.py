@@ -4,12 +4,13 @@ Nothing is implemented here. Where a seam is used by plugins it is a zope ``Inte
 finds providers by it); where it is only called, a typing ``Protocol``.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol
 
 from zope.interface import Attribute, Interface
 
 from wsrelay.closecodes import CloseReason
+from wsrelay.frames import Encoding
 from wsrelay.grant import Grant
 from wsrelay.message import Message
 from wsrelay.request import HandshakeRequest
@@ -21,12 +22,12 @@ class Subscriber(Protocol):
     """A connection as rooms see it. Hashed by identity; a member of at most one room.
 
     Attributes:
-        encoding: how frames must be encoded for it (:mod:`wsrelay.frames`); fixed once it has joined.
+        encoding: makes the frames that it gets of plain ones; fixed once it has joined.
         paused: whether its transport asked for a pause. A paused subscriber is left where it stands in the
             log; whoever clears the flag calls :meth:`wsrelay.hub.Hub.resume`.
     """
 
-    encoding: int
+    encoding: Encoding
     paused: bool
 
     def deliver(self, data: bytes) -> None:
@@ -45,8 +46,8 @@ class Backplane(Protocol):
     The local one (:mod:`wsrelay.backplane.local`) is the reference: it carries nothing anywhere.
     """
 
-    def publish(self, room: str, message: Message) -> None:
-        """Bring a message from a member of this process to the room's members, here and elsewhere."""
+    def publish(self, room: str, messages: Sequence[Message]) -> None:
+        """Bring messages from a member of this process, in their order, to the room's members, here and elsewhere."""
 
 
 class IHandshakeValidator(Interface):

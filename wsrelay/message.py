@@ -1,14 +1,18 @@
 """One message, and the frames it is sent as. No room, no offsets: those are the log's."""
 
-from typing import Final
+from typing import Final, Self
 
 from wsrelay import frames
+from wsrelay.frames import Encoding
 
 __all__ = ["MESSAGE_OVERHEAD_BYTES", "Message"]
 
-#: What a message costs beside its payload (object, frame header, dict entry), so that a log full of empty
-#: messages is bounded too. On CPython 3.11: 72 + 33 + 10 bytes and up to 100 of the dict, rounded up.
+#: The most that a message costs beside its payload (object, frame header, list entry), so that a log full of empty
+#: messages is bounded too. On CPython 3.11: 80 + 33 + 10 + 8 bytes, rounded up.
 MESSAGE_OVERHEAD_BYTES: Final = 256
+
+#: The same beside its frame, whose header is 10 bytes at most.
+_FRAME_OVERHEAD_BYTES: Final = MESSAGE_OVERHEAD_BYTES - 10
 
 
 class Message:
@@ -16,35 +20,54 @@ class Message:
 
     A plain class with slots: a frozen dataclass takes 1 µs to make, and one is made per message.
 
-    Attributes:
-        opcode: :data:`wsrelay.frames.TEXT` or :data:`wsrelay.frames.BINARY`.
+    Args:
+        frame: the plain frame, as :mod:`wsrelay.frames` makes it.
         publisher: who must not receive it: compared by identity, ``None`` for nobody.
+
+    Attributes:
+        plain: that frame.
+        publisher: that publisher.
         size_bytes: what it costs in a log.
         published_at: when the room took it, in the hub's seconds; 0 where nobody asks.
     """
 
-    __slots__ = ("_deflated", "_frame", "opcode", "published_at", "publisher", "size_bytes")
+    __slots__ = ("_encoded", "plain", "published_at", "publisher", "size_bytes")
 
-    def __init__(self, opcode: int, payload: bytes, publisher: object = None) -> None:
-        self.opcode = opcode
+    def __init__(self, frame: bytes, publisher: object = None) -> None:
+        self.plain = frame
         self.publisher = publisher
-        self._frame = frames.encode(opcode, payload)
-        self._deflated: dict[int, bytes] | None = None
+        self.size_bytes = len(frame) + _FRAME_OVERHEAD_BYTES
         self.published_at = 0.0
-        self.size_bytes = len(payload) + MESSAGE_OVERHEAD_BYTES
+        self._encoded: dict[Encoding, bytes] | None = None
+
+    @classmethod
+    def of(cls, opcode: int, payload: bytes, publisher: object = None) -> Self:
+        """Return a message with this type and payload.
+
+        Args:
+            opcode: :data:`wsrelay.frames.TEXT` or :data:`wsrelay.frames.BINARY`.
+            payload: of any length; UTF-8 for text, which is not checked.
+            publisher: see the class.
+        """
+        return cls(frames.encode(opcode, payload), publisher)
+
+    @property
+    def opcode(self) -> int:
+        """:data:`wsrelay.frames.TEXT` or :data:`wsrelay.frames.BINARY`."""
+        return frames.opcode_of(self.plain)
 
     @property
     def payload(self) -> bytes:
         """The payload; a copy each time, because only the frame is kept."""
-        return frames.payload_of(self._frame)
+        return frames.payload_of(self.plain)
 
-    def frame(self, encoding: int) -> bytes:
+    def frame(self, encoding: Encoding) -> bytes:
         """Return the frame for an encoding; made at most once."""
-        if encoding == frames.PLAIN:
-            return self._frame
-        if self._deflated is None:
-            self._deflated = {}
-        frame = self._deflated.get(encoding)
+        if encoding is frames.plain:
+            return self.plain
+        if self._encoded is None:
+            self._encoded = {}
+        frame = self._encoded.get(encoding)
         if frame is None:
-            frame = self._deflated[encoding] = frames.encode_deflated(self.opcode, self.payload, encoding)
+            frame = self._encoded[encoding] = encoding(self.plain)
         return frame

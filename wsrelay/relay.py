@@ -6,6 +6,7 @@ A type only, so that connections need not import the factory, which imports them
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from wsrelay.frames import Encoding
 from wsrelay.handshake import ValidatorChain
 from wsrelay.hub import Hub
 from wsrelay.interfaces import Backplane
@@ -43,6 +44,9 @@ class Relay(Protocol):
 
     def disconnected(self, connection: Any) -> None:
         """TCP has ended."""
+
+    def deflate(self, window_bits: int) -> Encoding:
+        """Return the encoding for a window that was agreed."""
 
     def check_admission(self) -> None:
         """Raise :class:`~wsrelay.errors.Denied` unless one more client may come in."""

@@ -19,7 +19,7 @@ class Stats:
         handshakes_denied: HTTP status → handshakes refused with it.
         closes_sent: close code → closing handshakes that we started.
         messages_in: messages accepted from publishers.
-        payload_bytes_in: their payload, in bytes.
+        bytes_in: what they are as plain frames: unmasked, in one piece, inflated.
         deliveries: messages handed to subscribers' transports, one per message and subscriber.
         bytes_out: frame bytes handed to subscribers' transports.
         messages_dropped: messages that came in on a connection already closing; relayed to nobody.
@@ -33,7 +33,7 @@ class Stats:
     handshakes_denied: Counter[int] = field(default_factory=Counter)
     closes_sent: Counter[int] = field(default_factory=Counter)
     messages_in: int = 0
-    payload_bytes_in: int = 0
+    bytes_in: int = 0
     deliveries: int = 0
     bytes_out: int = 0
     messages_dropped: int = 0

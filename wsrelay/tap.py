@@ -26,6 +26,7 @@ __all__ = ["Options", "makeService"]
 
 #: Option → what it means; the default is added. A new option is a row here and a field in Settings.
 PARAMETERS: Final = {
+    "compress-min-bytes": "Shortest payload that is deflated.",
     "max-message-bytes": "Largest message, in bytes of payload. Larger: close 1009.",
     "max-fragments": "Most frames of one message. More: close 1008.",
     "max-connections": "Most connections. More: 503.",
@@ -40,7 +41,7 @@ PARAMETERS: Final = {
 
 FLAGS: Final = {
     "echo": "Send messages to their publisher, too.",
-    "compress": "Accept permessage-deflate.",
+    "no-compress": "Decline permessage-deflate.",
 }
 
 #: What can be given more than once; from the environment, as words in shell quoting.

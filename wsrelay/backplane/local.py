@@ -1,5 +1,7 @@
 """The local backplane: one process, so a message goes straight to the hub. The reference for all others."""
 
+from collections.abc import Sequence
+
 from wsrelay.hub import Hub
 from wsrelay.message import Message
 
@@ -16,6 +18,6 @@ class LocalBackplane:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
-    def publish(self, room: str, message: Message) -> None:
-        """Deliver a message to the room's members in this process, at the end of this reactor turn."""
-        self._hub.publish(room, message)
+    def publish(self, room: str, messages: Sequence[Message]) -> None:
+        """Deliver messages to the room's members in this process, at the end of this reactor turn."""
+        self._hub.publish(room, messages)
