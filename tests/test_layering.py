@@ -17,8 +17,9 @@ LAYERS = [
     ["factory"],
     ["backplane.local", "protocol"],
     ["autobahn_options"],
+    ["opening"],
     ["connection"],
-    ["relay", "validators.plugins", "deflate"],
+    ["relay", "validators.plugins", "autobahn_protocol", "deflate"],
     [
         "validators.origin",
         "validators.token",

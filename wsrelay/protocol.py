@@ -7,20 +7,15 @@ Parsing the request is :mod:`wsrelay.request`'s, who may come in :mod:`wsrelay.h
 import math
 from typing import Any, Final
 
-from autobahn.twisted.util import peer2str
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPushProducer, ISSLTransport
-from twisted.internet.protocol import connectionDone
-from twisted.python.failure import Failure
+from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from wsrelay import closecodes, deflate, frames
+from wsrelay import closecodes, frames
 from wsrelay.closecodes import CloseReason
-from wsrelay.connection import LOG_CHARS, Connection, log
-from wsrelay.errors import Denied
+from wsrelay.connection import LOG_CHARS, log
 from wsrelay.grant import Grant
 from wsrelay.message import Message
-from wsrelay.request import HandshakeRequest, parse_request, take_head
+from wsrelay.opening import Opening
 
 __all__ = ["RelayProtocol"]
 
@@ -29,7 +24,7 @@ NOTHING: Final = Grant(room="", can_publish=False, can_subscribe=False)
 
 
 @implementer(IPushProducer)
-class RelayProtocol(Connection):
+class RelayProtocol(Opening):
     """One connection of a relay; a :class:`wsrelay.interfaces.Subscriber` of its room.
 
     Attributes:
@@ -43,7 +38,6 @@ class RelayProtocol(Connection):
         self.encoding = frames.PLAIN
         self.paused = False
         self.grant = NOTHING
-        self._granting: Deferred[Any] | None = None
         self._fragments = 0
         self._ping_at = math.inf
         self._ping_count = 0
@@ -51,71 +45,12 @@ class RelayProtocol(Connection):
         self._octets_at_ping = 0
         self._expires = math.inf
 
-    # --- opening handshake ------------------------------------------------------------------------
+    # --- opening ----------------------------------------------------------------------------------
 
-    def processHandshake(self) -> None:
-        """Replace Autobahn's parser with the strict one, and ask the validators.
-
-        The transport is not paused meanwhile: a paused socket does not report that its client has gone.
-        A client that sends anything before the 101 is refused instead (TRAPS 11).
-        """
-        try:
-            if self._granting is not None:
-                raise Denied(400, "there is data behind the request; wait for the 101")
-            head = take_head(self.data)
-            if head is None:
-                return
-            self.peer = peer2str(self.transport)  # anew: a PROXY header comes after connectionMade
-            certificate = self.transport.getPeerCertificate() if ISSLTransport.providedBy(self.transport) else None
-            request = parse_request(head, self.transport.getPeer(), certificate)
-            self.factory.check_admission()
-        except Denied as denied:
-            self.deny(denied)
-            return
-        self.data = b""
-        self.set_deadline(self.seconds() + self.factory.settings.validate_seconds, RelayProtocol._validation_timeout)
-        self._granting = self.factory.chain.grant(request)
-        self._granting.addCallbacks(self._open, self._refused, callbackArgs=(request,))
-        self._granting.addErrback(self.fail)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """TCP has ended: nobody waits for the validators any more."""
-        super().connectionLost(reason)
-        self._give_up_validating()
-
-    def _validation_timeout(self) -> None:
-        """Refuse; a validator that swallows the cancellation, and answers all the same, is not heard any more."""
-        log.warn("{peer}: the validators took too long (--validate-seconds)", peer=self.peer)
-        self.deny(Denied(504, "the handshake could not be validated in time", [("Retry-After", "10")]))
-        self._give_up_validating()
-
-    def _give_up_validating(self) -> None:
-        if self._granting is not None:
-            self._granting.cancel()
-
-    def _refused(self, failure: Failure) -> None:
-        failure.trap(Denied)
-        self.deny(failure.value)  # type: ignore[arg-type]  # trap has made sure
-
-    def _open(self, grant: Grant, request: HandshakeRequest) -> None:
-        """Join the room and send the 101, unless the client has gone while the validators were asked."""
-        if self.state != self.STATE_CONNECTING:
-            return
-        try:
-            if grant.expires_at is not None and grant.expires_at <= self.factory.wall_clock():
-                raise Denied(401, closecodes.EXPIRED.text)
-            self.factory.hub.join(grant.room, self, can_subscribe=grant.can_subscribe)
-        except Denied as denied:
-            self.deny(denied)
-            return
+    def enter(self, grant: Grant) -> None:
+        """Join the room. See :meth:`wsrelay.opening.Opening.enter`."""
+        self.factory.hub.join(grant.room, self, can_subscribe=grant.can_subscribe)
         self.grant = grant
-        # All that succeedHandshake reads, from our request alone.
-        self.websocket_version = 13
-        self.websocket_protocols = list(request.subprotocols)
-        extensions = self._parseExtensionsHeader(request.headers.get("sec-websocket-extensions", ""))
-        self.websocket_extensions = deflate.well_formed(extensions)
-        self._wskey = request.headers["sec-websocket-key"]
-        self.succeedHandshake(grant.subprotocol)
 
     def onOpen(self) -> None:
         """The 101 is out. Autobahn swallows what is raised here (TRAPS 27); ``_open`` runs under a guard."""
