@@ -6,13 +6,13 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import LogLevel
 
 from tests.support import Answer, RelayTestCase, request_bytes
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
-from wsrelay.handshake import MAX_REASON_CHARS, ValidatorChain, refusal
+from wsrelay.handshake import MAX_REASON_CHARS, ValidatorChain, acceptance, refusal
 from wsrelay.request import parse_request
 
 
@@ -25,7 +25,7 @@ class ChainTests(RelayTestCase):
 
     def grant(self, *answers: Any) -> Deferred[Grant]:
         self.validators = [Answer(answer) for answer in answers]
-        return ValidatorChain(self.validators).grant(self.request)
+        return maybeDeferred(ValidatorChain(self.validators).grant, self.request)
 
     def denied(self, granting: Deferred[Grant]) -> Denied:
         denied = self.failureResultOf(granting, Denied).value
@@ -42,6 +42,11 @@ class ChainTests(RelayTestCase):
     def test_no_validators(self) -> None:
         """Nobody asked, nobody refuses: the room that the path names."""
         self.assertEqual(self.successResultOf(self.grant()), Grant("chat/42"))
+
+    def test_at_once(self) -> None:
+        """Where no validator has to be waited for, the answer is no Deferred, and a refusal is raised."""
+        self.assertEqual(ValidatorChain([Answer(lambda _, grant: grant)]).grant(self.request), Grant("chat/42"))
+        self.assertRaises(Denied, ValidatorChain([Answer(Denied(403, "no"))]).grant, self.request)
 
     def test_in_order(self) -> None:
         """Each validator gets the request and what those before it granted; the last word holds."""
@@ -169,3 +174,24 @@ class RefusalTests(RelayTestCase):
         self.assertEqual(fields.count(b"\n"), len(parsed) - 1)
         self.assertEqual(int(parsed["Content-Length"]), len(body))
         self.assertLessEqual(len(body), MAX_REASON_CHARS + 1)
+
+
+class AcceptanceTests(RelayTestCase):
+    """The response to a granted handshake."""
+
+    def test_bytes(self) -> None:
+        """The answer to the sample key is RFC 6455's own (section 1.3); no version is given away (TRAPS 14)."""
+        self.assertEqual(
+            acceptance("dGhlIHNhbXBsZSBub25jZQ==", "chat", "permessage-deflate").split(b"\r\n"),
+            [
+                b"HTTP/1.1 101 Switching Protocols",
+                b"Upgrade: websocket",
+                b"Connection: Upgrade",
+                b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=",
+                b"Sec-WebSocket-Protocol: chat",
+                b"Sec-WebSocket-Extensions: permessage-deflate",
+                b"",
+                b"",
+            ],
+        )
+        self.assertTrue(acceptance("dGhlIHNhbXBsZSBub25jZQ==").endswith(b"xOo=\r\n\r\n"))

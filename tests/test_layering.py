@@ -17,9 +17,10 @@ LAYERS = [
     ["factory"],
     ["backplane.local", "protocol"],
     ["autobahn_options"],
+    ["opening"],
     ["keepalive"],
     ["connection"],
-    ["relay", "validators.plugins", "deflate"],
+    ["relay", "validators.plugins", "autobahn_protocol", "deflate"],
     [
         "validators.origin",
         "validators.token",

@@ -6,9 +6,10 @@ What the options mean to users is :mod:`wsrelay.settings`'; which compression of
 
 from typing import Any
 
-from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from autobahn.twisted.websocket import WebSocketServerFactory
 
 from wsrelay import deflate
+from wsrelay.autobahn_protocol import initial_attributes, share_names
 from wsrelay.connection import Connection
 from wsrelay.settings import Settings
 
@@ -60,16 +61,15 @@ def _autobahn_limit_bytes(settings: Settings) -> int:
 
 
 def configured(protocol: type[Connection], factory: WebSocketServerFactory) -> type[Connection]:
-    """Return a protocol class with Autobahn's options as class attributes.
+    """Return a protocol class with Autobahn's options, and the rest of what it sets, as class attributes.
 
     Args:
         protocol: the class.
         factory: has had its :func:`autobahn_options` set.
 
-    Otherwise each connection copies 26 of them and pretty-prints them for the log: 80 % of what a connection
-    costs (TRAPS 7). And ``setTcpNoDelay`` comes before the copy, so it would never be called (TRAPS 1).
+    Otherwise each connection would copy them (TRAPS 7), and ``setTcpNoDelay`` come before that, so that it would
+    never be called (TRAPS 1).
     """
-    options = {name: getattr(factory, name) for name in WebSocketServerProtocol.CONFIG_ATTRS}
-    # A plain function would become a method.
-    options["perMessageCompressionAccept"] = staticmethod(factory.perMessageCompressionAccept)
-    return type(protocol.__name__, (protocol,), {"CONFIG_ATTRS": (), **options})
+    configured = type(protocol.__name__, (protocol,), {"CONFIG_ATTRS": (), **initial_attributes(factory)})
+    share_names(configured)
+    return configured

@@ -18,12 +18,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, Self
 
-from autobahn.twisted.websocket import WebSocketServerProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from wsrelay import closecodes, frames
+from wsrelay.autobahn_protocol import AutobahnProtocol
 from wsrelay.closecodes import CloseReason
 from wsrelay.errors import Denied
 from wsrelay.handshake import refusal
@@ -38,30 +38,14 @@ log = Logger(namespace="wsrelay")
 LOG_CHARS: Final = 80
 
 
-class _Silence:
-    """Autobahn's logger on our connections: it says nothing.
-
-    Autobahn writes up to two warnings per bad client, and at debug level the raw request with its cookies
-    and tokens (TRAPS 33). What an operator needs is in our own lines, one at each end.
-    """
-
-    def __getattr__(self, level: str) -> Callable[..., None]:
-        return self._ignore
-
-    def _ignore(self, *args: object, **kwargs: object) -> None:
-        pass
-
-
-class Connection(WebSocketServerProtocol):
+class Connection(AutobahnProtocol):
     """One connection. Made by :class:`wsrelay.factory.RelayFactory`, which calls :meth:`on_deadline`.
 
     Attributes:
         deadline: when :meth:`on_deadline` is due, in the reactor's seconds; infinite for never.
     """
 
-    log = _Silence()
     factory: Relay
-    transport: Any
     _isMessageCompressed: bool
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Deciding about a handshake: the chain of validators, and the HTTP response to a refused one.
+"""Deciding about a handshake: the chain of validators, and the HTTP responses.
 
 What a request looks like is :mod:`wsrelay.request`'s, what validators check is theirs, and acting on the
 outcome is the protocol's. Fail closed: whatever goes wrong here ends in a :class:`~wsrelay.errors.Denied`.
@@ -6,10 +6,12 @@ outcome is the protocol's. Fail closed: whatever goes wrong here ends in a :clas
 
 import math
 import re
-from collections.abc import Sequence
+from base64 import b64encode
+from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import asdict
+from hashlib import sha1
 from http import HTTPStatus
-from typing import Final
+from typing import Final, NoReturn
 
 import msgspec
 from twisted.internet.defer import CancelledError, Deferred
@@ -22,7 +24,7 @@ from wsrelay.interfaces import IHandshakeValidator
 from wsrelay.names import check_room
 from wsrelay.request import HandshakeRequest
 
-__all__ = ["ValidatorChain", "refusal"]
+__all__ = ["ValidatorChain", "acceptance", "refusal"]
 
 _log = Logger(namespace="wsrelay")
 
@@ -31,6 +33,10 @@ MAX_REASON_CHARS: Final = 200
 
 #: RFC 9110 section 5.5: what a field of ours may hold; no CR or LF can get in.
 _FIELD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [\t\x20-\x7e]*")
+
+
+#: RFC 6455 section 1.3: what the key is hashed with.
+_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 class ValidatorChain:
@@ -43,41 +49,65 @@ class ValidatorChain:
     def __init__(self, validators: Sequence[IHandshakeValidator]) -> None:
         self._validators = tuple(validators)
 
-    def grant(self, request: HandshakeRequest) -> "Deferred[Grant]":
+    def grant(self, request: HandshakeRequest) -> "Grant | Deferred[Grant]":
         """Ask all validators.
 
         Args:
             request: what the client asks for.
 
         Returns:
-            A Deferred with the last validator's grant, or failing with :class:`~wsrelay.errors.Denied` and nothing
-            else. Cancelling it cancels the validator that is being waited for. How long that may be is the
-            caller's business: a validator can swallow the cancellation.
+            The last validator's grant. Where one has to be waited for, a Deferred with it, which fails with
+            :class:`~wsrelay.errors.Denied` and nothing else. Cancelling it cancels that validator. How long it
+            may take is the caller's business: a validator can swallow the cancellation.
+
+        Raises:
+            Denied: as the Deferred fails.
 
         Peer sees:
             A validator's own status; 500 with a fixed text for an exception or nonsense.
         """
-        return Deferred.fromCoroutine(self._ask(request)).addErrback(_deny)
-
-    async def _ask(self, request: HandshakeRequest) -> Grant:
-        grant = Grant(room=request.room)
-        for validator in self._validators:
-            answer = validator.validate(request, grant)
-            if not isinstance(answer, Grant):
-                answer = await answer
-            if answer is not grant:  # frozen, so what was right still is: most validators return it as it is
-                _check(answer, request)
-            grant = answer
-        return grant
+        try:
+            granted = _ask(request, Grant(room=request.room), iter(self._validators))
+        except Denied:
+            raise
+        except Exception:  # noqa: BLE001 - fail closed
+            _deny(Failure())
+        return granted if isinstance(granted, Grant) else granted.addErrback(_deny)
 
 
-def _deny(failure: Failure) -> Failure:
+def _ask(
+    request: HandshakeRequest, grant: Grant, validators: Iterator[IHandshakeValidator]
+) -> "Grant | Deferred[Grant]":
+    for validator in validators:
+        answer = validator.validate(request, grant)
+        if not isinstance(answer, Grant):
+            return Deferred.fromCoroutine(_wait(request, grant, answer, validators))
+        grant = _checked(answer, grant, request)
+    return grant
+
+
+async def _wait(
+    request: HandshakeRequest, grant: Grant, answer: Awaitable[Grant], validators: Iterator[IHandshakeValidator]
+) -> Grant:
+    """Wait for one validator, then ask those behind it."""
+    granted = _ask(request, _checked(await answer, grant, request), validators)
+    return granted if isinstance(granted, Grant) else await granted
+
+
+def _deny(failure: Failure) -> NoReturn:
+    """Raise what the client is told of a failure."""
     if failure.check(Denied):
-        return failure
+        failure.raiseException()
     if failure.check(CancelledError):
-        return Failure(Denied(503, "the handshake was given up"))
+        raise Denied(503, "the handshake was given up")
     _log.failure("a handshake validator failed", failure)
-    return Failure(Denied(500, "the handshake could not be validated"))
+    raise Denied(500, "the handshake could not be validated")
+
+
+def _checked(answer: Grant, grant: Grant, request: HandshakeRequest) -> Grant:
+    if answer is not grant:  # frozen, so what was right still is: most validators return it as it is
+        _check(answer, request)
+    return answer
 
 
 def _check(grant: object, request: HandshakeRequest) -> None:
@@ -93,6 +123,25 @@ def _check(grant: object, request: HandshakeRequest) -> None:
     if grant.subprotocol is not None and grant.subprotocol not in request.subprotocols:
         raise ValueError("a validator chose a subprotocol that was not offered")
     check_room(grant.room)
+
+
+def acceptance(key: str, subprotocol: str | None = None, extension: str | None = None) -> bytes:
+    """Return the HTTP response to a granted handshake.
+
+    Args:
+        key: the ``Sec-WebSocket-Key`` field.
+        subprotocol: one of those offered, or ``None``.
+        extension: what the response's ``Sec-WebSocket-Extensions`` says, or ``None``.
+
+    Source: RFC 6455 section 4.2.2.
+    """
+    accept = b64encode(sha1(key.encode("ascii") + _GUID, usedforsecurity=False).digest()).decode("ascii")
+    chosen = "" if subprotocol is None else f"Sec-WebSocket-Protocol: {subprotocol}\r\n"
+    agreed = "" if extension is None else f"Sec-WebSocket-Extensions: {extension}\r\n"
+    return (
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Accept: {accept}\r\n{chosen}{agreed}\r\n"
+    ).encode("ascii")
 
 
 def refusal(denied: Denied) -> bytes:

@@ -45,14 +45,18 @@ def canonical_room(path: str) -> str:
     """
     if not path.startswith("/"):
         raise BadRoomName("the request target must be a path that starts with /")
+    decoded = _decode(path) if "%" in path else path
+    # Not check_room(decoded[1:]): "//" would pass for the root.
+    return ROOT if decoded == ROOT else _check_segments(decoded[1:])
+
+
+def _decode(path: str) -> str:
     if _BAD_ESCAPE.search(path):
         raise BadRoomName("the path has a broken percent escape")
     try:
-        decoded = unquote_to_bytes(path).decode("utf-8")
+        return unquote_to_bytes(path).decode("utf-8")
     except UnicodeDecodeError:
         raise BadRoomName("the path is not UTF-8") from None
-    # Not check_room(decoded[1:]): "//" would pass for the root.
-    return ROOT if decoded == ROOT else _check_segments(decoded[1:])
 
 
 def check_room(name: str) -> str:
@@ -69,7 +73,8 @@ def _check_segments(name: str) -> str:
         raise BadRoomName("the room name has a control character")
     if len(name.encode("utf-8")) > MAX_ROOM_NAME_BYTES:
         raise BadRoomName(f"the room name is longer than {MAX_ROOM_NAME_BYTES} bytes")
-    if any(segment in ("", ".", "..") for segment in name.split("/")):
+    segments = name.split("/")
+    if "" in segments or "." in segments or ".." in segments:
         raise BadRoomName('the room name has an empty, "." or ".." segment')
     return name
 

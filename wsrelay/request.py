@@ -32,10 +32,11 @@ MAX_HEAD_LINES: Final = 64
 _END: Final = b"\r\n\r\n"
 
 #: RFC 9112 section 3: method SP request-target SP HTTP-version, single spaces, visible ASCII.
-_REQUEST_LINE: Final = re.compile(rb"([A-Z]{1,20}) ([\x21-\x7e]+) HTTP/(\d\.\d)")
+_REQUEST_LINE: Final = re.compile(rb"([A-Z]{1,20}) ([\x21-\x7e]+) HTTP/(\d\.\d)(?=\r\n|\Z)")
 
-#: RFC 9110 section 5.1: a field name is a token, the colon follows at once; RFC 9112 section 5.2: no folding.
-_FIELD_LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e]*)")
+#: Lines, all at once, because a match costs more than a line. RFC 9110 section 5.1: a field name is a token, the colon
+#: follows at once; RFC 9112 section 5.2: no folding.
+_FIELD_LINES: Final = re.compile(rb"(?:\r\n[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e]*+)*+")
 
 #: RFC 9110 section 5.6.2, for names that end up in our own response.
 TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -56,6 +57,8 @@ _UPGRADE: Final = (("Upgrade", "websocket"), ("Connection", "Upgrade"))
 _REPEATABLE: Final = frozenset(
     ["accept", "accept-encoding", "accept-language", "cache-control", "connection", "pragma", "via"]
 )
+
+_NO_QUERY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,16 +126,15 @@ def parse_request(head: bytes, peer: Any, tls: Any = None) -> HandshakeRequest:
 
     Source: RFC 9112 sections 3-5; RFC 6455 sections 4.1 and 4.2.1.
     """
-    request_line, *field_lines = head.split(b"\r\n")
-    if len(field_lines) >= MAX_HEAD_LINES:
+    if head.count(b"\r\n") >= MAX_HEAD_LINES:
         raise Denied(431, f"the request has more than {MAX_HEAD_LINES} lines")
-    target = _parse_request_line(request_line)
-    headers = _parse_fields(field_lines)
+    target, end = _parse_request_line(head)
+    headers = _parse_fields(head, end)
     host = headers.get("host", "").lower()
     if split_host(host) is None:
         raise Denied(400, "the Host field is missing or malformed")
     _check_upgrade(headers)
-    offers = _parse_subprotocols(headers.get("sec-websocket-protocol"))
+    subprotocols, bearers = _parse_subprotocols(headers.get("sec-websocket-protocol"))
     path, _, query = target.partition("?")
     try:
         room = canonical_room(path)
@@ -145,8 +147,8 @@ def parse_request(head: bytes, peer: Any, tls: Any = None) -> HandshakeRequest:
         headers=MappingProxyType(headers),
         host=host,
         origin=headers.get("origin"),
-        subprotocols=tuple(name for name in offers if not name.startswith(BEARER)),
-        bearers=tuple(name for name in offers if name.startswith(BEARER)),
+        subprotocols=subprotocols,
+        bearers=bearers,
         peer=peer,
         tls=tls,
     )
@@ -165,34 +167,41 @@ def split_host(value: str) -> tuple[str, int | None] | None:
     return match["host"].lower(), int(port) if port else None
 
 
-def _parse_request_line(line: bytes) -> str:
-    match = _REQUEST_LINE.fullmatch(line)
+def _parse_request_line(head: bytes) -> tuple[str, int]:
+    """Return the target, and where the line ends."""
+    match = _REQUEST_LINE.match(head)
     if match is None:
         raise Denied(400, "the request line is malformed")
-    method, target, version = (part.decode("ascii") for part in match.groups())
-    if version != "1.1":
+    method, target, version = match.groups()
+    if version != b"1.1":
         # Not 505: a health check that speaks HTTP/1.0 should read what to do (TRAPS 44).
         raise Denied(426, "HTTP/1.1 and a WebSocket client are needed", _UPGRADE)
-    if method != "GET":
+    if method != b"GET":
         raise Denied(405, "the method must be GET", [("Allow", "GET")])
-    if "#" in target:
+    if b"#" in target:
         raise Denied(400, "the request target has a fragment")
-    return target
+    return target.decode("ascii"), match.end()
 
 
-def _parse_fields(lines: list[bytes]) -> dict[str, str]:
+def _parse_fields(head: bytes, start: int) -> dict[str, str]:
+    if _FIELD_LINES.fullmatch(head, start) is None:
+        raise Denied(400, "a header line is malformed")
+    lines = head[start:].decode("ascii").split("\r\n")[1:]
+    fields = [(name.lower(), value.strip(" \t")) for name, _, value in [line.partition(":") for line in lines]]
+    headers = dict(fields)
+    return headers if len(headers) == len(fields) else _join(fields)
+
+
+def _join(fields: list[tuple[str, str]]) -> dict[str, str]:
+    """Join the values of the fields that come more than once and may."""
     headers: dict[str, str] = {}
-    for line in lines:
-        match = _FIELD_LINE.fullmatch(line)
-        if match is None:
-            raise Denied(400, "a header line is malformed")
-        name = match[1].decode("ascii").lower()
-        value = match[2].decode("ascii").rstrip(" \t")
-        if name in headers:
-            if name not in _REPEATABLE:
-                raise Denied(400, "a header field comes more than once")
-            value = f"{headers[name]}, {value}"
-        headers[name] = value
+    for name, value in fields:
+        if name not in headers:
+            headers[name] = value
+        elif name in _REPEATABLE:
+            headers[name] += f", {value}"
+        else:
+            raise Denied(400, "a header field comes more than once")
     return headers
 
 
@@ -200,7 +209,7 @@ def _check_upgrade(headers: Mapping[str, str]) -> None:
     # RFC 6455 section 4.2.1, items 3-6; a body on an upgrade would be read as frames.
     if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
         raise Denied(400, "a WebSocket handshake has no body")
-    if "websocket" not in _list(headers.get("upgrade", "")) or "upgrade" not in _list(headers.get("connection", "")):
+    if not (_lists(headers.get("upgrade", ""), "websocket") and _lists(headers.get("connection", ""), "upgrade")):
         raise Denied(
             426,
             "this is a WebSocket relay: connect with a WebSocket client",
@@ -213,11 +222,13 @@ def _check_upgrade(headers: Mapping[str, str]) -> None:
         raise Denied(400, "the Sec-WebSocket-Key field is missing or malformed")
 
 
-def _list(value: str) -> list[str]:
-    return [item.strip(" \t").lower() for item in value.split(",")]
+def _lists(value: str, item: str) -> bool:
+    return value.lower() == item or item in [each.strip(" \t").lower() for each in value.split(",")]
 
 
 def _parse_query(query: str) -> Mapping[str, tuple[str, ...]]:
+    if not query:  # what most have; parse_qs takes its time for it
+        return _NO_QUERY
     try:
         parsed = parse_qs(query, keep_blank_values=True, errors="strict")
     except ValueError:
@@ -225,10 +236,14 @@ def _parse_query(query: str) -> Mapping[str, tuple[str, ...]]:
     return MappingProxyType({name: tuple(values) for name, values in parsed.items()})
 
 
-def _parse_subprotocols(value: str | None) -> tuple[str, ...]:
+def _parse_subprotocols(value: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the subprotocols, and apart from them those that carry a token."""
     if value is None:
-        return ()
-    names = tuple(name.strip(" \t") for name in value.split(","))
+        return (), ()
+    names = [name.strip(" \t") for name in value.split(",")]
     if len(set(names)) != len(names) or not all(map(TOKEN.fullmatch, names)):
         raise Denied(400, "the Sec-WebSocket-Protocol field is malformed")
-    return names
+    return (
+        tuple(name for name in names if not name.startswith(BEARER)),
+        tuple(name for name in names if name.startswith(BEARER)),
+    )

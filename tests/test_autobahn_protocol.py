@@ -1,0 +1,213 @@
+"""Tests of wsrelay.autobahn_protocol: canaries on what Autobahn and Twisted keep of a connection; writing at once."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import txaio
+from autobahn.twisted.websocket import WebSocketServerProtocol
+from autobahn.websocket.protocol import WebSocketServerFactory
+from twisted.internet.error import ConnectionLost
+from twisted.internet.tcp import Connection as TcpTransport
+from twisted.internet.testing import StringTransport
+
+from tests.live import run
+from tests.support import RelayTestCase, Transport, request_bytes
+from tests.test_frames import parse
+from wsrelay.protocol import RelayProtocol
+
+#: An empty pong, masked with zeros.
+PONG = b"\x8a\x80\0\0\0\0"
+
+#: What one transport of Twisted's takes for its attributes, when a crowd has connected before the first one opened.
+CROWD = """
+import socket, sys
+from twisted.internet.protocol import Protocol
+from twisted.internet.tcp import Server
+from twisted.internet.testing import MemoryReactorClock
+from wsrelay.factory import RelayFactory
+from wsrelay.settings import Settings
+
+reactor = MemoryReactorClock()
+RelayFactory(Settings(), (), reactor)
+pairs = [socket.socketpair() for _ in range(100)]
+servers = [Server(ours, Protocol(), ("127.0.0.1", 1), None, 1, reactor) for ours, _ in pairs]
+for server in servers:
+    server.registerProducer(object(), True)
+    server.write(b"x")
+    server.doWrite()
+print(max(sys.getsizeof(vars(server)) for server in servers))
+"""
+
+
+class AttributesTests(RelayTestCase):
+    """What Autobahn sets on each connection is on the class."""
+
+    def pair(self, *sent: bytes) -> tuple[Any, Any]:
+        """Return a connection of Autobahn's own and one of ours, that have read the same."""
+        relay = self.relay()
+        wire = relay.wire()
+        [ours] = relay.factory.connections
+        theirs = WebSocketServerProtocol()
+        theirs.factory = relay.factory
+        theirs.makeConnection(Transport(theirs, isServer=True))
+        for data in sent:
+            wire.send(data)
+            theirs.dataReceived(data)
+        return theirs, ours
+
+    def assert_alike(self, theirs: Any, ours: Any, ignored: Sequence[str] = ()) -> None:
+        """Every attribute of Autobahn's connection is one of ours and has the same value, or is as new and empty."""
+        names = set(vars(theirs)) - {"transport", "peer", "_valid_events", "_results", *ignored}
+        self.assertGreater(len(names), 60)
+        for name in names:
+            their_value, our_value = getattr(theirs, name), getattr(ours, name)
+            self.assertEqual(
+                our_value if isinstance(our_value, int | str | bytes | tuple | list | None) else type(our_value),
+                their_value if isinstance(their_value, int | str | bytes | tuple | list | None) else type(their_value),
+                name,
+            )
+
+    def test_new(self) -> None:
+        """A new connection is as Autobahn's own would be."""
+        self.assert_alike(*self.pair(), ["send_queue"])
+
+    def test_open(self) -> None:
+        """An open connection, too, but for what was in the request."""
+        theirs, ours = self.pair(request_bytes())
+        self.assertEqual((theirs.state, ours.state), (ours.STATE_OPEN, ours.STATE_OPEN))
+        request = [name for name in vars(theirs) if name.startswith(("http_", "websocket_", "_ws"))]
+        for name in ("websocket_version", "current_frame", "inside_message"):
+            self.assertEqual(getattr(theirs, name), getattr(ours, name))
+
+        self.assert_alike(theirs, ours, [*request, "_maskedflag", "is_open", "send_queue"])
+
+    def test_made_at_first_use(self) -> None:
+        """What connections cannot share is made when it is asked for, one for each."""
+        relay = self.relay()
+        relay.wire(), relay.wire()
+        one, other = relay.factory.connections
+        self.assertNotIn("trafficStats", vars(one))
+        stats = one.trafficStats
+
+        self.assertIs(one.trafficStats, stats)
+        self.assertIsNot(other.trafficStats, stats)
+
+    def test_names_are_shared(self) -> None:
+        """A crowd that opens together, and then gets its pongs, does not cost each a table of attribute names."""
+        relay = self.relay()
+        wires = [relay.wire() for _ in range(100)]
+        for data in (request_bytes(), PONG):
+            for wire in wires:
+                wire.send(data)
+
+        self.assertLess(max(sys.getsizeof(vars(each)) for each in relay.factory.connections), 400)
+
+    def test_names_of_transports_are_shared(self) -> None:
+        """Nor does the transport of each, in a process where none has opened before."""
+        self.assertLess(int(run(sys.executable, "-c", CROWD).stdout), 400)
+
+    def test_nobody_waits(self) -> None:
+        """The end of a connection is not told by a Deferred that nobody has asked for."""
+        relay = self.relay()
+        wire = relay.wire()
+        [connection] = relay.factory.connections
+        wire.send(request_bytes())
+        wire.hang_up()
+
+        self.assertEqual(connection.state, connection.STATE_CLOSED)
+        self.assertNotIn("is_closed", vars(connection))
+
+    def test_not_counted_by_autobahn(self) -> None:
+        """Its count of connections stays what it is without any (TRAPS 18)."""
+        relay = self.relay()
+        relay.wire().hang_up()
+
+        self.assertEqual(WebSocketServerFactory.getConnectionCount(relay.factory), 0)
+
+    def test_silence(self) -> None:
+        """Autobahn's logger has all levels, and says nothing at any of them."""
+        for level in set(txaio.interfaces.log_levels) - {"none"}:
+            getattr(RelayProtocol.log, level)("{x}", x="secret")
+
+        self.assertEqual(self.events, [])
+
+
+class Tcp(TcpTransport):
+    """A TCP transport without a socket.
+
+    Args:
+        takes: what ``writeSomeData`` returns, one after the other.
+    """
+
+    def __init__(self, *takes: int | Exception) -> None:
+        self._takes = list(takes)
+        self._tempDataBuffer: list[bytes] = []
+        self.sent: list[bytes] = []
+        self.connected = True
+
+    def writeSomeData(self, data: bytes) -> Any:
+        self.sent.append(data)
+        return self._takes.pop(0)
+
+    def startWriting(self) -> None:
+        self.sent.append(b"later")
+
+
+class WriteTests(RelayTestCase):
+    """Writing at once."""
+
+    def written(self, transport: Tcp, *chunks: bytes) -> list[bytes]:
+        """Write and return what the transport was told, and that it is to write later."""
+        transport._tempDataLen = 0
+        relay = self.relay()
+        relay.wire()
+        [connection] = relay.factory.connections
+        transport.setTcpNoDelay = lambda enabled: None  # type: ignore[method-assign]
+        connection.makeConnection(transport)
+        for data in chunks:
+            connection.write(data)
+        return transport.sent
+
+    def test_at_once(self) -> None:
+        """Where nothing waits, all is written before write returns."""
+        self.assertEqual(self.written(Tcp(3, 2), b"abc", b"de"), [b"abc", b"de"])
+
+    def test_the_rest_later(self) -> None:
+        """What the socket does not take waits for the reactor, and all that comes behind it, too."""
+        transport = Tcp(1)
+        self.assertEqual(self.written(transport, b"abc", b"de"), [b"abc", b"later", b"later"])
+        self.assertEqual(transport._tempDataBuffer, [b"bc", b"de"])
+
+    def test_lost(self) -> None:
+        """A socket that has broken is found out by the reactor, as with any other write."""
+        transport = Tcp(ConnectionLost())
+        self.assertEqual(self.written(transport, b"abc"), [b"abc", b"later"])
+        self.assertEqual(transport._tempDataBuffer, [b"abc"])
+
+    def test_not_past_tls(self) -> None:
+        """Behind TLS all goes through the transport, which else would send it in the clear."""
+        transport = Tcp()
+        transport.TLS = True
+        transport.write = transport.sent.append  # type: ignore[method-assign]
+        self.assertEqual(self.written(transport, b"abc"), [b"abc"])
+
+    def test_transports_that_are_no_sockets(self) -> None:
+        """Transports without TCP_NODELAY do, too, and are written to as they want."""
+        relay = self.relay()
+        connection = relay.factory.buildProtocol(None)
+        transport = StringTransport()
+        connection.makeConnection(transport)
+        connection.write(b"abc")
+
+        self.assertEqual(transport.value(), b"abc")
+
+    def test_the_101(self) -> None:
+        """The response to the handshake is followed by frames, in that order."""
+        relay = self.relay()
+        wire = relay.wire()
+        wire.send(request_bytes())
+        head, _, rest = wire.received.partition(b"\r\n\r\n")
+
+        self.assertIn(b" 101 ", head)
+        self.assertEqual(parse(rest), [])

@@ -1,0 +1,148 @@
+"""Autobahn's protocol as connections use it: its frames, without what it costs beside them.
+
+What it does with each new connection took some 40 of the 150 µs that one cost from accept to 101, and 5 of its 6.6 KiB.
+What its options are is :mod:`wsrelay.autobahn_options`', and how a connection lives and ends
+:mod:`wsrelay.connection`'s.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+from autobahn.twisted.util import peer2str
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
+from autobahn.websocket.protocol import WebSocketProtocol
+from twisted.internet.protocol import connectionDone
+from twisted.internet.tcp import Connection as TcpTransport
+from twisted.internet.tcp import Server as TcpServer
+from twisted.python.failure import Failure
+
+__all__ = ["AutobahnProtocol", "initial_attributes", "share_names"]
+
+#: Values that connections may share.
+_IMMUTABLE: Final = (int, float, str, bytes, tuple, type(None))
+
+#: What Autobahn's handshake, which is not used, leaves to the frames; and no queue for each, where none is ever used.
+_ATTRIBUTES: Final = {"websocket_version": 13, "inside_message": False, "current_frame": None, "send_queue": ()}
+
+#: What every connection sets sooner or later, beside what it sets when it is made: it opens, and it gets a pong.
+_NAMES: Final = ("data", "state", "current_frame", "current_frame_masker", "control_frame_data", "trafficStats")
+
+#: The same for its transport.
+_TRANSPORT_NAMES: Final = ("producer", "streamingProducer", "producerPaused", "dataBuffer", "offset")
+
+
+class _Silence:
+    """Autobahn's logger on our connections: it says nothing.
+
+    Autobahn writes up to two warnings per bad client, and at debug level the raw request with its cookies
+    and tokens (TRAPS 33). What an operator needs is in our own lines, one at each end.
+    """
+
+    def _ignore(self, *args: object, **kwargs: object) -> None:
+        pass
+
+    critical = error = warn = info = debug = trace = _ignore
+
+
+class AutobahnProtocol(WebSocketServerProtocol):
+    """Autobahn's protocol, made of a class that has its :func:`initial_attributes`."""
+
+    log = _Silence()
+    transport: Any
+    tcpNoDelay: bool
+    perMessageCompressionAccept: Callable[[list[PerMessageDeflateOffer]], PerMessageDeflateOfferAccept | None]
+    _writes_through = False
+
+    def __init__(self) -> None:
+        """Set nothing: all that Autobahn sets here is on the class."""
+
+    @property
+    def peer(self) -> str:  # type: ignore[override]  # Autobahn's connectionMade writes it
+        """The client's address. Asked for each time: behind PROXY it is not known at first (TRAPS 56)."""
+        text: str = peer2str(self.transport)
+        return text
+
+    def connectionMade(self) -> None:
+        """A client has connected."""
+        # Not hasattr: the wrappers of TLS and PROXY have all that the TCP transport below them has.
+        self._writes_through = isinstance(self.transport, TcpTransport) and not self.transport.TLS
+        with suppress(AttributeError):  # only sockets have it
+            self.transport.setTcpNoDelay(self.tcpNoDelay)
+
+    def write(self, data: bytes) -> None:
+        """Write at once, if nothing waits to be written.
+
+        ``transport.write`` only queues, and two ``epoll_ctl`` and a turn of the reactor later it costs 19 µs instead
+        of 6 (TRAPS 2). Not over TLS, whose transport must see all bytes.
+        """
+        transport = self.transport
+        if self._writes_through and not transport.dataBuffer and not transport._tempDataBuffer:
+            sent = transport.writeSomeData(data)
+            if sent == len(data):
+                return
+            # What is no number is an error; the transport finds it again, and ends the connection itself.
+            data = data[sent:] if isinstance(sent, int) else data
+        transport.write(data)
+
+    def _dataReceived(self, data: bytes) -> None:
+        """Autobahn's, but for the handshake, whose bytes it would count in an object that is made for that."""
+        if self.state == self.STATE_CONNECTING:
+            self.data += data
+            self.processHandshake()
+        else:
+            super()._dataReceived(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """TCP has ended."""
+        self.state = self.STATE_CLOSED
+        self.onClose(self.wasClean, self.remoteCloseCode, self.remoteCloseReason)
+
+
+def initial_attributes(factory: WebSocketServerFactory) -> dict[str, Any]:
+    """Return what Autobahn sets on each new connection, as attributes of a class.
+
+    Each connection would copy 29 options and pretty-print them for the log (TRAPS 7), set 40 other attributes, most
+    of them to ``None``, ``False`` or 0, and make objects that few connections use: two Deferreds, a queue, counters,
+    a validator.
+
+    Args:
+        factory: has had its options set.
+    """
+    fresh = WebSocketServerProtocol()
+    fresh.factory = factory
+    WebSocketProtocol._connectionMade(fresh)  # not the server's, which counts
+    attributes = vars(fresh) | _ATTRIBUTES
+    del attributes["factory"]
+    for name, value in attributes.items():
+        if callable(value):
+            attributes[name] = staticmethod(value)  # a plain function would become a method
+        elif name not in WebSocketServerProtocol.CONFIG_ATTRS and not isinstance(value, _IMMUTABLE):
+            attributes[name] = _OnFirstUse(name, type(value))
+    return attributes
+
+
+class _OnFirstUse:
+    """An attribute of which a connection gets one of its own when it is first asked for."""
+
+    def __init__(self, name: str, make: Callable[[], Any]) -> None:
+        self._name = name
+        self._make = make
+
+    def __get__(self, connection: object, owner: type) -> Any:
+        value = self._make()
+        setattr(connection, self._name, value)
+        return value
+
+
+def share_names(protocol: type[AutobahnProtocol]) -> None:
+    """Let CPython know which attributes connections set, and their transports, while there are none of them.
+
+    The instances of a class share one table of their attributes' names, but only of names that are set before some 15
+    of them exist. One that comes later costs each instance 0.6 KB, for a table of its own; and when a crowd comes, all
+    connect before the first one opens (TRAPS 61).
+    """
+    for instance, names in (protocol(), _NAMES), (TcpServer.__new__(TcpServer), _TRANSPORT_NAMES):
+        for name in names:
+            setattr(instance, name, None)
