@@ -50,21 +50,29 @@ def request_bytes(
 class RecordingSubscriber:
     """A :class:`wsrelay.interfaces.Subscriber` that remembers what it was told.
 
-    ``on_deliver`` may be set to make a write pause, fail or leave.
+    ``on_send`` may be set to make a write pause, fail or leave; ``takes`` to the bytes that are taken of each write.
     """
 
     def __init__(self, name: str = "", encoding: Encoding = frames.plain) -> None:
         self.name = name
         self.encoding = encoding
-        self.paused = False
+        self.takes: int | None = None
         self.writes: list[bytes] = []
+        self.kept = b""
         self.evicted: list[CloseReason] = []
         self.failures = 0
-        self.on_deliver: Callable[[], None] = lambda: None
+        self.on_send: Callable[[], None] = lambda: None
 
-    def deliver(self, data: bytes) -> None:
-        self.writes.append(data)
-        self.on_deliver()
+    def send(self, data: bytes) -> int:
+        if self.takes == 0:
+            raise BlockingIOError
+        taken = data[: self.takes]
+        self.writes.append(taken)
+        self.on_send()
+        return len(taken)
+
+    def keep(self, data: bytes) -> None:
+        self.kept += data
 
     def evict(self, reason: CloseReason) -> None:
         self.evicted.append(reason)
@@ -74,8 +82,8 @@ class RecordingSubscriber:
 
     @property
     def data(self) -> bytes:
-        """All bytes written so far."""
-        return b"".join(self.writes)
+        """All bytes given so far."""
+        return b"".join(self.writes) + self.kept
 
     def __repr__(self) -> str:
         return f"<subscriber {self.name}>"

@@ -1,5 +1,6 @@
 """Tests of wsrelay.autobahn_protocol: canaries on what Autobahn and Twisted keep of a connection; writing at once."""
 
+import socket
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from autobahn.twisted.websocket import WebSocketServerProtocol
 from autobahn.websocket.protocol import WebSocketServerFactory
 from twisted.internet.error import ConnectionLost
 from twisted.internet.tcp import Connection as TcpTransport
-from twisted.internet.testing import StringTransport
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 
 from tests.live import run
 from tests.support import RelayTestCase, Transport, request_bytes
@@ -133,64 +134,95 @@ class AttributesTests(RelayTestCase):
         self.assertEqual(self.events, [])
 
 
-class Tcp(TcpTransport):
-    """A TCP transport without a socket.
-
-    Args:
-        takes: what ``writeSomeData`` returns, one after the other.
-    """
-
-    def __init__(self, *takes: int | Exception) -> None:
-        self._takes = list(takes)
-        self._tempDataBuffer: list[bytes] = []
-        self.sent: list[bytes] = []
-        self.connected = True
-
-    def writeSomeData(self, data: bytes) -> Any:
-        self.sent.append(data)
-        return self._takes.pop(0)
-
-    def startWriting(self) -> None:
-        self.sent.append(b"later")
-
-
 class WriteTests(RelayTestCase):
-    """Writing at once."""
+    """Writing on Twisted's own transport, to a socket whose other end the test reads."""
 
-    def written(self, transport: Tcp, *chunks: bytes) -> list[bytes]:
-        """Write and return what the transport was told, and that it is to write later."""
-        transport._tempDataLen = 0
-        relay = self.relay()
-        relay.wire()
-        [connection] = relay.factory.connections
-        transport.setTcpNoDelay = lambda enabled: None  # type: ignore[method-assign]
-        connection.makeConnection(transport)
-        for data in chunks:
-            connection.write(data)
-        return transport.sent
+    def setUp(self) -> None:
+        super().setUp()
+        self.reactor = MemoryReactorClock()
+        ours, self.peer = socket.socketpair()
+        self.addCleanup(self.peer.close)
+        self.addCleanup(ours.close)
+        self.peer.setblocking(False)
+        self.connection: Any = self.relay().factory.buildProtocol(None)
+        self.transport = TcpTransport(ours, self.connection, self.reactor)
+        self.transport.connected = 1
+        self.transport.setTcpNoDelay = lambda enabled: None  # type: ignore[method-assign]  # it is no TCP socket
+
+    def connect(self) -> None:
+        self.connection.makeConnection(self.transport)
+        self.transport.registerProducer(self.connection, True)
+
+    def read(self) -> bytes:
+        """Read all there is, letting the transport write on as the reactor would."""
+        read = []
+        while True:
+            for writer in self.reactor.getWriters():
+                writer.doWrite()
+            try:
+                read.append(self.peer.recv(2**20))
+            except BlockingIOError:
+                return b"".join(read)
 
     def test_at_once(self) -> None:
-        """Where nothing waits, all is written before write returns."""
-        self.assertEqual(self.written(Tcp(3, 2), b"abc", b"de"), [b"abc", b"de"])
+        """What the kernel takes is written without asking the reactor; frames of Autobahn's, too."""
+        self.connect()
+        self.connection.write(b"hello")
+        self.connection.sendData(b"ping")
+        self.assertEqual(self.connection.send(b"frame"), 5)
 
-    def test_the_rest_later(self) -> None:
-        """What the socket does not take waits for the reactor, and all that comes behind it, too."""
-        transport = Tcp(1)
-        self.assertEqual(self.written(transport, b"abc", b"de"), [b"abc", b"later", b"later"])
-        self.assertEqual(transport._tempDataBuffer, [b"bc", b"de"])
+        self.assertEqual(self.peer.recv(100), b"hellopingframe")
+        self.assertEqual(self.reactor.getWriters(), [])
+
+    def test_the_rest_waits_in_order(self) -> None:
+        """What the kernel does not take waits in the transport, what comes later behind it; nothing is lost."""
+        self.connect()
+        sent = [bytes([number]) * 300_000 for number in range(5)]
+        for data in sent:
+            self.connection.write(data)
+        self.assertTrue(self.connection.paused)
+
+        self.assertEqual(self.read(), b"".join(sent))
+        self.assertFalse(self.connection.paused)
+        self.connection.write(b"again")
+        self.assertEqual(self.peer.recv(100), b"again")
+
+    def test_however_little_waits(self) -> None:
+        """The transport tells when it has written the rest, be it one byte: until then nothing may overtake it."""
+        self.connect()
+        self.connection.keep(b"x")
+        self.assertTrue(self.connection.paused)
+        self.assertEqual(self.read(), b"x")
+
+        self.assertFalse(self.connection.paused)
+
+    def test_a_full_socket(self) -> None:
+        """A socket that takes nothing at all raises, and that is no error."""
+        self.connect()
+        self.connection.write(bytes(2**21))
+        self.assertRaises(BlockingIOError, self.connection.send, b"x")
+        self.connection.paused = False
+        self.connection.write(b"y")
+
+        self.assertEqual(self.read(), bytes(2**21) + b"y")
 
     def test_lost(self) -> None:
         """A socket that has broken is found out by the reactor, as with any other write."""
-        transport = Tcp(ConnectionLost())
-        self.assertEqual(self.written(transport, b"abc"), [b"abc", b"later"])
-        self.assertEqual(transport._tempDataBuffer, [b"abc"])
+        self.connect()
+        self.peer.close()
+        self.connection.write(b"hello")
+        [writer] = self.reactor.getWriters()
+
+        self.assertIsInstance(writer.doWrite(), ConnectionLost)
 
     def test_not_past_tls(self) -> None:
         """Behind TLS all goes through the transport, which else would send it in the clear."""
-        transport = Tcp()
-        transport.TLS = True
-        transport.write = transport.sent.append  # type: ignore[method-assign]
-        self.assertEqual(self.written(transport, b"abc"), [b"abc"])
+        self.transport.TLS = True
+        written: list[bytes] = []
+        self.transport.write = written.append  # type: ignore[method-assign]
+        self.connection.makeConnection(self.transport)
+
+        self.assertEqual((self.connection.send(b"abc"), written), (3, [b"abc"]))
 
     def test_transports_that_are_no_sockets(self) -> None:
         """Transports without TCP_NODELAY do, too, and are written to as they want."""

@@ -6,8 +6,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support import RecordingSubscriber
 from wsrelay import frames
-from wsrelay.batch import Batch
+from wsrelay.batch import WRITE_BYTES, Batch, Unsent
 from wsrelay.message import Message
+from wsrelay.stats import Stats
 
 
 def message(payload: bytes, publisher: object = None) -> Message:
@@ -20,7 +21,7 @@ class BatchTests(SynchronousTestCase):
 
     def test_everybody_shares_one_object(self) -> None:
         """Subscribers of one encoding that published nothing get the same bytes object."""
-        batch = Batch([message(b"a"), message(b"b")], 2)
+        batch = Batch([message(b"a"), message(b"b")], 0)
         plain, other = RecordingSubscriber(), RecordingSubscriber()
         deflating = RecordingSubscriber(encoding=frames.Deflate(15))
 
@@ -32,7 +33,7 @@ class BatchTests(SynchronousTestCase):
     def test_publishers_get_the_others_messages(self) -> None:
         """A publisher gets the batch without its own."""
         publisher = RecordingSubscriber()
-        batch = Batch([message(b"a", publisher), message(b"b"), message(b"c", publisher)], 3)
+        batch = Batch([message(b"a", publisher), message(b"b"), message(b"c", publisher)], 0)
 
         self.assertEqual(batch.frames_for(publisher), frames.encode(2, b"b"))
         self.assertEqual(batch.count_for(publisher), 1)
@@ -47,3 +48,54 @@ class BatchTests(SynchronousTestCase):
                 others = [frames.encode(2, payload) for publisher, payload in published if publisher != number]
                 self.assertEqual(batch.frames_for(member), b"".join(map(encoding, others)))
                 self.assertEqual(batch.count_for(member), len(others))
+
+
+class DeliverTests(SynchronousTestCase):
+    """Writing a batch."""
+
+    def setUp(self) -> None:
+        self.stats = Stats()
+        self.members = [RecordingSubscriber(str(number)) for number in range(4)]
+
+    def deliver(self, batch: Batch) -> Unsent:
+        return batch.deliver(frames.plain, {member: member.send for member in self.members}, self.stats)
+
+    def test_everybody(self) -> None:
+        """Each gets all but its own in one write, and who has published all of it gets none."""
+        a, b, *_ = self.members
+        unsent = self.deliver(Batch([message(b"12", a), message(b"3", a)], 7))
+        self.assertEqual(unsent, {})
+        self.assertEqual([len(member.writes) for member in self.members], [0, 1, 1, 1])
+        self.assertEqual((self.stats.deliveries, self.stats.bytes_out), (6, 3 * 7))
+
+        self.deliver(Batch([message(b"12", a), message(b"3", b)], 7))
+
+        self.assertEqual((a.writes[-1], b.writes[-1]), (frames.encode(2, b"3"), frames.encode(2, b"12")))
+        self.assertEqual((self.stats.deliveries, self.stats.bytes_out), (6 + 6, 3 * 7 + 2 * 7 + 3 + 4))
+
+    def test_who_does_not_take_all(self) -> None:
+        """The rest is named, be it a part or, where the socket takes nothing, all of it; the others get theirs."""
+        part, nothing, *others = self.members
+        part.takes, nothing.takes = 3, 0
+        data = frames.encode(2, b"hello")
+        unsent = self.deliver(Batch([message(b"hello")], 0))
+
+        self.assertEqual(unsent, {part: data[3:], nothing: data})
+        self.assertEqual([member.data for member in others], [data, data])
+
+    def test_who_raises(self) -> None:
+        """What one raises is named, and the others get theirs."""
+        bad, *others = self.members
+
+        def fail() -> None:
+            raise EOFError
+
+        bad.on_send = fail
+        unsent = self.deliver(Batch([message(b"hello")], 0))
+
+        self.assertEqual({subscriber: type(error) for subscriber, error in unsent.items()}, {bad: EOFError})
+        self.assertEqual([len(member.writes) for member in others], [1, 1, 1])
+
+    def test_cost(self) -> None:
+        """A write of 16 KiB counts as two."""
+        self.assertEqual(Batch([message(bytes(WRITE_BYTES - 4))], 0).cost(frames.plain), 2)

@@ -135,7 +135,7 @@ class HubTests(SynchronousTestCase):
         def fail() -> None:
             raise RuntimeError("no")
 
-        a.on_deliver = fail
+        a.on_send = fail
         a.fail = lambda error: hub.leave(a)  # type: ignore[method-assign]
         hub.publish("room", [Message.of(frames.TEXT, b"1")])
         b = self.member(hub)
@@ -171,10 +171,11 @@ class HubTests(SynchronousTestCase):
         """Resuming goes to the subscriber's room; somebody who is in none is ignored."""
         hub = self.hub()
         a = self.member(hub)
-        a.paused = True
+        hub.pause(a)
+        hub.pause(RecordingSubscriber())
         hub.publish("room", [Message.of(frames.TEXT, b"1")])
         self.turn()
-        a.paused = False
+        self.assertEqual(a.writes, [])
         hub.resume(a)
         hub.resume(RecordingSubscriber())
 

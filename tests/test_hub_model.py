@@ -31,7 +31,8 @@ class Modelled(RecordingSubscriber):
     Attributes:
         expected: (opcode, payload) in order.
         broken: every write raises.
-        lazy: pauses itself on every write, as a transport with a full buffer does.
+        lazy: takes half of every write, as a socket with a full buffer does.
+        stalled: takes nothing more until it resumes.
     """
 
     def __init__(self, name: str, encoding: Encoding, hub: Hub, lazy: bool) -> None:
@@ -41,18 +42,29 @@ class Modelled(RecordingSubscriber):
         self.present = True
         self.broken = False
         self.lazy = lazy
-        self.on_deliver = self._pause_if_lazy
+        self.stalled = False
 
-    def _pause_if_lazy(self) -> None:
-        assert not self.paused, "written to while paused"  # the room reports it through fail()
+    def send(self, data: bytes) -> int:
+        assert not self.stalled, "written to while paused"  # the room reports it through fail()
         if self.broken:
-            self.writes.pop()
-            raise OSError("broken")
-        self.paused = self.lazy
+            raise EOFError("broken")
+        self.takes = len(data) // 2 if self.lazy else None
+        return super().send(data)
+
+    def keep(self, data: bytes) -> None:
+        super().keep(data)
+        self.stalled = True
+
+    def resume(self) -> None:
+        self.writes.append(self.kept)
+        self.kept = b""
+        self.stalled = False
+        if self.present:
+            self.hub.resume(self)
 
     def fail(self, error: Exception) -> None:
         super().fail(error)
-        assert isinstance(error, OSError), error  # not one of ours, nor an assertion's
+        assert isinstance(error, EOFError), error  # not one of ours, nor an assertion's
         self.present = False
         self.hub.leave(self)
 
@@ -123,13 +135,12 @@ class HubMachine(RuleBasedStateMachine):
 
     @rule(member=members)
     def stall(self, member: Modelled) -> None:
-        member.paused = True
+        member.stalled = True
+        self.hub.pause(member)
 
     @rule(member=members)
     def resume(self, member: Modelled) -> None:
-        member.paused = False
-        if member.present:
-            self.hub.resume(member)
+        member.resume()
 
     @rule()
     def stretch(self) -> None:
@@ -140,7 +151,7 @@ class HubMachine(RuleBasedStateMachine):
     @rule(member=members)
     def finish(self, member: Modelled) -> None:
         self.hub.finish(member)
-        if member.present and not member.paused:
+        if member.present and not member.stalled:
             assert member.seen == member.expected, f"{member} was to be given everything"
 
     @rule()
@@ -148,7 +159,7 @@ class HubMachine(RuleBasedStateMachine):
         while self.calls:
             self.stretch()
         for member in self.everybody:
-            if member.present and not member.paused:
+            if member.present and not member.stalled:
                 assert member.seen == member.expected, f"{member} reads, and yet is behind"
 
     @rule(member=members)
@@ -187,10 +198,8 @@ class HubMachine(RuleBasedStateMachine):
         self._stretch.stop()
         for member in self.everybody:
             member.lazy = False
-            member.paused = False
             member.broken = False
-            if member.present:
-                self.hub.resume(member)
+            member.resume()
         self.nothing_but_the_sequence()
         for member in self.everybody:
             if member.present:

@@ -35,7 +35,7 @@ LAYERS = [
     ["hub"],
     ["room"],
     ["log", "slow"],
-    ["batch"],
+    ["audience", "batch"],
     ["interfaces"],
     ["request", "grant", "settings"],
     ["message", "names"],

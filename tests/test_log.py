@@ -66,16 +66,3 @@ class LogTests(SynchronousTestCase):
 
         self.assertEqual(ends, [1, 2, 5, 7])
         self.assertEqual(self.log.batch(0, 1).end, 1)
-
-    def test_a_batch_is_shared(self) -> None:
-        """Who stands at the same place gets the same batch, until the log changes at its tail."""
-        self.log.extend([message(), message()])
-        batch = self.log.batch(0, 2)
-        self.assertIs(self.log.batch(0, 2), batch)
-
-        self.log.extend([message()])
-        self.assertEqual(len(self.log.batch(0, 3)), 3)
-        self.log.clear()
-        self.log.extend([message()])
-
-        self.assertEqual(len(self.log.batch(3, 4)), 1)

@@ -1,7 +1,6 @@
 """Tests of wsrelay.protocol: the promises, with real clients and a real relay in memory."""
 
 import random
-import socket
 from typing import Any
 
 from hypothesis import given
@@ -9,10 +8,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IPushProducer
-from twisted.internet.tcp import Connection as TcpTransport
-from twisted.internet.testing import MemoryReactorClock
 from zope.interface.verify import verifyClass
 
 from tests.strategies import payloads
@@ -479,67 +475,3 @@ class FuzzTests(RelayTestCase):
         if relay.stats.closes_sent:
             self.assertLessEqual(set(relay.stats.closes_sent), {1002, 1007, 1009})
         self.assertTrue(b.open)
-
-
-class WriteThroughTests(RelayTestCase):
-    """Delivering on Twisted's own transport, to a socket whose other end the test reads."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.reactor = MemoryReactorClock()
-        ours, self.peer = socket.socketpair()
-        self.addCleanup(self.peer.close)
-        self.addCleanup(ours.close)
-        self.protocol = RelayProtocol()
-        self.transport = TcpTransport(ours, self.protocol, self.reactor)
-        self.transport.connected = 1
-        self.protocol.transport = self.transport
-        self.protocol._writes_through = True
-        self.transport.registerProducer(self.protocol, True)
-        self.peer.setblocking(False)
-
-    def read(self) -> bytes:
-        """Read all there is, letting the transport write on as the reactor would."""
-        read = []
-        while True:
-            for writer in self.reactor.getWriters():
-                writer.doWrite()
-            try:
-                read.append(self.peer.recv(2**20))
-            except BlockingIOError:
-                return b"".join(read)
-
-    def test_at_once(self) -> None:
-        """What the kernel takes is written without asking the reactor."""
-        self.protocol.deliver(b"hello")
-
-        self.assertEqual(self.peer.recv(100), b"hello")
-        self.assertEqual(self.reactor.getWriters(), [])
-
-    def test_the_rest_waits_in_order(self) -> None:
-        """What the kernel does not take waits in the transport, what comes later behind it; nothing is lost."""
-        self.protocol.factory = self.relay().factory
-        sent = [bytes([number]) * 300_000 for number in range(5)]
-        for data in sent:
-            self.protocol.deliver(data)
-        self.assertTrue(self.protocol.paused)
-
-        self.assertEqual(self.read(), b"".join(sent))
-        self.assertFalse(self.protocol.paused)
-        self.protocol.deliver(b"again")
-        self.assertEqual(self.peer.recv(100), b"again")
-
-    def test_a_connection_that_is_gone(self) -> None:
-        """An error of the socket is left to the transport, which ends the connection with it."""
-        self.peer.close()
-        self.protocol.deliver(b"hello")
-        [writer] = self.reactor.getWriters()
-
-        self.assertIsInstance(writer.doWrite(), ConnectionLost)
-
-    def test_only_on_plain_sockets(self) -> None:
-        """TLS and PROXY transports, and those in memory, are written to in their own way."""
-        wire = self.relay().wire()
-        wire.send(request_bytes())
-
-        self.assertFalse(wire.transport.protocol._writes_through)

@@ -139,7 +139,7 @@ class DeliveryTests(RoomTestCase):
         def fail() -> None:
             raise RuntimeError("no")
 
-        bad.on_deliver = fail
+        bad.on_send = fail
         self.publish(b"x")
         self.room.flush()
 
@@ -153,36 +153,34 @@ class DeliveryTests(RoomTestCase):
         def fail() -> None:
             raise RuntimeError("no")
 
-        bad.on_deliver = fail
-        slow.paused = True
+        bad.on_send = fail
+        self.room.pause(slow)
         self.publish(b"x")
         self.room.flush()
-        slow.paused = False
         self.room.resume(slow)
 
         self.assertEqual((self.got(slow), bad.failures), ([b"x"], 1))
-        self.assertEqual(self.room.log_size_bytes, 0)
+        self.assertEqual(self.room.log.size_bytes, 0)
 
     def test_failing_while_catching_up(self) -> None:
         """A write that fails while catching up ends that subscriber, and the log is not kept for it."""
         bad = self.join("bad")
-        bad.paused = True
+        self.room.pause(bad)
         self.publish(b"x")
         self.room.flush()
 
         def fail() -> None:
             raise RuntimeError("no")
 
-        bad.on_deliver = fail
-        bad.paused = False
+        bad.on_send = fail
         self.room.resume(bad)
 
-        self.assertEqual((bad.failures, len(self.room), self.room.log_size_bytes), (1, 0, 0))
+        self.assertEqual((bad.failures, len(self.room), self.room.log.size_bytes), (1, 0, 0))
 
     def test_leaving_during_a_flush(self) -> None:
         """A write that ends with somebody leaving does not disturb the flush."""
         a, b = self.join("a"), self.join("b")
-        a.on_deliver = lambda: self.room.leave(a)
+        a.on_send = lambda: self.room.leave(a)
         self.publish(b"1")
         self.room.flush()
         self.publish(b"2")
@@ -220,7 +218,7 @@ class StretchTests(RoomTestCase):
 
         expected = [[b"1", b"3"], *[[b"1", b"2", b"3"]] * 3, [b"2", b"3"], [b"3"]]
         self.assertEqual([self.got(member) for member in [*members, late]], expected)
-        self.assertEqual(self.room.log_size_bytes, 0)
+        self.assertEqual(self.room.log.size_bytes, 0)
 
     def test_large_writes_count_as_several(self) -> None:
         """Writes of much data take longer, so that a stretch has fewer of them."""
@@ -249,11 +247,10 @@ class StretchTests(RoomTestCase):
         self.publish(b"1")
         self.room.flush(1)
         self.room.leave(leaver)
-        slow.paused = True
+        self.room.pause(slow)
         while self.room.pending:
             self.room.flush(1)
         self.assertEqual([one.writes for one in (leaver, slow)], [[], []])
-        slow.paused = False
         self.room.resume(slow)
 
         self.assertEqual([self.got(one) for one in (first, slow)], [[b"1"], [b"1"]])
@@ -272,7 +269,7 @@ class StretchTests(RoomTestCase):
     def test_finish(self) -> None:
         """Who is about to leave gets everything at once, out of turn; should it stay, nothing comes twice."""
         a, b, slow = self.join("a"), self.join("b"), self.join("slow")
-        slow.paused = True
+        self.room.pause(slow)
         self.room.finish(b)
         self.publish(b"1", b"2")
         self.room.finish(b)
@@ -283,6 +280,19 @@ class StretchTests(RoomTestCase):
 
         self.assertEqual([self.got(one) for one in (a, b, slow)], [[b"1", b"2", b"3"]] * 2 + [[]])
 
+    def test_finish_before_its_turn(self) -> None:
+        """Who is due the batch of a flush half done, and is about to leave, gets it and what came later."""
+        a, b = self.join("a"), self.join("b")
+        self.publish(b"1")
+        self.room.flush(1)
+        self.publish(b"2")
+        self.room.finish(b)
+        self.assertEqual([self.got(one) for one in (a, b)], [[b"1"], [b"1", b"2"]])
+        self.room.leave(b)
+        self.room.flush()
+
+        self.assertEqual([self.got(one) for one in (a, b)], [[b"1", b"2"]] * 2)
+
 
 class SlowTests(RoomTestCase):
     """Subscribers that are paused."""
@@ -290,25 +300,49 @@ class SlowTests(RoomTestCase):
     def test_nobody_waits_for_the_slow(self) -> None:
         """A paused subscriber gets nothing, delays nobody, and catches up in order when it resumes."""
         slow, fast = self.join("slow"), self.join("fast")
-        slow.paused = True
+        self.room.pause(slow)
         for number in range(5):
             self.publish(b"%d" % number)
             self.room.flush()
         self.assertEqual((len(self.got(fast)), slow.writes), (5, []))
 
-        slow.paused = False
         self.room.resume(slow)
 
         self.assertEqual(self.got(slow), self.got(fast))
         self.assertEqual(len(slow.writes), 1)
 
+    def test_what_is_not_taken_is_kept(self) -> None:
+        """Of a write that was cut short, the rest is kept by the subscriber, which is behind until it resumes."""
+        slow, fast = self.join("slow"), self.join("fast")
+        slow.takes = 2
+        self.publish(b"1")
+        self.room.flush()
+        slow.takes = None
+        self.publish(b"2")
+        self.room.flush()
+        self.assertEqual((self.got(slow), slow.kept), ([b"1"], b"1"))
+        self.room.resume(slow)
+
+        self.assertEqual(slow.writes[-1], frames.encode(frames.BINARY, b"2"))
+        self.assertEqual(self.got(fast), [b"1", b"2"])
+
+    def test_pausing_the_silent(self) -> None:
+        """A member that receives nothing may pause and resume, too."""
+        silent = RecordingSubscriber()
+        self.room.join(silent, can_subscribe=False)
+        self.room.pause(silent)
+        self.publish(b"1")
+        self.room.flush()
+        self.room.resume(silent)
+
+        self.assertEqual((silent.writes, len(self.room)), ([], 1))
+
     def test_caught_up_means_current(self) -> None:
         """After catching up, a subscriber is served with all others again."""
         slow = self.join()
-        slow.paused = True
+        self.room.pause(slow)
         self.publish(b"1")
         self.room.flush()
-        slow.paused = False
         self.room.resume(slow)
         self.publish(b"2")
         self.room.flush()
@@ -318,11 +352,10 @@ class SlowTests(RoomTestCase):
     def test_pending_messages_come_once(self) -> None:
         """Resuming between a publish and its flush neither loses nor doubles the message."""
         slow = self.join()
-        slow.paused = True
+        self.room.pause(slow)
         self.publish(b"1")
         self.room.flush()
         self.publish(b"2")
-        slow.paused = False
         self.room.resume(slow)
         self.room.flush()
         self.publish(b"3")
@@ -333,11 +366,10 @@ class SlowTests(RoomTestCase):
     def test_own_messages_are_left_out_of_catching_up(self) -> None:
         """A slow publisher does not get its own messages later either."""
         slow = self.join()
-        slow.paused = True
+        self.room.pause(slow)
         self.publish(b"mine", publisher=slow)
         self.publish(b"theirs")
         self.room.flush()
-        slow.paused = False
         self.room.resume(slow)
 
         self.assertEqual(self.got(slow), [b"theirs"])
@@ -356,17 +388,16 @@ class SlowTests(RoomTestCase):
         """Catching up stops where the transport pauses again, and goes on from there."""
         self.room = Room(10 * SLICE_BYTES, self.stats)
         slow, fast = self.join("slow"), self.join("fast")
-        slow.paused = True
+        self.room.pause(slow)
         payloads = [bytes([number]) * (SLICE_BYTES // 2) for number in range(6)]
         self.publish(*payloads)
         self.room.flush()
 
         def pause() -> None:
-            slow.paused = True
+            self.room.pause(slow)
 
-        slow.on_deliver = pause
+        slow.on_send = pause
         for turn in range(10):
-            slow.paused = False
             self.room.resume(slow)
             self.assertLessEqual(len(slow.writes), turn + 1)
 
@@ -379,17 +410,16 @@ class SlowTests(RoomTestCase):
         slow, fast = self.join("slow"), self.join("fast")
 
         def pause() -> None:
-            slow.paused = True
+            self.room.pause(slow)
 
-        slow.on_deliver = pause
+        slow.on_send = pause
         payloads = [bytes([number]) * (SLICE_BYTES // 2) for number in range(6)]
         self.publish(*payloads)
         self.room.flush()
         self.assertLess(len(slow.data), 2 * SLICE_BYTES)
         self.assertEqual(self.got(fast), payloads)
 
-        slow.on_deliver = lambda: None
-        slow.paused = False
+        slow.on_send = lambda: None
         self.room.resume(slow)
 
         self.assertEqual(self.got(slow), payloads)
@@ -398,11 +428,10 @@ class SlowTests(RoomTestCase):
         """A subscriber that is gone after a write is not served on."""
         self.room = Room(10 * SLICE_BYTES, self.stats)
         slow = self.join("slow")
-        slow.paused = True
+        self.room.pause(slow)
         self.publish(bytes(SLICE_BYTES), bytes(SLICE_BYTES))
         self.room.flush()
-        slow.on_deliver = lambda: self.room.leave(slow)
-        slow.paused = False
+        slow.on_send = lambda: self.room.leave(slow)
         self.room.resume(slow)
 
         self.assertEqual((len(slow.writes), len(self.room)), (1, 0))
@@ -414,16 +443,16 @@ class BoundTests(RoomTestCase):
     def test_log_is_bounded(self) -> None:
         """A thousand stalled subscribers cost one log."""
         for _ in range(1000):
-            self.join().paused = True
+            self.room.pause(self.join())
         for _ in range(100):
             self.publish(bytes(1000))
             self.room.flush()
-            self.assertLessEqual(self.room.log_size_bytes, self.log_bytes)
+            self.assertLessEqual(self.room.log.size_bytes, self.log_bytes)
 
     def test_disconnect(self) -> None:
         """Who falls off the log's tail is evicted with 1013, told once, counted; the others notice nothing."""
         slow, fast = self.join("slow"), self.join("fast")
-        slow.paused = True
+        self.room.pause(slow)
         for number in range(20):
             self.publish(b"%d" % number + bytes(1000))
             self.room.flush()
@@ -436,11 +465,10 @@ class BoundTests(RoomTestCase):
     def test_within_the_log_nobody_is_evicted(self) -> None:
         """A subscriber that resumes before it falls off has missed nothing."""
         slow = self.join()
-        slow.paused = True
+        self.room.pause(slow)
         for number in range(7):
             self.publish(b"%d" % number + bytes(1000))
             self.room.flush()
-        slow.paused = False
         self.room.resume(slow)
 
         self.assertEqual((len(self.got(slow)), slow.evicted), (7, []))
@@ -448,10 +476,10 @@ class BoundTests(RoomTestCase):
     def test_a_full_log_is_flushed_at_once(self) -> None:
         """One turn that publishes more than the log holds loses nothing for those who read."""
         fast, slow = self.join("fast"), self.join("slow")
-        slow.paused = True
+        self.room.pause(slow)
         for number in range(100):
             self.publish(b"%d" % number + bytes(1000))
-            self.assertLessEqual(self.room.log_size_bytes, self.log_bytes)
+            self.assertLessEqual(self.room.log.size_bytes, self.log_bytes)
         self.room.flush()
 
         self.assertEqual(len(self.got(fast)), 100)
@@ -459,14 +487,13 @@ class BoundTests(RoomTestCase):
 
     def test_a_policy_may_move_the_cursor(self) -> None:
         """The table takes policies that keep the subscriber: it goes on from the offset they return."""
-        self.patch(room, "SLOW_POLICIES", {**SLOW_POLICIES, "to-tail": lambda room, subscriber: room.tail})
+        self.patch(room, "SLOW_POLICIES", {**SLOW_POLICIES, "to-tail": lambda room, subscriber: room.log.tail})
         self.room = Room(self.log_bytes, self.stats, slow_policy="to-tail")
         slow = self.join()
-        slow.paused = True
+        self.room.pause(slow)
         for number in range(20):
             self.publish(b"%02d" % number + bytes(1000))
             self.room.flush()
-        slow.paused = False
         self.room.resume(slow)
 
         self.assertEqual([payload[:2] for payload in self.got(slow)], [b"%02d" % number for number in range(13, 20)])
@@ -475,7 +502,7 @@ class BoundTests(RoomTestCase):
     def test_what_a_leaver_was_behind_with_is_counted(self) -> None:
         """Messages that a subscriber left before it got them are counted as missed."""
         slow = self.join()
-        slow.paused = True
+        self.room.pause(slow)
         self.publish(b"1", b"2", b"3")
         self.room.flush()
         self.room.leave(slow)
@@ -487,15 +514,15 @@ class BoundTests(RoomTestCase):
         a = self.join()
         self.publish(b"1", b"2")
         self.room.flush()
-        self.assertEqual((self.room.log_size_bytes, self.room.tail, self.room.head), (0, 2, 2))
+        self.assertEqual((self.room.log.size_bytes, self.room.log.tail, self.room.log.head), (0, 2, 2))
 
-        a.paused = True
+        self.room.pause(a)
         self.publish(b"3")
         self.room.flush()
-        self.assertGreater(self.room.log_size_bytes, 0)
+        self.assertGreater(self.room.log.size_bytes, 0)
         self.room.leave(a)
 
-        self.assertEqual(self.room.log_size_bytes, 0)
+        self.assertEqual(self.room.log.size_bytes, 0)
 
 
 class LifeTests(RoomTestCase):
@@ -520,23 +547,22 @@ class LifeTests(RoomTestCase):
             room.publish([Message.of(frames.BINARY, b"x")], second)
             room.flush()
         room.leave(a)
-        self.assertEqual((room.tail, room.idle), (0, False))
+        self.assertEqual((room.log.tail, room.idle), (0, False))
 
         room.expire(75)
-        self.assertEqual((room.tail, room.idle), (2, False))
+        self.assertEqual((room.log.tail, room.idle), (2, False))
         room.expire(90)
-        self.assertEqual((room.tail, room.idle), (3, True))
+        self.assertEqual((room.log.tail, room.idle), (3, True))
 
     def test_retention_keeps_what_is_waited_for(self) -> None:
         """Age alone does not take a message from a subscriber that is behind."""
         room = Room(self.log_bytes, self.stats, retention_seconds=1)
         slow = RecordingSubscriber()
         room.join(slow)
-        slow.paused = True
+        self.room.pause(slow)
         room.publish([Message.of(frames.BINARY, b"x")], 0)
         room.flush()
         room.expire(1000)
-        slow.paused = False
         room.resume(slow)
 
         self.assertEqual(self.got(slow), [b"x"])

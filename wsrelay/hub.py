@@ -17,9 +17,9 @@ from wsrelay.stats import Stats
 
 __all__ = ["STRETCH_WRITES", "Hub"]
 
-#: How many writes, about, are done in one reactor turn before others have theirs. One costs 3 to 10 µs, most of it the
-#: kernel's, so that the reactor is held for 20 ms at most.
-STRETCH_WRITES: Final = 2048
+#: How many writes, about, are done in one reactor turn before others have theirs. One costs 3 to 24 µs, most of it the
+#: kernel's, so that the reactor is held for 25 ms.
+STRETCH_WRITES: Final = 1024
 
 
 class Hub:
@@ -141,6 +141,12 @@ class Hub:
         name = self._room_of.get(subscriber)
         if name is not None:
             self._rooms[name].finish(subscriber)
+
+    def pause(self, subscriber: Subscriber) -> None:
+        """Leave a subscriber where it stands, until it resumes; nothing happens if it is in no room."""
+        name = self._room_of.get(subscriber)
+        if name is not None:
+            self._rooms[name].pause(subscriber)
 
     def resume(self, subscriber: Subscriber) -> None:
         """Go on delivering to a subscriber that is no longer paused; nothing happens if it is in no room."""

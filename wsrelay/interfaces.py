@@ -4,7 +4,7 @@ Nothing is implemented here. Where a seam is used by plugins it is a zope ``Inte
 finds providers by it); where it is only called, a typing ``Protocol``.
 """
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from zope.interface import Attribute, Interface
@@ -15,29 +15,36 @@ from wsrelay.grant import Grant
 from wsrelay.message import Message
 from wsrelay.request import HandshakeRequest
 
-__all__ = ["Backplane", "IHandshakeValidator", "IHandshakeValidatorFactory", "Subscriber"]
+__all__ = ["Backplane", "IHandshakeValidator", "IHandshakeValidatorFactory", "Send", "Subscriber"]
+
+#: Writes bytes and returns how many it took; a socket's own ``send`` is one.
+Send = Callable[[bytes], int]
 
 
 class Subscriber(Protocol):
     """A connection as rooms see it. Hashed by identity; a member of at most one room.
 
     Attributes:
-        encoding: makes the frames that it gets of plain ones; fixed once it has joined.
-        paused: whether its transport asked for a pause. A paused subscriber is left where it stands in the
-            log; whoever clears the flag calls :meth:`wsrelay.hub.Hub.resume`.
+        encoding: makes the frames that it gets of plain ones.
+        send: writes whole frames to the peer, never blocks, and returns how many bytes it took. An ``OSError``, of
+            which ``BlockingIOError`` is one, means none.
+
+    Both are fixed once it has joined. One that takes no more is left where it stands in the log, from
+    :meth:`wsrelay.hub.Hub.pause` (or from the first time that ``send`` did not take all) to
+    :meth:`~wsrelay.hub.Hub.resume`.
     """
 
     encoding: Encoding
-    paused: bool
+    send: Send
 
-    def deliver(self, data: bytes) -> None:
-        """Write whole frames to the peer, in order; never blocks. May set ``paused`` before it returns."""
+    def keep(self, data: bytes) -> None:
+        """Write later what ``send`` did not take, before anything else; when it is written, call ``Hub.resume``."""
 
     def evict(self, reason: CloseReason) -> None:
         """Nothing more comes from the room: leave it, close, and tell the peer why. Must not raise."""
 
     def fail(self, error: Exception) -> None:
-        """``deliver`` raised, and nothing more comes from the room: leave it, log, close with 1011. Must not raise."""
+        """``send`` raised anything else: leave the room, log, close with 1011. Must not raise."""
 
 
 class Backplane(Protocol):

@@ -27,14 +27,12 @@ class Log:
         size_bytes: what the messages held cost.
     """
 
-    __slots__ = ("_last", "_messages", "size_bytes", "tail")
+    __slots__ = ("_messages", "size_bytes", "tail")
 
     def __init__(self) -> None:
         self._messages: list[Message] = []
         self.tail = 0
         self.size_bytes = 0
-        #: The last batch, and what it was asked for: those who stand at one place share what is made of it.
-        self._last: tuple[int, int, Batch] | None = None
 
     @property
     def head(self) -> int:
@@ -53,15 +51,11 @@ class Log:
             start: from :attr:`tail` to below ``end``.
             end: the offset to stop at, at most :attr:`head`.
         """
-        if self._last is not None and self._last[:2] == (start, end):
-            return self._last[2]
         messages = self._messages[start - self.tail : end - self.tail]
         if self.size_bytes > SLICE_BYTES:  # only then need they be added up
             sizes = accumulate(message.size_bytes for message in messages)
             messages = messages[: max(1, bisect_right(list(sizes), SLICE_BYTES))]
-        batch = Batch(messages, start + len(messages))
-        self._last = (start, end, batch)
-        return batch
+        return Batch(messages, start)
 
     def trim(self, keep_bytes: int) -> bool:
         """Forget the oldest messages until the rest costs at most ``keep_bytes``; return whether any was."""
@@ -88,4 +82,3 @@ class Log:
         del self._messages[:count]
         self.tail += count
         self.size_bytes = size_bytes
-        self._last = None

@@ -95,12 +95,13 @@ class Opening(KeepAlive):
         try:
             if grant.expires_at is not None and grant.expires_at <= self.factory.wall_clock():
                 raise Denied(401, closecodes.EXPIRED.text)
+            offers = request.headers.get("sec-websocket-extensions")
+            extension = self._agree(offers) if offers else None
             self.enter(grant)
         except Denied as denied:
             self.deny(denied)
             return
-        key, offers = request.headers["sec-websocket-key"], request.headers.get("sec-websocket-extensions")
-        self.succeedHandshake(acceptance(key, grant.subprotocol, self._agree(offers) if offers else None))
+        self.succeedHandshake(acceptance(request.headers["sec-websocket-key"], grant.subprotocol, extension))
 
     def enter(self, grant: Grant) -> None:
         """Do what the grant says, before the 101.
@@ -127,6 +128,8 @@ class Opening(KeepAlive):
         Args:
             res: the response (Autobahn's name for what is decided).
         """
+        # The only sign there is of a peer that does not read (TRAPS 25).
+        self.transport.registerProducer(self, True)
         self.write(res)
         self.state = self.STATE_OPEN
         self.onOpen()

@@ -30,14 +30,12 @@ class RelayProtocol(Opening):
 
     Attributes:
         encoding: makes its frames of plain ones; set when it opens.
-        paused: whether the transport holds more unsent bytes than it likes (64 KiB).
         grant: what it may do; nothing until it opens.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.encoding: Encoding = frames.plain
-        self.paused = False
         self.grant = NOTHING
         self._fragments = 0
 
@@ -45,16 +43,14 @@ class RelayProtocol(Opening):
 
     def enter(self, grant: Grant) -> None:
         """Join the room. See :meth:`wsrelay.opening.Opening.enter`."""
+        if self._perMessageCompress is not None:
+            self.encoding = self.factory.deflate(self._perMessageCompress.server_max_window_bits)
+            self._perMessageCompress: Any = deflate.Inflater()
         self.factory.hub.join(grant.room, self, can_subscribe=grant.can_subscribe)
         self.grant = grant
 
     def onOpen(self) -> None:
         """The 101 is out. Autobahn swallows what is raised here (TRAPS 27); ``_open`` runs under a guard."""
-        if self._perMessageCompress is not None:
-            self.encoding = self.factory.deflate(self._perMessageCompress.server_max_window_bits)
-            self._perMessageCompress: Any = deflate.Inflater()
-        # The only sign there is of a peer that does not read (TRAPS 25).
-        self.transport.registerProducer(self, True)
         self.factory.stats.connections_opened += 1
         identity = repr(self.grant.identity)[:LOG_CHARS]
         # Formatted here: fields in the format cost 3 µs of the 20 that a line does, which is a quarter of a handshake.
@@ -91,12 +87,9 @@ class RelayProtocol(Opening):
 
         Its parser is quadratic in the frames of a read, and takes 40 µs for each (TRAPS 4).
         """
-        if self.state == self.STATE_CONNECTING:
-            self.processHandshake()
-        else:
+        self._take_common_frames()
+        while self.processData() and self.state != self.STATE_CLOSED:
             self._take_common_frames()
-            while self.processData() and self.state != self.STATE_CLOSED:
-                self._take_common_frames()
 
     def _take_common_frames(self) -> None:
         """Publish the common frames that the unread data begins with, if it begins with a frame of a new message."""
@@ -130,20 +123,18 @@ class RelayProtocol(Opening):
 
     # --- open: to the peer; wsrelay.interfaces.Subscriber and IPushProducer -----------------------
 
-    # Not a method that calls it: this is called once per subscriber and batch.
-    deliver = Opening.write
-
     def evict(self, reason: CloseReason) -> None:
         """Close; what the transport holds goes out before the close frame, or the deadline ends it."""
         self.close(reason)
 
     def pauseProducing(self) -> None:
-        """Note that the transport has enough unsent; the room leaves this subscriber where it stands."""
-        self.paused = True
+        """The peer takes no more: the room leaves this subscriber where it stands."""
+        super().pauseProducing()
+        self.factory.hub.pause(self)
 
     def resumeProducing(self) -> None:
         """Go on from the cursor: the transport has sent what it had."""
-        self.paused = False
+        super().resumeProducing()
         self.factory.hub.resume(self)
 
     def stopProducing(self) -> None:

@@ -11,7 +11,7 @@ from wsrelay.interfaces import Subscriber
 
 __all__ = ["SLOW_POLICIES", "SlowPolicy"]
 
-#: Takes the :class:`wsrelay.room.Room`, for its ``tail`` and ``head``, and the subscriber. Returns the offset from
+#: Takes the :class:`wsrelay.room.Room`, for its ``log``, and the subscriber. Returns the offset from
 #: which it goes on, or ``None`` where it was evicted.
 SlowPolicy = Callable[[Any, Subscriber], int | None]
 
