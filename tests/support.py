@@ -275,10 +275,11 @@ class RelayTestCase(SynchronousTestCase):
         return Relay(self, validators, **settings)
 
     def logged(self, level: LogLevel = LogLevel.info) -> list[str]:
-        """Return what was logged at one level, formatted."""
+        """Return the lines that were logged at one level."""
         from twisted.logger import formatEvent  # noqa: PLC0415
 
-        return [formatEvent(event) for event in self.events if event.get("log_level") is level]
+        events = [formatEvent(event) for event in self.events if event.get("log_level") is level]
+        return [line for event in events for line in event.split("\n")]
 
 
 class Answer:

@@ -20,7 +20,8 @@ LAYERS = [
     ["opening"],
     ["keepalive"],
     ["connection"],
-    ["relay", "validators.plugins", "autobahn_protocol", "deflate"],
+    ["relay"],
+    ["lines", "validators.plugins", "autobahn_protocol", "deflate"],
     [
         "validators.origin",
         "validators.token",

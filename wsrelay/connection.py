@@ -140,12 +140,7 @@ class Connection(AutobahnProtocol):
         if self.state != self.STATE_CONNECTING:
             return
         self.factory.stats.handshakes_denied[denied.status] += 1
-        log.info(
-            "{peer} denied with {status}: {reason}",
-            peer=self.peer,
-            status=denied.status,
-            reason=repr(denied.reason)[:LOG_CHARS],
-        )
+        self.factory.lines.add(f"{self.peer} denied with {denied.status}: {repr(denied.reason)[:LOG_CHARS]}")
         self.transport.write(refusal(denied))
         self.dropConnection()
 

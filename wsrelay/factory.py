@@ -26,6 +26,7 @@ from wsrelay.frames import WINDOW_BITS, Deflate, Encoding
 from wsrelay.handshake import ValidatorChain
 from wsrelay.hub import Hub
 from wsrelay.interfaces import Backplane, IHandshakeValidator
+from wsrelay.lines import Lines
 from wsrelay.protocol import RelayProtocol
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats
@@ -59,6 +60,7 @@ class RelayFactory(WebSocketServerFactory):
         connections: all TCP connections, unfinished handshakes included.
         hub: the rooms.
         stats: what happened so far.
+        lines: where connections log what happens to them.
     """
 
     # The inherited default is the base that knows no Twisted (TRAPS 32).
@@ -82,7 +84,9 @@ class RelayFactory(WebSocketServerFactory):
         self.connections: set[Connection] = set()
         self.stats = Stats()
         self._deflate = {bits: Deflate(bits, settings.compress_min_bytes) for bits in WINDOW_BITS}
-        self.hub = Hub(settings, self.stats, partial(self.reactor.callLater, 0))
+        call_soon = partial(self.reactor.callLater, 0)
+        self.hub = Hub(settings, self.stats, call_soon)
+        self.lines = Lines(call_soon)
         self.backplane: Backplane = LocalBackplane(self.hub)
         self.chain = ValidatorChain(load(settings.validate) if validators is None else validators)
         self.setProtocolOptions(**autobahn_options(settings))

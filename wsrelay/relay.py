@@ -10,6 +10,7 @@ from wsrelay.frames import Encoding
 from wsrelay.handshake import ValidatorChain
 from wsrelay.hub import Hub
 from wsrelay.interfaces import Backplane
+from wsrelay.lines import Lines
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats
 
@@ -26,6 +27,7 @@ class Relay(Protocol):
         hub: the rooms.
         backplane: where messages are published.
         chain: the handshake validators.
+        lines: where connections log what happens to them.
         wall_clock: seconds since the epoch.
         random: a number from 0 to 1.
     """
@@ -36,6 +38,7 @@ class Relay(Protocol):
     hub: Hub
     backplane: Backplane
     chain: ValidatorChain
+    lines: Lines
     wall_clock: Callable[[], float]
     random: Callable[[], float]
 

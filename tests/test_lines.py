@@ -1,0 +1,44 @@
+"""Tests of wsrelay.lines."""
+
+from collections.abc import Callable
+
+from tests.support import RelayTestCase
+from wsrelay.lines import MAX_LINES, Lines
+
+
+class LinesTests(RelayTestCase):
+    """Lines of one reactor turn."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.calls: list[Callable[[], None]] = []
+        self.lines = Lines(self.calls.append)
+
+    def test_one_event_per_turn(self) -> None:
+        """All lines of a turn are one event, in order; the next turn has its own."""
+        for turn in ("first", "second"):
+            self.lines.add(f"{turn} {{a}}")
+            self.lines.add(f"{turn} b")
+            [call] = self.calls
+            self.calls.clear()
+            call()
+
+        self.assertEqual(self.logged(), ["first {a}", "first b", "second {a}", "second b"])
+        self.assertEqual(len(self.events), 2)
+
+    def test_flush(self) -> None:
+        """What waits can be logged at once; the end of the turn finds nothing left."""
+        self.lines.add("a")
+        self.lines.flush()
+        self.calls[0]()
+
+        self.assertEqual(len(self.events), 1)
+
+    def test_a_great_crowd(self) -> None:
+        """An event has a bound, and none is lost."""
+        for number in range(2 * MAX_LINES + 1):
+            self.lines.add(str(number))
+        self.calls[-1]()
+
+        self.assertEqual(self.logged(), [str(number) for number in range(2 * MAX_LINES + 1)])
+        self.assertEqual(len(self.events), 3)

@@ -1,0 +1,43 @@
+"""Log lines about connections: those of one reactor turn are one event.
+
+A line costs 17 µs in Twisted's log, a quarter of what a connection does, most of it for the time in front of it and the
+write to the file (TRAPS 63). When a crowd comes, or goes, some dozens have one time and one write.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from twisted.logger import Logger
+
+__all__ = ["MAX_LINES", "Lines"]
+
+_log = Logger(namespace="wsrelay")
+
+#: The most lines of one event.
+MAX_LINES: Final = 256
+
+
+class Lines:
+    """The lines of the current turn.
+
+    Args:
+        call_soon: calls a function at the end of this reactor turn.
+    """
+
+    def __init__(self, call_soon: Callable[[Callable[[], None]], Any]) -> None:
+        self._call_soon = call_soon
+        self._lines: list[str] = []
+
+    def add(self, line: str) -> None:
+        """Log a line, at the end of this turn."""
+        if not self._lines:
+            self._call_soon(self.flush)
+        self._lines.append(line)
+        if len(self._lines) >= MAX_LINES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Log what is waiting, now: one event, with a line break between two of them."""
+        if self._lines:
+            lines, self._lines = self._lines, []
+            _log.info("{lines}", lines="\n".join(lines))
