@@ -8,7 +8,7 @@ from itertools import accumulate, groupby
 from operator import attrgetter
 from typing import Any, Final
 
-from wsrelay.frames import Encoding
+from wsrelay.frames import Encoding, plain
 from wsrelay.interfaces import Send, Subscriber
 from wsrelay.message import Message
 from wsrelay.stats import Stats
@@ -29,16 +29,15 @@ class Batch:
         start: the offset of the first message.
         end: the offset behind the last one.
         own: publisher → its messages, as ranges of places in the batch.
-        shared: encoding → all frames, for the encodings that were asked for.
     """
 
-    __slots__ = ("_messages", "_offsets", "end", "own", "shared", "start")
+    __slots__ = ("_messages", "_offsets", "_shared", "end", "own", "start")
 
     def __init__(self, messages: Sequence[Message], start: int) -> None:
         self.start = start
         self.end = start + len(messages)
         self._messages = messages
-        self.shared: dict[Encoding, bytes] = {}
+        self._shared: dict[Encoding, bytes] = {}
         self._offsets: dict[Encoding, list[int]] = {}
         self.own: dict[Any, list[range]] = {}
         begin = 0
@@ -58,9 +57,13 @@ class Batch:
 
     def frames(self, encoding: Encoding) -> bytes:
         """Return all frames; the same object each time."""
-        joined = self.shared.get(encoding)
+        joined = self._shared.get(encoding)
         if joined is None:
-            joined = self.shared[encoding] = b"".join([message.frame(encoding) for message in self._messages])
+            if encoding is plain:
+                frames = [message.plain for message in self._messages]
+            else:
+                frames = [message.frame(encoding) for message in self._messages]
+            joined = self._shared[encoding] = b"".join(frames)
         return joined
 
     def frames_for(self, subscriber: Subscriber) -> bytes:
@@ -71,10 +74,12 @@ class Batch:
             copied, so that a room of which everybody publishes costs its bytes and no more.
         """
         encoding = subscriber.encoding
-        joined = self.frames(encoding)
         own = self.own.get(subscriber)
         if own is None:
-            return joined
+            return self.frames(encoding)
+        if len(own[0]) == len(self._messages):  # the usual one: nobody else has published anything
+            return b""
+        joined = self.frames(encoding)
         offsets = self._offsets.get(encoding)
         if offsets is None:
             lengths = [len(message.frame(encoding)) for message in self._messages]
