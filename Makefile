@@ -2,9 +2,9 @@
 #
 #   PYTHON=python3.12      the interpreter for .venv
 #   LISTEN=tcp:9000        where `make relay` listens, as a Twisted endpoint
-#   ARGS='--echo'          more options for `make relay`, `make test` (pytest) and `make conformance`
+#   ARGS='--echo'          more options for `make relay`, `make test` (pytest), `make conformance` and `make bench`
 
-.PHONY: help relay test check matrix conformance clean
+.PHONY: help relay test check matrix conformance bench clean
 .DEFAULT_GOAL := help
 
 ARGS ?=
@@ -21,6 +21,7 @@ help:
 	@echo "make check        style and types"
 	@echo "make matrix       everything on every Python, with tox"
 	@echo "make conformance  the Autobahn testsuite; needs a Python 2.7 (ARGS=--quick)"
+	@echo "make bench        measure the relay beside its peers, most of an hour (ARGS=--quick: a minute)"
 	@echo "make clean        remove what all of these have made"
 
 relay: .venv/relay
@@ -41,9 +42,13 @@ matrix: .venv/tox
 conformance: .venv/tox
 	.venv/bin/tox -q -e conformance -- $(ARGS)
 
+bench: .venv/relay
+	@exec .venv/bin/python bench/run $(ARGS)
+
 clean:
 	rm -rf .venv .tox .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage build dist *.egg-info
 	rm -rf conformance/.env27 conformance/reports tests/interop/node_modules twisted/plugins/dropin.cache
+	rm -rf bench/.build bench/.env bench/peers/node_modules bench/results/quick bench/results/samples.jsonl
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:

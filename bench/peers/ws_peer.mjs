@@ -1,0 +1,39 @@
+// A relay on ws, as in its example of a broadcast; with bufferutil, and with the compression that its readme shows.
+
+import { WebSocket, WebSocketServer } from "ws";
+
+const deflate = {
+  zlibDeflateOptions: { chunkSize: 1024, memLevel: 7, level: 3 },
+  zlibInflateOptions: { chunkSize: 10 * 1024 },
+  clientNoContextTakeover: true,
+  serverNoContextTakeover: true,
+  serverMaxWindowBits: 10,
+  concurrencyLimit: 10,
+  threshold: 1024,
+};
+
+const rooms = new Map();
+
+const server = new WebSocketServer({
+  host: "127.0.0.1",
+  port: 0,
+  backlog: 1024,
+  perMessageDeflate: process.argv.includes("--deflate") ? deflate : false,
+});
+
+server.on("connection", (connection, request) => {
+  const room = rooms.get(request.url) ?? new Set();
+  rooms.set(request.url, room);
+  room.add(connection);
+  connection.on("error", console.error);
+  connection.on("close", () => room.delete(connection));
+  connection.on("message", (message, binary) => {
+    for (const other of room) {
+      if (other !== connection && other.readyState === WebSocket.OPEN) {
+        other.send(message, { binary });
+      }
+    }
+  });
+});
+
+server.on("listening", () => console.log(`listening on ${server.address().port}`));

@@ -1,0 +1,146 @@
+"""The servers that are measured, as a table. Adding one is adding a row, and a file in `peers/` where it needs one.
+
+Words in braces in a command are places: `places()` for running it, `NAMES` for showing it.
+"""
+
+import sys
+import sysconfig
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import toolchain
+
+
+@dataclass(frozen=True)
+class Server:
+    """One server.
+
+    Attributes:
+        name: for the command line and the results.
+        title: for tables and plots.
+        command: what starts it. It says on which port it listens, see `processes.LISTENING`.
+        needs: make or find what it needs, or raise `toolchain.MissingError`.
+        deflate: what is added to the command for rows with compression; None for a server that cannot do it.
+        load: what the load generator is told of it.
+        environ: what its environment has besides ours.
+        version: prints its version.
+    """
+
+    name: str
+    title: str
+    command: tuple[str, ...]
+    needs: tuple[Callable[[], object], ...] = ()
+    deflate: tuple[str, ...] | None = ("--deflate",)
+    load: tuple[str, ...] = ()
+    environ: Mapping[str, str] = field(default_factory=dict)
+    version: tuple[str, ...] = ()
+
+    def command_line(self, deflate: bool, where: Mapping[str, str]) -> list[str]:
+        """Give the command, with every place filled in."""
+        added = (self.deflate or ()) if deflate else ()
+        return [word.format(**where) for word in (*self.command, *added)]
+
+
+#: Prints the version of a Python package.
+VERSION = ("-c", "import importlib.metadata as m, sys; print(m.version(sys.argv[1]))")
+
+#: The yardstick, and what is measured with it.
+FLOOR = "floor"
+RELAY = "relay"
+
+
+def _on_python(name: str, title: str, deflate: bool = True) -> Server:
+    """Make the row of a peer on Python: the package of its name, and the file in `peers/`."""
+    return Server(
+        name,
+        title,
+        ("{python}", f"{{peers}}/{name}_peer.py"),
+        (toolchain.python,),
+        deflate=("--deflate",) if deflate else None,
+        version=("{python}", *VERSION, name),
+    )
+
+
+SERVERS = [
+    Server(
+        RELAY,
+        "wsrelay",
+        ("{twistd}", "-n", "--pidfile=", "wsrelay", "--listen", "tcp:0:interface=127.0.0.1"),
+        (toolchain.relay,),
+        deflate=(),
+        version=("{own_python}", *VERSION, "wsrelay"),
+    ),
+    Server(FLOOR, "floor (C)", ("{build}/floor",), (partial(toolchain.compiled, "floor"),), deflate=None),
+    _on_python("autobahn", "Autobahn"),
+    _on_python("websockets", "websockets"),
+    _on_python("picows", "picows", deflate=False),
+    _on_python("aiohttp", "aiohttp"),
+    Server(
+        "ws",
+        "ws (Node)",
+        ("node", "{peers}/ws_peer.mjs"),
+        (toolchain.node_modules,),
+        version=("node", "-p", "require('{peers}/node_modules/ws/package.json').version"),
+    ),
+    Server(
+        "nchan",
+        "Nchan (nginx)",
+        ("{own_python}", "{peers}/nchan.py", "{nchan}"),
+        (toolchain.nchan,),
+        load=("--echoes",),
+        version=("dpkg-query", "-W", "-f", "${{Version}}", "libnginx-mod-nchan"),
+    ),
+    Server(
+        "nats",
+        "NATS",
+        ("nats-server", "-c", "{peers}/nats.conf"),
+        (partial(toolchain.program, "nats-server"),),
+        # It compresses, too, but the load generator speaks NATS only without.
+        deflate=None,
+        load=("--dialect", "nats"),
+        environ={"GOMAXPROCS": "1"},
+        version=("nats-server", "--version"),
+    ),
+]
+
+BY_NAME = {server.name: server for server in SERVERS}
+
+#: How a report names the places, which are different on every machine.
+NAMES = {
+    "build": "bench/.build",
+    "nchan": toolchain.NCHAN,
+    "own_python": "python",
+    "peers": "bench/peers",
+    "python": "bench/.env/bin/python",
+    "twistd": "twistd",
+}
+
+
+def places() -> dict[str, str]:
+    """Give the places on this machine; one whose part is missing is empty, and its server is not started."""
+    try:
+        module = str(toolchain.nchan())
+    except toolchain.MissingError:
+        module = ""
+    return {
+        "build": str(toolchain.BUILD),
+        "nchan": module,
+        "own_python": sys.executable,
+        "peers": str(toolchain.PEERS),
+        "python": str(toolchain.ENVIRONMENT / "bin" / "python"),
+        "twistd": str(Path(sysconfig.get_path("scripts")) / "twistd"),
+    }
+
+
+def missing(chosen: list[Server]) -> dict[str, str]:
+    """Make what the servers need, and give the names of those that have not got it, each with what is missing."""
+    absent = {}
+    for server in chosen:
+        try:
+            for need in server.needs:
+                need()
+        except toolchain.MissingError as failure:
+            absent[server.name] = str(failure)
+    return absent

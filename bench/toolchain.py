@@ -1,0 +1,209 @@
+"""Make what the servers need: compiled C, an environment of Python packages, ws for Node.
+
+Lives here: all that is made once and kept beside this file, where git ignores it. Must not live here: which
+server needs what.
+
+Every function gives what it has made, or raises `MissingError`, whose text says what is missing and how to
+get it. A second run finds what the first has made.
+"""
+
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+BUILD = HERE / ".build"
+#: One for each Python that has run us: the peers run on the one that the relay runs on.
+ENVIRONMENT = HERE / ".env" / f"{sys.version_info.major}.{sys.version_info.minor}"
+PEERS = HERE / "peers"
+REQUIREMENTS = HERE / "requirements.txt"
+
+#: Written last, so that only what is complete has it. Holds the hash of what it was made from.
+MARKER = ".complete"
+
+#: Program → the Debian packages that have it.
+PACKAGES = {
+    "cc": "gcc libc6-dev zlib1g-dev",
+    "nats-server": "nats-server",
+    "nginx": "nginx libnginx-mod-nchan",
+    "node": "nodejs",
+    "npm": "npm",
+}
+
+#: Libraries of our C programs.
+LIBRARIES = {"load": ["-lz"]}
+
+NCHAN = "ngx_nchan_module.so"
+
+#: Bounds: one step of making something, and one question to a program.
+STEP_SECONDS = 600
+ASK_SECONDS = 30
+
+TAIL_LINES = 8
+
+
+class MissingError(Exception):
+    """Something is not there, and could not be made; the text says what, and how to get it."""
+
+
+def program(name: str) -> str:
+    """Find a program that nobody here wrote.
+
+    Raises:
+        MissingError: it is not installed.
+    """
+    path = shutil.which(name)
+    if path is None:
+        raise MissingError(f"not installed: apt-get install {PACKAGES[name]}")
+    return path
+
+
+def relay() -> None:
+    """Make sure that the Python that runs us has the relay.
+
+    Raises:
+        MissingError: it has not.
+    """
+    if importlib_finds("wsrelay"):
+        return
+    raise MissingError("not installed: run this with the Python of an environment that has wsrelay, as make bench does")
+
+
+def importlib_finds(name: str) -> bool:
+    """Whether the Python that runs us has a package; in a process of its own, where this folder is not on the path."""
+    question = f"import importlib.util as u, sys; sys.exit(u.find_spec({name!r}) is None)"
+    return subprocess.run([sys.executable, "-I", "-c", question], check=False, timeout=ASK_SECONDS).returncode == 0
+
+
+@functools.cache
+def compiled(name: str) -> Path:
+    """Compile one of our C programs, where its source is newer than what is there.
+
+    Raises:
+        MissingError: there is no compiler, or it has something to say.
+    """
+    source, target = HERE / f"{name}.c", BUILD / name
+    if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
+        compiler = program("cc")
+        BUILD.mkdir(exist_ok=True)
+        # Renamed when it is complete: another run may be using the old one, or making it, too.
+        fresh = target.with_suffix(f".{os.getpid()}")
+        try:
+            step([compiler, "-O2", "-o", str(fresh), str(source), *LIBRARIES.get(name, ())])
+        except MissingError as failure:
+            raise MissingError(f"{failure}\n(if a header is missing: apt-get install {PACKAGES['cc']})") from failure
+        fresh.replace(target)
+    return target
+
+
+@functools.cache
+def python() -> Path:
+    """Give the interpreter of the environment that has what `requirements.txt` says; made first where it is not there.
+
+    Raises:
+        MissingError: it could not be made.
+    """
+    interpreter = ENVIRONMENT / "bin" / "python"
+    if not has_python():
+        print("making bench/.env for the peers on Python (once, about a minute)", file=sys.stderr)
+        shutil.rmtree(ENVIRONMENT, ignore_errors=True)
+        step([sys.executable, "-m", "venv", str(ENVIRONMENT)])
+        pip = [str(interpreter), "-m", "pip", "--quiet", "--disable-pip-version-check"]
+        step([*pip, "install", "--requirement", str(REQUIREMENTS)])
+        (ENVIRONMENT / MARKER).write_text(python_digest(), encoding="ascii")
+    return interpreter
+
+
+def has_python() -> bool:
+    """Whether that environment is there already."""
+    return is_complete(ENVIRONMENT, python_digest())
+
+
+def python_digest() -> str:
+    """Hash all that decides what that environment holds."""
+    return hashlib.sha256(sys.version.encode() + REQUIREMENTS.read_bytes()).hexdigest()
+
+
+@functools.cache
+def node_modules() -> Path:
+    """Give the folder with ws for Node; filled first where it is not there.
+
+    Raises:
+        MissingError: there is no Node, or it could not be filled.
+    """
+    folder = PEERS / "node_modules"
+    program("node")
+    digest = hashlib.sha256((PEERS / "package-lock.json").read_bytes()).hexdigest()
+    if not is_complete(folder, digest):
+        step([program("npm"), "ci", "--silent", "--ignore-scripts", "--prefix", str(PEERS)])
+        (folder / MARKER).write_text(digest, encoding="ascii")
+    return folder
+
+
+@functools.cache
+def nchan() -> Path:
+    """Find the module that makes nginx a relay.
+
+    Raises:
+        MissingError: there is no nginx, or it has no such module.
+    """
+    options = answer([program("nginx"), "-V"]).split()
+    folders = [word.partition("=")[2] for word in options if word.startswith("--modules-path=")]
+    for folder in folders:
+        if (Path(folder) / NCHAN).exists():
+            return Path(folder) / NCHAN
+    raise MissingError(f"not installed: apt-get install {PACKAGES['nginx']}")
+
+
+def is_complete(folder: Path, digest: str) -> bool:
+    """Whether a folder was made to its end, from the same things."""
+    marker = folder / MARKER
+    return marker.is_file() and marker.read_text(encoding="ascii") == digest
+
+
+def answer(command: Sequence[str | Path], folder: Path = HERE) -> str:
+    """Give what a program prints, both streams in one; empty where it is not there or fails."""
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=ASK_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def step(command: Sequence[str]) -> str:
+    """Run one step of making something, and give what it printed, both streams in one.
+
+    Raises:
+        MissingError: it failed or took too long.
+    """
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=STEP_SECONDS,
+            check=True,
+        )
+    except subprocess.CalledProcessError as failure:
+        said = failure.stdout.splitlines()[-TAIL_LINES:]
+        raise MissingError("\n".join([f"{Path(command[0]).name} failed:", *said])) from failure
+    except (OSError, subprocess.TimeoutExpired) as failure:
+        raise MissingError(f"{Path(command[0]).name} failed: {failure}") from failure
+    return done.stdout

@@ -1,0 +1,93 @@
+"""The work that every server is given, as a table. Adding a row is adding a line."""
+
+import fnmatch
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """One kind of work.
+
+    Attributes:
+        name: for the command line and the results.
+        title: for the tables.
+        members: connections per room.
+        rooms: how many of them.
+        publishers: how many members of a room publish, or "all".
+        window: messages that a publisher has under way before it waits.
+        size: bytes of a message.
+        rate: messages per second, at fixed times, whether or not earlier ones have arrived; None for a window.
+        deflate: with compression.
+        idle: nobody publishes.
+    """
+
+    name: str
+    title: str
+    members: int
+    rooms: int = 1
+    publishers: str = "1"
+    window: int = 1
+    size: int = 64
+    rate: int | None = None
+    deflate: bool = False
+    idle: bool = False
+
+    @property
+    def connections(self) -> int:
+        """How many there are in all rooms."""
+        return self.members * self.rooms
+
+    @property
+    def kind(self) -> str:
+        """What its results are about: "idle", "paced" or "window"."""
+        return "idle" if self.idle else "paced" if self.rate else "window"
+
+    def arguments(self) -> list[str]:
+        """Give what the load generator is told of it."""
+        words = {
+            "rooms": self.rooms,
+            "members": self.members,
+            "publishers": self.publishers,
+            "size": self.size,
+            **({"rate": self.rate} if self.rate else {"window": self.window}),
+        }
+        flags = [f"--{flag}" for flag in ("deflate", "idle") if getattr(self, flag)]
+        return [word for name, value in words.items() for word in (f"--{name}", str(value))] + flags
+
+
+MEMBERS = [10, 100, 1000, 9000]
+WINDOWS = [1, 16, 64]
+
+#: With window 4: the row of figures that others have published.
+PUBLISHED = (9000, 4)
+
+
+def _one_publisher(members: int, window: int) -> Row:
+    """Make a row in which one of a room publishes."""
+    return Row(f"{members}x{window}", f"1 publisher, {members} members, window {window}", members, window=window)
+
+
+ROWS = [
+    *(_one_publisher(members, window) for members in MEMBERS for window in WINDOWS),
+    _one_publisher(*PUBLISHED),
+    Row("all-100", "all 100 members publish", 100, publishers="all"),
+    Row("rooms-500x2", "500 rooms of 2, all publish", 2, rooms=500, publishers="all"),
+    Row("16k-100", "16 KiB messages, 100 members, window 16", 100, window=16, size=16 * 1024),
+    Row("paced-100", "200 messages/s to 100 members", 100, rate=200),
+    Row("paced-1000", "200 messages/s to 1000 members", 1000, rate=200),
+    Row("deflate-100", "1 KiB messages with deflate, 100 members, window 16", 100, window=16, size=1024, deflate=True),
+    Row("idle-9000", "9000 idle connections", 9000, idle=True),
+]
+
+BY_NAME = {row.name: row for row in ROWS}
+
+
+def select(pattern: str) -> list[Row]:
+    """Give the rows whose names match any of the patterns, which commas separate, in the order of the table."""
+    patterns = pattern.split(",")
+    return [row for row in ROWS if any(fnmatch.fnmatchcase(row.name, one) for one in patterns)]
+
+
+def weight(row: Row, seconds: float) -> float:
+    """Guess how long one measurement takes, so that a total can be estimated."""
+    return 2 + seconds + row.connections / 1500

@@ -1,0 +1,713 @@
+"""The benchmark: its tables are consistent, its figures are what was measured, and nothing that failed is hidden."""
+
+import importlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from tests.live import missing
+
+BENCH = Path(__file__).resolve().parent.parent / "bench"
+RUN = BENCH / "run"
+
+#: A bound on every process that is started here.
+SECONDS = 60
+
+
+def load(name: str) -> Any:
+    """Import a module of the bench folder, which is not a package but only on the path of ``bench/run``."""
+    with mock.patch.object(sys, "path", [str(BENCH), *sys.path]):
+        return importlib.import_module(name)
+
+
+def load_run() -> Any:
+    """Import the command-line tool, which has no suffix."""
+    loader = SourceFileLoader("bench_run", str(RUN))
+    spec = importlib.util.spec_from_loader("bench_run", loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    with mock.patch.object(sys, "path", [str(BENCH), *sys.path]):
+        loader.exec_module(module)
+    return module
+
+
+facts: Any = load("facts")
+guard: Any = load("guard")
+measure: Any = load("measure")
+processes: Any = load("processes")
+report: Any = load("report")
+samples: Any = load("samples")
+servers: Any = load("servers")
+summary: Any = load("summary")
+toolchain: Any = load("toolchain")
+work: Any = load("work")
+run: Any = load_run()
+
+CHOSEN = [servers.BY_NAME[name] for name in ("relay", "floor", "ws", "picows")]
+ROWS = work.select("100x16,1000x64,paced-100,deflate-100,idle-9000")
+TIMING = measure.Timing(1.0, 0.2, 3)
+
+OUTCOME = {
+    "ok": True,
+    "connections": 100,
+    "handshakes_per_second": 5000,
+    "seconds": 1.0,
+    "messages": 10_000,
+    "deliveries": 990_000,
+    "deliveries_per_second": 990_000,
+    "latency_us": {"p50": 100, "p99": 900, "max": 5000},
+    "lost": 0,
+    "doubled": 0,
+    "disordered": 0,
+    "changed": 0,
+    "unexpected": 0,
+    "closed": 0,
+    "generator_cpu_share": 0.5,
+    "server_cpu_us_per_delivery": 0.4,
+    "open_server_cpu_seconds": 0.02,
+    "rss_before_kib": 50_000,
+    "rss_after_kib": 50_800,
+    "deflate": False,
+    "bytes_received": 65_340_000,
+}
+
+
+def outcome(**changes: Any) -> dict[str, Any]:
+    """Make what the load generator prints, but for changes."""
+    return {**OUTCOME, **changes}
+
+
+def sample(server: str, row: str, repeat: int = 0, fault: str = "", **changes: Any) -> Any:
+    """Make a sample, with changes to its outcome."""
+    return samples.Sample(server, row, repeat, 2.0, {} if fault else outcome(**changes), fault)
+
+
+def known(absent: dict[str, str] | None = None) -> dict[str, Any]:
+    """Make the facts of a run."""
+    with mock.patch.object(toolchain, "answer", return_value="1.2.3"):
+        gathered: dict[str, Any] = facts.gather(CHOSEN, ROWS, TIMING, absent or {})
+    return gathered
+
+
+def full_report(*found: Any, absent: dict[str, str] | None = None) -> str:
+    """Write the report of some samples."""
+    text: str = report.full(known(absent), samples.Results(found), ["deliveries.png"])
+    return text
+
+
+def line(text: str, title: str) -> list[str]:
+    """Give the cells of the first line of a table that has a title."""
+    found = re.search(rf"^\| {re.escape(title)} \|(.*)\|$", text, re.MULTILINE)
+    assert found is not None, f"no line {title!r} in:\n{text}"
+    return [cell.strip() for cell in found[1].split("|")]
+
+
+class TablesTests(unittest.TestCase):
+    """The tables of servers and work are consistent with each other and with the files beside them."""
+
+    def test_names(self) -> None:
+        """Every server and every row has a name and a title of its own, without what the command line splits at."""
+        for table in (servers.SERVERS, work.ROWS):
+            names = [entry.name for entry in table]
+            self.assertEqual(len(table), len(set(names)))
+            self.assertEqual(len(table), len({entry.title for entry in table}))
+            for name in names:
+                self.assertRegex(name, r"^[a-z0-9-]+$")
+
+    def test_places(self) -> None:
+        """Every place in a command has a name for reports and a value for running."""
+        self.assertEqual(set(servers.NAMES), set(servers.places()))
+        for server in servers.SERVERS:
+            for where in (servers.NAMES, servers.places()):
+                for deflate in (False, True):
+                    self.assertNotIn("{", " ".join(server.command_line(deflate, where)))
+
+    def test_peers(self) -> None:
+        """Every file in peers/ that a command names is there."""
+        for server in servers.SERVERS:
+            for word in server.command:
+                if word.startswith("{peers}/"):
+                    self.assertTrue((BENCH / word.format(peers="peers")).is_file(), word)
+
+    def test_deflate(self) -> None:
+        """Compression is on in its row only, and who cannot do it is not measured there."""
+        row = work.BY_NAME["deflate-100"]
+        self.assertIn("--deflate", servers.BY_NAME["ws"].command_line(True, servers.NAMES))
+        self.assertNotIn("--deflate", servers.BY_NAME["ws"].command_line(False, servers.NAMES))
+        self.assertFalse(measure.applies(servers.BY_NAME["picows"], row))
+        self.assertTrue(measure.applies(servers.BY_NAME["relay"], row))
+
+    def test_work(self) -> None:
+        """All combinations of members and windows are there, and the row that compares with published figures."""
+        names = {row.name for row in work.ROWS}
+        self.assertLess({f"{n}x{window}" for n in (10, 100, 1000, 9000) for window in (1, 16, 64)}, names)
+        self.assertIn("9000x4", names)
+
+    def test_arguments(self) -> None:
+        """What the load generator is told has a window or a rate, and flags for what is special."""
+        self.assertIn("--window 64", " ".join(work.BY_NAME["10x64"].arguments()))
+        paced = " ".join(work.BY_NAME["paced-100"].arguments())
+        self.assertIn("--rate 200", paced)
+        self.assertNotIn("--window", paced)
+        self.assertIn("--deflate", work.BY_NAME["deflate-100"].arguments())
+        self.assertIn("--idle", work.BY_NAME["idle-9000"].arguments())
+        self.assertIn("--echoes", measure.load_arguments(servers.BY_NAME["nchan"], ROWS[0], TIMING))
+
+    def test_select(self) -> None:
+        """Rows are chosen by patterns, and come in the order of the table."""
+        self.assertEqual(["10x1", "10x16", "10x64"], [row.name for row in work.select("10x*")])
+        self.assertEqual(["10x1", "idle-9000"], [row.name for row in work.select("idle-*,10x1")])
+        self.assertEqual([], work.select("nothing"))
+
+    def test_rows_of_others(self) -> None:
+        """Every row that the guard, the summary, a quick run and the tables name is there."""
+        named = {row for _, row, _ in summary.LINES} | set(guard.row_names(guard.read_limits()))
+        named |= set(run.QUICK_ROWS.split(",")) | {row for table in report.TABLES for row in table.only}
+        self.assertLessEqual(named, set(work.BY_NAME))
+
+    def test_metrics(self) -> None:
+        """Every metric that a table, a format, the summary or a limit names is there."""
+        named = {table.metric for table in report.TABLES} | {metric for _, _, metric in summary.LINES}
+        named |= set(report.FORMATS) | set(guard.TITLES) | set(guard.read_limits())
+        self.assertLessEqual(named, set(samples.METRICS))
+
+    def test_colours(self) -> None:
+        """Every server has a colour of its own in the plots."""
+        for name in servers.BY_NAME:
+            self.assertRegex((BENCH / "plots.py").read_text("utf-8"), rf'"{name}": "#[0-9a-f]{{6}}"')
+
+    def test_lock(self) -> None:
+        """What npm installs is pinned, with hashes and from wherever npm is configured to look."""
+        lock = json.loads((BENCH / "peers" / "package-lock.json").read_text("utf-8"))
+        for name, package in lock["packages"].items():
+            self.assertNotIn("resolved", package)
+            self.assertEqual(bool(name), "integrity" in package)
+
+    def test_requirements(self) -> None:
+        """What pip installs is pinned."""
+        for requirement in (BENCH / "requirements.txt").read_text("utf-8").splitlines():
+            self.assertRegex(requirement, r"^(#.*|[a-z0-9]+==[0-9.]+)$")
+
+
+class PlanTests(unittest.TestCase):
+    """What is measured, in which order and for how long."""
+
+    def test_order(self) -> None:
+        """The servers of a row are measured next to each other, and the repeats are far apart."""
+        steps = [(repeat, row.name, server.name) for repeat, row, server in measure.plan(CHOSEN[:2], ROWS[:2], 2)]
+        pairs = [("100x16", "relay"), ("100x16", "floor"), ("1000x64", "relay"), ("1000x64", "floor")]
+        self.assertEqual([(repeat, *pair) for repeat in (0, 1) for pair in pairs], steps)
+
+    def test_under_way(self) -> None:
+        """What is under way is a window of every publisher, to everyone else in its room."""
+        expected = {"10x64": 64 * 9, "all-100": 100 * 99, "rooms-500x2": 500 * 2, "16k-100": 16 * 99}
+        self.assertEqual(expected, {name: measure.under_way(work.BY_NAME[name]) for name in expected})
+
+    def test_enough_seconds(self) -> None:
+        """A slow server gets as long as two windows take it, within a bound; a fast one and other work does not."""
+        row = work.BY_NAME["9000x64"]
+        for rate, least, most in ((100_000, 11.5, 15), (1_000, 15, 15), (0, 15, 15), (5_000_000, 1, 1)):
+            seconds = measure.enough_seconds(row, outcome(deliveries=rate, deliveries_per_second=rate), 1.0)
+            self.assertTrue(least <= seconds <= most, (rate, seconds))
+        for name in ("paced-100", "idle-9000"):
+            self.assertEqual(1.0, measure.enough_seconds(work.BY_NAME[name], outcome(deliveries=0), 1.0))
+        self.assertEqual(1.0, measure.enough_seconds(row, {}, 1.0))
+
+    def run_with(self, *results: Any) -> tuple[list[Any], list[str]]:
+        """Run the relay at one row three times with these results in the place of measurements."""
+        shown: list[str] = []
+        kept: list[Any] = []
+        with mock.patch.object(measure, "measure", mock.Mock(side_effect=results)):
+            found = measure.Run(CHOSEN[:1], ROWS[:1], TIMING, kept.append, shown.append)()
+        self.assertEqual(found, kept)
+        return found, shown
+
+    def test_repeats(self) -> None:
+        """Everything is kept and shown as it comes."""
+        found, shown = self.run_with(*(sample("relay", "100x16", repeat) for repeat in range(3)))
+        self.assertEqual([0, 1, 2], [one.repeat for one in found])
+        self.assertRegex(shown[0], r"relay +100x16 +990,000 deliveries/s, p99 900 µs")
+
+    def test_failed_is_not_repeated(self) -> None:
+        """What has failed is shown, kept, and not measured again."""
+        found, shown = self.run_with(sample("relay", "100x16", fault="did not end within 62 s"))
+        self.assertEqual(["did not end within 62 s"], [one.fault for one in found])
+        self.assertIn("FAILED: did not end within 62 s", shown[0])
+
+    def test_longer(self) -> None:
+        """What was too short is measured again at once, and as long in the other repeats."""
+        short = sample("relay", "100x16", deliveries=100, deliveries_per_second=100)
+        good = [sample("relay", "100x16", repeat) for repeat in range(3)]
+        with mock.patch.object(measure, "measure", mock.Mock(side_effect=[short, *good])) as measured:
+            found = measure.Run(CHOSEN[:1], ROWS[:1], TIMING, lambda _: None, lambda _: None)()
+        self.assertEqual(good, found)
+        self.assertEqual([1, 15, 15, 15], [call.args[3].seconds for call in measured.call_args_list])
+
+
+class JudgeTests(unittest.TestCase):
+    """What the load generator prints is believed only when nothing is wrong with it."""
+
+    def judge(self, code: int = 0, row: str = "100x16", **changes: Any) -> str:
+        """Judge an outcome, and give the fault."""
+        judged, fault = measure.judge(work.BY_NAME[row], code, json.dumps(outcome(**changes)), "what it said")
+        self.assertEqual(outcome(**changes), judged)
+        return str(fault)
+
+    def test_good(self) -> None:
+        """An outcome without violations is good."""
+        self.assertEqual("", self.judge())
+
+    def test_violations(self) -> None:
+        """What was wrong with the messages is named, with how many."""
+        self.assertEqual("lost 3, closed 1", self.judge(1, ok=False, lost=3, closed=1))
+        self.assertEqual("lost 3", self.judge(1, "paced-100", ok=False, lost=3))
+        self.assertEqual("lost 5000", self.judge(1, ok=False, lost=5000))
+
+    def test_still_under_way(self) -> None:
+        """Where no more than a window is missing, and nothing else is wrong, the server may only be slow."""
+        self.assertIn("lost, or not delivered when", self.judge(1, ok=False, lost=1584))
+        self.assertIn("1,584 of the 1,584 of a window", self.judge(1, ok=False, lost=1584))
+
+    def test_unknown_violation(self) -> None:
+        """An outcome that is not ok without saying why is a fault with what was said."""
+        self.assertIn("what it said", self.judge(1, ok=False))
+        self.assertIn("what it said", self.judge(1))
+
+    def test_nothing_delivered(self) -> None:
+        """An outcome without any delivery is a fault, but for idle connections."""
+        self.assertIn("nothing was delivered", self.judge(deliveries=0))
+        self.assertEqual("", self.judge(row="idle-9000", deliveries=0))
+
+    def test_not_compressed(self) -> None:
+        """A row with compression that went without it is a fault."""
+        self.assertIn("without compression", self.judge(row="deflate-100"))
+        self.assertEqual("", self.judge(row="deflate-100", deflate=True))
+
+    def test_no_outcome(self) -> None:
+        """Without an outcome there is only what was said."""
+        for printed in ("", "{", "usage"):
+            with self.assertRaisesRegex(processes.FailedError, "ended with 2: no such option"):
+                measure.judge(ROWS[0], 2, printed, "no such option")
+
+
+class ResultsTests(unittest.TestCase):
+    """Medians and ratios of samples."""
+
+    def setUp(self) -> None:
+        """Make some samples."""
+        rates = {"relay": [30, 10, 20], "floor": [40, 40, 50], "ws": [1, 2, 3], "picows": [5]}
+        self.results = samples.Results(
+            sample(server, "100x16", repeat, deliveries_per_second=rate, server_cpu_us_per_delivery=None)
+            for server, found in rates.items()
+            for repeat, rate in enumerate(found)
+        )
+
+    def test_median(self) -> None:
+        """The median is over the repeats of a server and a row."""
+        self.assertEqual(20, self.results.median("relay", "100x16", "deliveries"))
+        self.assertIsNone(self.results.median("relay", "100x1", "deliveries"))
+
+    def test_none(self) -> None:
+        """A figure that could not be measured is none, not zero."""
+        self.assertIsNone(self.results.median("relay", "100x16", "cpu"))
+        self.assertIsNone(self.results.ratio("relay", "floor", "100x16", "cpu"))
+
+    def test_ratio(self) -> None:
+        """A ratio is one of medians."""
+        self.assertEqual(0.5, self.results.ratio("relay", "floor", "100x16", "deliveries"))
+
+    def test_best(self) -> None:
+        """The best is the one with the highest median; nobody where nobody was measured."""
+        self.assertEqual("picows", self.results.best(["ws", "picows", "nats"], "100x16", "deliveries"))
+        self.assertIsNone(self.results.best(["nats"], "100x16", "deliveries"))
+        self.assertIsNone(self.results.best([], "100x16", "deliveries"))
+
+    def test_spread(self) -> None:
+        """The spread is a share of the median."""
+        self.assertEqual(1.0, self.results.spread("relay", "100x16", "deliveries"))
+
+    def test_faults(self) -> None:
+        """A sample with a fault counts for no median, and its fault is there once."""
+        bad = [sample("relay", "100x16", repeat, fault="lost 1") for repeat in (3, 4)]
+        results = samples.Results([*self.results.samples, *bad])
+        self.assertEqual(20, results.median("relay", "100x16", "deliveries"))
+        self.assertEqual(["lost 1"], results.faults("relay", "100x16"))
+
+    def test_metrics(self) -> None:
+        """Every metric comes from an outcome, with its unit."""
+        expected = {"kib": 8, "handshake_cpu": 200, "p99": 900, "wire": 66, "generator": 0.5}
+        for metric, value in expected.items():
+            self.assertAlmostEqual(value, samples.METRICS[metric](OUTCOME))
+
+    def test_file(self) -> None:
+        """Facts and samples are read as they were written, but for a last line that was cut off."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "samples.jsonl"
+            samples.begin(path, {"date": "today"})
+            for one in self.results.samples:
+                samples.keep(path, one)
+            whole = path.read_text("utf-8")
+            self.assertEqual(({"date": "today"}, self.results.samples), samples.read(path))
+
+            path.write_text(whole[:-5], "utf-8")
+            self.assertEqual(self.results.samples[:-1], samples.read(path)[1])
+
+
+class ReportTests(unittest.TestCase):
+    """The report has every figure, and hides nothing that failed or was not there."""
+
+    def test_main(self) -> None:
+        """The main table has millions per second, and the relay beside the floor and the best peer."""
+        text = full_report(
+            sample("relay", "100x16", deliveries_per_second=2_000_000),
+            sample("floor", "100x16", deliveries_per_second=4_000_000),
+            sample("ws", "100x16", deliveries_per_second=100_000),
+            sample("picows", "100x16", deliveries_per_second=250_000),
+        )
+        cells = line(text, work.BY_NAME["100x16"].title)
+        self.assertEqual(["2.00", "4.00", "0.100", "0.250", "0.50", "8.00 (picows)"], cells)
+
+    def test_not_measured(self) -> None:
+        """What was not measured has a dash, and what a server cannot do says so."""
+        cells = line(full_report(), work.BY_NAME["deflate-100"].title)
+        self.assertEqual(["–", "n/a", "–", "n/a", "–", "–"], cells)
+
+    def test_failed(self) -> None:
+        """A server that failed has no figure, and what was wrong is told, in one line."""
+        text = full_report(sample("ws", "100x16", fault="the server ended with 1:\nout of memory"))
+        self.assertEqual("FAILED", line(text, work.BY_NAME["100x16"].title)[2])
+        self.assertIn(
+            f"* **ws (Node)**, {work.BY_NAME['100x16'].title}: the server ended with 1: / out of memory\n", text
+        )
+
+    def test_failed_sometimes(self) -> None:
+        """A figure whose server failed in another repeat is marked, and what was wrong is told."""
+        text = full_report(sample("ws", "100x16"), sample("ws", "100x16", 1, fault="lost 7"))
+        self.assertEqual("0.990 (!)", line(text, work.BY_NAME["100x16"].title)[2])
+        self.assertIn("lost 7", text)
+
+    def test_not_installed(self) -> None:
+        """A server that is not there keeps its column, and how to get it is told."""
+        text = full_report(absent={"ws": "not installed: apt-get install nodejs"})
+        self.assertEqual("not installed", line(text, work.BY_NAME["100x16"].title)[2])
+        self.assertIn("* **ws (Node)**, not installed: apt-get install nodejs\n", text)
+
+    def test_other_tables(self) -> None:
+        """Latencies, CPU, memory and handshakes have tables of their own."""
+        text = full_report(*(sample("relay", row.name, connections=9000) for row in ROWS))
+        idle = re.findall(rf"^\| {work.BY_NAME['idle-9000'].title} \| (\S+) ", text, re.MULTILINE)
+        self.assertEqual(["0.1", "5,000", "2"], idle)
+        paced = re.findall(rf"^\| {work.BY_NAME['paced-100'].title} \| (\S+) ", text, re.MULTILINE)
+        self.assertEqual(["100", "900", "5,000", "0.990", "0.40", "50%"], paced)
+
+    def test_conditions(self) -> None:
+        """Machine, versions and commands are told, and no place of this machine is."""
+        text = full_report(absent={"ws": "not installed"})
+        for told in (
+            "kernel: Linux",
+            "`twistd -n --pidfile= wsrelay --listen tcp:0:interface=127.0.0.1`",
+            "`node bench/peers/ws_peer.mjs [--deflate]`",
+            "| picows | 1.2.3 | `bench/.env/bin/python bench/peers/picows_peer.py`",
+            "`load --rooms 1 --members 100 --publishers 1 --size 64 --window 16`",
+            "--seconds 1 --warmup 0.2",
+            "![deliveries.png](deliveries.png)",
+        ):
+            self.assertIn(told, text)
+        self.assertNotIn(str(BENCH.parent), text)
+        self.assertNotIn(sys.prefix, text)
+
+    def test_limitations(self) -> None:
+        """What it does not show is told."""
+        for told in ("What this does not show", "loopback", "closed loop", "Two programs on one machine"):
+            self.assertIn(told, full_report())
+
+    def test_tables_are_tables(self) -> None:
+        """All lines of a table have as many cells."""
+        text = full_report(*(sample("relay", row.name, repeat) for row in ROWS for repeat in range(3)))
+        for table in re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE):
+            self.assertEqual(1, len({row.count("|") for row in table.splitlines()}), table)
+
+    def test_summary(self) -> None:
+        """The summary has the rows that were measured."""
+        text = summary.compact(known(), samples.Results([sample("relay", "idle-9000"), sample("floor", "1000x64")]))
+        self.assertEqual(["5,000", "–", "–", "–"], line(text, "handshakes/s"))
+        self.assertNotIn("16 KiB", text)
+
+    def test_facts_are_json(self) -> None:
+        """The facts survive a file."""
+        facts = known()
+        self.assertEqual(facts, json.loads(json.dumps(facts)))
+
+
+class GuardTests(unittest.TestCase):
+    """The guard passes within the limits, and on nothing that was not measured."""
+
+    LIMITS = {"cpu": {"100x16": 2.0}, "handshake_cpu": {"100x16": 10.0}}
+
+    def verdicts(self, relay_cpu: float, *more: Any) -> list[tuple[bool, str]]:
+        """Give the verdicts where the floor takes 0.1 µs and the relay as much as given."""
+        pair = [
+            sample("relay", "100x16", server_cpu_us_per_delivery=relay_cpu, open_server_cpu_seconds=0.1),
+            sample("floor", "100x16", server_cpu_us_per_delivery=0.1, open_server_cpu_seconds=0.02),
+        ]
+        found = guard.verdicts(samples.Results([*pair, *more]), self.LIMITS, "relay", "floor")
+        return [(verdict.passed, verdict.text) for verdict in found]
+
+    def test_passed(self) -> None:
+        """Within the limits it passes, and says by how much."""
+        (passed, text), (handshakes_passed, _) = self.verdicts(0.15)
+        self.assertTrue(passed)
+        self.assertTrue(handshakes_passed)
+        self.assertRegex(text, r"100x16 +CPU per delivery +1.50 times the floor's \(0.15 µs / 0.10 µs\), at most 2: ok")
+
+    def test_slipped_back(self) -> None:
+        """Beyond a limit it fails, and says where."""
+        (passed, text), (handshakes_passed, _) = self.verdicts(0.25)
+        self.assertFalse(passed)
+        self.assertTrue(handshakes_passed)
+        self.assertIn("SLIPPED BACK", text)
+
+    def test_failed(self) -> None:
+        """A measurement that failed fails it, whatever the others say."""
+        (passed, text), _ = self.verdicts(0.1, sample("relay", "100x16", 1, fault="lost 1"))
+        self.assertFalse(passed)
+        self.assertIn("relay: lost 1", text)
+
+    def test_nothing_measured(self) -> None:
+        """Without figures it fails."""
+        found = guard.verdicts(samples.Results([]), self.LIMITS, "relay", "floor")
+        self.assertEqual([False, False], [verdict.passed for verdict in found])
+
+    def test_second_try(self) -> None:
+        """It passes if it passes the second time, and fails if it does not."""
+        for tries, code in ([[False, True], 0], [[False, False], 1], [[True], 0]):
+            verdicts = [[guard.Verdict("", passed)] for passed in tries]
+            with (
+                mock.patch.object(run.measure, "Run"),
+                mock.patch.object(run.toolchain, "compiled"),
+                mock.patch.object(run.servers, "missing", return_value={}),
+                mock.patch.object(run.guard, "verdicts", side_effect=verdicts),
+                mock.patch("builtins.print"),
+            ):
+                self.assertEqual(code, run.run_guard(run.parse_arguments(["--guard"])))
+
+
+class OptionsTests(unittest.TestCase):
+    """The command line."""
+
+    def test_defaults(self) -> None:
+        """Without options, all servers do all the work."""
+        options = run.parse_arguments([])
+        chosen, rows = run.choose(options)
+        self.assertEqual((servers.SERVERS, work.ROWS), (chosen, rows))
+        self.assertEqual((1.5, 3, BENCH / "results"), (options.seconds, options.repeats, options.results))
+
+    def test_quick(self) -> None:
+        """A quick run is of the relay and the floor, and leaves the results of a full one alone."""
+        options = run.parse_arguments(["--quick"])
+        self.assertEqual(["relay", "floor"], [server.name for server in run.choose(options)[0]])
+        self.assertEqual(BENCH / "results" / "quick", options.results)
+
+    def test_given(self) -> None:
+        """What is given holds, also in a quick run."""
+        for mode in ([], ["--quick"]):
+            options = run.parse_arguments(
+                [*mode, "--servers", "ws", "--rows", "10x1", "--seconds", "9", "--results", "/x"]
+            )
+            chosen, rows = run.choose(options)
+            self.assertEqual((["ws"], ["10x1"]), ([one.name for one in chosen], [one.name for one in rows]))
+            self.assertEqual((9.0, Path("/x")), (options.seconds, options.results))
+
+    def test_unknown(self) -> None:
+        """What there is not is refused, with what there is."""
+        for arguments, known_name in ((["--servers", "relay,nobody"], "floor"), (["--rows", "nothing"], "10x64")):
+            with self.assertRaisesRegex(run.UsageError, f"nobody.*{known_name}|nothing.*{known_name}"):
+                run.choose(run.parse_arguments(arguments))
+
+    def test_nothing_measured(self) -> None:
+        """A report without a run is refused."""
+        with tempfile.TemporaryDirectory() as folder, self.assertRaisesRegex(run.UsageError, "nothing was measured"):
+            run.write_report(Path(folder), make=False)
+
+    def test_interrupted(self) -> None:
+        """The report of an interrupted run has what was measured until then, and the final files say the same."""
+        with tempfile.TemporaryDirectory() as name, mock.patch.object(run, "draw", return_value=[]):
+            folder = Path(name)
+            samples.begin(folder / run.SAMPLES, known())
+            samples.keep(folder / run.SAMPLES, sample("relay", "100x16"))
+            with mock.patch("builtins.print"):
+                run.write_report(folder, make=False)
+
+            self.assertEqual("0.990", line((folder / "results.md").read_text("utf-8"), work.BY_NAME["100x16"].title)[0])
+            whole = json.loads((folder / run.WHOLE).read_text("utf-8"))
+            self.assertEqual(990_000, whole["medians"]["relay"]["100x16"]["deliveries"])
+            before = run.read_results(folder)
+            (folder / run.SAMPLES).unlink()
+            after = run.read_results(folder)
+            self.assertEqual((before[0], before[1].samples), (after[0], after[1].samples))
+
+
+class MissingTests(unittest.TestCase):
+    """A server that lacks something is named with how to get it, and the others are measured."""
+
+    def test_programs(self) -> None:
+        """Without programs on PATH, those who need one are missing, each with a Debian package."""
+        names = ["ws", "nchan", "nats"]
+        toolchain.nchan.cache_clear()
+        toolchain.node_modules.cache_clear()
+        with mock.patch.dict(os.environ, {"PATH": ""}):
+            absent = servers.missing([servers.BY_NAME[name] for name in names])
+        self.assertEqual(names, list(absent))
+        for name in names:
+            self.assertRegex(absent[name], r"^not installed: apt-get install \w+")
+
+    def test_one_of_many(self) -> None:
+        """One that is missing hides nobody."""
+        there = servers.Server("there", "There", ("there",))
+        gone = servers.Server("gone", "Gone", ("gone",), (lambda: toolchain.program("node"),))
+        with mock.patch.object(toolchain.shutil, "which", return_value=None):
+            self.assertEqual({"gone": "not installed: apt-get install nodejs"}, servers.missing([gone, there]))
+
+    def test_step(self) -> None:
+        """A step that fails is told with the end of its output."""
+        program = "print('reason'); raise SystemExit(3)"
+        with self.assertRaisesRegex(toolchain.MissingError, "failed:\nreason"):
+            toolchain.step([sys.executable, "-c", program])
+
+
+class ProcessesTests(unittest.TestCase):
+    """Programs run on one core, are watched, and are always stopped."""
+
+    def setUp(self) -> None:
+        """Make a folder for logs."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+
+    @contextmanager
+    def listening(self, program: str) -> Iterator[tuple[int, int]]:
+        """Run a program in the place of a server."""
+        core = processes.cores()[0]
+        with processes.listening([sys.executable, "-u", "-c", program], core, self.folder, {}) as started:
+            yield started
+
+    SERVER = "import socket; s = socket.create_server(('127.0.0.1', 0)); print('listening on', s.getsockname()[1]); "
+
+    def test_ports(self) -> None:
+        """The port is read from what a server says, in any of three ways, and not from half a line."""
+        for said in ("listening on 4321\n", "relaying on ws://127.0.0.1:4321/\n", "clients on ws://127.0.0.1:4321\n"):
+            self.assertEqual("4321", processes.LISTENING.search(said)[1])
+        self.assertIsNone(processes.LISTENING.search("listening on 0\nlistening on 43"))
+
+    def test_one_core(self) -> None:
+        """A server has one core, and is gone after the block."""
+        with self.listening(self.SERVER + "import signal; signal.pause()") as (pid, port):
+            self.assertEqual({processes.cores()[0]}, os.sched_getaffinity(pid))
+            self.assertGreater(port, 0)
+            self.assertEqual([pid], processes.tree(pid))
+        self.assertFalse(Path(f"/proc/{pid}").exists())
+
+    def test_failure(self) -> None:
+        """A server is stopped also when the block fails."""
+        with (
+            self.assertRaises(KeyboardInterrupt),
+            self.listening(self.SERVER + "import signal; signal.pause()") as (pid, _),
+        ):
+            raise KeyboardInterrupt
+        self.assertFalse(Path(f"/proc/{pid}").exists())
+
+    def test_uninterrupted(self) -> None:
+        """A signal that comes while something is started or stopped waits until that is done."""
+        done = []
+        with self.assertRaises(KeyboardInterrupt), processes.uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            done.append("all of it")
+        self.assertEqual(["all of it"], done)
+
+    def test_children(self) -> None:
+        """The children of a server that does not end in order are stopped as well."""
+        fork = "import os, signal; signal.signal(15, signal.SIG_IGN); os.fork(); signal.pause()"
+        with mock.patch.object(processes, "STOP_SECONDS", 0.2), self.listening(self.SERVER + fork) as (pid, _):
+            deadline = time.monotonic() + SECONDS
+            while len(processes.tree(pid)) < 2 and time.monotonic() < deadline:
+                time.sleep(0.01)  # a fork cannot be waited for otherwise
+            family = processes.tree(pid)
+        self.assertEqual(2, len(family))
+        for one in family:
+            self.assertFalse(processes.is_alive(one))
+
+    def test_dies(self) -> None:
+        """A server that ends at its start is reported with the end of its log."""
+        with (
+            self.assertRaisesRegex(processes.FailedError, "ended with 1 at its start:\n(?s:.*)no such option"),
+            self.listening("raise SystemExit('no such option')"),
+        ):
+            self.fail("it has started")
+
+    def test_too_long(self) -> None:
+        """A load generator that does not end is stopped, and is a failure."""
+        command = [sys.executable, "-c", "import signal; signal.pause()"]
+        with self.assertRaisesRegex(processes.FailedError, "did not end within"):
+            processes.output_of(command, processes.cores()[1], self.folder, 0.3)
+
+
+def compiler() -> None:
+    """Make sure that there is a C compiler."""
+    if shutil.which("cc") is None:
+        missing("a C compiler", "apt-get install gcc libc6-dev zlib1g-dev")
+
+
+@pytest.mark.interop
+def test_end_to_end(tmp_path: Path) -> None:
+    """The relay and the floor are measured, and every message arrived as it should."""
+    compiler()
+    command = [sys.executable, RUN, "--servers", "relay,floor", "--rows", "10x16", "--repeats", "1", "--seconds", "0.3"]
+    done = subprocess.run(
+        [*command, "--results", tmp_path], capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = (tmp_path / "results.md").read_text("utf-8")
+    assert "Nothing." in text
+    relay, floor, *_ = line(text, work.BY_NAME["10x16"].title)
+    assert float(relay) > 0
+    assert float(floor) > 0
+
+    again = subprocess.run([sys.executable, RUN, "--summary", "--results", tmp_path], capture_output=True, check=True)
+    assert b"wsrelay" in again.stdout
+
+
+@pytest.mark.interop
+def test_interrupted(tmp_path: Path) -> None:
+    """On Ctrl-C, the server and the load generator are stopped, and what was measured stays."""
+    compiler()
+    command = [sys.executable, RUN, "--servers", "floor", "--rows", "10x1", "--repeats", "99", "--seconds", "0.3"]
+    process = subprocess.Popen([*command, "--results", tmp_path], stderr=subprocess.PIPE, text=True)
+    killer = threading.Timer(SECONDS, process.kill)
+    killer.start()
+    assert process.stderr is not None
+    with process.stderr:
+        assert "10x1" in process.stderr.readline()
+        family = processes.tree(process.pid)
+        process.send_signal(signal.SIGINT)
+        process.stderr.read()
+    assert process.wait(SECONDS) == 128 + signal.SIGINT
+    killer.cancel()
+    assert not [pid for pid in family if processes.is_alive(pid)]
+    assert samples.read(tmp_path / "samples.jsonl")[1][0].server == "floor"
