@@ -7,12 +7,18 @@ from samples import Results
 
 #: What is in it: title, row, metric.
 LINES = [
-    ("deliveries/s, 10 members, one message at a time, M", "10x1", "deliveries"),
-    ("deliveries/s, 100 members, window 16, M", "100x16", "deliveries"),
-    ("deliveries/s, 1000 members, window 64, M", "1000x64", "deliveries"),
-    ("deliveries/s, all of 100 members publish, M", "all-100", "deliveries"),
-    ("deliveries/s, 16 KiB messages, 100 members, M", "16k-100", "deliveries"),
-    ("p99 at 200 messages/s to 1000 members, µs", "paced-1000", "p99"),
+    ("M deliveries/s: 10 members, window 1", "10x1", "deliveries"),
+    ("10 members, window 64", "10x64", "deliveries"),
+    ("100 members, window 16", "100x16", "deliveries"),
+    ("100 members, window 64", "100x64", "deliveries"),
+    ("1000 members, window 64", "1000x64", "deliveries"),
+    ("9000 members, window 64", "9000x64", "deliveries"),
+    ("100 members, all publish", "all-100", "deliveries"),
+    ("500 rooms of 2, all publish", "rooms-500x2", "deliveries"),
+    ("100 members, 16 KiB messages", "16k-100", "deliveries"),
+    ("100 members, 1 KiB with deflate", "deflate-100", "deliveries"),
+    ("p50, µs: 200 messages/s to 100 members", "paced-100", "p50"),
+    ("p99, µs: the same", "paced-100", "p99"),
     ("handshakes/s", "idle-9000", "handshakes"),
     ("KiB per idle connection", "idle-9000", "kib"),
 ]

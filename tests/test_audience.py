@@ -45,6 +45,14 @@ class AudienceTests(SynchronousTestCase):
 
         self.assertEqual((subscriber, send), (self.plain[0], self.plain[0].send))
 
+    def test_take_the_last(self) -> None:
+        """Where the last one is taken, no empty rest stays behind."""
+        self.audience.take(frames.plain, 2)
+        self.audience.take(frames.plain, 0.5)
+        self.audience.take(self.deflate, 0.5)
+
+        self.assertFalse(self.audience)
+
     def test_copy(self) -> None:
         """What is done to a copy is not done to the audience."""
         self.audience.copy().take(frames.plain, 99)

@@ -636,6 +636,8 @@ class ProcessesTests(unittest.TestCase):
     def test_uninterrupted(self) -> None:
         """A signal that comes while something is started or stopped waits until that is done."""
         done = []
+        # A shell starts what is in the background with the signal ignored.
+        self.addCleanup(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))
         with self.assertRaises(KeyboardInterrupt), processes.uninterrupted():
             signal.raise_signal(signal.SIGINT)
             done.append("all of it")

@@ -206,5 +206,5 @@ class HubMachine(RuleBasedStateMachine):
                 assert member.seen == member.expected, member
 
 
-HubMachine.TestCase.settings = hypothesis_settings(max_examples=150, stateful_step_count=40, deadline=None)
+HubMachine.TestCase.settings = hypothesis_settings(max_examples=400, stateful_step_count=40, deadline=None)
 HubModelTests = HubMachine.TestCase

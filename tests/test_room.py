@@ -280,6 +280,22 @@ class StretchTests(RoomTestCase):
 
         self.assertEqual([self.got(one) for one in (a, b, slow)], [[b"1", b"2", b"3"]] * 2 + [[]])
 
+    def test_resuming_ahead_of_the_others(self) -> None:
+        """Who was given everything out of turn, did not take all of it, and stays after all, is served again."""
+        a, b = self.join("a"), self.join("b")
+        b.takes = 1
+        self.publish(b"1")
+        self.room.finish(b)
+        b.takes = None
+        self.room.resume(b)
+        self.publish(b"2")
+        self.room.flush()
+        self.publish(b"3")
+        self.room.flush()
+
+        self.assertEqual(self.got(a), [b"1", b"2", b"3"])
+        self.assertEqual(b.writes[0] + b.kept + b"".join(b.writes[1:]), a.data)
+
     def test_finish_before_its_turn(self) -> None:
         """Who is due the batch of a flush half done, and is about to leave, gets it and what came later."""
         a, b = self.join("a"), self.join("b")

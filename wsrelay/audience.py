@@ -62,10 +62,10 @@ class Audience:
     def take(self, encoding: Encoding, count: float) -> Mapping[Subscriber, Send]:
         """Remove and return the first with that encoding: as many as ``count``, but at least one."""
         group = self._groups[encoding]
+        count = max(1, count)
         if count >= len(group):
             return self._groups.pop(encoding)
-        turns = max(1, int(count))
-        taken = dict(islice(group.items(), turns))
+        taken = dict(islice(group.items(), int(count)))
         # Not a list of items: thousands of tuples at a time keep the garbage collector busy.
-        self._groups[encoding] = dict(islice(group.items(), turns, None))
+        self._groups[encoding] = dict(islice(group.items(), int(count), None))
         return taken

@@ -159,8 +159,6 @@ class Room:
         """Give a subscriber all that has been published, out of turn: it is about to leave."""
         self._fall_behind(subscriber)
         self._catch_up(subscriber, self.log.head)
-        if subscriber in self._behind and subscriber not in self._paused:
-            self._newcomers.append(subscriber)  # ahead of the others, should it stay
         self._tell_failed()
 
     def expire(self, now: float) -> None:
@@ -187,6 +185,8 @@ class Room:
         if cursor == self._flushed and subscriber not in self._paused:
             del self._behind[subscriber]
             self._current.add(subscriber)
+        elif cursor is not None and subscriber not in self._paused:
+            self._newcomers.append(subscriber)  # ahead of the others
         return cost
 
     def _deliver_next(self, writes: float) -> float:
