@@ -54,7 +54,7 @@ _WHOLE_TEXT: Final = _FIN | TEXT
 _WHOLE: Final = (_WHOLE_TEXT, _FIN | BINARY)
 
 #: The same for those that are a whole compressed message.
-_WHOLE_OR_DEFLATED: Final = (*_WHOLE, _RSV1 | _WHOLE_TEXT, _RSV1 | _FIN | BINARY)
+_WHOLE_DEFLATED: Final = (_RSV1 | _WHOLE_TEXT, _RSV1 | _FIN | BINARY)
 
 _MASKED: Final = 0x80
 _MASKED_HEADER_BYTES: Final = 6
@@ -140,42 +140,54 @@ def parse(data: bytes, max_payload_bytes: int, *, deflated: bool = False) -> tup
         0.5 µs for a frame of 64 bytes, a thirtieth of what Autobahn's parser takes (TRAPS 4).
     """
     frames: list[bytes] = []
-    whole = _WHOLE_OR_DEFLATED if deflated else _WHOLE
-    at, end, longest = 0, len(data), min(max_payload_bytes, PARSED_BYTES)
+    at, end, shortest = 0, len(data), min(max_payload_bytes, _LENGTH_16 - 1)
     while end - at >= _MASKED_HEADER_BYTES:
         first, length = data[at], data[at + 1] - _MASKED
         begin = at + _MASKED_HEADER_BYTES
-        if length >= _LENGTH_16:
-            begin += 2
-            # -1: in 64 bits, or not in the shortest form.
-            length = _length_16(data[at + 2 : at + 4]) if length == _LENGTH_16 else -1
         behind = begin + length
-        if first not in whole or not 0 <= length <= longest or behind > end:
+        if not 0 <= length <= shortest or first not in _WHOLE:
+            longer = _parse_longer(data, at, max_payload_bytes, deflated)
+            if longer is None:
+                break
+            frame, at = longer
+            frames.append(frame)
+            continue
+        if behind > end:
             break
         # For payloads this short, integers unmask faster than a call into C does (TRAPS 4). "big" is their default.
-        key = int.from_bytes(data[begin - 4 : begin])
-        keystream = key * _ONES[length] >> 8 * (-length & 3) if length < _LENGTH_16 else _keystream(key, length)
+        keystream = int.from_bytes(data[begin - 4 : begin]) * _ONES[length] >> 8 * (-length & 3)
         payload = (int.from_bytes(data[begin:behind]) ^ keystream).to_bytes(length)
-        if first & _RSV1:
-            inflated = _inflate(payload, max_payload_bytes)
-            if inflated is None:
-                break
-            first, length, payload = first ^ _RSV1, len(inflated), inflated
         if first == _WHOLE_TEXT and not payload.isascii() and not _is_utf8(payload):
             break
-        frames.append((_SHORT_HEADERS[first][length] if length < _LENGTH_16 else _header(first, length)) + payload)
+        frames.append(_SHORT_HEADERS[first][length] + payload)
         at = behind
     return frames, at
 
 
-def _keystream(key: int, length: int) -> int:
-    """Return the masking key over and over, as long as a payload."""
-    return int.from_bytes((key.to_bytes(4) * (length // 4 + 1))[:length])
-
-
-def _length_16(field: bytes) -> int:
-    length = int.from_bytes(field)
-    return length if length >= _LENGTH_16 else -1
+def _parse_longer(data: bytes, at: int, max_payload_bytes: int, deflated: bool) -> tuple[bytes, int] | None:
+    """Read a common frame that is not short and plain; return it and where the next begins, ``None`` if it is none."""
+    first, length, begin = data[at], data[at + 1] - _MASKED, at + _MASKED_HEADER_BYTES
+    if length == _LENGTH_16:
+        length, begin = int.from_bytes(data[at + 2 : at + 4]), begin + 2
+        if length < _LENGTH_16:  # not in the shortest form
+            return None
+    elif length > _LENGTH_16:  # in 64 bits
+        return None
+    behind = begin + length
+    known = first in _WHOLE or (deflated and first in _WHOLE_DEFLATED)
+    if not known or not 0 <= length <= min(max_payload_bytes, PARSED_BYTES) or behind > len(data):
+        return None
+    keystream = (data[begin - 4 : begin] * (length // 4 + 1))[:length]
+    payload = (int.from_bytes(data[begin:behind]) ^ int.from_bytes(keystream)).to_bytes(length)
+    if first & _RSV1:
+        first ^= _RSV1
+        inflated = _inflate(payload, max_payload_bytes)
+        if inflated is None:
+            return None
+        payload = inflated
+    if first == _WHOLE_TEXT and not _is_utf8(payload):
+        return None
+    return _header(first, len(payload)) + payload, behind
 
 
 def _inflate(payload: bytes, max_bytes: int) -> bytes | None:
