@@ -71,8 +71,8 @@ class RecordingSubscriber:
         self.on_send()
         return len(taken)
 
-    def keep(self, data: bytes) -> None:
-        self.kept += data
+    def keep(self, data: bytes, sent: int) -> None:
+        self.kept += data[sent:]
 
     def evict(self, reason: CloseReason) -> None:
         self.evicted.append(reason)

@@ -4,6 +4,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from typing import Any
+from unittest import mock
 
 import txaio
 from autobahn.twisted.websocket import WebSocketServerProtocol
@@ -190,21 +191,39 @@ class WriteTests(RelayTestCase):
     def test_however_little_waits(self) -> None:
         """The transport tells when it has written the rest, be it one byte: until then nothing may overtake it."""
         self.connect()
-        self.connection.keep(b"x")
+        self.connection.keep(b"yx", 1)
         self.assertTrue(self.connection.paused)
         self.assertEqual(self.read(), b"x")
 
         self.assertFalse(self.connection.paused)
+
+    def test_the_rest_is_shared(self) -> None:
+        """Of a large message that several do not take, none has a copy."""
+        self.connect()
+        data = bytes(2**20)
+        self.connection.write(data)
+
+        self.assertIs(self.transport.dataBuffer, data)
+        self.assertEqual(self.read(), data)
+
+    def test_keeping_for_one_that_has_gone(self) -> None:
+        """A transport that is not connected any more is not asked to write."""
+        self.connect()
+        self.transport.connected = 0
+        self.connection.keep(b"x", 0)
+
+        self.assertEqual(self.reactor.getWriters(), [])
 
     def test_a_full_socket(self) -> None:
         """A socket that takes nothing at all raises, and that is no error."""
         self.connect()
         self.connection.write(bytes(2**21))
         self.assertRaises(BlockingIOError, self.connection.send, b"x")
-        self.connection.paused = False
-        self.connection.write(b"y")
+        with mock.patch.object(self.connection, "send", side_effect=BlockingIOError):
+            self.read()
+            self.connection.write(b"y")
 
-        self.assertEqual(self.read(), bytes(2**21) + b"y")
+        self.assertEqual(self.read(), b"y")
 
     def test_lost(self) -> None:
         """A socket that has broken is found out by the reactor, as with any other write."""

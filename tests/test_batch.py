@@ -80,7 +80,7 @@ class DeliverTests(SynchronousTestCase):
         data = frames.encode(2, b"hello")
         unsent = self.deliver(Batch([message(b"hello")], 0))
 
-        self.assertEqual(unsent, {part: data[3:], nothing: data})
+        self.assertEqual(unsent, {part: (data, 3), nothing: (data, 0)})
         self.assertEqual([member.data for member in others], [data, data])
 
     def test_who_raises(self) -> None:
@@ -98,4 +98,12 @@ class DeliverTests(SynchronousTestCase):
 
     def test_cost(self) -> None:
         """A write of 16 KiB counts as two."""
-        self.assertEqual(Batch([message(bytes(WRITE_BYTES - 4))], 0).cost(frames.plain), 2)
+        self.assertEqual(Batch([message(bytes(WRITE_BYTES - 4))], 0).cost, 2)
+
+    def test_nothing_is_encoded_for_nobody(self) -> None:
+        """For an encoding that only the publisher has, nothing is deflated."""
+        deflated: list[bytes] = []
+        publisher = RecordingSubscriber("publisher", lambda frame: deflated.append(frame) or frame)
+        Batch([message(b"x", publisher)], 0).deliver(publisher.encoding, {publisher: publisher.send}, self.stats)
+
+        self.assertEqual((deflated, publisher.writes), ([], []))

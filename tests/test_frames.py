@@ -92,12 +92,27 @@ class ParseTests(SynchronousTestCase):
         ):
             self.assertEqual(frames.parse(good + left + good, 2**20), ([b"\x81\x02ok"], len(good)), left)
 
+    def test_incomplete(self) -> None:
+        """Of a frame that is not all there, nothing is taken, wherever it breaks off."""
+        good = b"\x81\x82\0\0\0\0ok"
+        for length in range(len(good)):
+            self.assertEqual(frames.parse(good + good[:length], 2**20), ([b"\x81\x02ok"], len(good)))
+
     def test_limit(self) -> None:
         """A message of the largest size is taken, a longer one left."""
         data = b"\x82\xfe\x01\0" + bytes(4 + 256)
 
         self.assertEqual(len(frames.parse(data, 256)[0]), 1)
         self.assertEqual(frames.parse(data, 255), ([], 0))
+
+    def test_bombs_go_off_one_at_a_time(self) -> None:
+        """What inflates to more than a MiB is given out before more of it is inflated."""
+        bomb = frames.payload_of(frames.Deflate(15)(frames.encode(frames.BINARY, bytes(600_000))))
+        data = (bytes((0xC2, 0xFE)) + len(bomb).to_bytes(2, "big") + bytes(4) + bomb) * 3
+
+        taken, behind = frames.parse(data, 2**20, deflated=True)
+
+        self.assertEqual((len(taken), behind), (2, len(data) // 3 * 2))
 
     def test_inflating(self) -> None:
         """Compressed messages are inflated if agreed on, up to the limit; what is wrong with one is left."""

@@ -86,6 +86,22 @@ class HubTests(SynchronousTestCase):
         self.assertEqual([len(one.writes) for one in members], [1] * 5)
         self.assertEqual(self.calls, [])
 
+    def test_a_room_that_raises(self) -> None:
+        """What one room raises does not make the hub forget the others."""
+        hub = self.hub()
+
+        def fail(frame: bytes) -> bytes:
+            raise MemoryError
+
+        hub.join("x", RecordingSubscriber("bad", fail))
+        b = self.member(hub, "y")
+        hub.publish("x", [Message.of(frames.TEXT, b"1")])
+        hub.publish("y", [Message.of(frames.TEXT, b"2")])
+        self.assertRaises(MemoryError, self.turn)
+        self.turn()
+
+        self.assertEqual(b.data, frames.encode(frames.TEXT, b"2"))
+
     def test_finish(self) -> None:
         """Finishing goes to the subscriber's room; somebody who is in none is ignored."""
         hub = self.hub()

@@ -51,8 +51,8 @@ class Modelled(RecordingSubscriber):
         self.takes = len(data) // 2 if self.lazy else None
         return super().send(data)
 
-    def keep(self, data: bytes) -> None:
-        super().keep(data)
+    def keep(self, data: bytes, sent: int) -> None:
+        super().keep(data, sent)
         self.stalled = True
 
     def resume(self) -> None:

@@ -34,6 +34,13 @@ class LinesTests(RelayTestCase):
 
         self.assertEqual(len(self.events), 1)
 
+    def test_no_line_in_a_line(self) -> None:
+        """An address that somebody made up, with a line break in it, is still one line."""
+        self.lines.add("1.2.3.4\n\tforged é")
+        self.lines.flush()
+
+        self.assertEqual(self.logged(), ["1.2.3.4\\n\\tforged é"])
+
     def test_a_great_crowd(self) -> None:
         """An event has a bound, and none is lost."""
         for number in range(2 * MAX_LINES + 1):

@@ -30,6 +30,13 @@ class LogTests(SynchronousTestCase):
 
         self.assertEqual((self.log.tail, self.log.head, self.log.size_bytes), (3, 3, 0))
 
+    def test_no_empty_batch(self) -> None:
+        """Asking for what is not there, or for nothing, is an error: waiting for more of it would never end."""
+        self.log.extend([message(), message()])
+        self.log.trim(message().size_bytes)
+        self.assertRaises(ValueError, self.log.batch, 0, 2)
+        self.assertRaises(ValueError, self.log.batch, 2, 2)
+
     def test_trim(self) -> None:
         """The oldest go first, and only as many as must."""
         for _ in range(5):

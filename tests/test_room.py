@@ -1,5 +1,6 @@
 """Tests of wsrelay.room: what one room promises its subscribers."""
 
+import weakref
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -525,6 +526,29 @@ class BoundTests(RoomTestCase):
 
         self.assertEqual(self.stats.messages_missed, 3)
 
+    def test_a_quiet_room_keeps_nothing(self) -> None:
+        """What was delivered is not kept by the room, nor is who has published it."""
+        a = self.join()
+        publisher = RecordingSubscriber()
+        gone = weakref.ref(publisher)
+        self.publish(b"1", publisher=publisher)
+        self.room.flush()
+        self.assertEqual(len(a.writes), 1)
+        del publisher
+
+        self.assertIs(gone(), None)
+
+    def test_who_leaves_before_its_turn_has_missed_it(self) -> None:
+        """Leaving in the middle of a flush, or before it, is counted, too."""
+        a, b = self.join("a"), self.join("b")
+        self.publish(b"1")
+        self.room.flush(1)
+        self.room.leave(b)
+        self.publish(b"2")
+        self.room.leave(a)
+
+        self.assertEqual((self.stats.deliveries, self.stats.messages_missed), (1, 2))
+
     def test_nothing_is_kept_that_nobody_waits_for(self) -> None:
         """With everybody served, the log is empty again; offsets go on."""
         a = self.join()
@@ -569,6 +593,20 @@ class LifeTests(RoomTestCase):
         self.assertEqual((room.log.tail, room.idle), (2, False))
         room.expire(90)
         self.assertEqual((room.log.tail, room.idle), (3, True))
+
+    def test_retention_keeps_what_is_due(self) -> None:
+        """Age does not take a message from those whose turn in a flush has not come."""
+        room = Room(self.log_bytes, self.stats, retention_seconds=1)
+        a, b = RecordingSubscriber(), RecordingSubscriber()
+        for subscriber in (a, b):
+            room.join(subscriber)
+        room.publish([Message.of(frames.BINARY, b"1"), Message.of(frames.BINARY, b"2")], 0)
+        room.flush(1)
+        room.expire(1000)
+        room.pause(b)
+        room.resume(b)
+
+        self.assertEqual(self.got(b), [b"1", b"2"])
 
     def test_retention_keeps_what_is_waited_for(self) -> None:
         """Age alone does not take a message from a subscriber that is behind."""

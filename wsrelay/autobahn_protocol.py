@@ -97,14 +97,18 @@ class AutobahnProtocol(WebSocketServerProtocol):
         except OSError:  # of which BlockingIOError is one; any other the transport finds again, and ends with it
             sent = 0
         if sent != len(data):
-            self.keep(data[sent:])
+            self.keep(data, sent)
 
-    def keep(self, data: bytes) -> None:
-        """Write later what ``send`` did not take."""
+    def keep(self, data: bytes, sent: int) -> None:
+        """Write later what ``send`` did not take. See :class:`wsrelay.interfaces.Subscriber`."""
         self.pauseProducing()
-        # A transport says that it has written all only to those whom it has asked to pause: at 64 KiB.
-        self.transport.producerPaused = True
-        self.transport.write(data)
+        if self.transport.connected:
+            # What doWrite itself leaves behind when the socket takes a part; write would copy the rest. Nothing else
+            # waits, or this connection would have been paused.
+            self.transport.dataBuffer, self.transport.offset = data, sent
+            # A transport says that it has written all only to those whom it has asked to pause: at 64 KiB (TRAPS 65).
+            self.transport.producerPaused = True
+            self.transport.startWriting()
 
     def pauseProducing(self) -> None:
         """Something waits in the transport: it has asked for a pause, or did not take all."""

@@ -18,8 +18,8 @@ __all__ = ["WRITE_BYTES", "Batch", "Unsent"]
 #: What counts as one more write in a stretch: copying this much takes about as long as a write of next to nothing.
 WRITE_BYTES: Final = 16384
 
-#: Subscriber → the bytes that it did not take, or what its ``send`` raised.
-Unsent = Mapping[Subscriber, bytes | Exception]
+#: Subscriber → what was to be sent and how much of it was, or what its ``send`` raised.
+Unsent = Mapping[Subscriber, tuple[bytes, int] | Exception]
 
 
 class Batch:
@@ -28,14 +28,16 @@ class Batch:
     Attributes:
         start: the offset of the first message.
         end: the offset behind the last one.
+        cost: of delivering it to one subscriber, in writes of next to nothing; without deflate.
         own: publisher → its messages, as ranges of places in the batch.
     """
 
-    __slots__ = ("_messages", "_offsets", "_shared", "end", "own", "start")
+    __slots__ = ("_messages", "_offsets", "_shared", "cost", "end", "own", "start")
 
     def __init__(self, messages: Sequence[Message], start: int) -> None:
         self.start = start
         self.end = start + len(messages)
+        self.cost = 1 + sum(map(len, [message.plain for message in messages])) / WRITE_BYTES
         self._messages = messages
         self._shared: dict[Encoding, bytes] = {}
         self._offsets: dict[Encoding, list[int]] = {}
@@ -88,10 +90,6 @@ class Batch:
         ends = [*(offsets[run.start] for run in own), len(joined)]
         return b"".join([joined[begin:end] for begin, end in zip(begins, ends, strict=True)])
 
-    def cost(self, encoding: Encoding) -> float:
-        """Return what delivering to one subscriber costs, in writes of next to nothing."""
-        return 1 + len(self.frames(encoding)) / WRITE_BYTES
-
     def deliver(self, encoding: Encoding, members: Mapping[Subscriber, Send], stats: Stats) -> Unsent:
         """Write to subscribers.
 
@@ -110,19 +108,19 @@ class Batch:
         publishers: dict[Send, Any] = {members[one]: one for one in self.own if one in members}
         # A list also because a send may pause its subscriber, which takes it from the members.
         others = [send for send in members.values() if send not in publishers]
-        writes = [(self.frames(encoding), others)]
+        writes = [(self.frames(encoding), others)] if others else []
         writes += [(self.frames_for(publisher), [send]) for send, publisher in publishers.items()]
-        unsent: dict[Send, bytes | Exception] = {}
+        unsent: dict[Send, tuple[bytes, int] | Exception] = {}
         for data, sends in writes:
             size = len(data)
             for send in sends if size else ():
                 try:
                     sent = send(data)
                 except Exception as error:  # noqa: BLE001 - whatever one raises, the others get their messages
-                    unsent[send] = data if isinstance(error, OSError) else error
+                    unsent[send] = (data, 0) if isinstance(error, OSError) else error
                 else:
                     if sent != size:
-                        unsent[send] = data[sent:]
+                        unsent[send] = (data, sent)
             stats.bytes_out += size * len(sends)
         stats.deliveries += len(self) * len(others) + sum(map(self.count_for, publishers.values()))
         return {subscriber: unsent[send] for subscriber, send in members.items() if send in unsent} if unsent else {}

@@ -114,18 +114,20 @@ class Hub:
             writes: see :meth:`wsrelay.room.Room.flush`; what is then left is delivered in the next reactor turn, first
                 that of rooms which have had no turn yet.
         """
-        pending, self._pending = self._pending, {}
-        unfinished: dict[Room, None] = {}
-        for room in pending:
-            if writes > 0:
+        turns, unfinished = list(self._pending), dict[Room, None]()
+        try:
+            for room in turns:
+                if writes <= 0:
+                    break
+                del self._pending[room]
                 writes = room.flush(writes)
                 if room.pending:
                     unfinished[room] = None
-            else:
-                self._pending[room] = None
-        self._pending |= unfinished
-        if self._pending:
-            self._schedule()
+        finally:
+            # Also when a room raises: the others must not wait until somebody publishes to them again.
+            self._pending |= unfinished
+            if self._pending:
+                self._schedule()
 
     def _schedule(self) -> None:
         if not self._scheduled:

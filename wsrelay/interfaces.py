@@ -37,8 +37,11 @@ class Subscriber(Protocol):
     encoding: Encoding
     send: Send
 
-    def keep(self, data: bytes) -> None:
-        """Write later what ``send`` did not take, before anything else; when it is written, call ``Hub.resume``."""
+    def keep(self, data: bytes, sent: int) -> None:
+        """Write later what is behind the first ``sent`` bytes, before anything else; when that is done, ``Hub.resume``.
+
+        Not the rest alone, which would be a copy: all that do not take a large message share its bytes.
+        """
 
     def evict(self, reason: CloseReason) -> None:
         """Nothing more comes from the room: leave it, close, and tell the peer why. Must not raise."""

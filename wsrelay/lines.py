@@ -29,7 +29,9 @@ class Lines:
         self._lines: list[str] = []
 
     def add(self, line: str) -> None:
-        """Log a line, at the end of this turn."""
+        """Log a line, at the end of this turn. What would look like the next line is escaped."""
+        if not line.isprintable():
+            line = "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)
         if not self._lines:
             self._call_soon(self.flush)
         self._lines.append(line)

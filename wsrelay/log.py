@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Final
 
+from wsrelay import frames
 from wsrelay.batch import Batch
 from wsrelay.message import Message
 
@@ -17,6 +18,9 @@ __all__ = ["SLICE_BYTES", "Log"]
 #: The most that is written to a subscriber before it is asked again whether it is paused (a single message
 #: may be more). Twisted pauses at 64 KiB of unsent bytes, so a transport holds about twice that at most.
 SLICE_BYTES: Final = 65536
+
+#: More messages are never in a slice.
+_MOST_MESSAGES: Final = SLICE_BYTES // Message.of(frames.BINARY, b"").size_bytes + 1
 
 
 class Log:
@@ -50,8 +54,14 @@ class Log:
         Args:
             start: from :attr:`tail` to below ``end``.
             end: the offset to stop at, at most :attr:`head`.
+
+        Complexity:
+            That of the slice, however long the log is.
         """
-        messages = self._messages[start - self.tail : end - self.tail]
+        if not self.tail <= start < end:  # an empty batch would never end what waits for more
+            raise ValueError(f"there is nothing from {start} to {end} in a log from {self.tail} on")
+        behind = min(end, start + _MOST_MESSAGES)
+        messages = self._messages[start - self.tail : behind - self.tail]
         if self.size_bytes > SLICE_BYTES:  # only then need they be added up
             sizes = accumulate(message.size_bytes for message in messages)
             messages = messages[: max(1, bisect_right(list(sizes), SLICE_BYTES))]

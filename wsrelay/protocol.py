@@ -86,20 +86,24 @@ class RelayProtocol(Opening):
 
         Its parser is quadratic in the frames of a read, and takes 40 µs for each (TRAPS 4).
         """
-        self._take_common_frames()
-        while self.processData() and self.state != self.STATE_CLOSED:
-            self._take_common_frames()
+        while (self._take_common_frames() or self.processData()) and self.state != self.STATE_CLOSED:
+            pass
 
-    def _take_common_frames(self) -> None:
-        """Publish the common frames that the unread data begins with, if it begins with a frame of a new message."""
+    def _take_common_frames(self) -> bool:
+        """Publish the common frames that the unread data begins with, if it begins with a frame of a new message.
+
+        Returns:
+            Whether there were any, and there is more data.
+        """
         within: Any = self.current_frame or self.inside_message
         if within or self.state != self.STATE_OPEN or not self.grant.can_publish:
-            return  # to Autobahn, and to onMessage
+            return False  # for Autobahn, and onMessage
         deflated = self._perMessageCompress is not None
         taken, behind = frames.parse(self.data, self.factory.settings.max_message_bytes, deflated=deflated)
         if taken:
             self.data = self.data[behind:]
             self._publish(taken)
+        return bool(taken and self.data)
 
     def _publish(self, plain: list[bytes]) -> None:
         """Publish messages, given as plain frames."""

@@ -17,13 +17,13 @@ slices until it has caught up or is paused again. A cursor off the log's tail me
         │         └ a cursor in _behind
         └ a cursor left of this has missed messages: slow policy
 
-A flush to many is done in stretches, so that one room does not hold the reactor: those whose turn has not come are due
-the batch, and come first in the next stretch.
+A flush to many is done in stretches, so that one room does not hold the reactor: those whose turn comes later are due.
 """
 
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from wsrelay.audience import Audience
 from wsrelay.batch import Batch
@@ -35,6 +35,9 @@ from wsrelay.slow import SLOW_POLICIES
 from wsrelay.stats import Stats
 
 __all__ = ["Room"]
+
+
+_NO_BATCH: Final = Batch([], 0)
 
 
 class Room:
@@ -62,8 +65,8 @@ class Room:
         self._flushed = 0
         #: Subscribers that stand at _flushed.
         self._current = Audience()
-        #: The last batch, and those of _current that have not got it.
-        self._batch = Batch([], 0)
+        #: The batch that is being delivered, and those of _current that have not got it.
+        self._batch = _NO_BATCH
         self._due = Audience()
         #: Subscriber → cursor, for those that stand elsewhere: the paused, ...
         self._behind: dict[Subscriber, int] = {}
@@ -102,8 +105,7 @@ class Room:
 
     def leave(self, subscriber: Subscriber) -> None:
         """Remove a member; nothing happens if it is none. The messages it published stay."""
-        self._current.discard(subscriber)
-        self._due.discard(subscriber)
+        self._fall_behind(subscriber)
         self._paused.discard(subscriber)
         self._stats.messages_missed += self.log.head - self._behind.pop(subscriber, self.log.head)
         self._silent.discard(subscriber)
@@ -124,9 +126,8 @@ class Room:
     def flush(self, writes: float = math.inf) -> float:
         """Give everything pending to the subscribers that are not paused, then bound the log.
 
-        It stops, with :attr:`pending` still true, after about as many ``writes``, of which a large one counts as
-        several; returns how many are left of these. Costs one per subscriber and :data:`wsrelay.log.SLICE_BYTES`, and
-        nothing for who is behind already.
+        It stops, with :attr:`pending` still true, after about as many ``writes`` (a large one counts as several), and
+        returns how many are left. One per subscriber and :data:`wsrelay.log.SLICE_BYTES`; none for who is behind.
         """
         while writes > 0 and self.pending:
             if self._due:
@@ -149,9 +150,8 @@ class Room:
 
     def resume(self, subscriber: Subscriber) -> None:
         """Go on with a subscriber that was paused; one write per :data:`wsrelay.log.SLICE_BYTES` that it is behind."""
-        # Not up to the head: what is pending comes with the next flush, to everybody.
         self._paused.discard(subscriber)
-        self._catch_up(subscriber, self._flushed)
+        self._catch_up(subscriber, self._flushed)  # not up to the head: the next flush brings that
         self._release()
         self._tell_failed()
 
@@ -163,8 +163,8 @@ class Room:
 
     def expire(self, now: float) -> None:
         """Forget messages that are older than the retention and that nobody waits for."""
-        waited_for = min(self._behind.values(), default=self._flushed)
-        self.log.expire(waited_for, now - self._retention_seconds)
+        standing = self._batch.start if self._due else self._flushed
+        self.log.expire(min([standing, *self._behind.values()]), now - self._retention_seconds)
 
     def _fall_behind(self, subscriber: Subscriber) -> None:
         """Give a subscriber that stands with the others, or is due what they have, a cursor of its own."""
@@ -180,20 +180,21 @@ class Room:
             batch = self.log.batch(cursor, end)
             self._behind[subscriber] = batch.end
             self._deliver(batch, subscriber.encoding, {subscriber: subscriber.send})
-            cost += batch.cost(subscriber.encoding)
+            cost += batch.cost
             cursor = self._behind.get(subscriber)
-        if cursor == self._flushed and subscriber not in self._paused:
-            del self._behind[subscriber]
-            self._current.add(subscriber)
-        elif cursor is not None and subscriber not in self._paused:
-            self._newcomers.append(subscriber)  # ahead of the others
+        if cursor is not None and subscriber not in self._paused:
+            if cursor > self._flushed:  # ahead of the others
+                self._newcomers.append(subscriber)
+            else:
+                del self._behind[subscriber]
+                self._current.add(subscriber)
         return cost
 
     def _deliver_next(self, writes: float) -> float:
         """Write the next batch to all, or let it be due to all where that is too much; return the cost in writes."""
         self._batch = self.log.batch(self._flushed, self.log.head)
         self._flushed = self._batch.end
-        cost = sum(len(members) * self._batch.cost(encoding) for encoding, members in self._current)
+        cost = self._batch.cost * len(self._current)
         if cost > writes:
             self._due = self._current.copy()
             return 0
@@ -204,16 +205,15 @@ class Room:
     def _deliver_due(self, writes: float) -> float:
         """Write the batch to those who are due it, or to as many of them as may be; return the cost in writes."""
         encoding = self._due.next_encoding()
-        cost = self._batch.cost(encoding)
-        members = self._due.take(encoding, writes / cost)
+        members = self._due.take(encoding, writes / self._batch.cost)
         self._deliver(self._batch, encoding, members)
-        return len(members) * cost
+        return self._batch.cost * len(members)
 
     def _deliver(self, batch: Batch, encoding: Encoding, members: Mapping[Subscriber, Send]) -> None:
         for subscriber, rest in batch.deliver(encoding, members, self._stats).items():
-            if isinstance(rest, bytes):
+            if not isinstance(rest, Exception):
                 self.pause(subscriber)
-                subscriber.keep(rest)
+                subscriber.keep(*rest)
                 continue
             # Not leave(): it may clear the log, which those behind in this flush still need.
             self._current.discard(subscriber)
@@ -244,5 +244,7 @@ class Room:
 
     def _release(self) -> None:
         """Forget what everybody has, unless it is to be kept for a while."""
-        if not self._behind and not self._due and not self._retention_seconds and self._flushed == self.log.head:
-            self.log.clear()
+        if not self._due:
+            self._batch = _NO_BATCH  # or it would keep its messages, and their publishers
+            if not self._behind and not self._retention_seconds and self._flushed == self.log.head:
+                self.log.clear()
