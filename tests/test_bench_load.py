@@ -199,14 +199,15 @@ def double(count: int, message: str) -> list[str]:
 
 
 def swapper() -> Fate:
-    """Return a fate that swaps one message with the next one."""
+    """Return a fate that swaps one message with the next one of its publisher."""
     held: list[str] = []
 
     def swap(count: int, message: str) -> list[str]:
         if count == FATEFUL:
             held.append(message)
             return []
-        return [message, held.pop()] if held else [message]
+        # The other room's may come between.
+        return [message, held.pop()] if held and held[0][:3] == message[:3] else [message]
 
     return swap
 
