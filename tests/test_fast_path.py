@@ -10,10 +10,13 @@ from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.support import Relay, RelayTestCase, request_bytes
+from tests.support import Answer, Relay, RelayTestCase, narrowing, request_bytes
 from tests.test_frames import parse
 from wsrelay import frames
 from wsrelay.protocol import RelayProtocol
+
+#: Autobahn's, for a test that counts its calls.
+original = RelayProtocol.onFrameBegin
 
 DEFLATE = {"Sec-WebSocket-Extensions": "permessage-deflate"}
 
@@ -126,8 +129,6 @@ class EquivalenceTests(RelayTestCase):
 
     def test_read_only(self) -> None:
         """Who may not publish is told so on the fast path, too, and nothing is relayed."""
-        from tests.support import Answer, narrowing  # noqa: PLC0415
-
         relay = self.relay([Answer(lambda request, grant: narrowing({"can_publish": False}, request, grant))])
         sender, listener = relay.wire(), relay.wire()
         sender.send(request_bytes())
@@ -135,6 +136,3 @@ class EquivalenceTests(RelayTestCase):
         [answer] = parse(sender.send(wire_frame(0x81, b"a") * 2))
 
         self.assertEqual((int(answer.opcode), listener.send(b"")), (frames.CLOSE, b""))
-
-
-original = RelayProtocol.onFrameBegin
