@@ -46,6 +46,13 @@ class Server:
 #: Prints the version of a Python package.
 VERSION = ("-c", "import importlib.metadata as m, sys; print(m.version(sys.argv[1]))")
 
+#: All load comes from one address, and one publisher may be all there is: what limits both is counted, and never reached.
+ONE_BIG_CLIENT = (
+    *("--max-connections-per-address", "100000", "--max-handshakes", "100000", "--max-handshakes-per-address", "100000"),
+    *("--max-connects-per-second", "1e9", "--max-connects-per-second-per-address", "1e9"),
+    *("--max-messages-per-second", "1e9", "--max-frames-per-second", "1e9", "--max-bytes-per-second", "1000000000000"),
+)
+
 #: The yardstick, and what is measured with it.
 FLOOR = "floor"
 RELAY = "relay"
@@ -67,7 +74,7 @@ SERVERS = [
     Server(
         RELAY,
         "wsrelay",
-        ("{twistd}", "-n", "--pidfile=", "wsrelay", "--listen", "tcp:0:interface=127.0.0.1"),
+        ("{twistd}", "-n", "--pidfile=", "wsrelay", "--listen", "tcp:0:interface=127.0.0.1", *ONE_BIG_CLIENT),
         (toolchain.relay,),
         deflate=(),
         version=("{own_python}", *VERSION, "wsrelay"),

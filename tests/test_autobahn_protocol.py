@@ -9,6 +9,7 @@ from unittest import mock
 import txaio
 from autobahn.twisted.websocket import WebSocketServerProtocol
 from autobahn.websocket.protocol import WebSocketServerFactory
+from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionLost
 from twisted.internet.tcp import Connection as TcpTransport
 from twisted.internet.testing import MemoryReactorClock, StringTransport
@@ -148,6 +149,7 @@ class WriteTests(RelayTestCase):
         self.connection: Any = self.relay().factory.buildProtocol(None)
         self.transport = TcpTransport(ours, self.connection, self.reactor)
         self.transport.connected = 1
+        self.transport.getPeer = lambda: IPv4Address("TCP", "192.0.2.1", 1)  # type: ignore[method-assign]  # nor this
         self.transport.setTcpNoDelay = lambda enabled: None  # type: ignore[method-assign]  # it is no TCP socket
 
     def connect(self) -> None:

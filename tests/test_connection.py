@@ -286,15 +286,16 @@ class GuardTests(RelayTestCase):
         self.relay_.settle()
         del self.relay_.factory.backplane.publish
 
-        self.assertEqual(client.closed, (1011, "internal error"))
+        [line] = self.logged(LogLevel.critical)
+        self.assertEqual(client.closed, (1011, f"internal error: {line[-9:-1]}"))
         self.assert_unharmed()
 
     def test_during_the_handshake(self) -> None:
         """A bug before the 101 is a 500."""
-        self.relay_.factory.check_admission = self.broken
+        self.relay_.factory.chain.grant = self.broken
         wire = self.relay_.wire()
         wire.send(request_bytes())
-        del self.relay_.factory.check_admission
+        del self.relay_.factory.chain.grant
 
         self.assertEqual(wire.status, 500)
         self.assertNotIn(b"a bug", wire.received)

@@ -11,7 +11,7 @@ from tests.support import Answer, RelayTestCase, Transport, request_bytes
 from tests.test_frames import parse
 from wsrelay import closecodes
 from wsrelay.errors import SettingsError
-from wsrelay.factory import REFUSAL_ROOM, RelayFactory
+from wsrelay.factory import RelayFactory
 from wsrelay.settings import Settings
 
 
@@ -53,19 +53,23 @@ class AdmissionTests(RelayTestCase):
         self.assertTrue(relay.client().open)
 
     def test_far_too_many(self) -> None:
-        """Past the room for telling them, connections are aborted unread, and not counted."""
-        relay = self.relay(max_connections=1)
-        for _ in range(1 + REFUSAL_ROOM):
-            relay.wire()
-        wire = relay.wire()
+        """Past the room for telling them, connections are aborted unread, and counted apart."""
+        for most, told in ((1, 1), (40, 10), (400, 64)):
+            relay = self.relay(max_connections=most)
+            for _ in range(most + told):
+                self.assertFalse(relay.wire().transport.aborted)
+            dropped = [relay.wire() for _ in range(3)]
+            self.assertEqual([wire.transport.aborted for wire in dropped], [True] * 3)
+            for wire in dropped:
+                wire.hang_up()
 
-        self.assertTrue(wire.transport.aborted)
-        self.assertEqual(len(relay.factory.connections), 1 + REFUSAL_ROOM)
+            self.assertEqual(relay.stats.connections_dropped, 3)
+            self.assertEqual(len(relay.factory.connections), most + told)
 
     def test_far_too_many_behind_a_wrapper(self) -> None:
         """The same on endpoints that wrap connections, such as TLS: nothing is raised, nothing stays open."""
         relay = self.relay(max_connections=1)
-        for _ in range(1 + REFUSAL_ROOM):
+        for _ in range(2):
             relay.wire()
         wrapper = WrappingFactory(relay.factory)
         protocol = wrapper.buildProtocol(None)

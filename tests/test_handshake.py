@@ -34,8 +34,9 @@ class ChainTests(RelayTestCase):
 
     def assert_fails_closed(self, answer: Any, text: str = "the handshake could not be validated") -> None:
         denied = self.denied(self.grant(answer))
-        self.assertEqual((denied.status, denied.reason), (500, text))
-        self.assertEqual(len(self.logged(LogLevel.critical)), 1)
+        [line] = self.logged(LogLevel.critical)
+        incident = line[-9:-1]
+        self.assertEqual((denied.status, denied.reason), (500, f"{text}: {incident}"))
         self.events.clear()
         self.flushLoggedErrors()
 

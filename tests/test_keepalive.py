@@ -19,8 +19,8 @@ class PingTests(RelayTestCase):
         self.assertTrue(client.open)
         self.assertGreater(client.server._ping_count, 7)
 
-    def silent(self, ping_seconds: float = 10) -> tuple[Any, Wire]:
-        relay = self.relay(ping_seconds=ping_seconds, close_seconds=2)
+    def silent(self, ping_seconds: float = 10, **settings: Any) -> tuple[Any, Wire]:
+        relay = self.relay(ping_seconds=ping_seconds, close_seconds=2, **settings)
         wire = relay.wire()
         wire.send(request_bytes())
         return relay, wire
@@ -49,7 +49,7 @@ class PingTests(RelayTestCase):
 
     def test_a_long_frame_on_a_slow_line(self) -> None:
         """Who is still sending a frame cannot send a pong before its end, and is waited for; who has stopped is not."""
-        relay, wire = self.silent()
+        relay, wire = self.silent(message_seconds=0)
         wire.send(b"\x82\xfe\xff\x00\0\0\0\0")
         for _ in range(60):
             wire.send(b"x")

@@ -18,10 +18,11 @@ LAYERS = [
     ["backplane.local", "protocol"],
     ["autobahn_options"],
     ["opening"],
+    ["intake"],
     ["keepalive"],
     ["connection"],
     ["relay"],
-    ["lines", "validators.plugins", "autobahn_protocol", "deflate"],
+    ["lines", "descriptors", "validators.plugins", "autobahn_protocol", "deflate"],
     [
         "validators.origin",
         "validators.token",
@@ -32,17 +33,19 @@ LAYERS = [
         "validators.python",
     ],
     ["validators.arguments", "validators.backend", "validators.keys", "handshake"],
+    ["failures"],
     # --- below this line: no twisted, no autobahn, no clock, no I/O ---
-    ["hub"],
+    ["hub", "admission"],
     ["room"],
     ["log", "slow"],
     ["audience", "batch"],
     ["interfaces"],
+    ["limits"],
     ["request", "grant", "settings"],
-    ["message", "names"],
+    ["message", "names", "proxies"],
     ["frames", "stats", "closecodes", "errors"],
 ]
-PURE = {name for row in LAYERS[LAYERS.index(["hub"]) :] for name in row}
+PURE = {name for row in LAYERS[LAYERS.index(["hub", "admission"]) :] for name in row}
 IMPURE_IMPORTS = {
     "twisted",
     "autobahn",

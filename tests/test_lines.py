@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from tests.support import RelayTestCase
-from wsrelay.lines import MAX_LINES, Lines
+from wsrelay.lines import MAX_LINES, MAX_REFUSALS, Lines
 
 
 class LinesTests(RelayTestCase):
@@ -40,6 +40,20 @@ class LinesTests(RelayTestCase):
         self.lines.flush()
 
         self.assertEqual(self.logged(), ["1.2.3.4\\n\\tforged é"])
+
+    def test_refusals(self) -> None:
+        """The first few refusals between two ticks are logged; of the others, how many there were."""
+        for _ in range(2):
+            for number in range(MAX_REFUSALS + 3):
+                self.lines.add_refusal(str(number))
+            self.lines.tick()
+        self.lines.add_refusal("last")
+        self.lines.tick()
+        self.lines.tick()
+        self.lines.flush()
+
+        shown = [*map(str, range(MAX_REFUSALS)), "... and 3 more were denied"]
+        self.assertEqual(self.logged(), [*shown, *shown, "last"])
 
     def test_a_great_crowd(self) -> None:
         """An event has a bound, and none is lost."""

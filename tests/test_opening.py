@@ -3,9 +3,11 @@
 import inspect
 
 from autobahn.websocket.compress import PerMessageDeflate, PerMessageDeflateOfferAccept
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
+from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 
-from tests.support import Answer, RelayTestCase, request_bytes
+from tests.support import Answer, RelayTestCase, Transport, request_bytes
 from wsrelay.grant import Grant
 from wsrelay.opening import Opening
 
@@ -22,6 +24,101 @@ class OpeningTests(RelayTestCase):
 
         self.assertTrue(wire.transport.stream)
         self.assertEqual(connection.state, connection.STATE_OPEN)
+
+    def test_one_too_many(self) -> None:
+        """Who is one too many is told so when its request is there, or when that has not come within a second."""
+        relay = self.relay(max_connections_per_address=1)
+        first = relay.client()
+        wire = relay.wire()
+        self.assertEqual(wire.send(request_bytes()[:-1]), b"")
+        wire.send(b"\n")
+        self.assertEqual(wire.status, 429)
+        self.assertIn(b"\r\nRetry-After: 10\r\n", wire.received)
+        self.assertIn(b"too many connections from your address", wire.received)
+        silent = relay.wire()
+        relay.wait(2)
+        silent.send(b"")
+
+        self.assertEqual((silent.status, silent.ended), (429, True))
+        self.assertTrue(first.open)
+
+    def test_one_too_many_that_goes(self) -> None:
+        """One that has gone meanwhile is not told anything; one that talks nonsense is told what is wrong."""
+        relay = self.relay(max_connections_per_address=1)
+        relay.client()
+        gone, wrong = relay.wire(), relay.wire()
+        gone.hang_up()
+        wrong.send(b"x" * 9000)
+        relay.wait(5)
+
+        self.assertEqual(wrong.status, 431)
+        self.assertEqual(relay.stats.handshakes_denied, {431: 1})
+
+    def test_a_bug_at_the_door(self) -> None:
+        """An exception while a connection is counted ends it with 500, and it is known as any other."""
+        relay = self.relay()
+        self.patch(relay.factory.admission, "arrive", lambda now: 1 / 0)
+        wire = relay.wire()
+        self.assertEqual(wire.send(b"")[:12], b"HTTP/1.1 500")
+        wire.hang_up()
+
+        self.assertEqual(relay.factory.connections, set())
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_behind_a_proxy(self) -> None:
+        """Behind a trusted proxy, the client is who the proxy says: for validators, for the log and for the limits."""
+        asked = Answer(lambda request, grant: grant)
+        relay = self.relay([asked], trusted_proxies=("10.0.0.0/8",), max_connections_per_address=1)
+        proxy = IPv4Address("TCP", "10.0.0.1", 7)
+        for forwarded_for, peer in [
+            ("1.1.1.1, 192.0.2.7", IPv4Address("TCP", "192.0.2.7", 0)),
+            ("2001:db8::1", IPv6Address("TCP", "2001:db8::1", 0)),
+            (None, proxy),
+        ]:
+            wire = relay.wire(proxy)
+            wire.send(request_bytes(fields={"X-Forwarded-For": forwarded_for}))
+            self.assertEqual(wire.status, 101)
+            self.assertEqual(asked.requests[-1].peer, peer)
+        self.assertIn("192.0.2.7 through tcp4:10.0.0.1:7 joined 'room' as None", self.logged())
+
+        wire = relay.wire(proxy)
+        wire.send(request_bytes(fields={"X-Forwarded-For": "2001:db8::2"}))
+        self.assertEqual(wire.status, 429)
+
+    def test_no_proxy(self) -> None:
+        """From anybody else, X-Forwarded-For is a field as any other."""
+        asked = Answer(lambda request, grant: grant)
+        relay = self.relay([asked], trusted_proxies=("10.0.0.0/8",), max_connections_per_address=1)
+        relay.wire().send(request_bytes(fields={"X-Forwarded-For": "10.1.1.1"}))
+        wire = relay.wire()
+        wire.send(request_bytes(fields={"X-Forwarded-For": "10.1.1.2"}))
+
+        self.assertEqual((asked.requests[0].peer.host, wire.status), ("192.0.2.1", 429))
+
+    def test_a_unix_socket(self) -> None:
+        """Whoever connects through a unix socket has no address; a proxy that does may be trusted."""
+        asked = Answer(lambda request, grant: grant)
+        for trusted, client in (((), UNIXAddress(None)), (("unix",), IPv4Address("TCP", "192.0.2.7", 0))):
+            relay = self.relay([asked], trusted_proxies=trusted, max_connections_per_address=2)
+            wires = [relay.wire(UNIXAddress(None)) for _ in range(2)]
+            for wire in wires:
+                wire.send(request_bytes(fields={"X-Forwarded-For": "192.0.2.7"}))
+                self.assertEqual((wire.status, asked.requests[-1].peer), (101, client))
+
+    def test_the_proxy_protocol(self) -> None:
+        """On a haproxy: endpoint the client is who the PROXY header names, and counted as soon as that is read."""
+        relay = self.relay(max_handshakes_per_address=1)
+        wrapped = HAProxyWrappingFactory(relay.factory)
+        connections = []
+        for client in ("192.0.2.7", "192.0.2.8", "192.0.2.7"):
+            protocol = wrapped.buildProtocol(IPv4Address("TCP", "10.0.0.1", 7))
+            transport = Transport(protocol, isServer=True, peerAddress=IPv4Address("TCP", "10.0.0.1", 7))
+            protocol.makeConnection(transport)
+            transport.bufferReceived(b"PROXY TCP4 %s 10.0.0.1 5 80\r\nGET" % client.encode())
+            connections.append(transport)
+
+        self.assertEqual([transport.disconnecting for transport in connections], [False, False, True])
+        self.assertIn(b" 429 ", connections[2].getOutBuffer())
 
     def test_when_all_have_answered(self) -> None:
         """Where one is waited for, the connection opens when it has answered, and the handshake's data is let go."""

@@ -30,9 +30,22 @@ class SettingsTests(SynchronousTestCase):
                 "compress_min_bytes": 256,
                 "max_message_bytes": 1_048_576,
                 "max_fragments": 1024,
-                "max_connections": 10_000,
+                "max_frames_per_second": 10_000.0,
+                "max_messages_per_second": 5_000.0,
+                "max_bytes_per_second": 33_554_432,
+                "burst_seconds": 5.0,
+                "rate_grace_seconds": 30.0,
+                "message_seconds": 30.0,
+                "max_connections": 0,
+                "max_connections_per_address": 1024,
+                "max_handshakes": 2048,
+                "max_handshakes_per_address": 512,
+                "max_connects_per_second": 5_000.0,
+                "max_connects_per_second_per_address": 200.0,
+                "trusted_proxies": (),
                 "max_rooms": 10_000,
                 "max_room_members": 10_000,
+                "memory_budget": 536_870_912,
                 "room_log_bytes": 4_194_304,
                 "handshake_seconds": 10.0,
                 "validate_seconds": 5.0,
@@ -68,12 +81,20 @@ class SettingsTests(SynchronousTestCase):
         """NaN, infinity and zero are no limits."""
         for value in (float("nan"), float("inf"), 0, -1):
             self.assertEqual(len(self.problems(handshake_seconds=value)), 1)
-        for name in ("max_message_bytes", "max_connections", "max_rooms", "max_room_members", "max_fragments"):
+        for name in ("max_message_bytes", "room_log_bytes", "max_rooms", "max_room_members", "max_fragments"):
             self.assertEqual(len(self.problems(**{name: 0})), 1)
 
     def test_pings_may_be_off(self) -> None:
         """Zero turns pings off."""
         self.assertEqual(Settings(ping_seconds=0).ping_seconds, 0)
+
+    def test_proxies_are_addresses(self) -> None:
+        """A trusted proxy is an address or a network; what is none is named."""
+        Settings(trusted_proxies=("10.0.0.0/8", "::1", "unix"))
+        for wrong in ("localhost", "10.0.0.1/8", ""):
+            [problem] = self.problems(trusted_proxies=("::1", wrong))
+            self.assertTrue(problem.startswith("trusted_proxies: "), problem)
+            self.assertIn(repr(wrong), problem)
 
     def test_a_log_holds_a_message(self) -> None:
         """A log too small for the largest message is refused, with both numbers."""

@@ -67,9 +67,22 @@ class SourcesTests(TapTestCase):
             "compress-min-bytes": 100,
             "max-message-bytes": 1000,
             "max-fragments": 2,
+            "max-frames-per-second": 11,
+            "max-messages-per-second": 12.5,
+            "max-bytes-per-second": 13,
+            "burst-seconds": 14,
+            "rate-grace-seconds": 15,
+            "message-seconds": 16,
             "max-connections": 3,
+            "max-connections-per-address": 17,
+            "max-handshakes": 18,
+            "max-handshakes-per-address": 19,
+            "max-connects-per-second": 20,
+            "max-connects-per-second-per-address": 21,
+            "trusted-proxies": ["10.0.0.0/8", "::1", "unix"],
             "max-rooms": 4,
             "max-room-members": 5,
+            "memory-budget": 22,
             "room-log-bytes": 6000,
             "handshake-seconds": 7.5,
             "validate-seconds": 8,
@@ -234,6 +247,26 @@ class PrintTests(TapTestCase):
             self.assertIn(f"--{field.name.replace('_', '-')}", help_text)
         self.assertIn("[default: 1048576]", help_text)
         self.assertLessEqual(max(map(len, help_text.splitlines())), 80)
+
+
+class OpenFilesTests(TapTestCase):
+    """Descriptors."""
+
+    def test_more_connections_than_open_files(self) -> None:
+        """More connections than files may be open are refused at the start, with what to do."""
+        self.patch(tap, "most_connections", lambda raised: 99 if raised else 5)
+        self.parse("--max-connections=99")
+        [problem] = self.problems("--max-connections=100")
+
+        self.assertIn("leaves room for 99, not for 100; raise it (ulimit -Hn", problem)
+
+    def test_raised(self) -> None:
+        """A relay that is the process raises its limit before it counts how many connections there may be."""
+        raised: list[bool] = []
+        self.patch(tap, "raise_limit", lambda: raised.append(True))
+        makeService(self.parse())
+
+        self.assertEqual(raised, [True])
 
 
 class TableTests(SynchronousTestCase):

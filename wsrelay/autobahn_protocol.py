@@ -29,7 +29,16 @@ _IMMUTABLE: Final = (int, float, str, bytes, tuple, type(None))
 _ATTRIBUTES: Final = {"websocket_version": 13, "inside_message": False, "current_frame": None, "send_queue": ()}
 
 #: What every connection sets sooner or later, beside what it sets when it is made: it opens, and it gets a pong.
-_NAMES: Final = ("data", "state", "current_frame", "current_frame_masker", "control_frame_data", "trafficStats")
+_NAMES: Final = (
+    "allowance",
+    "_visit",
+    "data",
+    "state",
+    "current_frame",
+    "current_frame_masker",
+    "control_frame_data",
+    "trafficStats",
+)
 
 #: The same for its transport.
 _TRANSPORT_NAMES: Final = ("producer", "streamingProducer", "producerPaused", "dataBuffer", "offset")
@@ -54,6 +63,7 @@ class AutobahnProtocol(WebSocketServerProtocol):
     Attributes:
         send: writes at once what the peer takes, and returns how much that was; see
             :class:`wsrelay.interfaces.Subscriber`.
+        forwarded_for: the client's address, where a trusted proxy has told it.
         paused: whether something waits in the transport. As long as it does not, ``send`` may be called.
     """
 
@@ -62,6 +72,7 @@ class AutobahnProtocol(WebSocketServerProtocol):
     tcpNoDelay: bool
     perMessageCompressionAccept: Callable[[list[PerMessageDeflateOffer]], PerMessageDeflateOfferAccept | None]
 
+    forwarded_for = ""
     paused = False
 
     def __init__(self) -> None:
@@ -71,7 +82,7 @@ class AutobahnProtocol(WebSocketServerProtocol):
     def peer(self) -> str:  # type: ignore[override]  # Autobahn's connectionMade writes it
         """The client's address. Asked for each time: behind PROXY it is not known at first (TRAPS 56)."""
         text: str = peer2str(self.transport)
-        return text
+        return f"{self.forwarded_for} through {text}" if self.forwarded_for else text
 
     def connectionMade(self) -> None:
         """A client has connected."""

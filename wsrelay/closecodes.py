@@ -48,6 +48,15 @@ READ_ONLY = CloseReason(1008, "this connection may not publish", False, "A read-
 TOO_MANY_FRAGMENTS = CloseReason(
     1008, "too many fragments in one message", False, "A message had more frames than --max-fragments."
 )
+MESSAGE_TOO_SLOW = CloseReason(
+    1008, "the message took too long", True, "A message had not come to its end after --message-seconds."
+)
+TOO_FAST = CloseReason(
+    1008,
+    "too fast: send less per second",
+    True,
+    "The client sent more messages, frames or bytes per second than it may, for longer than --rate-grace-seconds.",
+)
 TOO_BIG = CloseReason(1009, "message too big", False, "A message was larger than --max-message-bytes, inflated or not.")
 INTERNAL_ERROR = CloseReason(
     1011, "internal error", True, "A bug in the relay or in an extension; the log has the traceback."
@@ -65,6 +74,8 @@ TABLE: Final = (
     INVALID_PAYLOAD,
     READ_ONLY,
     TOO_MANY_FRAGMENTS,
+    MESSAGE_TOO_SLOW,
+    TOO_FAST,
     TOO_BIG,
     INTERNAL_ERROR,
     TOO_SLOW,

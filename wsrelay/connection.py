@@ -19,20 +19,17 @@ from contextlib import suppress
 from typing import Any, Final, Self
 
 from twisted.internet.protocol import connectionDone
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from wsrelay import closecodes, frames
 from wsrelay.autobahn_protocol import AutobahnProtocol
 from wsrelay.closecodes import CloseReason
 from wsrelay.errors import Denied
+from wsrelay.failures import log_failure
 from wsrelay.handshake import refusal
 from wsrelay.relay import Relay
 
-__all__ = ["Connection", "log"]
-
-#: Where connections log. Not on the class, where "log" is Autobahn's and a Logger would rename itself.
-log = Logger(namespace="wsrelay")
+__all__ = ["Connection"]
 
 #: The most characters of a client's own words in a log line.
 LOG_CHARS: Final = 80
@@ -140,7 +137,7 @@ class Connection(AutobahnProtocol):
         if self.state != self.STATE_CONNECTING:
             return
         self.factory.stats.handshakes_denied[denied.status] += 1
-        self.factory.lines.add(f"{self.peer} denied with {denied.status}: {repr(denied.reason)[:LOG_CHARS]}")
+        self.factory.lines.add_refusal(f"{self.peer} denied with {denied.status}: {repr(denied.reason)[:LOG_CHARS]}")
         self.transport.write(refusal(denied))
         self.dropConnection()
 
@@ -151,16 +148,17 @@ class Connection(AutobahnProtocol):
             error: what was raised.
 
         Peer sees:
-            500 during the handshake, then 1011; the end of TCP where a close was on its way already.
+            500 during the handshake, then 1011, each with a fixed text and the id of the line in the log; the end of
+            TCP where a close was on its way already.
         """
         self.factory.stats.failures += 1
         failure = error if isinstance(error, Failure) else Failure(error)
-        log.failure("a callback failed on the connection of {peer}", failure, peer=self.peer)
+        incident = log_failure(f"a callback failed on the connection of {self.peer}", failure)
         try:
             if self.state == self.STATE_CONNECTING:
-                self.deny(Denied(500, "internal error"))
+                self.deny(Denied(500, f"internal error: {incident}"))
             elif self.state == self.STATE_OPEN:
-                self.reject(closecodes.INTERNAL_ERROR)
+                self.reject(closecodes.INTERNAL_ERROR, incident)
             else:
                 self._abort()
         except Exception:  # noqa: BLE001 - not even a polite end works

@@ -4,6 +4,7 @@ What one connection does is the protocol's; listening and process signals are th
 a service of your own, make a ``RelayFactory(Settings(…))`` and listen with it; nothing else is needed.
 """
 
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -12,22 +13,24 @@ from typing import Any, Final
 
 from autobahn.twisted.websocket import WebSocketServerFactory
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IProtocolNegotiationFactory
-from twisted.internet.protocol import Protocol
+from twisted.internet.interfaces import IProtocolNegotiationFactory
 from twisted.internet.task import LoopingCall
 from zope.interface import implementer
 
+from wsrelay.admission import Admission
 from wsrelay.autobahn_options import autobahn_options, configured
 from wsrelay.backplane.local import LocalBackplane
 from wsrelay.closecodes import CloseReason
 from wsrelay.connection import Connection
-from wsrelay.errors import Denied
+from wsrelay.descriptors import most_connections
 from wsrelay.frames import WINDOW_BITS, Deflate, Encoding
 from wsrelay.handshake import ValidatorChain
 from wsrelay.hub import Hub
 from wsrelay.interfaces import Backplane, IHandshakeValidator
+from wsrelay.limits import Rates
 from wsrelay.lines import Lines
 from wsrelay.protocol import RelayProtocol
+from wsrelay.proxies import TrustedProxies
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats
 from wsrelay.validators.plugins import load
@@ -38,8 +41,10 @@ __all__ = ["RelayFactory"]
 #: that when the reactor was blocked.
 SWEEP_SECONDS: Final = 0.5
 
-#: Connections beyond ``max_connections`` that are read just to be told 503; past them they are dropped.
-REFUSAL_ROOM: Final = 64
+#: The most connections that are read just to be told that they are too many, for each one that there may be, and in
+#: all; past them they are dropped.
+_TURNED_AWAY_SHARE: Final = 0.25
+_MAX_TURNED_AWAY: Final = 64
 
 
 @implementer(IProtocolNegotiationFactory)
@@ -57,7 +62,11 @@ class RelayFactory(WebSocketServerFactory):
         SettingsError: from ``settings.validate``.
 
     Attributes:
-        connections: all TCP connections, unfinished handshakes included.
+        now: the time of the last sweep.
+        max_connections: how many there may be.
+        connections: all TCP connections, unfinished handshakes and those that are turned away included.
+        slowed_down: connections that are not read because they sent too much.
+        admission: how many connections there are, in all and from each address.
         hub: the rooms.
         stats: what happened so far.
         lines: where connections log what happens to them.
@@ -81,7 +90,14 @@ class RelayFactory(WebSocketServerFactory):
         self.settings = settings
         self.wall_clock = wall_clock
         self.random = random
+        self.now: float = self.reactor.seconds()
+        self.max_connections = settings.max_connections or most_connections()
         self.connections: set[Connection] = set()
+        self.slowed_down: set[Any] = set()
+        self._turned_away: set[Connection] = set()
+        self.admission = Admission(settings, self.max_connections, self.now)
+        self.trusted_proxies = TrustedProxies(settings.trusted_proxies)
+        self.rates = Rates(settings)
         self.stats = Stats()
         self._deflate = {bits: Deflate(bits, settings.compress_min_bytes) for bits in WINDOW_BITS}
         call_soon = partial(self.reactor.callLater, 0)
@@ -107,31 +123,23 @@ class RelayFactory(WebSocketServerFactory):
         """Stop looking at deadlines as soon as nobody is left; the last port has closed (TRAPS 41)."""
         self._stop_if_done()
 
-    def buildProtocol(self, addr: IAddress | None) -> Any:
-        """Make a connection; if there are far too many, one that ends at once.
-
-        Never ``None``: the wrappers of TLS and PROXY endpoints fail on it, and leave the socket open for ever.
-        """
-        if len(self.connections) >= self.settings.max_connections + REFUSAL_ROOM:
-            return _Refusal()
-        return super().buildProtocol(addr)
-
     def acceptableProtocols(self) -> list[bytes]:
         """Name what is spoken over TLS: without it, browsers that offer ALPN are turned away (TRAPS 34)."""
         return [b"http/1.1"]
 
     # --- what connections call --------------------------------------------------------------------
 
-    def check_admission(self) -> None:
-        """Raise unless one more client may come in.
+    def turn_away(self, connection: Connection) -> bool:
+        """Return whether there is room to tell a connection that it is one too many; if not, it is to be dropped.
 
-        Counted here: Autobahn's own count never goes down when an onClose raises (TRAPS 18).
-
-        Raises:
-            Denied: 503 when there are more than ``max_connections``.
+        Not ``buildProtocol`` returns ``None``: the wrappers of TLS and PROXY endpoints fail on that, and leave the
+        socket open for ever (TRAPS 53).
         """
-        if len(self.connections) > self.settings.max_connections:
-            raise Denied(503, "this relay has as many connections as it may have", [("Retry-After", "10")])
+        if len(self._turned_away) >= min(_MAX_TURNED_AWAY, math.ceil(self.max_connections * _TURNED_AWAY_SHARE)):
+            self.stats.connections_dropped += 1
+            return False
+        self._turned_away.add(connection)
+        return True
 
     def connected(self, connection: Connection) -> None:
         """Know a connection whose TCP has begun."""
@@ -140,6 +148,8 @@ class RelayFactory(WebSocketServerFactory):
     def disconnected(self, connection: Connection) -> None:
         """Forget a connection whose TCP has ended."""
         self.connections.discard(connection)
+        self._turned_away.discard(connection)
+        self.slowed_down.discard(connection)
         self._stop_if_done()
 
     def deflate(self, window_bits: int) -> Encoding:
@@ -157,11 +167,14 @@ class RelayFactory(WebSocketServerFactory):
         Complexity:
             One comparison per connection, :data:`SWEEP_SECONDS` apart.
         """
-        now = self.reactor.seconds()
+        self.now = now = self.reactor.seconds()
         late = self._swept_at is not None and now - self._swept_at > 2 * SWEEP_SECONDS
         # Left out once only: a reactor that is always late must not keep everybody for ever.
         self._swept_at = None if late else now
         self.hub.tick(now)
+        self.admission.tick(now)
+        self.lines.tick()
+        _each(tuple(self.slowed_down), lambda connection: connection.speed_up())
         if not late:
             due = [connection for connection in self.connections if now >= connection.deadline]
             _each(due, lambda connection: connection.on_deadline())
@@ -200,17 +213,10 @@ class RelayFactory(WebSocketServerFactory):
             deferred.callback(None)
 
 
-def _each(connections: Sequence[Connection], act: Callable[[Connection], None]) -> None:
+def _each(connections: Sequence[Any], act: Callable[[Any], None]) -> None:
     """Act on connections; what one of them raises is its own."""
     for connection in connections:
         try:
             act(connection)
         except Exception as error:  # noqa: BLE001 - the others have their turn all the same
             connection.fail(error)
-
-
-class _Refusal(Protocol):
-    """A connection that there is no room for."""
-
-    def connectionMade(self) -> None:
-        self.transport.abortConnection()  # type: ignore[union-attr]  # every stream transport has it

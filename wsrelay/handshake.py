@@ -15,18 +15,16 @@ from typing import Final, NoReturn
 
 import msgspec
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from wsrelay.errors import Denied
+from wsrelay.failures import log_failure
 from wsrelay.grant import Grant
 from wsrelay.interfaces import IHandshakeValidator
 from wsrelay.names import check_room
 from wsrelay.request import HandshakeRequest
 
 __all__ = ["ValidatorChain", "acceptance", "refusal"]
-
-_log = Logger(namespace="wsrelay")
 
 #: The most characters of a reason that are sent; more is a validator's mistake.
 MAX_REASON_CHARS: Final = 200
@@ -64,7 +62,7 @@ class ValidatorChain:
             Denied: as the Deferred fails.
 
         Peer sees:
-            A validator's own status; 500 with a fixed text for an exception or nonsense.
+            A validator's own status; 500 with a fixed text and an id for an exception or nonsense.
         """
         try:
             granted = _ask(request, Grant(room=request.room), iter(self._validators))
@@ -100,8 +98,8 @@ def _deny(failure: Failure) -> NoReturn:
         failure.raiseException()
     if failure.check(CancelledError):
         raise Denied(503, "the handshake was given up")
-    _log.failure("a handshake validator failed", failure)
-    raise Denied(500, "the handshake could not be validated")
+    incident = log_failure("a handshake validator failed", failure)
+    raise Denied(500, f"the handshake could not be validated: {incident}")
 
 
 def _checked(answer: Grant, grant: Grant, request: HandshakeRequest) -> Grant:

@@ -1,6 +1,7 @@
-"""Finding out that an open connection is dead, or has expired: pings, their pongs, and the deadline for both.
+"""Finding out that an open connection is dead, has expired, or does not come to an end with its message.
 
-The deadline is the connection's one; here it is set while the connection is open.
+The deadline for all of this is the connection's one; here it is set while the connection is open. How fast things come
+in is :mod:`wsrelay.intake`'s.
 """
 
 import math
@@ -12,7 +13,13 @@ __all__ = ["KeepAlive"]
 
 
 class KeepAlive(Connection):
-    """A connection that pings its peer. Begun by :meth:`start_keep_alive`."""
+    """A connection that pings its peer. Begun by :meth:`start_keep_alive`.
+
+    Attributes:
+        held: why the peer is not read just now, as bits; 0 while it is. Nothing that it owes us can come meanwhile.
+    """
+
+    held = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -21,6 +28,7 @@ class KeepAlive(Connection):
         self._pong_missing = False
         self._octets_at_ping = 0
         self._expires = math.inf
+        self._message_by = math.inf
 
     def onPong(self, payload: bytes) -> None:
         """Take the answer to the last ping; any other pong means nothing."""
@@ -43,24 +51,58 @@ class KeepAlive(Connection):
             self._ping_at = now + interval * (1 + self.factory.random()) / 2
         self._await_next()
 
+    def message_goes_on(self, begun: bool, now: float) -> None:
+        """There is a message that has not come to its end.
+
+        Args:
+            begun: whether it may have begun only now.
+            now: the time.
+
+        Peer sees:
+            1008, if that has not come within ``message_seconds``.
+        """
+        if begun or self._message_by == math.inf:
+            self._message_by = now + (self.factory.settings.message_seconds or math.inf)
+            self.deadline = min(self.deadline, self._message_by)
+
+    def message_is_done(self) -> None:
+        """There is no such message any more. The deadline stays: that it was for nothing is found out then."""
+        self._message_by = math.inf
+
+    def read_again(self) -> None:
+        """The peer was held, and is not any more: what it owes us has its whole time again."""
+        now = self.seconds()
+        if self._message_by != math.inf:
+            self.message_goes_on(True, now)
+        if self._pong_missing:
+            self._ping_at = now + self.factory.settings.ping_seconds
+        self._await_next()
+
     def _await_next(self) -> None:
-        self.set_deadline(min(self._ping_at, self._expires), KeepAlive._keep_alive)
+        self.set_deadline(min(self._ping_at, self._expires, self._message_by), KeepAlive._keep_alive)
 
     def _keep_alive(self) -> None:
-        """Close a connection that has expired or whose pong is missing; ping any other."""
+        """Close a connection that has expired, does not end its message, or whose pong is missing; ping any other."""
         now = self.seconds()
         if now >= self._expires:
             self.close(closecodes.EXPIRED)
-        elif self._pong_missing and not self._frame_is_coming():
+        elif now >= self._message_by and not self.held:
+            self.reject(closecodes.MESSAGE_TOO_SLOW)
+        elif now < self._ping_at:
+            self._await_next()
+        elif self._pong_missing and not self.held and not self._frame_is_coming():
             self.close(closecodes.PING_TIMEOUT)
         else:
-            if not self._pong_missing:
-                self._ping_count += 1
-                self._pong_missing = True
-                self.sendPing(self._ping_payload())
-            self._octets_at_ping = self.trafficStats.incomingOctetsWireLevel
-            self._ping_at = now + self.factory.settings.ping_seconds
+            self._ping(now)
             self._await_next()
+
+    def _ping(self, now: float) -> None:
+        if not self._pong_missing:
+            self._ping_count += 1
+            self._pong_missing = True
+            self.sendPing(self._ping_payload())
+        self._octets_at_ping = self.trafficStats.incomingOctetsWireLevel
+        self._ping_at = now + self.factory.settings.ping_seconds
 
     def _frame_is_coming(self) -> bool:
         """Whether the peer sends a frame just now: no pong can come within one (RFC 6455 section 5.4)."""

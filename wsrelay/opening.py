@@ -8,29 +8,74 @@ The whole of it replaces Autobahn's, whose parser takes what nobody should (TRAP
 of them for lines in a log that nobody reads.
 """
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final
 
 from autobahn.websocket.compress import PerMessageDeflate, PerMessageDeflateOffer
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.protocol import connectionDone
+from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper
 from twisted.python.failure import Failure
 
 from wsrelay import closecodes, deflate
-from wsrelay.connection import log
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
 from wsrelay.handshake import acceptance
-from wsrelay.keepalive import KeepAlive
+from wsrelay.intake import Intake
+from wsrelay.proxies import UNIX
 from wsrelay.request import HandshakeRequest, parse_request, take_head
 
 __all__ = ["Opening"]
 
+#: How long a client that is one too many may take to send its request, so that it can be told.
+_TURN_AWAY_SECONDS: Final = 1.0
 
-class Opening(KeepAlive):
-    """A connection that opens once its request is well-formed and granted."""
+
+class Opening(Intake):
+    """A connection that opens once it is admitted, and its request is well-formed and granted."""
 
     _granting: Deferred[Any] | None = None
+    _visit: Any = None  #: the :class:`~wsrelay.admission.Visit`, once it is admitted
+    _turned_away: Any = None  #: the :class:`~wsrelay.errors.Denied`, if it is one too many
+
+    # --- admission --------------------------------------------------------------------------------
+
+    def connectionMade(self) -> None:
+        """A client has connected: count it, before anything of what it sends is looked at."""
+        super().connectionMade()
+        try:
+            self._visit = self.factory.admission.arrive(self.seconds())
+            if not _speaks_proxy(self.transport):
+                self._identify()
+        except Denied as denied:
+            self._turn_away(denied)
+        except Exception as error:  # noqa: BLE001 - Twisted would log it, and leave the connection as it is
+            self.fail(error)
+
+    def _identify(self) -> None:
+        """Count it for its address. Not for that of a proxy, behind which there are many."""
+        host = _host(self.transport.getPeer())
+        if not self._visit.is_identified and host != UNIX and host not in self.factory.trusted_proxies:
+            self._visit.identify(host, self.seconds())
+
+    def _turn_away(self, denied: Denied) -> None:
+        """Wait for the request, just to say that this client is one too many; if there are many of those, for nothing.
+
+        Peer sees:
+            The response; the end of TCP where there is not even room for that.
+        """
+        if self._visit is not None:
+            self._visit.end()
+        if self.factory.turn_away(self):
+            self._turned_away = denied
+            self.set_deadline(self.seconds() + _TURN_AWAY_SECONDS, Opening._tell_turned_away)
+        else:
+            self._abort()
+
+    def _tell_turned_away(self) -> None:
+        self.deny(self._turned_away)
 
     # --- the request ------------------------------------------------------------------------------
 
@@ -41,14 +86,17 @@ class Opening(KeepAlive):
         A client that sends anything before the 101 is refused instead (TRAPS 11).
         """
         try:
+            if self._turned_away is None:
+                self._identify()
             if self._granting is not None:
                 raise Denied(400, "there is data behind the request; wait for the 101")
             head = take_head(self.data)
             if head is None:
                 return
+            if self._turned_away is not None:
+                raise self._turned_away
             certificate = self.transport.getPeerCertificate() if ISSLTransport.providedBy(self.transport) else None
-            request = parse_request(head, self.transport.getPeer(), certificate)
-            self.factory.check_admission()
+            request = self._behind_proxies(parse_request(head, self.transport.getPeer(), certificate))
             self.data = b""
             granted = self.factory.chain.grant(request)
         except Denied as denied:
@@ -58,6 +106,18 @@ class Opening(KeepAlive):
             self._open(granted, request)
         else:
             self._wait_for(granted, request)
+
+    def _behind_proxies(self, request: HandshakeRequest) -> HandshakeRequest:
+        """Return the request as that of the client that trusted proxies name."""
+        host = _host(request.peer)
+        client = self.factory.trusted_proxies.client(host, request.headers.get("x-forwarded-for", ""))
+        if client == host:
+            return request
+        address_type = IPv6Address if ":" in client else IPv4Address
+        request = replace(request, peer=address_type("TCP", client, 0))
+        self.forwarded_for = client
+        self._visit.identify(client, self.seconds())
+        return request
 
     # --- the validators ---------------------------------------------------------------------------
 
@@ -70,11 +130,12 @@ class Opening(KeepAlive):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """TCP has ended: nobody waits for the validators any more."""
         super().connectionLost(reason)
+        if self._visit is not None:
+            self._visit.end()
         self._give_up_validating()
 
     def _validation_timeout(self) -> None:
         """Refuse; a validator that swallows the cancellation, and answers all the same, is not heard any more."""
-        log.warn("{peer}: the validators took too long (--validate-seconds)", peer=self.peer)
         self.deny(Denied(504, "the handshake could not be validated in time", [("Retry-After", "10")]))
         self._give_up_validating()
 
@@ -132,4 +193,18 @@ class Opening(KeepAlive):
         self.transport.registerProducer(self, True)
         self.write(res)
         self.state = self.STATE_OPEN
+        self._visit.opened()
         self.onOpen()
+
+
+def _host(address: Any) -> str:
+    """Return the IP address of an address of Twisted's, ``UNIX`` for one that has none."""
+    host: str = getattr(address, "host", UNIX)
+    return host
+
+
+def _speaks_proxy(transport: Any) -> bool:
+    """Whether the client's address is known only when a PROXY header has come; until then it is the proxy's."""
+    while transport is not None and not isinstance(transport, HAProxyProtocolWrapper):
+        transport = getattr(transport, "transport", None)
+    return transport is not None

@@ -2,7 +2,7 @@
 
 Parsing the request is :mod:`wsrelay.request`'s, who may come in :mod:`wsrelay.handshake`'s, who gets what
 :mod:`wsrelay.room`'s, how a connection ends :mod:`wsrelay.connection`'s,
-and how one that is dead is found out :mod:`wsrelay.keepalive`'s.
+how fast it may send :mod:`wsrelay.intake`'s, and how one that is dead is found out :mod:`wsrelay.keepalive`'s.
 """
 
 from typing import Any, Final
@@ -15,6 +15,7 @@ from wsrelay.closecodes import CloseReason
 from wsrelay.connection import LOG_CHARS
 from wsrelay.frames import Encoding
 from wsrelay.grant import Grant
+from wsrelay.limits import Allowance
 from wsrelay.message import Message
 from wsrelay.opening import Opening
 
@@ -46,6 +47,7 @@ class RelayProtocol(Opening):
         if self._perMessageCompress is not None:
             self.encoding = self.factory.deflate(self._perMessageCompress.server_max_window_bits)
             self._perMessageCompress: Any = deflate.Inflater()
+        self.allowance = Allowance(self.factory.rates, self.factory.now)
         self.factory.hub.join(grant.room, self, can_subscribe=grant.can_subscribe)
         self.grant = grant
 
@@ -81,20 +83,8 @@ class RelayProtocol(Opening):
         else:
             self._publish([frames.encode(frames.BINARY if isBinary else frames.TEXT, payload)])
 
-    def consumeData(self) -> None:
-        """Autobahn's loop over what has been read, with the common frames taken out before it sees them.
-
-        Its parser is quadratic in the frames of a read, and takes 40 µs for each (TRAPS 4).
-        """
-        while (self._take_common_frames() or self.processData()) and self.state != self.STATE_CLOSED:
-            pass
-
-    def _take_common_frames(self) -> bool:
-        """Publish the common frames that the unread data begins with, if it begins with a frame of a new message.
-
-        Returns:
-            Whether there were any, and there is more data.
-        """
+    def take_common_frames(self) -> bool:
+        """Publish the common frames that the unread data begins with, if it begins with a frame of a new message."""
         within: Any = self.current_frame or self.inside_message
         if within or self.state != self.STATE_OPEN or not self.grant.can_publish:
             return False  # for Autobahn, and onMessage
@@ -102,6 +92,7 @@ class RelayProtocol(Opening):
         taken, behind = frames.parse(self.data, self.factory.settings.max_message_bytes, deflated=deflated)
         if taken:
             self.data = self.data[behind:]
+            self.allowance.frames -= len(taken)
             self._publish(taken)
         return bool(taken and self.data)
 
@@ -110,6 +101,7 @@ class RelayProtocol(Opening):
         stats = self.factory.stats
         stats.messages_in += len(plain)
         stats.bytes_in += sum(map(len, plain))
+        self.allowance.messages -= len(plain)
         publisher = None if self.factory.settings.echo else self
         self.factory.backplane.publish(self.grant.room, [Message(frame, publisher) for frame in plain])
 

@@ -6,11 +6,14 @@ A type only, so that connections need not import the factory, which imports them
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from wsrelay.admission import Admission
 from wsrelay.frames import Encoding
 from wsrelay.handshake import ValidatorChain
 from wsrelay.hub import Hub
 from wsrelay.interfaces import Backplane
+from wsrelay.limits import Rates
 from wsrelay.lines import Lines
+from wsrelay.proxies import TrustedProxies
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats
 
@@ -22,23 +25,33 @@ class Relay(Protocol):
 
     Attributes:
         reactor: for the time.
+        now: the time of the last sweep, for what need not be exact.
         settings: the limits and deadlines.
         stats: where to count.
         hub: the rooms.
         backplane: where messages are published.
         chain: the handshake validators.
         lines: where connections log what happens to them.
+        admission: how many connections there may be.
+        trusted_proxies: who may say who their client is.
+        rates: how fast each connection may send.
+        slowed_down: connections that are not read because they sent too much.
         wall_clock: seconds since the epoch.
         random: a number from 0 to 1.
     """
 
     reactor: Any
+    now: float
     settings: Settings
     stats: Stats
     hub: Hub
     backplane: Backplane
     chain: ValidatorChain
     lines: Lines
+    admission: Admission
+    trusted_proxies: TrustedProxies
+    rates: Rates
+    slowed_down: set[Any]
     wall_clock: Callable[[], float]
     random: Callable[[], float]
 
@@ -51,5 +64,5 @@ class Relay(Protocol):
     def deflate(self, window_bits: int) -> Encoding:
         """Return the encoding for a window that was agreed."""
 
-    def check_admission(self) -> None:
-        """Raise :class:`~wsrelay.errors.Denied` unless one more client may come in."""
+    def turn_away(self, connection: Any) -> bool:
+        """Return whether there is room to tell a connection that it is one too many."""

@@ -14,10 +14,13 @@ from msgspec import Meta
 
 from wsrelay.errors import SettingsError
 from wsrelay.message import MESSAGE_OVERHEAD_BYTES
+from wsrelay.proxies import TrustedProxies
 
 __all__ = ["FIELD_TYPES", "Settings", "check_value"]
 
 _Count = Annotated[int, Meta(ge=1)]
+_CountOrOff = Annotated[int, Meta(ge=0)]
+_RateOrOff = Annotated[float, Meta(ge=0, le=1e12)]
 _Seconds = Annotated[float, Meta(gt=0, le=86400)]
 _SecondsOrOff = Annotated[float, Meta(ge=0, le=86400)]
 #: Above 2^31 a single message would no longer fit what zlib and the kernel take in one piece.
@@ -39,9 +42,25 @@ class Settings:
         compress_min_bytes: the shortest payload that is deflated.
         max_message_bytes: payload of one message, inflated, over all its fragments. Beyond: 1009.
         max_fragments: frames of one message. Beyond: 1008.
-        max_connections: TCP connections, unfinished handshakes included. Beyond: 503.
+        max_frames_per_second: frames that one connection may send, control frames and empty ones included. Beyond, here
+            and in the next two: it is not read for a while, and 1008 after ``rate_grace_seconds``. 0 is no limit.
+        max_messages_per_second: messages that one connection may send.
+        max_bytes_per_second: bytes that one connection may send, as they are on the wire.
+        burst_seconds: how many seconds' worth of any rate may come at once.
+        rate_grace_seconds: how long a connection may be slowed down. Longer: 1008.
+        message_seconds: from the beginning of a message to its end. Longer: 1008. 0 is no limit.
+        max_connections: TCP connections, unfinished handshakes included. Beyond: 503. 0 is as many as files may be
+            open.
+        max_connections_per_address: the same from one IPv4 address or IPv6 /64. Beyond: 429. 0 is no limit.
+        max_handshakes: handshakes that are not done. Beyond: 503. 0 is no limit.
+        max_handshakes_per_address: the same from one address. Beyond: 429. 0 is no limit.
+        max_connects_per_second: new connections. Beyond: 503. 0 is no limit.
+        max_connects_per_second_per_address: the same from one address. Beyond: 429. 0 is no limit.
+        trusted_proxies: whose ``X-Forwarded-For`` is believed: networks in CIDR notation.
         max_rooms: rooms with at least one member. Beyond: 503.
         max_room_members: connections in one room. Beyond: 503.
+        memory_budget: bytes for all that the relay keeps for its clients. Beyond: new connections get 503, and the
+            slowest are closed with 1013. 0 is no limit.
         room_log_bytes: what one room keeps for subscribers that are behind, as plain payload. Further behind: 1013.
             Several of the largest messages, because some may come before anyone could read one.
         handshake_seconds: from accept to the whole request. Later: 408.
@@ -57,9 +76,22 @@ class Settings:
     compress_min_bytes: Annotated[int, Meta(ge=0, le=2**31)] = 256
     max_message_bytes: _Bytes = 2**20
     max_fragments: _Count = 1024
-    max_connections: _Count = 10_000
+    max_frames_per_second: _RateOrOff = 10_000.0
+    max_messages_per_second: _RateOrOff = 5_000.0
+    max_bytes_per_second: _CountOrOff = 32 * 2**20
+    burst_seconds: _Seconds = 5.0
+    rate_grace_seconds: _SecondsOrOff = 30.0
+    message_seconds: _SecondsOrOff = 30.0
+    max_connections: _CountOrOff = 0
+    max_connections_per_address: _CountOrOff = 1024
+    max_handshakes: _CountOrOff = 2048
+    max_handshakes_per_address: _CountOrOff = 512
+    max_connects_per_second: _RateOrOff = 5000.0
+    max_connects_per_second_per_address: _RateOrOff = 200.0
+    trusted_proxies: tuple[str, ...] = ()
     max_rooms: _Count = 10_000
     max_room_members: _Count = 10_000
+    memory_budget: Annotated[int, Meta(ge=0)] = 512 * 2**20
     room_log_bytes: _Bytes = 4 * 2**20
     handshake_seconds: _Seconds = 10.0
     validate_seconds: _Seconds = 5.0
@@ -77,6 +109,10 @@ class Settings:
                 f"room_log_bytes: must be at least max_message_bytes + {MESSAGE_OVERHEAD_BYTES}, so that a room's log"
                 f" holds one whole message; got {self.room_log_bytes} and {self.max_message_bytes}"
             )
+        try:
+            TrustedProxies(self.trusted_proxies)
+        except ValueError as error:
+            problems.append(f"trusted_proxies: {error}")
         if problems:
             raise SettingsError(problems)
 

@@ -18,6 +18,8 @@ class Stats:
         connections_opened: handshakes answered with 101.
         handshakes_denied: HTTP status → handshakes refused with it.
         closes_sent: close code → closing handshakes that we started.
+        connections_dropped: connections that were ended without an answer: even those that get one were too many.
+        slowdowns: how often a connection was not read for a while, because it sent too much.
         messages_in: messages accepted from publishers.
         bytes_in: what they are as plain frames: unmasked, in one piece, inflated.
         deliveries: messages handed to subscribers' transports, one per message and subscriber.
@@ -32,6 +34,8 @@ class Stats:
     connections_opened: int = 0
     handshakes_denied: Counter[int] = field(default_factory=Counter)
     closes_sent: Counter[int] = field(default_factory=Counter)
+    connections_dropped: int = 0
+    slowdowns: int = 0
     messages_in: int = 0
     bytes_in: int = 0
     deliveries: int = 0

@@ -17,6 +17,7 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from wsrelay import __version__
+from wsrelay.descriptors import most_connections, raise_limit
 from wsrelay.errors import SettingsError
 from wsrelay.interfaces import IHandshakeValidator
 from wsrelay.settings import Settings, check_value
@@ -29,9 +30,21 @@ PARAMETERS: Final = {
     "compress-min-bytes": "Shortest payload that is deflated.",
     "max-message-bytes": "Largest message, in bytes of payload. Larger: close 1009.",
     "max-fragments": "Most frames of one message. More: close 1008.",
-    "max-connections": "Most connections. More: 503.",
+    "max-frames-per-second": "Most frames of one connection, control frames included. More: it waits, then close 1008.",
+    "max-messages-per-second": "Most messages of one connection. More: it waits, then close 1008.",
+    "max-bytes-per-second": "Most bytes of one connection. More: it waits, then close 1008.",
+    "burst-seconds": "How many seconds' worth of any rate may come at once.",
+    "rate-grace-seconds": "How long a connection may be slowed down. Longer: close 1008.",
+    "message-seconds": "Time for a message to come to its end. Longer: close 1008. 0 is no limit.",
+    "max-connections": "Most connections. More: 503. 0 is as many as files may be open.",
+    "max-connections-per-address": "Most connections of one IPv4 address or IPv6 /64. More: 429. 0 is no limit.",
+    "max-handshakes": "Most unfinished handshakes. More: 503. 0 is no limit.",
+    "max-handshakes-per-address": "Most unfinished handshakes of one address. More: 429. 0 is no limit.",
+    "max-connects-per-second": "Most new connections. More: 503. 0 is no limit.",
+    "max-connects-per-second-per-address": "Most new connections of one address. More: 429. 0 is no limit.",
     "max-rooms": "Most rooms with anyone in them. More: 503.",
     "max-room-members": "Most connections in one room. More: 503.",
+    "memory-budget": "Bytes for all that is kept for clients. More: 503, and the slowest are closed. 0 is no limit.",
     "room-log-bytes": "What a room keeps for subscribers that read slowly. Further behind: close 1013.",
     "handshake-seconds": "Time for a client to send its request. Longer: 408.",
     "validate-seconds": "Time for all validators together. Longer: 504.",
@@ -45,7 +58,7 @@ FLAGS: Final = {
 }
 
 #: What can be given more than once; from the environment, as words in shell quoting.
-REPEATABLE: Final = ("listen", "validate")
+REPEATABLE: Final = ("listen", "validate", "trusted-proxies")
 
 #: Where one value came from: option, how to name it to the operator, value, whether its type must fit as it is.
 _Given = tuple[str, str, object, bool]
@@ -103,6 +116,10 @@ class Options(usage.Options):
         """
         self._repeated.setdefault("validate", []).append(validator)
 
+    def opt_trusted_proxies(self, network: str) -> None:
+        """Proxies whose X-Forwarded-For is believed: an address, a network in CIDR notation, or unix. Repeatable."""
+        self._repeated.setdefault("trusted-proxies", []).append(network)
+
     def opt_help_validators(self) -> NoReturn:
         """List the installed handshake validators."""
         for factory in available():
@@ -134,6 +151,7 @@ class Options(usage.Options):
                 chosen[_field(option)] = converted
         try:
             self.settings = Settings(**chosen)
+            self._check_open_files(problems)
         except SettingsError as error:
             problems.extend(error.problems)
         self._check_endpoints(chosen.get("listen", ()), problems)
@@ -169,6 +187,14 @@ class Options(usage.Options):
             value = self._repeated.get(option) if option in REPEATABLE else self[option]
             if value not in (None, 0):  # 0: a flag that is not there
                 yield option, f"--{option}", value, False
+
+    def _check_open_files(self, problems: list[str]) -> None:
+        asked, most = self.settings.max_connections, most_connections(raised=True)
+        if asked > most:
+            problems.append(
+                f"max_connections: the limit on open files leaves room for {most}, not for {asked};"
+                " raise it (ulimit -Hn, LimitNOFILE=) or allow fewer"
+            )
 
     def _check_endpoints(self, descriptions: tuple[str, ...], problems: list[str]) -> None:
         # Imported late: it imports the factory, which is not needed for --help.
@@ -207,4 +233,5 @@ def makeService(options: Options) -> IService:
     from wsrelay.factory import RelayFactory  # noqa: PLC0415 - it imports Autobahn: not for --help
     from wsrelay.service import RelayProcess  # noqa: PLC0415
 
+    raise_limit()
     return RelayProcess(RelayFactory(options.settings, options.validators, reactor))

@@ -1,0 +1,202 @@
+"""Tests of wsrelay.admission."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from wsrelay.admission import Admission, Visit, address_key
+from wsrelay.errors import Denied
+from wsrelay.settings import Settings
+
+
+class AddressKeyTests(SynchronousTestCase):
+    """What counts as one address."""
+
+    def test_keys(self) -> None:
+        """An IPv4 address, as an IPv6 socket sees it, too; a /64 of IPv6; anything else as it is."""
+        for host, key in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+            ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+            ("2001:DB8:1:3::1", "2001:db8:1:3::/64"),
+            ("::1", "::/64"),
+            ("fe80::1%eth0", "fe80::/64"),
+            ("no:address", "no:address"),
+        ]:
+            self.assertEqual(address_key(host), key)
+
+
+class AdmissionTests(SynchronousTestCase):
+    """Who may come in."""
+
+    def admission(self, max_connections: int = 100, **settings: Any) -> Admission:
+        return Admission(Settings(**settings), max_connections, now=0)
+
+    def denied(self, admission: Admission, host: str | None = None, now: float = 0) -> tuple[int, str]:
+        """Try to come in, in vain; return the status and Retry-After."""
+        visit = admission.arrive(now) if host else None
+        before = admission.connections
+        with self.assertRaises(Denied) as caught:
+            if visit is None:
+                admission.arrive(now)
+            else:
+                visit.identify(host or "", now)
+        self.assertEqual(admission.connections, before)
+        if visit is not None:
+            visit.end()
+        [(name, value)] = caught.exception.headers
+        self.assertEqual(name, "Retry-After")
+        return caught.exception.status, value
+
+    def arrive(self, admission: Admission, host: str = "192.0.2.1", now: float = 0) -> Visit:
+        visit = admission.arrive(now)
+        visit.identify(host, now)
+        return visit
+
+    def test_connections(self) -> None:
+        """As many as may be; one that has ended makes room for another."""
+        admission = self.admission(2)
+        first = self.arrive(admission)
+        self.arrive(admission).opened()
+        self.assertEqual(self.denied(admission), (503, "10"))
+        first.end()
+        self.arrive(admission)
+
+    def test_memory(self) -> None:
+        """When memory is short, nobody comes in."""
+        admission = self.admission()
+        admission.overloaded = True
+        self.assertEqual(self.denied(admission), (503, "10"))
+
+    def test_handshakes(self) -> None:
+        """As many unfinished ones as may be; who has opened makes room, and who has gone."""
+        admission = self.admission(max_handshakes=2)
+        first, second = self.arrive(admission), self.arrive(admission)
+        self.assertEqual(self.denied(admission), (503, "10"))
+        first.opened()
+        self.arrive(admission)
+        self.assertEqual(self.denied(admission), (503, "10"))
+        second.end()
+        self.arrive(admission)
+
+    def test_connects(self) -> None:
+        """As many per second as may be; others are told when to come again."""
+        admission = self.admission(max_connects_per_second=0.4, burst_seconds=5)
+        visits = [self.arrive(admission, now=0), self.arrive(admission, now=0)]
+        for visit in visits:
+            visit.end()
+        self.assertEqual(self.denied(admission), (503, "3"))
+        self.arrive(admission, now=2.5)
+
+    def test_one_address(self) -> None:
+        """One that has too many is told 429, the others come in."""
+        admission = self.admission(max_connections_per_address=2)
+        first = self.arrive(admission)
+        self.arrive(admission).opened()
+        self.assertEqual(self.denied(admission, "192.0.2.1"), (429, "10"))
+        self.arrive(admission, "192.0.2.2")
+        first.end()
+        self.arrive(admission)
+
+    def test_handshakes_of_one_address(self) -> None:
+        """Unfinished ones are counted for each address, too."""
+        admission = self.admission(max_handshakes_per_address=1)
+        first = self.arrive(admission)
+        self.assertEqual(self.denied(admission, "192.0.2.1"), (429, "10"))
+        self.arrive(admission, "192.0.2.2")
+        first.opened()
+        self.arrive(admission)
+
+    def test_connects_of_one_address(self) -> None:
+        """And so are connects: coming and going does not help."""
+        admission = self.admission(max_connects_per_second_per_address=1, burst_seconds=1)
+        self.arrive(admission).end()
+        self.assertEqual(self.denied(admission, "192.0.2.1"), (429, "1"))
+        admission.tick(0.5)
+        self.assertEqual(self.denied(admission, "192.0.2.1", now=0.5), (429, "1"))
+        self.arrive(admission, "192.0.2.2", now=0.5)
+        self.arrive(admission, now=1)
+
+    def test_an_ipv6_host(self) -> None:
+        """One host's addresses in a /64 are one."""
+        admission = self.admission(max_connections_per_address=1)
+        self.arrive(admission, "2001:db8::1")
+        self.assertEqual(self.denied(admission, "2001:db8::2"), (429, "10"))
+        self.arrive(admission, "2001:db8:0:1::1")
+
+    def test_off(self) -> None:
+        """0 is no limit."""
+        off = dict.fromkeys(
+            [
+                "max_connections_per_address",
+                "max_handshakes",
+                "max_handshakes_per_address",
+                "max_connects_per_second",
+                "max_connects_per_second_per_address",
+            ],
+            0,
+        )
+        admission = self.admission(10_000, **off)
+        for _ in range(3000):
+            self.arrive(admission)
+        self.assertEqual((admission.connections, admission.handshakes), (3000, 3000))
+
+    def test_behind_a_proxy(self) -> None:
+        """A visit whose address is not known yet is counted in all; later for its address, once."""
+        admission = self.admission()
+        visit = admission.arrive(0)
+        self.assertEqual((visit.is_identified, admission.connections, len(admission)), (False, 1, 0))
+        visit.identify("192.0.2.1", 0)
+        visit.identify("192.0.2.2", 0)
+        self.assertEqual((visit.is_identified, admission.connections, len(admission)), (True, 1, 1))
+        visit.end()
+        visit.identify("192.0.2.3", 0)
+        self.assertFalse(visit.is_identified)
+
+    def test_forgotten(self) -> None:
+        """An address is forgotten when nobody is connected from it and its connects are paid."""
+        admission = self.admission(max_connects_per_second_per_address=1, burst_seconds=2)
+        visit = self.arrive(admission)
+        admission.tick(100)
+        self.assertEqual(len(admission), 1)
+        visit.end()
+        self.arrive(admission, now=100).end()
+        admission.tick(100.5)
+        self.assertEqual(len(admission), 1)
+        admission.tick(101)
+        self.assertEqual((len(admission), admission.connections, admission.handshakes), (0, 0, 0))
+
+    def test_refused_addresses_are_forgotten(self) -> None:
+        """An address of which nobody was admitted leaves nothing behind."""
+        admission = self.admission(max_connections_per_address=1)
+        visit = self.arrive(admission)
+        self.denied(admission, "192.0.2.1")
+        visit.end()
+        admission.tick(10)
+        self.assertEqual(len(admission), 0)
+
+    @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["arrive", "identify", "open", "end"]))))
+    def test_counted_once(self, steps: list[tuple[str, str]]) -> None:
+        """In whatever order things happen, and however often, in the end nothing is left."""
+        admission = self.admission(5, max_connections_per_address=2)
+        visits: list[tuple[Visit, str]] = []
+        for host, step in steps:
+            try:
+                if step == "arrive":
+                    visits.append((admission.arrive(0), host))
+                for visit in [visit for visit, whose in visits if whose == host]:
+                    if step == "identify":
+                        visit.identify(host, 0)
+                    elif step != "arrive":
+                        {"open": visit.opened, "end": visit.end}[step]()
+            except Denied:
+                pass
+            self.assertLessEqual(admission.connections, 5)
+        for visit, _ in visits:
+            visit.end()
+        admission.tick(1000)
+
+        self.assertEqual((admission.connections, admission.handshakes, len(admission)), (0, 0, 0))

@@ -1,0 +1,121 @@
+"""What comes in on an open connection: how much of it, how fast, and when it is not read for a while.
+
+What it means is :class:`wsrelay.protocol.RelayProtocol`'s, which builds on this. A peer that sends more than it may is
+first *held*: it is not read, so that TCP slows it down. Others hold it as well; it is read again when nobody does.
+"""
+
+from typing import Any, Final
+
+from wsrelay import closecodes
+from wsrelay.keepalive import KeepAlive
+from wsrelay.limits import Allowance
+
+__all__ = ["STRETCH_FRAMES", "Intake"]
+
+#: Why a peer is held: it sent more than it may; its room asked for it; others have their turn.
+_RATE: Final = 1
+_ROOM: Final = 2
+_TURN: Final = 4
+
+#: The most uncommon frames of one connection in one reactor turn. One takes Autobahn's parser some 40 µs, and a read
+#: has room for 10 000 of them (TRAPS 4).
+STRETCH_FRAMES: Final = 256
+
+
+class Intake(KeepAlive):
+    """A connection that does not take more than it may.
+
+    Attributes:
+        allowance: what it may still send; set when it opens.
+    """
+
+    allowance: Allowance
+
+    def take_common_frames(self) -> bool:
+        """Take frames that need no Autobahn off the unread data; return whether there were any, and there is more."""
+        raise NotImplementedError
+
+    def consumeData(self) -> None:
+        """Take what has been read, as far as may be.
+
+        Autobahn's loop, with the common frames taken out before it sees them: its parser is quadratic in the frames of
+        a read (TRAPS 4).
+        """
+        if self.held:  # TLS hands on what it has decrypted already
+            return
+        unread, messages = len(self.data), self.allowance.messages
+        for _ in range(2 * STRETCH_FRAMES):  # Autobahn takes the header and the payload in two steps
+            if not (self.take_common_frames() or self.processData()) or self.held or self.state == self.STATE_CLOSED:
+                break
+        else:
+            self._hold(_TURN)
+            self.factory.reactor.callLater(0, self._release, _TURN)
+        if self.state == self.STATE_OPEN:
+            self._account(unread - len(self.data), self.allowance.messages != messages)
+
+    def onFrameBegin(self) -> None:
+        """Count a frame that Autobahn reads; a control frame or an empty one is one, too."""
+        self.allowance.frames -= 1
+        super().onFrameBegin()
+
+    def _account(self, bytes_: int, published: bool) -> None:
+        """Look at what a read has brought: whether it was too much, and whether a message has come to its end."""
+        now = self.factory.now
+        self.allowance.bytes -= bytes_
+        within: Any = self.current_frame or self.inside_message
+        if within or self.data:
+            self.message_goes_on(published, now)
+        else:
+            self.message_is_done()
+        if self.allowance.is_overdrawn(now):
+            self._slow_down(now)
+
+    def _slow_down(self, now: float) -> None:
+        """Hold a peer that sends too much. Peer sees: TCP taking no more; 1008 after ``rate_grace_seconds`` of that."""
+        if self.allowance.over_seconds(now) > self.factory.settings.rate_grace_seconds:
+            self.reject(closecodes.TOO_FAST)
+            return
+        self.factory.stats.slowdowns += 1
+        self.factory.slowed_down.add(self)
+        self._hold(_RATE)
+
+    def speed_up(self) -> None:
+        """Read a peer again that was slowed down, if what it owes is paid. Called by the sweep."""
+        if not self.allowance.is_overdrawn(self.factory.now):
+            self.factory.slowed_down.discard(self)
+            self._release(_RATE)
+
+    def hold(self) -> None:
+        """The room takes no more for now. See :class:`wsrelay.interfaces.Subscriber`."""
+        self._hold(_ROOM)
+
+    def release(self) -> None:
+        """The room takes more. See :class:`wsrelay.interfaces.Subscriber`."""
+        self._release(_ROOM)
+
+    def _hold(self, why: int) -> None:
+        if self.state == self.STATE_OPEN:
+            if not self.held:
+                self.transport.pauseProducing()
+            self.held |= why
+
+    def _release(self, why: int) -> None:
+        if self.held & why:
+            self.held &= ~why
+            if not self.held:
+                # Later: whoever releases is in the middle of something.
+                self.factory.reactor.callLater(0, self._go_on)
+
+    def _go_on(self) -> None:
+        if self.held or self.state == self.STATE_CLOSED:
+            return
+        self.transport.resumeProducing()
+        if self.state == self.STATE_OPEN:
+            self.read_again()
+        if self.data:
+            self.dataReceived(b"")
+
+    def sendCloseFrame(self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False) -> None:
+        """Close; from here on the peer is read in any case, or TCP would overtake the close frame with a reset."""
+        super().sendCloseFrame(code, reasonUtf8, isReply)
+        self._release(self.held)
