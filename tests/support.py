@@ -61,6 +61,7 @@ class RecordingSubscriber:
         self.kept = b""
         self.evicted: list[CloseReason] = []
         self.failures = 0
+        self.held = False
         self.on_send: Callable[[], None] = lambda: None
 
     def send(self, data: bytes) -> int:
@@ -76,6 +77,12 @@ class RecordingSubscriber:
 
     def evict(self, reason: CloseReason) -> None:
         self.evicted.append(reason)
+
+    def hold(self) -> None:
+        self.held = True
+
+    def release(self) -> None:
+        self.held = False
 
     def fail(self, error: Exception) -> None:
         self.failures += 1

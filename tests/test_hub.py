@@ -6,7 +6,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support import RecordingSubscriber
-from wsrelay import frames
+from wsrelay import closecodes, frames
 from wsrelay import hub as hub_module
 from wsrelay.errors import RoomFull, TooManyRooms
 from wsrelay.hub import Hub
@@ -196,6 +196,112 @@ class HubTests(SynchronousTestCase):
         hub.resume(RecordingSubscriber())
 
         self.assertEqual(len(a.writes), 1)
+
+    def stalled(self, hub: Hub, room: str, count: int = 1) -> RecordingSubscriber:
+        """Join somebody who does not read, and publish some messages to the room."""
+        slow = self.member(hub, room)
+        hub.pause(slow)
+        hub.publish(room, [Message.of(frames.TEXT, bytes(1000)) for _ in range(count)])
+        self.turn()
+        return slow
+
+    def test_policies_by_name(self) -> None:
+        """A room has the policy of the first pattern that fits its name."""
+        hub = self.hub(max_message_bytes=1000, room_log_bytes=5000, slow_policy=("latest", "a/*=disconnect"))
+        slow = [self.stalled(hub, room, 9) for room in ("a/b", "b")]
+
+        self.assertEqual([one.evicted for one in slow], [[closecodes.TOO_SLOW], []])
+
+    def test_late(self) -> None:
+        """Who is behind for slow_seconds is evicted by a tick, whether a write was not taken or a pause asked for."""
+        hub = self.hub(slow_seconds=5)
+        a, b = self.member(hub, "x"), self.member(hub, "y")
+        a.takes = 0
+        hub.pause(b)
+        for room in ("x", "y"):
+            hub.publish(room, [Message.of(frames.TEXT, b"1"), Message.of(frames.TEXT, b"2")])
+        self.turn()
+        hub.publish("x", [Message.of(frames.TEXT, b"3")])
+        self.turn()
+        for now in range(100, 106):
+            self.assertEqual([one.evicted for one in (a, b)], [[], []])
+            hub.tick(now)
+
+        self.assertEqual([one.evicted for one in (a, b)], [[closecodes.TOO_SLOW]] * 2)
+
+    def test_a_blocked_reactor_is_nobodys_fault(self) -> None:
+        """The time in which nobody was served does not make anybody slow."""
+        hub = self.hub(slow_seconds=5)
+        hub.tick(100)
+        slow = self.stalled(hub, "x")
+        hub.tick(100.5)
+        hub.tick(1000)
+        self.assertEqual(slow.evicted, [])
+        for now in (1000.5, 1001, 1001.5, 1002, 1002.5, 1003, 1003.5, 1004, 1004.5):
+            hub.tick(now)
+            self.assertEqual(slow.evicted, [] if now < 1004 else [closecodes.TOO_SLOW])
+
+    def test_nobody_behind_costs_nothing(self) -> None:
+        """A tick looks at rooms in which somebody is behind, and no others."""
+        hub = self.hub()
+        slow, fast = self.stalled(hub, "slow"), self.member(hub, "fast")
+        hub.publish("fast", [Message.of(frames.TEXT, b"1")])
+        self.turn()
+        self.assertEqual(len(hub._lagging), 1)
+        hub.tick(1)
+        self.assertEqual(len(hub._lagging), 1)
+        hub.resume(slow)
+        hub.tick(2)
+        self.assertEqual((len(hub._lagging), len(fast.writes)), (0, 1))
+        hub.pause(fast)
+        hub.leave(fast)
+        hub.tick(3)
+
+        self.assertEqual(len(hub._lagging), 0)
+
+    def test_log_bytes(self) -> None:
+        """What all logs cost is what waits in them."""
+        hub = self.hub()
+        one = Message.of(frames.TEXT, bytes(1000)).size_bytes
+        slow = self.stalled(hub, "x", 2)
+        self.stalled(hub, "y", 3)
+        self.assertEqual(hub.log_bytes, 5 * one)
+        hub.resume(slow)
+
+        self.assertEqual(hub.log_bytes, 3 * one)
+
+    def test_shed(self) -> None:
+        """The slowest of the room that costs most go first; what was freed is returned."""
+        hub = self.hub()
+        one = Message.of(frames.TEXT, bytes(1000)).size_bytes
+        small, large, medium = (self.stalled(hub, room, count) for room, count in (("s", 1), ("l", 5), ("m", 3)))
+
+        self.assertEqual(hub.shed(1), 5 * one)
+        self.assertEqual([slow.evicted for slow in (small, large, medium)], [[], [closecodes.OVERLOADED], []])
+        self.assertEqual(hub.shed(10**9), 4 * one)
+        self.assertEqual((hub.log_bytes, hub.shed(1)), (0, 0))
+
+    def test_set_slow_policies(self) -> None:
+        """New policies hold for rooms that there are, and for those to come; wrong ones change nothing."""
+        hub = self.hub(max_message_bytes=1000, room_log_bytes=5000, slow_policy=("pause-publishers",))
+        slow = self.stalled(hub, "x", 4)
+        self.assertTrue(slow.held)
+        self.assertRaises(ValueError, hub.set_slow_policies, ["newest"])
+        self.assertTrue(slow.held)
+        hub.set_slow_policies(["latest", "y=disconnect"])
+        self.assertFalse(slow.held)
+        other = self.stalled(hub, "y", 9)
+
+        self.assertEqual(other.evicted, [closecodes.TOO_SLOW])
+
+    def test_who_may_not_publish_is_not_held(self) -> None:
+        """Only those who publish are held."""
+        hub = self.hub(max_message_bytes=1000, room_log_bytes=5000, slow_policy=("pause-publishers",))
+        reader = RecordingSubscriber()
+        hub.join("x", reader, can_publish=False)
+        slow = self.stalled(hub, "x", 4)
+
+        self.assertEqual((slow.held, reader.held), (True, False))
 
     def test_retention(self) -> None:
         """With a retention, an empty room stays until its log has expired."""

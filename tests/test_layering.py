@@ -37,11 +37,13 @@ LAYERS = [
     # --- below this line: no twisted, no autobahn, no clock, no I/O ---
     ["hub", "admission"],
     ["room"],
-    ["log", "slow"],
-    ["audience", "batch"],
+    ["subscribers"],
+    ["log", "age"],
+    ["audience", "batch", "cursors"],
     ["interfaces"],
     ["limits"],
     ["request", "grant", "settings"],
+    ["slow"],
     ["message", "names", "proxies"],
     ["frames", "stats", "closecodes", "errors"],
 ]

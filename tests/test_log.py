@@ -5,6 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from wsrelay import frames
 from wsrelay.log import SLICE_BYTES, Log
 from wsrelay.message import Message
+from wsrelay.stats import Stats
 
 
 def message(payload: bytes = b"x", publisher: object = None, at: float = 0.0) -> Message:
@@ -18,7 +19,8 @@ class LogTests(SynchronousTestCase):
     """Messages by offset."""
 
     def setUp(self) -> None:
-        self.log = Log()
+        self.stats = Stats()
+        self.log = Log(self.stats)
 
     def test_offsets(self) -> None:
         """Offsets count from 0 and go on after messages were forgotten."""
@@ -26,7 +28,7 @@ class LogTests(SynchronousTestCase):
             self.log.extend([message()])
         self.assertEqual((self.log.tail, self.log.head), (0, 3))
 
-        self.log.clear()
+        self.log.forget(3)
 
         self.assertEqual((self.log.tail, self.log.head, self.log.size_bytes), (3, 3, 0))
 
@@ -58,6 +60,48 @@ class LogTests(SynchronousTestCase):
         self.assertEqual(self.log.tail, 3)
         self.log.expire(before=5, horizon=9)
         self.assertEqual((self.log.tail, self.log.size_bytes), (5, 0))
+
+    def test_forget(self) -> None:
+        """What stands before an offset is forgotten, and nothing where that is forgotten already."""
+        for size in (1, 10, 100):
+            self.log.extend([message(bytes(size))])
+        sizes = [message(bytes(size)).size_bytes for size in (1, 10, 100)]
+
+        self.log.forget(0)
+        self.assertEqual((self.log.tail, self.log.size_bytes), (0, sum(sizes)))
+        self.log.forget(2)
+        self.assertEqual((self.log.tail, self.log.head, self.log.size_bytes), (2, 3, sizes[2]))
+        self.log.forget(1)
+        self.assertEqual(self.log.tail, 2)
+        self.log.forget(99)
+        self.assertEqual((self.log.tail, self.log.head, self.log.size_bytes), (3, 3, 0))
+
+    def test_sizes(self) -> None:
+        """What is from an offset on is known in bytes, and the offset from which on there are so many."""
+        for _ in range(5):
+            self.log.extend([message()])
+        one = message().size_bytes
+        self.log.forget(1)
+
+        self.assertEqual([self.log.size_from(offset) for offset in (1, 2, 5)], [4 * one, 3 * one, 0])
+        for most_bytes, offset in ((0, 4), (one, 4), (2 * one - 1, 4), (2 * one, 3), (99 * one, 1)):
+            self.assertEqual(self.log.last(most_bytes), offset)
+        self.log.forget(5)
+        self.assertEqual(self.log.last(99), 5)
+
+    def test_all_logs_together(self) -> None:
+        """What all logs cost is known at any time."""
+        other = Log(self.stats)
+        for log in (self.log, other):
+            log.extend([message(), message(), message()])
+        one = message().size_bytes
+        self.assertEqual(self.stats.log_bytes, 6 * one)
+        self.log.trim(2 * one)
+        self.assertEqual(self.stats.log_bytes, 5 * one)
+        self.log.forget(9)
+        other.expire(before=1, horizon=1)
+
+        self.assertEqual(self.stats.log_bytes, 2 * one)
 
     def test_batches_cover_the_log(self) -> None:
         """Batches are consecutive, have at least one message, and are bounded otherwise."""

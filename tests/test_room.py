@@ -7,12 +7,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support import RecordingSubscriber
 from tests.test_frames import parse
-from wsrelay import closecodes, frames, room
+from wsrelay import closecodes, frames
 from wsrelay.batch import WRITE_BYTES
 from wsrelay.log import SLICE_BYTES
 from wsrelay.message import Message
-from wsrelay.room import Room
-from wsrelay.slow import SLOW_POLICIES
+from wsrelay.room import HIGH_WATER, LOW_WATER, SHED, Room
+from wsrelay.slow import SLOW_POLICIES, SlowPolicy
 from wsrelay.stats import Stats
 
 
@@ -25,10 +25,30 @@ class RoomTestCase(SynchronousTestCase):
         self.stats = Stats()
         self.room = Room(self.log_bytes, self.stats)
 
+    def policy(self, name: str, **options: Any) -> None:
+        """Let the room have another policy."""
+        self.room = Room(self.log_bytes, self.stats, slow_policy=SLOW_POLICIES[name], **options)
+
     def join(self, name: str = "", **options: Any) -> RecordingSubscriber:
         subscriber = RecordingSubscriber(name, **options)
         self.room.join(subscriber)
         return subscriber
+
+    def stall(self, name: str = "") -> RecordingSubscriber:
+        """Join somebody who does not read."""
+        subscriber = self.join(name)
+        self.room.pause(subscriber)
+        return subscriber
+
+    def pass_by(self, count: int, first: int = 0, size: int = 1000) -> None:
+        """Publish messages that begin with their number in two digits, each in a turn of its own."""
+        for number in range(first, first + count):
+            self.publish(b"%02d" % number + bytes(size))
+            self.room.flush()
+
+    def numbers(self, subscriber: RecordingSubscriber) -> list[int]:
+        """Return the numbers of those that it got."""
+        return [int(payload[:2]) for payload in self.got(subscriber)]
 
     def publish(self, *payloads: bytes, publisher: object = None) -> None:
         self.room.publish([Message.of(frames.BINARY, payload, publisher) for payload in payloads])
@@ -503,9 +523,8 @@ class BoundTests(RoomTestCase):
         self.assertEqual(slow.evicted, [closecodes.TOO_SLOW])
 
     def test_a_policy_may_move_the_cursor(self) -> None:
-        """The table takes policies that keep the subscriber: it goes on from the offset they return."""
-        self.patch(room, "SLOW_POLICIES", {**SLOW_POLICIES, "to-tail": lambda room, subscriber: room.log.tail})
-        self.room = Room(self.log_bytes, self.stats, slow_policy="to-tail")
+        """A row of the table may keep the subscriber: it goes on with as much of the log as the row says."""
+        self.room = Room(self.log_bytes, self.stats, slow_policy=SlowPolicy("to-tail", keep=1))
         slow = self.join()
         self.room.pause(slow)
         for number in range(20):
@@ -563,6 +582,287 @@ class BoundTests(RoomTestCase):
         self.room.leave(a)
 
         self.assertEqual(self.room.log.size_bytes, 0)
+
+
+class DroppingTests(RoomTestCase):
+    """Policies that move the cursor of who falls off the log. The log holds 7 of these messages."""
+
+    def test_drop_oldest(self) -> None:
+        """Who falls off goes on with half of a log, not to fall off again at once; what it misses is counted."""
+        self.policy("drop-oldest")
+        slow, fast = self.stall("slow"), self.join("fast")
+        self.pass_by(7)
+        self.assertEqual(self.stats.evictions, {})
+        self.pass_by(1, first=7)
+        self.assertEqual((self.stats.evictions, self.stats.messages_missed), ({"drop-oldest": 1}, 5))
+        self.pass_by(4, first=8)
+        self.assertEqual(self.stats.evictions, {"drop-oldest": 1})
+        self.room.resume(slow)
+
+        self.assertEqual(self.numbers(slow), [5, 6, 7, 8, 9, 10, 11])
+        self.assertEqual((self.numbers(fast), slow.evicted, self.stats.messages_missed), ([*range(12)], [], 5))
+
+    def test_latest(self) -> None:
+        """Who falls off goes on with the newest message, and nothing else is kept for it."""
+        self.policy("latest")
+        slow = self.stall()
+        self.pass_by(8)
+        self.assertEqual((self.room.log.tail, self.room.log.head), (7, 8))
+        self.room.resume(slow)
+        self.pass_by(1, first=8)
+
+        self.assertEqual((self.numbers(slow), slow.evicted), ([7, 8], []))
+        self.assertEqual((self.stats.evictions, self.stats.messages_missed), ({"latest": 1}, 7))
+
+    def test_every_miss_is_counted(self) -> None:
+        """However often somebody falls off, what it got and what was counted are all that there was."""
+        for name in ("drop-oldest", "latest"):
+            self.stats = Stats()
+            self.policy(name)
+            slow = self.stall()
+            for turn in range(9):
+                self.pass_by(10, first=10 * turn)
+                self.room.resume(slow)
+                self.room.pause(slow)
+            self.assertEqual(len(self.got(slow)) + self.stats.messages_missed, 90, name)
+            self.assertEqual(self.numbers(slow), sorted(set(self.numbers(slow))))
+
+    def test_one_message_larger_than_half_of_the_log(self) -> None:
+        """There is always a newest message to go on with."""
+        self.policy("drop-oldest")
+        slow = self.stall()
+        self.pass_by(3, size=6000)
+        self.room.resume(slow)
+
+        self.assertEqual(self.numbers(slow), [2])
+
+    def test_seconds_do_not_count(self) -> None:
+        """Where messages may be missed, waiting long is nothing to be closed for."""
+        self.policy("latest", slow_seconds=1)
+        slow = self.stall()
+        self.pass_by(1)
+        for now in range(9):
+            self.room.tick(now)
+
+        self.assertEqual(slow.evicted, [])
+
+
+class SecondsTests(RoomTestCase):
+    """Subscribers that are behind for long."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.policy("disconnect", slow_seconds=10)
+
+    def test_late(self) -> None:
+        """Who does not take a message for so long is evicted, told and counted; the others notice nothing."""
+        slow, fast = self.stall("slow"), self.join("fast")
+        self.pass_by(1)
+        self.room.tick(100)
+        self.pass_by(1, first=1)
+        self.room.tick(109)
+        self.assertEqual(slow.evicted, [])
+        self.room.tick(110)
+
+        self.assertEqual((slow.evicted, self.numbers(fast)), ([closecodes.TOO_SLOW], [0, 1]))
+        self.assertEqual((self.stats.evictions, self.stats.messages_missed), ({"disconnect": 1}, 2))
+        self.assertFalse(self.room.lagging)
+
+    def test_slow_but_moving(self) -> None:
+        """Who reads slowly, but is never so long behind, stays."""
+        slow = self.stall()
+        for now in range(90):
+            self.pass_by(1, first=now)
+            self.room.tick(now)
+            if now % 5 == 4:
+                self.room.resume(slow)
+                self.room.pause(slow)
+
+        self.assertEqual((slow.evicted, self.numbers(slow)), ([], [*range(90)]))
+
+    def test_nothing_to_read(self) -> None:
+        """Who does not read is not slow where there is nothing to read for it."""
+        self.pass_by(1)
+        slow = self.stall()
+        for now in range(90):
+            self.room.tick(now)
+
+        self.assertEqual(slow.evicted, [])
+
+    def test_its_turn_has_not_come(self) -> None:
+        """Who waits for a flush, and not for its own reading, is not slow."""
+        a = self.join("a")
+        self.publish(b"1")
+        late = self.join("late")
+        self.publish(b"2")
+        for now in range(90):
+            self.room.tick(now)
+        self.room.flush()
+
+        self.assertEqual([self.got(one) for one in (a, late)], [[b"1", b"2"], [b"2"]])
+        self.assertEqual([one.evicted for one in (a, late)], [[], []])
+
+    def test_never(self) -> None:
+        """With 0, time alone evicts nobody."""
+        self.policy("disconnect", slow_seconds=0)
+        slow = self.stall()
+        self.pass_by(1)
+        for now in range(90):
+            self.room.tick(now)
+
+        self.assertEqual(slow.evicted, [])
+
+
+class PauseTests(RoomTestCase):
+    """Rooms that pause their publishers. The log holds 7 of these messages, three quarters of it are 5."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.policy("pause-publishers", slow_seconds=10)
+
+    def test_hold_and_release(self) -> None:
+        """All publishers are held when somebody is far behind, and released when it is not far behind any more."""
+        self.room = Room(20 * SLICE_BYTES, self.stats, slow_policy=SLOW_POLICIES["pause-publishers"])
+        slow, a = self.stall("slow"), self.join("a")
+        writer, reader = RecordingSubscriber("writer"), RecordingSubscriber("reader")
+        self.room.join(writer, can_subscribe=False)
+        self.room.join(reader, can_publish=False)
+
+        self.pass_by(15, size=SLICE_BYTES - 500)
+        self.assertEqual([one.held for one in (slow, a, writer, reader)], [False] * 4)
+        self.pass_by(1, first=15, size=SLICE_BYTES - 500)
+        self.assertEqual([one.held for one in (slow, a, writer, reader)], [True, True, True, False])
+
+        slow.on_send = lambda: self.room.pause(slow)
+        for _ in range(10):
+            self.room.resume(slow)
+        self.assertEqual([one.held for one in (slow, a, writer)], [True] * 3)
+        self.room.resume(slow)
+        self.assertEqual([one.held for one in (slow, a, writer)], [False] * 3)
+        slow.on_send = lambda: None
+        self.room.resume(slow)
+
+        self.assertEqual((self.numbers(slow), self.numbers(a)), ([*range(16)], [*range(16)]))
+        self.assertEqual((self.stats.pauses, self.stats.evictions), (1, {}))
+
+    def test_water_marks(self) -> None:
+        """Low and high are far apart, and leave room for what was read before the pause."""
+        self.assertLess(2 * LOW_WATER, HIGH_WATER)
+        self.assertLess(HIGH_WATER, 1)
+
+    def test_joining_and_leaving_meanwhile(self) -> None:
+        """Who joins is held, too, if it may publish; who leaves is released."""
+        self.stall()
+        self.pass_by(7)
+        new, reader = self.join("new"), RecordingSubscriber("reader")
+        self.room.join(reader, can_publish=False)
+        self.assertEqual((new.held, reader.held), (True, False))
+        self.room.leave(new)
+
+        self.assertFalse(new.held)
+
+    def test_the_slowest_leaves(self) -> None:
+        """All go on when the one for whom they were held has left."""
+        slow, a = self.stall("slow"), self.join("a")
+        self.pass_by(7)
+        self.assertTrue(a.held)
+        self.room.leave(slow)
+
+        self.assertEqual((slow.held, a.held, self.room.log.size_bytes), (False, False, 0))
+
+    def test_never_for_ever(self) -> None:
+        """Who does not read for too long is evicted, and all go on."""
+        slow, a = self.stall("slow"), self.join("a")
+        self.pass_by(7)
+        self.room.tick(0)
+        self.assertTrue(a.held)
+        self.room.tick(10)
+
+        self.assertEqual((slow.evicted, a.held), ([closecodes.TOO_SLOW], False))
+        self.assertEqual(self.stats.evictions, {"pause-publishers": 1})
+
+    def test_what_was_read_before(self) -> None:
+        """What comes all the same is published; who falls off by that is told, never skipped in silence."""
+        slow, a = self.stall("slow"), self.join("a")
+        self.pass_by(20)
+
+        self.assertEqual((slow.evicted, slow.held, a.held), ([closecodes.TOO_SLOW], False, False))
+        self.assertEqual((self.numbers(a), self.stats.pauses), ([*range(20)], 1))
+
+    def test_who_fails_meanwhile(self) -> None:
+        """One whose write fails in the flush that ends the pause is released as well."""
+        slow, bad = self.stall("slow"), self.join("bad")
+        self.pass_by(7)
+        self.assertTrue(bad.held)
+
+        def fail() -> None:
+            raise RuntimeError("no")
+
+        bad.on_send = fail
+        self.pass_by(3, first=7)
+
+        self.assertEqual((bad.failures, bad.held, slow.evicted), (1, False, [closecodes.TOO_SLOW]))
+
+    def test_another_policy(self) -> None:
+        """A room that gets another policy lets its publishers go; the new one holds for who falls off from now on."""
+        slow, a = self.stall("slow"), self.join("a")
+        self.pass_by(7)
+        self.room.set_slow_policy(SLOW_POLICIES["latest"])
+        self.assertEqual((slow.held, a.held), (False, False))
+        self.pass_by(3, first=7)
+        self.assertEqual(slow.evicted, [])
+        self.room.set_slow_policy(SLOW_POLICIES["pause-publishers"])
+        self.pass_by(3, first=10)
+
+        self.assertEqual((a.held, self.stats.evictions), (True, {"latest": 1}))
+
+
+class ShedTests(RoomTestCase):
+    """Evicting because memory is short."""
+
+    def test_slowest_first(self) -> None:
+        """The slowest go until so much is free, whatever the policy; they are told why, and it is counted."""
+        for name in SLOW_POLICIES:
+            self.stats = Stats()
+            self.policy(name)
+            slow = []
+            for number in range(4):
+                slow.append(self.stall(str(number)))
+                self.pass_by(1, first=number)
+            fast = self.join("fast")
+            before = self.room.log.size_bytes
+            self.room.shed(before // 4 + 1)
+
+            self.assertEqual([one.evicted for one in slow], [[closecodes.OVERLOADED]] * 2 + [[]] * 2, name)
+            self.assertEqual((self.room.log.tail, self.stats.log_bytes), (2, before // 2))
+            self.assertEqual((self.stats.evictions, self.stats.messages_missed), ({SHED: 2}, 4 + 3))
+            self.assertEqual((fast.evicted, len(self.room)), ([], 3))
+
+    def test_nobody_to_shed(self) -> None:
+        """Nobody is evicted for what a flush has still to bring to all, or who waits for nothing."""
+        idle = self.stall("idle")
+        self.pass_by(1)
+        self.room.resume(idle)
+        self.room.pause(idle)
+        fast = self.join("fast")
+        self.publish(b"1")
+        self.room.shed(10**9)
+        self.room.flush()
+
+        self.assertEqual([one.evicted for one in (idle, fast)], [[], []])
+        self.assertEqual(self.got(fast), [b"1"])
+
+    def test_history_goes_first(self) -> None:
+        """What is kept for its retention only is forgotten before anybody is evicted, and is not kept for who was."""
+        self.room = Room(self.log_bytes, self.stats, retention_seconds=60)
+        self.pass_by(3)
+        slow = self.stall()
+        self.pass_by(1)
+        self.room.shed(1)
+        self.assertEqual((self.room.log.tail, slow.evicted), (3, []))
+        self.room.shed(1)
+
+        self.assertEqual((self.room.log.size_bytes, slow.evicted), (0, [closecodes.OVERLOADED]))
 
 
 class LifeTests(RoomTestCase):

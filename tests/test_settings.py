@@ -47,6 +47,8 @@ class SettingsTests(SynchronousTestCase):
                 "max_room_members": 10_000,
                 "memory_budget": 536_870_912,
                 "room_log_bytes": 4_194_304,
+                "slow_policy": (),
+                "slow_seconds": 30.0,
                 "handshake_seconds": 10.0,
                 "validate_seconds": 5.0,
                 "close_seconds": 3.0,
@@ -105,6 +107,14 @@ class SettingsTests(SynchronousTestCase):
         self.assertIn("room_log_bytes", problem)
         self.assertIn(f"got {smallest - 1} and 70000", problem)
 
+    def test_somebody_must_end_a_pause(self) -> None:
+        """Publishers are not held for as long as somebody likes: with that policy, slow_seconds may not be off."""
+        Settings(slow_seconds=0, slow_policy=("latest",))
+        Settings(slow_policy=("a=pause-publishers",))
+        [problem] = self.problems(slow_seconds=0, slow_policy=("a=pause-publishers",))
+
+        self.assertIn("slow_seconds: must not be 0 with the policy pause-publishers", problem)
+
 
 class CheckValueTests(SynchronousTestCase):
     """Single values from files, the environment and the command line."""
@@ -134,5 +144,17 @@ class CheckValueTests(SynchronousTestCase):
             ("ping_seconds", "1e400", "expected a smaller number, got '1e400'"),
             ("echo", "maybe", "expected true or false, got 'maybe'"),
             ("listen", "tcp:1", "expected a list, got 'tcp:1'"),
+            ("slow_policy", "latest", "expected a list, got 'latest'"),
         ]:
             self.assertEqual(check_value(name, text, strict=False), (None, problem))
+
+    def test_slow_policies(self) -> None:
+        """Policies are read, too: the problem says what to write."""
+        self.assertEqual(check_value("slow_policy", ["latest", "a=disconnect"]), (("latest", "a=disconnect"), None))
+        value, problem = check_value("slow_policy", ["newest", "b*b*=latest"])
+
+        self.assertIs(value, None)
+        self.assertIn(
+            "'newest': there is no such policy; write POLICY or PATTERN=POLICY with one of disconnect, ", problem
+        )
+        self.assertIn("'b*b*=latest': 'b*b*' is no room pattern", problem)

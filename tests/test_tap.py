@@ -84,6 +84,8 @@ class SourcesTests(TapTestCase):
             "max-room-members": 5,
             "memory-budget": 22,
             "room-log-bytes": 6000,
+            "slow-policy": ["latest", "a/**=disconnect"],
+            "slow-seconds": 20,
             "handshake-seconds": 7.5,
             "validate-seconds": 8,
             "close-seconds": 9,
@@ -146,6 +148,7 @@ class WrongTests(TapTestCase):
                 "--validate=nosuch",
                 "--validate=origin:",
                 "--listen=nowhere:1",
+                "--slow-policy=newest",
                 file="max-rooms = '7'\nmax-room = 7\n",
                 environ={"WSRELAY_ECHO": "maybe", "WSRELAY_LISTEN": "'open"},
             ),
@@ -155,6 +158,9 @@ class WrongTests(TapTestCase):
                 'WSRELAY_LISTEN: expected a list, got "\'open"',
                 "WSRELAY_ECHO: expected true or false, got 'maybe'",
                 "--max-message-bytes: expected a whole number >= 1, got '-5'",
+                mock_any(
+                    "--slow-policy: 'newest': there is no such policy; write POLICY or PATTERN=POLICY with one of "
+                ),
                 "listen: nowhere:1: Unknown endpoint type: 'nowhere'",
                 mock_any("validate: nosuch: there is no validator of this name; installed are host, http, "),
                 mock_any("validate: origin:: "),

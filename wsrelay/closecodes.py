@@ -62,7 +62,13 @@ INTERNAL_ERROR = CloseReason(
     1011, "internal error", True, "A bug in the relay or in an extension; the log has the traceback."
 )
 TOO_SLOW = CloseReason(
-    1013, "too slow: read faster or ask for less", True, "The client fell behind its room's log (--room-log-bytes)."
+    1013,
+    "too slow: read faster or ask for less",
+    True,
+    "The client fell behind its room's log (--room-log-bytes), or was behind for --slow-seconds.",
+)
+OVERLOADED = CloseReason(
+    1013, "overloaded: try again later", True, "Memory was short, and the client one of those that read most slowly."
 )
 PING_TIMEOUT = CloseReason(3008, "no pong in time", True, "The client did not answer a ping within --ping-seconds.")
 EXPIRED = CloseReason(4401, "the grant has expired", True, "The token's exp, or the grant's expires_at, has passed.")
@@ -79,6 +85,7 @@ TABLE: Final = (
     TOO_BIG,
     INTERNAL_ERROR,
     TOO_SLOW,
+    OVERLOADED,
     PING_TIMEOUT,
     EXPIRED,
 )

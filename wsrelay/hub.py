@@ -13,20 +13,25 @@ from wsrelay.interfaces import Subscriber
 from wsrelay.message import Message
 from wsrelay.room import Room
 from wsrelay.settings import Settings
+from wsrelay.slow import SlowPolicies
 from wsrelay.stats import Stats
 
-__all__ = ["STRETCH_WRITES", "Hub"]
+__all__ = ["STRETCH_WRITES", "TICK_SECONDS", "Hub"]
 
 #: How many writes, about, are done in one reactor turn before others have theirs. One costs 3 to 24 µs, most of it the
 #: kernel's, so that the reactor is held for 25 ms.
 STRETCH_WRITES: Final = 1024
+
+#: The most that counts of the time between two ticks. Beyond, the reactor was blocked: nobody was served meanwhile, and
+#: nobody is slow for that.
+TICK_SECONDS: Final = 1.0
 
 
 class Hub:
     """All rooms of this process.
 
     Args:
-        settings: ``max_rooms``, ``max_room_members`` and ``room_log_bytes`` are used.
+        settings: the limits on rooms, their members and their logs, and the slow policies are used.
         stats: where to count.
         call_soon: calls a function at the end of this reactor turn; the hub asks for one flush per turn.
         retention_seconds: how long a room's log, and an empty room with it, outlives its delivery.
@@ -44,11 +49,16 @@ class Hub:
         self._stats = stats
         self._call_soon = call_soon
         self._retention_seconds = retention_seconds
+        self._slow_policies = SlowPolicies(settings.slow_policy)
         self._now = 0.0
+        #: The time in which the reactor was not blocked.
+        self._served_seconds = 0.0
         self._rooms: dict[str, Room] = {}
         self._room_of: dict[Subscriber, str] = {}
         #: Rooms with messages that wait for this turn's flush. A dict as an ordered set.
         self._pending: dict[Room, None] = {}
+        #: Rooms in which somebody is behind; also such that were, until the next tick.
+        self._lagging: dict[Room, None] = {}
         self._scheduled = False
 
     def __len__(self) -> int:
@@ -59,18 +69,27 @@ class Hub:
         """Iterate over the names of the rooms, oldest first; a snapshot."""
         return iter(tuple(self._rooms))
 
+    @property
+    def log_bytes(self) -> int:
+        """What all rooms' logs cost now, as plain frames.
+
+        Constant to ask for. Deflated copies (one per window in use) and what transports hold are not counted.
+        """
+        return self._stats.log_bytes
+
     def member_count(self, name: str) -> int:
         """Return the number of members of a room; 0 where there is no such room."""
         room = self._rooms.get(name)
         return 0 if room is None else len(room)
 
-    def join(self, name: str, subscriber: Subscriber, *, can_subscribe: bool = True) -> None:
+    def join(self, name: str, subscriber: Subscriber, *, can_subscribe: bool = True, can_publish: bool = True) -> None:
         """Add a member to a room, which is opened if need be.
 
         Args:
             name: a canonical room name.
             subscriber: a member of no room so far.
             can_subscribe: whether it is to receive messages.
+            can_publish: whether it may publish any, so that it may have to be held.
 
         Raises:
             TooManyRooms: the room would be one more than ``max_rooms``.
@@ -80,13 +99,20 @@ class Hub:
         if room is None:
             if len(self._rooms) >= self._settings.max_rooms:
                 raise TooManyRooms
-            room = self._rooms[name] = Room(
-                self._settings.room_log_bytes, self._stats, retention_seconds=self._retention_seconds
-            )
+            room = self._rooms[name] = self._new_room(name)
         elif len(room) >= self._settings.max_room_members:
             raise RoomFull
-        room.join(subscriber, can_subscribe=can_subscribe)
+        room.join(subscriber, can_subscribe=can_subscribe, can_publish=can_publish)
         self._room_of[subscriber] = name
+
+    def _new_room(self, name: str) -> Room:
+        return Room(
+            self._settings.room_log_bytes,
+            self._stats,
+            slow_policy=self._slow_policies.of(name),
+            slow_seconds=self._settings.slow_seconds,
+            retention_seconds=self._retention_seconds,
+        )
 
     def leave(self, subscriber: Subscriber) -> None:
         """Remove a member from its room; nothing happens if it is in none (it may be told twice)."""
@@ -121,6 +147,8 @@ class Hub:
                     break
                 del self._pending[room]
                 writes = room.flush(writes)
+                if room.lagging:
+                    self._lagging[room] = None
                 if room.pending:
                     unfinished[room] = None
         finally:
@@ -140,37 +168,82 @@ class Hub:
 
     def finish(self, subscriber: Subscriber) -> None:
         """Give a subscriber that is about to leave all that has been published; nothing if it is in no room."""
-        name = self._room_of.get(subscriber)
-        if name is not None:
-            self._rooms[name].finish(subscriber)
+        room = self._room_with(subscriber)
+        if room is not None:
+            room.finish(subscriber)
 
     def pause(self, subscriber: Subscriber) -> None:
         """Leave a subscriber where it stands, until it resumes; nothing happens if it is in no room."""
-        name = self._room_of.get(subscriber)
-        if name is not None:
-            self._rooms[name].pause(subscriber)
+        room = self._room_with(subscriber)
+        if room is not None:
+            room.pause(subscriber)
+            self._lagging[room] = None
 
     def resume(self, subscriber: Subscriber) -> None:
         """Go on delivering to a subscriber that is no longer paused; nothing happens if it is in no room."""
-        name = self._room_of.get(subscriber)
-        if name is not None:
-            self._rooms[name].resume(subscriber)
+        room = self._room_with(subscriber)
+        if room is not None:
+            room.resume(subscriber)
 
     def tick(self, now: float) -> None:
-        """Take the time, and forget what is older than the retention.
+        """Take the time: evict those who are behind for too long, and forget what is older than the retention.
 
         Args:
-            now: seconds on any clock that does not go back.
+            now: seconds on any clock that does not go back. To be called about every :data:`TICK_SECONDS`, or more
+                often; of a longer time, in which the reactor was blocked, only so much counts against anybody.
 
         Complexity:
-            Constant without a retention; one look at each room with one.
+            One look at each room in which somebody is behind; with a retention, one at each room.
         """
+        self._served_seconds += min(now - self._now, TICK_SECONDS)
         self._now = now
-        if not self._retention_seconds:
-            return
-        for name in self:
-            self._rooms[name].expire(now)
-            self._drop_if_idle(name)
+        for room in tuple(self._lagging):
+            room.tick(self._served_seconds)
+            if not room.lagging:
+                del self._lagging[room]
+        if self._retention_seconds:
+            for name in self:
+                self._rooms[name].expire(now)
+                self._drop_if_idle(name)
+
+    def shed(self, size_bytes: int) -> int:
+        """Evict the slowest, those of the rooms with the largest logs first, until about so much is free.
+
+        Whatever a room's policy says. Peer sees: 1013 and "overloaded".
+
+        Args:
+            size_bytes: what :attr:`log_bytes` should become less by.
+
+        Returns:
+            What it has become less by; too little where nobody is left who is behind.
+
+        Complexity:
+            That of sorting the rooms in which somebody is behind, and of evicting.
+        """
+        before_bytes = self.log_bytes
+        enough_bytes = before_bytes - size_bytes
+        for room in sorted(self._lagging, key=lambda room: room.log.size_bytes, reverse=True):
+            if self.log_bytes <= enough_bytes:
+                break
+            room.shed(self.log_bytes - enough_bytes)
+        return before_bytes - self.log_bytes
+
+    def set_slow_policies(self, policies: Sequence[str]) -> None:
+        """Change what becomes of those who fall behind, in the rooms that there are as well.
+
+        Args:
+            policies: as ``Settings.slow_policy``.
+
+        Raises:
+            ValueError: some are wrong; nothing has changed.
+        """
+        self._slow_policies = SlowPolicies(policies)
+        for name, room in self._rooms.items():
+            room.set_slow_policy(self._slow_policies.of(name))
+
+    def _room_with(self, subscriber: Subscriber) -> Room | None:
+        name = self._room_of.get(subscriber)
+        return None if name is None else self._rooms[name]
 
     def _drop_if_idle(self, name: str) -> None:
         if self._rooms[name].idle:

@@ -46,6 +46,18 @@ class Subscriber(Protocol):
     def evict(self, reason: CloseReason) -> None:
         """Nothing more comes from the room: leave it, close, and tell the peer why. Must not raise."""
 
+    def hold(self) -> None:
+        """Stop reading what it publishes; what was read already is published still. Must not raise.
+
+        Nothing happens where it is held already.
+        """
+
+    def release(self) -> None:
+        """Read on, in a later turn of the reactor: it must not publish before it returns. Must not raise.
+
+        Nothing happens where it is not held.
+        """
+
     def fail(self, error: Exception) -> None:
         """``send`` raised anything else: leave the room, log, close with 1011. Must not raise."""
 

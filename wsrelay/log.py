@@ -6,12 +6,13 @@ as bytes, the batch's.
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, takewhile
 from typing import Final
 
 from wsrelay import frames
 from wsrelay.batch import Batch
 from wsrelay.message import Message
+from wsrelay.stats import Stats
 
 __all__ = ["SLICE_BYTES", "Log"]
 
@@ -26,14 +27,18 @@ _MOST_MESSAGES: Final = SLICE_BYTES // Message.of(frames.BINARY, b"").size_bytes
 class Log:
     """Messages by offset. Bounded by whoever calls :meth:`trim`.
 
+    Args:
+        stats: where what all logs cost is added up.
+
     Attributes:
         tail: the offset of the oldest message held.
         size_bytes: what the messages held cost.
     """
 
-    __slots__ = ("_messages", "size_bytes", "tail")
+    __slots__ = ("_messages", "_stats", "size_bytes", "tail")
 
-    def __init__(self) -> None:
+    def __init__(self, stats: Stats) -> None:
+        self._stats = stats
         self._messages: list[Message] = []
         self.tail = 0
         self.size_bytes = 0
@@ -46,7 +51,9 @@ class Log:
     def extend(self, messages: Sequence[Message]) -> None:
         """Add messages at the head."""
         self._messages.extend(messages)
-        self.size_bytes += sum([message.size_bytes for message in messages])
+        size_bytes = sum([message.size_bytes for message in messages])
+        self.size_bytes += size_bytes
+        self._stats.log_bytes += size_bytes
 
     def batch(self, start: int, end: int) -> Batch:
         """Return messages from an offset on, :data:`SLICE_BYTES` of them but at least one.
@@ -67,6 +74,24 @@ class Log:
             messages = messages[: max(1, bisect_right(list(sizes), SLICE_BYTES))]
         return Batch(messages, start)
 
+    def size_from(self, start: int) -> int:
+        """Return what the messages from an offset on cost.
+
+        Complexity:
+            That of the messages before it.
+        """
+        return self.size_bytes - sum([message.size_bytes for message in self._messages[: start - self.tail]])
+
+    def last(self, most_bytes: float) -> int:
+        """Return the offset from which on messages cost at most so much; the newest one is among them in any case.
+
+        Complexity:
+            That of these messages.
+        """
+        sizes = accumulate(message.size_bytes for message in reversed(self._messages))
+        count = sum(1 for _ in takewhile(lambda size: size <= most_bytes, sizes))
+        return max(self.tail, self.head - max(1, count))
+
     def trim(self, keep_bytes: int) -> bool:
         """Forget the oldest messages until the rest costs at most ``keep_bytes``; return whether any was."""
         count, size = 0, self.size_bytes
@@ -84,11 +109,19 @@ class Log:
             count += 1
         self._forget(count, size)
 
-    def clear(self) -> None:
-        """Forget all messages; offsets go on."""
-        self._forget(len(self._messages), 0)
+    def forget(self, before: int) -> None:
+        """Forget messages with smaller offsets, of which there may be none; offsets go on.
+
+        Complexity:
+            That of what is forgotten; constant where that is everything.
+        """
+        if before >= self.head:
+            self._forget(len(self._messages), 0)
+        elif before > self.tail:
+            self._forget(before - self.tail, self.size_from(before))
 
     def _forget(self, count: int, size_bytes: int) -> None:
         del self._messages[:count]
         self.tail += count
+        self._stats.log_bytes += size_bytes - self.size_bytes
         self.size_bytes = size_bytes

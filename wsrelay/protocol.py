@@ -48,7 +48,7 @@ class RelayProtocol(Opening):
             self.encoding = self.factory.deflate(self._perMessageCompress.server_max_window_bits)
             self._perMessageCompress: Any = deflate.Inflater()
         self.allowance = Allowance(self.factory.rates, self.factory.now)
-        self.factory.hub.join(grant.room, self, can_subscribe=grant.can_subscribe)
+        self.factory.hub.join(grant.room, self, can_subscribe=grant.can_subscribe, can_publish=grant.can_publish)
         self.grant = grant
 
     def onOpen(self) -> None:

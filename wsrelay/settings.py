@@ -15,6 +15,7 @@ from msgspec import Meta
 from wsrelay.errors import SettingsError
 from wsrelay.message import MESSAGE_OVERHEAD_BYTES
 from wsrelay.proxies import TrustedProxies
+from wsrelay.slow import SlowPolicies
 
 __all__ = ["FIELD_TYPES", "Settings", "check_value"]
 
@@ -63,6 +64,10 @@ class Settings:
             slowest are closed with 1013. 0 is no limit.
         room_log_bytes: what one room keeps for subscribers that are behind, as plain payload. Further behind: 1013.
             Several of the largest messages, because some may come before anyone could read one.
+        slow_policy: what becomes of subscribers that are behind, each ``POLICY`` or ``PATTERN=POLICY``; see
+            :class:`wsrelay.slow.SlowPolicies`.
+        slow_seconds: how long the oldest message may wait for a subscriber in its room's log. Longer: 1013, where the
+            policy evicts at all. 0 is for ever.
         handshake_seconds: from accept to the whole request. Later: 408.
         validate_seconds: for all validators together. Later: 504.
         close_seconds: from our close frame, or from SIGTERM, to the end of the TCP connection.
@@ -93,6 +98,8 @@ class Settings:
     max_room_members: _Count = 10_000
     memory_budget: Annotated[int, Meta(ge=0)] = 512 * 2**20
     room_log_bytes: _Bytes = 4 * 2**20
+    slow_policy: tuple[str, ...] = ()
+    slow_seconds: _SecondsOrOff = 30.0
     handshake_seconds: _Seconds = 10.0
     validate_seconds: _Seconds = 5.0
     close_seconds: _Seconds = 3.0
@@ -113,6 +120,11 @@ class Settings:
             TrustedProxies(self.trusted_proxies)
         except ValueError as error:
             problems.append(f"trusted_proxies: {error}")
+        if not problems and not self.slow_seconds and SlowPolicies(self.slow_policy).any_holds_publishers:
+            problems.append(
+                "slow_seconds: must not be 0 with the policy pause-publishers, or one client that does not read stops"
+                " its room for good"
+            )
         if problems:
             raise SettingsError(problems)
 
@@ -146,9 +158,14 @@ def check_value(name: str, value: object, *, strict: bool = True) -> tuple[Any, 
         The value and ``None``, or ``None`` and the problem in a few words.
     """
     try:
-        return msgspec.convert(value, FIELD_TYPES[name], strict=strict), None
+        converted = msgspec.convert(value, FIELD_TYPES[name], strict=strict)
+        if name == "slow_policy":
+            SlowPolicies(converted)
     except msgspec.ValidationError as error:
         return None, f"{_plain(str(error))}, got {value!r}"
+    except ValueError as error:
+        return None, str(error)
+    return converted, None
 
 
 def _plain(error: str) -> str:

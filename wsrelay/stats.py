@@ -27,7 +27,10 @@ class Stats:
         messages_dropped: messages that came in on a connection already closing; relayed to nobody.
         messages_missed: messages that a subscriber was behind with when it left, was closed, failed or met the
             slow policy; its own may be among them.
-        evictions: slow policy → subscribers (or messages) it hit.
+        evictions: slow policy → how often it hit a subscriber: the end of its connection, or of what it had to read;
+            :data:`wsrelay.room.SHED` → connections that were closed because memory was short.
+        pauses: times that a room has paused its publishers.
+        log_bytes: what all rooms' logs cost now, as plain frames; the only one that goes down.
         failures: callbacks that raised: our bugs or an extension's.
     """
 
@@ -43,4 +46,6 @@ class Stats:
     messages_dropped: int = 0
     messages_missed: int = 0
     evictions: Counter[str] = field(default_factory=Counter)
+    pauses: int = 0
+    log_bytes: int = 0
     failures: int = 0

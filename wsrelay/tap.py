@@ -46,6 +46,7 @@ PARAMETERS: Final = {
     "max-room-members": "Most connections in one room. More: 503.",
     "memory-budget": "Bytes for all that is kept for clients. More: 503, and the slowest are closed. 0 is no limit.",
     "room-log-bytes": "What a room keeps for subscribers that read slowly. Further behind: close 1013.",
+    "slow-seconds": "Time a message may wait for a slow subscriber. Longer: close 1013. 0 is for ever.",
     "handshake-seconds": "Time for a client to send its request. Longer: 408.",
     "validate-seconds": "Time for all validators together. Longer: 504.",
     "close-seconds": "Time for clients to answer a close, and for the relay to stop.",
@@ -58,7 +59,7 @@ FLAGS: Final = {
 }
 
 #: What can be given more than once; from the environment, as words in shell quoting.
-REPEATABLE: Final = ("listen", "validate", "trusted-proxies")
+REPEATABLE: Final = ("listen", "validate", "trusted-proxies", "slow-policy")
 
 #: Where one value came from: option, how to name it to the operator, value, whether its type must fit as it is.
 _Given = tuple[str, str, object, bool]
@@ -119,6 +120,12 @@ class Options(usage.Options):
     def opt_trusted_proxies(self, network: str) -> None:
         """Proxies whose X-Forwarded-For is believed: an address, a network in CIDR notation, or unix. Repeatable."""
         self._repeated.setdefault("trusted-proxies", []).append(network)
+
+    def opt_slow_policy(self, policy: str) -> None:
+        """What becomes of slow subscribers: disconnect, drop-oldest, latest or pause-publishers; or PATTERN=POLICY
+        for some rooms, of which the first that fits counts. Repeatable [default: disconnect].
+        """
+        self._repeated.setdefault("slow-policy", []).append(policy)
 
     def opt_help_validators(self) -> NoReturn:
         """List the installed handshake validators."""

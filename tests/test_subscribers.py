@@ -1,0 +1,103 @@
+"""Tests of wsrelay.subscribers; what subscribers see of it is in ``tests/test_room.py``."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support import RecordingSubscriber
+from wsrelay import frames
+from wsrelay.log import Log
+from wsrelay.message import Message
+from wsrelay.stats import Stats
+from wsrelay.subscribers import Subscribers
+
+
+class SubscribersTests(SynchronousTestCase):
+    """Who stands where."""
+
+    def setUp(self) -> None:
+        self.stats = Stats()
+        self.log = Log(self.stats)
+        self.subscribers = Subscribers(self.log, self.stats)
+
+    def join(self, name: str = "") -> RecordingSubscriber:
+        subscriber = RecordingSubscriber(name)
+        self.subscribers.add(subscriber)
+        return subscriber
+
+    def publish(self, count: int = 1) -> None:
+        self.log.extend([Message.of(frames.TEXT, b"x")] * count)
+
+    def test_slowest(self) -> None:
+        """The slowest is the smallest cursor of who is behind, and the head where nobody is."""
+        a, b = self.join("a"), self.join("b")
+        self.publish(2)
+        self.subscribers.flush()
+        self.assertEqual((self.subscribers.slowest, self.subscribers.lagging), (2, False))
+        self.subscribers.pause(a)
+        self.publish(2)
+        self.subscribers.flush()
+        self.subscribers.pause(b)
+        self.publish(1)
+        self.subscribers.flush()
+
+        self.assertEqual((self.subscribers.slowest, self.subscribers.lagging), (2, True))
+        self.assertEqual(self.subscribers.paused_before(4), [a])
+        self.assertEqual(self.subscribers.paused_before(5), [a, b])
+        self.assertEqual(self.subscribers.furthest_behind(), [a])
+        self.assertEqual(self.subscribers.discard(a), 3)
+        self.assertEqual(self.subscribers.slowest, 4)
+
+    def test_what_is_waited_for(self) -> None:
+        """Messages are waited for until the slowest has them, and until a flush has brought them to all."""
+        a, b = self.join("a"), self.join("b")
+        self.publish(2)
+        self.assertEqual(self.subscribers.waited_for, 0)
+        self.subscribers.flush(1)
+        self.assertEqual((self.subscribers.waited_for, len(a.writes), len(b.writes)), (0, 1, 0))
+        self.assertEqual(self.subscribers.furthest_behind(), [])
+        self.subscribers.flush()
+        self.assertEqual(self.subscribers.waited_for, 2)
+        self.subscribers.pause(a)
+        self.publish(1)
+        self.subscribers.flush()
+
+        self.assertEqual(self.subscribers.waited_for, 2)
+
+    def test_move(self) -> None:
+        """Who is moved goes on from there; what it misses is returned."""
+        a = self.join()
+        self.subscribers.pause(a)
+        self.publish(5)
+        self.subscribers.flush()
+
+        self.assertEqual(self.subscribers.move(a, 3), 3)
+        self.subscribers.resume(a)
+        self.assertEqual(a.data, frames.encode(frames.TEXT, b"x") * 2)
+
+    def test_a_batch_in_two_encodings(self) -> None:
+        """Who leaves while a batch goes out does not take it from those with another encoding."""
+        a = self.join()
+        b = RecordingSubscriber(encoding=frames.Deflate(15, min_bytes=99))
+        self.subscribers.add(b)
+        a.on_send = lambda: self.assertEqual(self.subscribers.discard(a), 0)
+        self.publish()
+        self.subscribers.flush()
+
+        self.assertEqual(b.data, frames.encode(frames.TEXT, b"x"))
+
+    def test_failed(self) -> None:
+        """Whose write has failed is one of them, but gets nothing more, until it is taken."""
+        a, b = self.join("a"), self.join("b")
+
+        def fail() -> None:
+            raise RuntimeError("no")
+
+        a.on_send = fail
+        self.publish()
+        self.subscribers.flush()
+        self.publish()
+        self.subscribers.flush()
+        self.assertEqual((len(self.subscribers), set(self.subscribers)), (2, {a, b}))
+        [(failed, error)] = self.subscribers.take_failed()
+
+        self.assertEqual((failed, str(error), len(a.writes)), (a, "no", 1))
+        self.assertEqual((len(self.subscribers), set(self.subscribers), len(b.writes)), (1, {b}, 2))
