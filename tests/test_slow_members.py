@@ -24,6 +24,9 @@ MEMBERS = 300
 MESSAGES = 800
 STEP = 16
 
+#: A publisher is not to wait for anything else.
+NO_RATE = ("--max-bytes-per-second", "0")
+
 #: The log's default, and what each transport may hold.
 BOUND_BYTES = 4 * MIB + MEMBERS * 64 * 1024
 
@@ -62,7 +65,7 @@ def pass_by(server: Relay) -> None:
 @pytest.mark.parametrize("policy", ["disconnect", "drop-oldest", "latest", "pause-publishers"])
 def test_many_that_never_read(policy: str) -> None:
     """They cost the log and what is in transports, and nobody a message; what becomes of them is the policy's."""
-    options = ["--slow-policy", f"**={policy}", "--slow-seconds", "2", "--close-seconds", "1"]
+    options = [*NO_RATE, "--slow-policy", f"**={policy}", "--slow-seconds", "2", "--close-seconds", "1"]
     with relay(*options) as server, ExitStack() as stack:
         stalled = [stack.enter_context(mute(server, "/room", receive_bytes=4096)) for _ in range(MEMBERS)]
         before = server.memory_bytes("VmRSS")
@@ -85,7 +88,15 @@ def test_many_that_never_read(policy: str) -> None:
 def test_publishers_wait_for_the_slowest() -> None:
     """With pause-publishers, who reads late gets all of many times what the log holds; the publisher has to wait."""
     count = 800
-    options = ["--max-message-bytes", "65536", "--room-log-bytes", str(MIB), "--slow-policy", "pause-publishers"]
+    options = [
+        *NO_RATE,
+        "--max-message-bytes",
+        "65536",
+        "--room-log-bytes",
+        str(MIB),
+        "--slow-policy",
+        "pause-publishers",
+    ]
     with (
         relay(*options) as server,
         mute(server, "/room", receive_bytes=4096) as late,
