@@ -422,7 +422,7 @@ class ReportTests(unittest.TestCase):
         text = full_report(absent={"ws": "not installed"})
         for told in (
             "kernel: Linux",
-            "`twistd -n --pidfile= wsrelay --listen tcp:0:interface=127.0.0.1`",
+            "`twistd -n --pidfile= wsrelay --listen tcp:0:interface=127.0.0.1 --max-",
             "`node bench/peers/ws_peer.mjs [--deflate]`",
             "| picows | 1.2.3 | `bench/.env/bin/python bench/peers/picows_peer.py`",
             "`load --rooms 1 --members 100 --publishers 1 --size 64 --window 16`",

@@ -35,6 +35,7 @@ LAYERS = [
     ["validators.arguments", "validators.backend", "validators.keys", "handshake"],
     ["failures"],
     # --- below this line: no twisted, no autobahn, no clock, no I/O ---
+    ["budget"],
     ["hub", "admission"],
     ["room"],
     ["subscribers"],
@@ -43,11 +44,11 @@ LAYERS = [
     ["interfaces"],
     ["limits"],
     ["request", "grant", "settings"],
-    ["slow"],
+    ["slow", "by_room"],
     ["message", "names", "proxies"],
     ["frames", "stats", "closecodes", "errors"],
 ]
-PURE = {name for row in LAYERS[LAYERS.index(["hub", "admission"]) :] for name in row}
+PURE = {name for row in LAYERS[LAYERS.index(["budget"]) :] for name in row}
 IMPURE_IMPORTS = {
     "twisted",
     "autobahn",

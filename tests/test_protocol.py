@@ -293,6 +293,26 @@ class HandshakeTests(RelayTestCase):
 class RightsTests(RelayTestCase):
     """What the grant says is what holds."""
 
+    def test_types(self) -> None:
+        """In a room for one type of messages, another one is 1003; what came before it is relayed."""
+        relay = self.relay(message_type=("text", "video/*=binary"))
+        for room, fitting, wrong in (("/chat", 1, 2), ("/video/1", 2, 1)):
+            wire, other = relay.wire(), relay.client(room)
+            wire.send(request_bytes(room))
+            wire.send(client_frame(fitting, b"a") * 2 + client_frame(wrong, b"b") + client_frame(fitting, b"c"))
+            [close] = parse(wire.received)
+            self.assertEqual(close.data, (1003).to_bytes(2) + b"messages of this type are not taken here")
+            self.assertEqual([bytes(m, "ascii") if isinstance(m, str) else m for m in other.messages], [b"a", b"a"])
+            other.say("c" if fitting == 1 else b"c")
+            relay.settle()
+            self.assertTrue(other.open)
+
+            wire = relay.wire()
+            wire.send(request_bytes(room))
+            wire.send(client_frame(wrong, b"b", fin=False) + client_frame(0, b""))
+            self.assertEqual([close.data[:2] for close in parse(wire.received)], [(1003).to_bytes(2)])
+            self.assertEqual(len(other.messages), 2)
+
     def test_read_only(self) -> None:
         """A connection that may not publish and does is closed with 1008 and told why; nothing is relayed."""
         relay = self.relay([narrowed(can_publish=False)])

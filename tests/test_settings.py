@@ -30,6 +30,7 @@ class SettingsTests(SynchronousTestCase):
                 "compress_min_bytes": 256,
                 "max_message_bytes": 1_048_576,
                 "max_fragments": 1024,
+                "message_type": (),
                 "max_frames_per_second": 10_000.0,
                 "max_messages_per_second": 5_000.0,
                 "max_bytes_per_second": 33_554_432,
@@ -89,6 +90,12 @@ class SettingsTests(SynchronousTestCase):
     def test_pings_may_be_off(self) -> None:
         """Zero turns pings off."""
         self.assertEqual(Settings(ping_seconds=0).ping_seconds, 0)
+
+    def test_types_are_known(self) -> None:
+        """A type of messages is one of three."""
+        Settings(message_type=("text", "a/*=binary"))
+        [problem] = self.problems(message_type=("a/*=image",))
+        self.assertEqual(problem, "message_type: 'a/*=image': write NAME or PATTERN=NAME with one of any, text, binary")
 
     def test_proxies_are_addresses(self) -> None:
         """A trusted proxy is an address or a network; what is none is named."""
@@ -154,7 +161,5 @@ class CheckValueTests(SynchronousTestCase):
         value, problem = check_value("slow_policy", ["newest", "b*b*=latest"])
 
         self.assertIs(value, None)
-        self.assertIn(
-            "'newest': there is no such policy; write POLICY or PATTERN=POLICY with one of disconnect, ", problem
-        )
+        self.assertIn("'newest': write NAME or PATTERN=NAME with one of disconnect, ", problem)
         self.assertIn("'b*b*=latest': 'b*b*' is no room pattern", problem)

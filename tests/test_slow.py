@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsrelay.slow import DISCONNECT, SLOW_POLICIES, SlowPolicies
+from wsrelay.slow import DISCONNECT, SLOW_POLICIES
 
 
 class TableTests(SynchronousTestCase):
@@ -23,53 +23,3 @@ class TableTests(SynchronousTestCase):
         )
         for policy in SLOW_POLICIES.values():
             self.assertLess(policy.keep or 0, 1)
-
-
-class SlowPoliciesTests(SynchronousTestCase):
-    """Which room has which."""
-
-    def problem(self, *texts: str) -> str:
-        return str(self.assertRaises(ValueError, SlowPolicies, texts))
-
-    def test_default(self) -> None:
-        """Rooms without a policy of their own are disconnected from, unless another one is for all."""
-        self.assertIs(SlowPolicies().of("room"), DISCONNECT)
-        self.assertEqual(SlowPolicies(["latest"]).of("room").name, "latest")
-
-    def test_patterns(self) -> None:
-        """The first pattern that fits counts, wherever the one for all stands."""
-        policies = SlowPolicies(
-            ["log/a=latest", "drop-oldest", "/log/**=pause-publishers", "log/b=latest", "a=b=latest"]
-        )
-        for room, name in {
-            "log/a": "latest",
-            "log/b": "pause-publishers",
-            "log/b/c": "pause-publishers",
-            "a=b": "latest",
-            "log": "drop-oldest",
-        }.items():
-            self.assertEqual(policies.of(room).name, name, room)
-
-    def test_whether_publishers_may_be_held(self) -> None:
-        """It does not matter whether for some rooms or for all."""
-        for texts, held in (
-            ([], False),
-            (["latest", "a=disconnect"], False),
-            (["pause-publishers"], True),
-            (["latest", "a=pause-publishers"], True),
-        ):
-            self.assertIs(SlowPolicies(texts).any_holds_publishers, held, texts)
-
-    def test_wrong(self) -> None:
-        """What is wrong is named, all of it, with what to write."""
-        choice = "there is no such policy; write POLICY or PATTERN=POLICY with one of "
-        choice += "disconnect, drop-oldest, latest, pause-publishers"
-        self.assertEqual(self.problem("newest"), f"'newest': {choice}")
-        self.assertEqual(self.problem(""), f"'': {choice}")
-        self.assertEqual(self.problem("room=", "latest=a"), f"'room=': {choice}; 'latest=a': {choice}")
-        self.assertEqual(self.problem("=latest"), "'=latest': a room pattern may not be empty")
-        self.assertIn("'a/**/b=latest': 'a/**/b' is no room pattern: ", self.problem("a/**/b=latest"))
-        self.assertEqual(
-            self.problem("latest", "disconnect"),
-            "'disconnect': latest is for all rooms already; write PATTERN=disconnect for some of them",
-        )

@@ -67,6 +67,7 @@ class SourcesTests(TapTestCase):
             "compress-min-bytes": 100,
             "max-message-bytes": 1000,
             "max-fragments": 2,
+            "message-type": ["text", "video/**=binary"],
             "max-frames-per-second": 11,
             "max-messages-per-second": 12.5,
             "max-bytes-per-second": 13,
@@ -158,9 +159,7 @@ class WrongTests(TapTestCase):
                 'WSRELAY_LISTEN: expected a list, got "\'open"',
                 "WSRELAY_ECHO: expected true or false, got 'maybe'",
                 "--max-message-bytes: expected a whole number >= 1, got '-5'",
-                mock_any(
-                    "--slow-policy: 'newest': there is no such policy; write POLICY or PATTERN=POLICY with one of "
-                ),
+                mock_any("--slow-policy: 'newest': write NAME or PATTERN=NAME with one of "),
                 "listen: nowhere:1: Unknown endpoint type: 'nowhere'",
                 mock_any("validate: nosuch: there is no validator of this name; installed are host, http, "),
                 mock_any("validate: origin:: "),

@@ -129,6 +129,23 @@ class AutobahnProtocol(WebSocketServerProtocol):
         """Nothing waits any more."""
         self.paused = False
 
+    @property
+    def unsent(self) -> bytes:
+        """What waits to be written, as far as it may be shared. See :class:`wsrelay.budget.Holder`."""
+        waiting: bytes = (
+            getattr(self.transport, "dataBuffer", b"") if self.paused and self.state == self.STATE_OPEN else b""
+        )
+        return waiting
+
+    @property
+    def incoming_bytes(self) -> int:
+        """What is kept of what has come in. See :class:`wsrelay.budget.Holder`."""
+        if not self.inside_message:
+            return len(self.data)
+        # Autobahn keeps the payload of each read and of each frame as an object of its own, which costs 64 bytes more.
+        parts = [*(self.message_data or ()), *(self.frame_data or ())]
+        return len(self.data) + sum([len(part) + 64 for part in parts])
+
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         """Write a frame of Autobahn's, without its line for the log (TRAPS 5) and its queue."""
         self.write(data)

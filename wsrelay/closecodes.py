@@ -41,6 +41,12 @@ class CloseReason:
 
 GOING_AWAY = CloseReason(1001, "the relay is shutting down", True, "The relay is stopping.")
 PROTOCOL_ERROR = CloseReason(1002, "protocol error", False, "The client broke RFC 6455.")
+WRONG_TYPE = CloseReason(
+    1003,
+    "messages of this type are not taken here",
+    False,
+    "Text in a room that is for binary, or binary in one for text (--message-type).",
+)
 INVALID_PAYLOAD = CloseReason(
     1007, "invalid payload", False, "Text that is not UTF-8, or deflate data that does not inflate."
 )
@@ -70,6 +76,9 @@ TOO_SLOW = CloseReason(
 OVERLOADED = CloseReason(
     1013, "overloaded: try again later", True, "Memory was short, and the client one of those that read most slowly."
 )
+OVERLOADED = CloseReason(
+    1013, "overloaded: try again later", True, "Memory was short, and the client one of those that read most slowly."
+)
 PING_TIMEOUT = CloseReason(3008, "no pong in time", True, "The client did not answer a ping within --ping-seconds.")
 EXPIRED = CloseReason(4401, "the grant has expired", True, "The token's exp, or the grant's expires_at, has passed.")
 
@@ -77,6 +86,7 @@ EXPIRED = CloseReason(4401, "the grant has expired", True, "The token's exp, or 
 TABLE: Final = (
     GOING_AWAY,
     PROTOCOL_ERROR,
+    WRONG_TYPE,
     INVALID_PAYLOAD,
     READ_ONLY,
     TOO_MANY_FRAGMENTS,

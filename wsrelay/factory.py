@@ -20,6 +20,8 @@ from zope.interface import implementer
 from wsrelay.admission import Admission
 from wsrelay.autobahn_options import autobahn_options, configured
 from wsrelay.backplane.local import LocalBackplane
+from wsrelay.budget import MemoryBudget
+from wsrelay.by_room import MESSAGE_TYPES, ByRoom
 from wsrelay.closecodes import CloseReason
 from wsrelay.connection import Connection
 from wsrelay.descriptors import most_connections
@@ -66,6 +68,7 @@ class RelayFactory(WebSocketServerFactory):
         max_connections: how many there may be.
         connections: all TCP connections, unfinished handshakes and those that are turned away included.
         slowed_down: connections that are not read because they sent too much.
+        memory: what is kept for all connections together.
         admission: how many connections there are, in all and from each address.
         hub: the rooms.
         stats: what happened so far.
@@ -98,10 +101,12 @@ class RelayFactory(WebSocketServerFactory):
         self.admission = Admission(settings, self.max_connections, self.now)
         self.trusted_proxies = TrustedProxies(settings.trusted_proxies)
         self.rates = Rates(settings)
+        self.message_types = ByRoom(settings.message_type, MESSAGE_TYPES)
         self.stats = Stats()
         self._deflate = {bits: Deflate(bits, settings.compress_min_bytes) for bits in WINDOW_BITS}
         call_soon = partial(self.reactor.callLater, 0)
         self.hub = Hub(settings, self.stats, call_soon)
+        self.memory = MemoryBudget(settings.memory_budget, self.hub, self.admission)
         self.lines = Lines(call_soon)
         self.backplane: Backplane = LocalBackplane(self.hub)
         self.chain = ValidatorChain(load(settings.validate) if validators is None else validators)
@@ -173,6 +178,7 @@ class RelayFactory(WebSocketServerFactory):
         self._swept_at = None if late else now
         self.hub.tick(now)
         self.admission.tick(now)
+        self.memory.keep(self.connections)
         self.lines.tick()
         _each(tuple(self.slowed_down), lambda connection: connection.speed_up())
         if not late:

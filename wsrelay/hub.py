@@ -8,12 +8,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
+from wsrelay.by_room import ByRoom
 from wsrelay.errors import RoomFull, TooManyRooms
 from wsrelay.interfaces import Subscriber
 from wsrelay.message import Message
 from wsrelay.room import Room
 from wsrelay.settings import Settings
-from wsrelay.slow import SlowPolicies
+from wsrelay.slow import SLOW_POLICIES
 from wsrelay.stats import Stats
 
 __all__ = ["STRETCH_WRITES", "TICK_SECONDS", "Hub"]
@@ -22,8 +23,7 @@ __all__ = ["STRETCH_WRITES", "TICK_SECONDS", "Hub"]
 #: kernel's, so that the reactor is held for 25 ms.
 STRETCH_WRITES: Final = 1024
 
-#: The most that counts of the time between two ticks. Beyond, the reactor was blocked: nobody was served meanwhile, and
-#: nobody is slow for that.
+#: The most that counts of the time between two ticks. Beyond, the reactor was blocked, and nobody is slow for that.
 TICK_SECONDS: Final = 1.0
 
 
@@ -49,7 +49,7 @@ class Hub:
         self._stats = stats
         self._call_soon = call_soon
         self._retention_seconds = retention_seconds
-        self._slow_policies = SlowPolicies(settings.slow_policy)
+        self._slow_policies = ByRoom(settings.slow_policy, SLOW_POLICIES)
         self._now = 0.0
         #: The time in which the reactor was not blocked.
         self._served_seconds = 0.0
@@ -237,7 +237,7 @@ class Hub:
         Raises:
             ValueError: some are wrong; nothing has changed.
         """
-        self._slow_policies = SlowPolicies(policies)
+        self._slow_policies = ByRoom(policies, SLOW_POLICIES)
         for name, room in self._rooms.items():
             room.set_slow_policy(self._slow_policies.of(name))
 

@@ -48,16 +48,16 @@ class Opening(Intake):
         try:
             self._visit = self.factory.admission.arrive(self.seconds())
             if not _speaks_proxy(self.transport):
-                self._identify()
+                self._identify(self.transport.getPeer())
         except Denied as denied:
             self._turn_away(denied)
         except Exception as error:  # noqa: BLE001 - Twisted would log it, and leave the connection as it is
             self.fail(error)
 
-    def _identify(self) -> None:
+    def _identify(self, peer: Any) -> None:
         """Count it for its address. Not for that of a proxy, behind which there are many."""
-        host = _host(self.transport.getPeer())
-        if not self._visit.is_identified and host != UNIX and host not in self.factory.trusted_proxies:
+        host = _host(peer)
+        if host != UNIX and host not in self.factory.trusted_proxies:
             self._visit.identify(host, self.seconds())
 
     def _turn_away(self, denied: Denied) -> None:
@@ -86,8 +86,8 @@ class Opening(Intake):
         A client that sends anything before the 101 is refused instead (TRAPS 11).
         """
         try:
-            if self._turned_away is None:
-                self._identify()
+            if self._turned_away is None and not self._visit.is_identified:
+                self._identify(self.transport.getPeer())
             if self._granting is not None:
                 raise Denied(400, "there is data behind the request; wait for the 101")
             head = take_head(self.data)
@@ -110,14 +110,15 @@ class Opening(Intake):
     def _behind_proxies(self, request: HandshakeRequest) -> HandshakeRequest:
         """Return the request as that of the client that trusted proxies name."""
         host = _host(request.peer)
+        if host not in self.factory.trusted_proxies:
+            return request
         client = self.factory.trusted_proxies.client(host, request.headers.get("x-forwarded-for", ""))
+        self._visit.identify(client, self.seconds())
         if client == host:
             return request
-        address_type = IPv6Address if ":" in client else IPv4Address
-        request = replace(request, peer=address_type("TCP", client, 0))
         self.forwarded_for = client
-        self._visit.identify(client, self.seconds())
-        return request
+        address_type = IPv6Address if ":" in client else IPv4Address
+        return replace(request, peer=address_type("TCP", client, 0))
 
     # --- the validators ---------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ Parsing the request is :mod:`wsrelay.request`'s, who may come in :mod:`wsrelay.h
 how fast it may send :mod:`wsrelay.intake`'s, and how one that is dead is found out :mod:`wsrelay.keepalive`'s.
 """
 
+from itertools import takewhile
 from typing import Any, Final
 
 from twisted.internet.interfaces import IPushProducer
@@ -38,6 +39,7 @@ class RelayProtocol(Opening):
         super().__init__()
         self.encoding: Encoding = frames.plain
         self.grant = NOTHING
+        self._type: int | None = None
         self._fragments = 0
 
     # --- opening ----------------------------------------------------------------------------------
@@ -50,6 +52,7 @@ class RelayProtocol(Opening):
         self.allowance = Allowance(self.factory.rates, self.factory.now)
         self.factory.hub.join(grant.room, self, can_subscribe=grant.can_subscribe, can_publish=grant.can_publish)
         self.grant = grant
+        self._type = self.factory.message_types.of(grant.room)
 
     def onOpen(self) -> None:
         """The 101 is out. Autobahn swallows what is raised here (TRAPS 27); ``_open`` runs under a guard."""
@@ -97,7 +100,16 @@ class RelayProtocol(Opening):
         return bool(taken and self.data)
 
     def _publish(self, plain: list[bytes]) -> None:
-        """Publish messages, given as plain frames."""
+        """Publish messages, given as plain frames, up to the first that is of another type than may be."""
+        if self._type is not None:
+            fitting = list(takewhile(lambda frame: frames.opcode_of(frame) == self._type, plain))
+            if len(fitting) < len(plain):
+                self._relay(fitting)
+                self.reject(closecodes.WRONG_TYPE)
+                return
+        self._relay(plain)
+
+    def _relay(self, plain: list[bytes]) -> None:
         stats = self.factory.stats
         stats.messages_in += len(plain)
         stats.bytes_in += sum(map(len, plain))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from wsrelay.admission import Admission
+from wsrelay.by_room import ByRoom
 from wsrelay.frames import Encoding
 from wsrelay.handshake import ValidatorChain
 from wsrelay.hub import Hub
@@ -35,6 +36,7 @@ class Relay(Protocol):
         admission: how many connections there may be.
         trusted_proxies: who may say who their client is.
         rates: how fast each connection may send.
+        message_types: what may be published in which room.
         slowed_down: connections that are not read because they sent too much.
         wall_clock: seconds since the epoch.
         random: a number from 0 to 1.
@@ -51,6 +53,7 @@ class Relay(Protocol):
     admission: Admission
     trusted_proxies: TrustedProxies
     rates: Rates
+    message_types: ByRoom[int | None]
     slowed_down: set[Any]
     wall_clock: Callable[[], float]
     random: Callable[[], float]

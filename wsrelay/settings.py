@@ -5,17 +5,19 @@ Where a value comes from (command line, environment, file) is :mod:`wsrelay.tap`
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Annotated, Any, Final, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
+from wsrelay.by_room import MESSAGE_TYPES, ByRoom
 from wsrelay.errors import SettingsError
 from wsrelay.message import MESSAGE_OVERHEAD_BYTES
 from wsrelay.proxies import TrustedProxies
-from wsrelay.slow import SlowPolicies
+from wsrelay.slow import SLOW_POLICIES
 
 __all__ = ["FIELD_TYPES", "Settings", "check_value"]
 
@@ -43,6 +45,8 @@ class Settings:
         compress_min_bytes: the shortest payload that is deflated.
         max_message_bytes: payload of one message, inflated, over all its fragments. Beyond: 1009.
         max_fragments: frames of one message. Beyond: 1008.
+        message_type: what may be published, each ``TYPE`` or ``PATTERN=TYPE``; see
+            :data:`wsrelay.by_room.MESSAGE_TYPES`. Another type: 1003.
         max_frames_per_second: frames that one connection may send, control frames and empty ones included. Beyond, here
             and in the next two: it is not read for a while, and 1008 after ``rate_grace_seconds``. 0 is no limit.
         max_messages_per_second: messages that one connection may send.
@@ -65,7 +69,7 @@ class Settings:
         room_log_bytes: what one room keeps for subscribers that are behind, as plain payload. Further behind: 1013.
             Several of the largest messages, because some may come before anyone could read one.
         slow_policy: what becomes of subscribers that are behind, each ``POLICY`` or ``PATTERN=POLICY``; see
-            :class:`wsrelay.slow.SlowPolicies`.
+            :data:`wsrelay.slow.SLOW_POLICIES`.
         slow_seconds: how long the oldest message may wait for a subscriber in its room's log. Longer: 1013, where the
             policy evicts at all. 0 is for ever.
         handshake_seconds: from accept to the whole request. Later: 408.
@@ -81,6 +85,7 @@ class Settings:
     compress_min_bytes: Annotated[int, Meta(ge=0, le=2**31)] = 256
     max_message_bytes: _Bytes = 2**20
     max_fragments: _Count = 1024
+    message_type: tuple[str, ...] = ()
     max_frames_per_second: _RateOrOff = 10_000.0
     max_messages_per_second: _RateOrOff = 5_000.0
     max_bytes_per_second: _CountOrOff = 32 * 2**20
@@ -116,11 +121,8 @@ class Settings:
                 f"room_log_bytes: must be at least max_message_bytes + {MESSAGE_OVERHEAD_BYTES}, so that a room's log"
                 f" holds one whole message; got {self.room_log_bytes} and {self.max_message_bytes}"
             )
-        try:
-            TrustedProxies(self.trusted_proxies)
-        except ValueError as error:
-            problems.append(f"trusted_proxies: {error}")
-        if not problems and not self.slow_seconds and SlowPolicies(self.slow_policy).any_holds_publishers:
+        policies = () if problems else ByRoom(self.slow_policy, SLOW_POLICIES).chosen
+        if not self.slow_seconds and any(policy.holds_publishers for policy in policies):
             problems.append(
                 "slow_seconds: must not be 0 with the policy pause-publishers, or one client that does not read stops"
                 " its room for good"
@@ -141,6 +143,13 @@ _WORDS: Final = (
     ("^Number out of range", "expected a smaller number"),
 )
 
+#: Field name → what makes something of its value, and raises ``ValueError`` for one that means nothing.
+_MEANINGS: Final[Mapping[str, Callable[[Any], object]]] = {
+    "message_type": partial(ByRoom, choices=MESSAGE_TYPES),
+    "trusted_proxies": TrustedProxies,
+    "slow_policy": partial(ByRoom, choices=SLOW_POLICIES),
+}
+
 #: Field name → its type with its range.
 FIELD_TYPES: Final[Mapping[str, Any]] = get_type_hints(Settings, include_extras=True)
 
@@ -159,8 +168,8 @@ def check_value(name: str, value: object, *, strict: bool = True) -> tuple[Any, 
     """
     try:
         converted = msgspec.convert(value, FIELD_TYPES[name], strict=strict)
-        if name == "slow_policy":
-            SlowPolicies(converted)
+        if name in _MEANINGS:
+            _MEANINGS[name](converted)
     except msgspec.ValidationError as error:
         return None, f"{_plain(str(error))}, got {value!r}"
     except ValueError as error:

@@ -59,7 +59,7 @@ FLAGS: Final = {
 }
 
 #: What can be given more than once; from the environment, as words in shell quoting.
-REPEATABLE: Final = ("listen", "validate", "trusted-proxies", "slow-policy")
+REPEATABLE: Final = ("listen", "validate", "message-type", "trusted-proxies", "slow-policy")
 
 #: Where one value came from: option, how to name it to the operator, value, whether its type must fit as it is.
 _Given = tuple[str, str, object, bool]
@@ -116,6 +116,12 @@ class Options(usage.Options):
         [default: origin:same-host].
         """
         self._repeated.setdefault("validate", []).append(validator)
+
+    def opt_message_type(self, choice: str) -> None:
+        """What may be published: any, text or binary; PATTERN=TYPE for some rooms. Other: close 1003. Repeatable
+        [default: any].
+        """
+        self._repeated.setdefault("message-type", []).append(choice)
 
     def opt_trusted_proxies(self, network: str) -> None:
         """Proxies whose X-Forwarded-For is believed: an address, a network in CIDR notation, or unix. Repeatable."""

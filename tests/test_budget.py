@@ -1,0 +1,135 @@
+"""Tests of wsrelay.budget."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support import RelayTestCase, request_bytes
+from tests.test_protocol import client_frame
+from wsrelay.admission import Admission
+from wsrelay.budget import CONNECTION_BYTES, MemoryBudget
+from wsrelay.closecodes import OVERLOADED, CloseReason
+from wsrelay.settings import Settings
+
+
+class Rooms:
+    """Stands for the hub: so much is in its logs, of which so much can be freed."""
+
+    def __init__(self, log_bytes: int = 0, can_free: int = 0) -> None:
+        self.log_bytes = log_bytes
+        self.can_free = can_free
+        self.asked: list[int] = []
+
+    def shed(self, size_bytes: int) -> int:
+        self.asked.append(size_bytes)
+        freed = min(size_bytes, self.can_free)
+        self.log_bytes -= freed
+        return freed
+
+
+class Held:
+    """A connection that holds so much."""
+
+    def __init__(self, incoming_bytes: int = 0, unsent: bytes = b"") -> None:
+        self.incoming_bytes = incoming_bytes
+        self.unsent = unsent
+        self.reasons: list[CloseReason] = []
+
+    def close(self, reason: CloseReason) -> None:
+        self.reasons.append(reason)
+
+
+class BudgetTests(SynchronousTestCase):
+    """What is counted, and who goes."""
+
+    def budget(self, budget_bytes: int, rooms: Rooms) -> MemoryBudget:
+        self.admission = Admission(Settings(), 10, 0)
+        return MemoryBudget(budget_bytes, rooms, self.admission)  # type: ignore[arg-type]
+
+    def test_what_is_counted(self) -> None:
+        """Logs, incoming and unsent bytes, and connections; what several are to be sent is kept once."""
+        shared = bytes(1000)
+        budget = self.budget(10**6, Rooms(500))
+        budget.keep([Held(1), Held(2, shared), Held(0, shared), Held(0, bytes(100))])
+
+        self.assertEqual(budget.used_bytes, 500 + 3 + 1000 + 100 + 4 * CONNECTION_BYTES)
+        self.assertFalse(self.admission.overloaded)
+
+    def test_the_slowest_first(self) -> None:
+        """Beyond the budget nobody comes in; the rooms free what they can, and for the rest those go who hold most."""
+        rooms = Rooms(1000, can_free=1000)
+        most, much, little, nothing = Held(300), Held(0, bytes(200)), Held(50), Held()
+        budget = self.budget(4 * CONNECTION_BYTES + 200, rooms)
+        budget.keep([nothing, little, much, most])
+
+        self.assertTrue(self.admission.overloaded)
+        self.assertEqual(rooms.asked, [1350])
+        self.assertEqual([held.reasons for held in (most, much, little)], [[OVERLOADED], [OVERLOADED], []])
+
+    def test_those_who_hold_nothing_stay(self) -> None:
+        """Where nothing can be freed, nobody goes for nothing."""
+        held = Held()
+        self.budget(1, Rooms(100)).keep([held])
+
+        self.assertEqual((held.reasons, self.admission.overloaded), ([], True))
+
+    def test_open_again(self) -> None:
+        """Others come in again when a tenth is free: not each time that somebody leaves."""
+        rooms = Rooms(1001)
+        budget = self.budget(1000, rooms)
+        for log_bytes, overloaded in ((1000, False), (1001, True), (950, True), (900, False), (950, False)):
+            rooms.log_bytes = log_bytes
+            budget.keep([])
+            self.assertEqual(self.admission.overloaded, overloaded, log_bytes)
+
+    def test_off(self) -> None:
+        """0 is no limit; it is counted all the same."""
+        budget = self.budget(0, Rooms(10**12))
+        budget.keep([])
+
+        self.assertEqual((budget.used_bytes, self.admission.overloaded), (10**12, False))
+
+
+class RelayTests(RelayTestCase):
+    """With real connections."""
+
+    def test_unfinished_messages(self) -> None:
+        """Who sends large messages that do not end is closed when memory is short; who does not is not."""
+        relay = self.relay(memory_budget=300_000, message_seconds=0)
+        bystander, other = relay.client(), relay.client()
+        wires = [relay.wire() for _ in range(4)]
+        for wire in wires:
+            wire.send(request_bytes())
+            wire.send(b"\x02\xff" + (100_000).to_bytes(8) + bytes(4) + bytes(90_000))
+        self.assertEqual(relay.clock.seconds(), 0)
+        relay.wait(1)
+
+        answers = [wire.send(b"")[:4] for wire in wires]
+        self.assertEqual(sorted(answers), [b"", b"", b"", b"\x88\x1d" + (1013).to_bytes(2)])
+        self.assertGreater(relay.factory.memory.used_bytes, 270_000)
+        bystander.say("hello")
+        relay.settle()
+        self.assertEqual(other.messages, ["hello"])
+
+    def test_full(self) -> None:
+        """When memory is short, the next client is told 503 and when to come again."""
+        relay = self.relay(memory_budget=CONNECTION_BYTES)
+        first, second = relay.client(), relay.client()
+        relay.wait(1)
+        self.assertEqual(relay.client().status, 503)
+        self.assertTrue(first.open)
+        self.assertTrue(second.open)
+
+    def test_what_is_unsent(self) -> None:
+        """What waits in a transport is counted while the connection is open, and what has come of a message."""
+        relay = self.relay()
+        wire = relay.wire()
+        wire.send(request_bytes())
+        [connection] = relay.factory.connections
+        wire.transport.dataBuffer = b"waiting"  # as Twisted's own transports have it
+        self.assertEqual(connection.unsent, b"")
+        connection.pauseProducing()
+        self.assertEqual(connection.unsent, b"waiting")
+        wire.send(client_frame(1, b"abc", fin=False) + client_frame(0, b"de")[:-1])
+
+        self.assertEqual(connection.incoming_bytes, 3 + 64 + 1 + 64)
+        connection.close(OVERLOADED)
+        self.assertEqual(connection.unsent, b"")

@@ -1,0 +1,43 @@
+"""Tests of wsrelay.by_room."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from wsrelay.by_room import ByRoom
+
+CHOICES = {"red": 1, "green": 2, "blue": 3}
+
+
+class ByRoomTests(SynchronousTestCase):
+    """Which room has which."""
+
+    def problem(self, *texts: str) -> str:
+        return str(self.assertRaises(ValueError, ByRoom, texts, CHOICES))
+
+    def test_default(self) -> None:
+        """Rooms without a choice of their own have the one for all, or else the first there is."""
+        self.assertEqual(ByRoom([], CHOICES).of("room"), 1)
+        self.assertEqual(ByRoom(["green"], CHOICES).of("room"), 2)
+        self.assertEqual(ByRoom(["a=green"], CHOICES).of("room"), 1)
+
+    def test_patterns(self) -> None:
+        """The first pattern that fits counts, wherever the one for all stands."""
+        by_room = ByRoom(["log/a=red", "green", "/log/**=blue", "log/b=red", "a=b=red"], CHOICES)
+        for room, choice in {"log/a": 1, "log/b": 3, "log/b/c": 3, "a=b": 1, "log": 2, "/": 2}.items():
+            self.assertEqual(by_room.of(room), choice, room)
+
+    def test_chosen(self) -> None:
+        """What some room may have can be asked for, the one for all first."""
+        self.assertEqual(ByRoom([], CHOICES).chosen, [1])
+        self.assertEqual(ByRoom(["a=blue", "green"], CHOICES).chosen, [2, 3])
+
+    def test_wrong(self) -> None:
+        """What is wrong is named, all of it, with what to write."""
+        write = "write NAME or PATTERN=NAME with one of red, green, blue"
+        self.assertEqual(self.problem("pink"), f"'pink': {write}")
+        self.assertEqual(self.problem(""), f"'': {write}")
+        self.assertEqual(self.problem("room=", "red=a"), f"'room=': {write}; 'red=a': {write}")
+        self.assertEqual(self.problem("=red"), "'=red': a room pattern may not be empty")
+        self.assertIn("'a/**/b=red': 'a/**/b' is no room pattern: ", self.problem("a/**/b=red"))
+        self.assertEqual(
+            self.problem("red", "green"), "'green': red is for all rooms already; write PATTERN=green for some of them"
+        )
