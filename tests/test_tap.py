@@ -14,7 +14,8 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 import wsrelay
-from wsrelay import tap
+from wsrelay import descriptors, tap
+from wsrelay.errors import SettingsError
 from wsrelay.service import RelayProcess
 from wsrelay.settings import Settings
 from wsrelay.tap import FLAGS, PARAMETERS, REPEATABLE, Options, makeService
@@ -87,6 +88,7 @@ class SourcesTests(TapTestCase):
             "handshake-seconds": 7.5,
             "validate-seconds": 8,
             "close-seconds": 9,
+            "drain-seconds": 0.5,
             "ping-seconds": 0,
         }
         expected = {
@@ -209,6 +211,50 @@ class mock_any:  # noqa: N801 - reads as a value
     __hash__ = None  # type: ignore[assignment]
 
 
+class ReadTests(TapTestCase):
+    """Reading again what may have changed, for SIGHUP."""
+
+    def test_the_file_as_it_is_now(self) -> None:
+        """The config file is read again, below the same command line and environment."""
+        options = self.parse(
+            "--max-fragments", "3", file="max-rooms = 1\nmax-fragments = 1\n", environ={"WSRELAY_ECHO": "1"}
+        )
+        Path(self.path).write_text("max-rooms = 2\nmax-fragments = 2\nvalidate = ['rooms:a']\n", "utf-8")
+        settings, validators = options.read()
+
+        self.assertEqual(settings, Settings(max_rooms=2, max_fragments=3, echo=True, validate=("rooms:a",)))
+        self.assertEqual([type(validator).__name__ for validator in validators], ["OriginValidator", "RoomsValidator"])
+        self.assertEqual((options.settings.max_rooms, len(options.validators)), (1, 1))
+
+    def test_keys_as_they_are_now(self) -> None:
+        """Files that validators name are read again."""
+        folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        key = folder / "key"
+        key.write_text("a secret of thirty-two characters" * 2)
+        options = self.parse("--validate", f"token:key={key},algorithm=HS256,audience=relay,issuer=test")
+        key.write_text("too short")
+        error = self.assertRaises(SettingsError, options.read)
+
+        self.assertEqual(len(error.problems), 1)
+        self.assertIn(str(key), error.problems[0])
+
+    def test_open_files_are_not_counted_again(self) -> None:
+        """The limit on open files is checked at start only: later, those of the connections would count against it."""
+        options = self.parse("--max-connections", "2")
+        self.patch(descriptors, "most_connections", lambda raised: 1)
+
+        self.assertEqual(options.read()[0].max_connections, 2)
+
+    def test_wrong(self) -> None:
+        """All that is wrong now is named; what was read before stays."""
+        options = self.parse(file="max-rooms = 1")
+        Path(self.path).write_text("max-rooms = 'x'\nlisten = ['nowhere:1']\nvalidate = ['nosuch']\n", "utf-8")
+        error = self.assertRaises(SettingsError, options.read)
+
+        self.assertEqual(len(error.problems), 3)
+        self.assertEqual(options.settings.max_rooms, 1)
+
+
 class PrintTests(TapTestCase):
     """Options that print and exit."""
 
@@ -254,7 +300,7 @@ class OpenFilesTests(TapTestCase):
 
     def test_more_connections_than_open_files(self) -> None:
         """More connections than files may be open are refused at the start, with what to do."""
-        self.patch(tap, "most_connections", lambda raised: 99 if raised else 5)
+        self.patch(descriptors, "most_connections", lambda raised: 99 if raised else 5)
         self.parse("--max-connections=99")
         [problem] = self.problems("--max-connections=100")
 
@@ -301,6 +347,7 @@ class MakeServiceTests(TapTestCase):
 
         self.assertIsInstance(service, RelayProcess)
         self.assertIs(service._factory.settings, options.settings)  # type: ignore[attr-defined]
+        self.assertEqual(service._read, options.read)  # type: ignore[attr-defined]
 
     def test_no_reactor_is_imported(self) -> None:
         """Parsing options installs no reactor: twistd's --reactor must still be able to (TRAPS 38)."""

@@ -9,6 +9,7 @@ import os
 import shlex
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -17,7 +18,7 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from wsrelay import __version__
-from wsrelay.descriptors import most_connections, raise_limit
+from wsrelay.descriptors import check_limit, raise_limit
 from wsrelay.errors import SettingsError
 from wsrelay.interfaces import IHandshakeValidator
 from wsrelay.settings import Settings, check_value
@@ -48,7 +49,8 @@ PARAMETERS: Final = {
     "room-log-bytes": "What a room keeps for subscribers that read slowly. Further behind: close 1013.",
     "handshake-seconds": "Time for a client to send its request. Longer: 408.",
     "validate-seconds": "Time for all validators together. Longer: 504.",
-    "close-seconds": "Time for clients to answer a close, and for the relay to stop.",
+    "close-seconds": "Time for clients to answer a close.",
+    "drain-seconds": "Time over which SIGTERM spreads its closes. 0 is all at once.",
     "ping-seconds": "Time between pings, and for their pongs. Longer: close 3008. 0 is never.",
 }
 
@@ -140,6 +142,25 @@ class Options(usage.Options):
         Raises:
             usage.UsageError: names every wrong value, wherever it came from.
         """
+        try:
+            self.settings, self.validators = self.read()
+            check_limit(self.settings.max_connections)  # not when reloading, with connections among the open files
+        except SettingsError as error:
+            self._wrong = True
+            raise usage.UsageError("\n    ".join(["wrong options, see --help:", *error.problems])) from None
+
+    def read(self) -> tuple[Settings, list[IHandshakeValidator]]:
+        """Read everything that the command line, which has been parsed, leaves to be read: now, and when reloading.
+
+        Returns:
+            The settings, and the validators that they name.
+
+        Raises:
+            SettingsError: names every wrong value, wherever it came from.
+        """
+        # Imported late: it is not needed for --help.
+        from wsrelay.endpoints import endpoints  # noqa: PLC0415
+
         problems: list[str] = []
         chosen: dict[str, Any] = {}
         # Later sources win; a wrong value is named even where a later one hides it.
@@ -149,19 +170,15 @@ class Options(usage.Options):
                 problems.append(f"{label}: {problem}")
             else:
                 chosen[_field(option)] = converted
-        try:
-            self.settings = Settings(**chosen)
-            self._check_open_files(problems)
-        except SettingsError as error:
-            problems.extend(error.problems)
-        self._check_endpoints(chosen.get("listen", ()), problems)
-        try:
-            self.validators = load(chosen.get("validate", ()))
-        except SettingsError as error:
-            problems.extend(error.problems)
+        with _adding_to(problems):
+            settings = Settings(**chosen)
+        with _adding_to(problems):
+            endpoints(None, chosen.get("listen", ()))
+        with _adding_to(problems):
+            validators = load(chosen.get("validate", ()))
         if problems:
-            self._wrong = True
-            raise usage.UsageError("\n    ".join(["wrong options, see --help:", *problems]))
+            raise SettingsError(problems)
+        return settings, validators
 
     def getUsage(self, width: int | None = None) -> str:
         """Return the help, or nothing where twistd would print it on top of what is wrong."""
@@ -188,23 +205,13 @@ class Options(usage.Options):
             if value not in (None, 0):  # 0: a flag that is not there
                 yield option, f"--{option}", value, False
 
-    def _check_open_files(self, problems: list[str]) -> None:
-        asked, most = self.settings.max_connections, most_connections(raised=True)
-        if asked > most:
-            problems.append(
-                f"max_connections: the limit on open files leaves room for {most}, not for {asked};"
-                " raise it (ulimit -Hn, LimitNOFILE=) or allow fewer"
-            )
 
-    def _check_endpoints(self, descriptions: tuple[str, ...], problems: list[str]) -> None:
-        # Imported late: it imports the factory, which is not needed for --help.
-        from wsrelay.service import endpoint  # noqa: PLC0415
-
-        for description in descriptions:
-            try:
-                endpoint(None, description)
-            except Exception as error:  # noqa: BLE001 - endpoint plugins and certificates raise what they like
-                problems.append(f"listen: {description}: {error}")
+@contextmanager
+def _adding_to(problems: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except SettingsError as error:
+        problems.extend(error.problems)
 
 
 def _read_file(path: str, problems: list[str]) -> dict[str, Any]:
@@ -234,4 +241,4 @@ def makeService(options: Options) -> IService:
     from wsrelay.service import RelayProcess  # noqa: PLC0415
 
     raise_limit()
-    return RelayProcess(RelayFactory(options.settings, options.validators, reactor))
+    return RelayProcess(RelayFactory(options.settings, options.validators, reactor), options.read)
