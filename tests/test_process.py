@@ -1,8 +1,10 @@
 """``twistd wsrelay`` and ``twist wsrelay`` as an operator meets them: options, signals, exit codes."""
 
+import re
 import signal
 import socket
 import ssl
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -61,6 +63,16 @@ def test_drain(program: str) -> None:
             late.connect(("127.0.0.1", port))
         server.signal(signal.SIGTERM)
         assert server.wait(END_SECONDS) == 0
+
+
+def test_drain_many() -> None:
+    """Under load every client sees 1012, in many portions, and loses nothing that the relay had taken before."""
+    options = ["--members", "200", "--drain-seconds", "2", "--tolerance", "inf"]
+    ended = run(sys.executable, Path(__file__).parent.parent / "soak" / "drain.py", *options)
+    assert ended.returncode == 0, ended.stdout
+    assert "saw {1012: 200}\n" in ended.stdout
+    (portions,) = re.findall(r"closes came in (\d+) portions", ended.stdout)
+    assert int(portions) >= 4, ended.stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
