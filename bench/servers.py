@@ -46,9 +46,10 @@ class Server:
 #: Prints the version of a Python package.
 VERSION = ("-c", "import importlib.metadata as m, sys; print(m.version(sys.argv[1]))")
 
-#: All load comes from one address, and one publisher may be all there is: what limits both is counted, and never reached.
+#: All load comes from one address, and one publisher may be all there is: what limits these is never reached.
 ONE_BIG_CLIENT = (
-    *("--max-connections-per-address", "100000", "--max-handshakes", "100000", "--max-handshakes-per-address", "100000"),
+    *("--max-connections-per-address", "100000"),
+    *("--max-handshakes", "100000", "--max-handshakes-per-address", "100000"),
     *("--max-connects-per-second", "1e9", "--max-connects-per-second-per-address", "1e9"),
     *("--max-messages-per-second", "1e9", "--max-frames-per-second", "1e9", "--max-bytes-per-second", "1000000000000"),
 )

@@ -13,7 +13,7 @@ What goes over the pipes of a script, payloads in base64::
              {"saw": "refused", "status": 403}
              {"saw": "message", "text": true, "payload": "…"}
              {"saw": "pong"}
-             {"saw": "close", "code": 1001, "reason": "…"}
+             {"saw": "close", "code": 1012, "reason": "…"}
 """
 
 import base64

@@ -65,6 +65,12 @@ class AdmissionTests(SynchronousTestCase):
         first.end()
         self.arrive(admission)
 
+    def test_closed(self) -> None:
+        """When it stops, nobody comes in."""
+        admission = self.admission()
+        admission.is_closed = True
+        self.assertEqual(self.denied(admission), (503, "10"))
+
     def test_memory(self) -> None:
         """When memory is short, nobody comes in."""
         admission = self.admission()

@@ -75,18 +75,18 @@ class CloseTests(RelayTestCase):
         """Only the first close counts."""
         relay = self.relay()
         client = relay.client()
-        client.server.close(closecodes.GOING_AWAY)
+        client.server.close(closecodes.RESTARTING)
         client.server.close(closecodes.INTERNAL_ERROR)
         relay.settle()
         client.server.close(closecodes.INTERNAL_ERROR)
 
-        self.assertEqual((client.closed[0], relay.stats.closes_sent), (1001, {1001: 1}))
+        self.assertEqual((client.closed[0], relay.stats.closes_sent), (1012, {1012: 1}))
 
     def test_closing_a_handshake(self) -> None:
         """A connection that is not open yet is refused with 503 and told when to come back."""
         relay = self.relay()
         wire = relay.wire()
-        next(iter(relay.factory.connections)).close(closecodes.GOING_AWAY)
+        next(iter(relay.factory.connections)).close(closecodes.RESTARTING)
         wire.send(b"")
 
         self.assertEqual((wire.status, wire.ended), (503, True))
@@ -98,7 +98,7 @@ class CloseTests(RelayTestCase):
         leaving, speaking = relay.client(), relay.client()
         speaking.say("before")
         relay.settle()
-        leaving.server.close(closecodes.GOING_AWAY)
+        leaving.server.close(closecodes.RESTARTING)
         self.assertEqual(relay.factory.hub.member_count("room"), 1)
         speaking.say("after")
         relay.settle()
@@ -119,7 +119,7 @@ class CloseTests(RelayTestCase):
         relay = self.relay(close_seconds=2)
         wire = relay.wire()
         wire.send(request_bytes())
-        next(iter(relay.factory.connections)).close(closecodes.GOING_AWAY)
+        next(iter(relay.factory.connections)).close(closecodes.RESTARTING)
         relay.wait(1.5)
         self.assertFalse(wire.transport.aborted)
         relay.wait(1)
@@ -142,7 +142,7 @@ class CloseTests(RelayTestCase):
         """A clean close is not followed by a reset, which could overtake the last frames."""
         relay = self.relay()
         client = relay.client()
-        client.server.close(closecodes.GOING_AWAY)
+        client.server.close(closecodes.RESTARTING)
         relay.settle()
 
         self.assertFalse(client.server_transport.aborted)
@@ -339,7 +339,7 @@ class GuardTests(RelayTestCase):
         wire = self.relay_.wire()
         wire.send(request_bytes("/other"))
         connection = next(iter(c for c in self.relay_.factory.connections if c.grant.room == "other"))
-        connection.close(closecodes.GOING_AWAY)
+        connection.close(closecodes.RESTARTING)
         connection.onPong = self.broken
         wire.send(b"\x8a\x80\0\0\0\0")
 
@@ -422,7 +422,7 @@ class CanaryTests(RelayTestCase):
         before = len(relay.clock.getDelayedCalls())
         wire = relay.wire()
         wire.send(request_bytes())
-        next(iter(relay.factory.connections)).close(closecodes.GOING_AWAY)
+        next(iter(relay.factory.connections)).close(closecodes.RESTARTING)
         wire.send(b"")
 
         self.assertEqual(len(relay.clock.getDelayedCalls()), before)

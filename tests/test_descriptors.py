@@ -7,7 +7,8 @@ import sys
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsrelay import descriptors
-from wsrelay.descriptors import MARGIN, most_connections, raise_limit
+from wsrelay.descriptors import MARGIN, check_limit, most_connections, raise_limit
+from wsrelay.errors import SettingsError
 
 
 class DescriptorsTests(SynchronousTestCase):
@@ -28,6 +29,15 @@ class DescriptorsTests(SynchronousTestCase):
         """Where there is none, there is one all the same."""
         self.limit(resource.RLIM_INFINITY, resource.RLIM_INFINITY)
         self.assertEqual(most_connections(), 2**20 - 10 - MARGIN)
+
+    def test_check(self) -> None:
+        """More connections than the raised limit leaves room for are refused, with what can be done."""
+        self.limit(10, 30_000)
+        most = most_connections(raised=True)
+        check_limit(most)
+        error = self.assertRaises(SettingsError, check_limit, most + 1)
+
+        self.assertIn(f"leaves room for {most}, not for {most + 1}; raise it", error.problems[0])
 
     def test_raise(self) -> None:
         """A process raises its own limit to the hard one, and sees what is open."""

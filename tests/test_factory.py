@@ -3,6 +3,7 @@
 import gc
 import weakref
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolNegotiationFactory
 from twisted.protocols.policies import WrappingFactory
 from zope.interface.verify import verifyObject
@@ -10,8 +11,9 @@ from zope.interface.verify import verifyObject
 from tests.support import Answer, RelayTestCase, Transport, request_bytes
 from tests.test_frames import parse
 from wsrelay import closecodes
-from wsrelay.errors import SettingsError
+from wsrelay.errors import Denied, SettingsError
 from wsrelay.factory import RelayFactory
+from wsrelay.grant import Grant
 from wsrelay.settings import Settings
 
 
@@ -176,17 +178,17 @@ class CloseAllTests(RelayTestCase):
     """The end."""
 
     def test_everybody_is_told(self) -> None:
-        """Everybody gets what was published before, then 1001; the Deferred fires when the last one has gone."""
+        """Everybody gets what was published before, then 1012; the Deferred fires when the last one has gone."""
         relay = self.relay()
         clients = [relay.client("/x"), relay.client("/x"), relay.client("/y")]
         handshaking = relay.wire()
         clients[0].say("last words")
         relay.pumps[0].pump(advanceClock=False)
-        closed = relay.factory.close_all(closecodes.GOING_AWAY, 5)
+        closed = relay.factory.close_all(closecodes.RESTARTING, 5)
         self.assertNoResult(closed)
         relay.settle()
 
-        self.assertEqual([client.closed[0] for client in clients], [1001] * 3)
+        self.assertEqual([client.closed[0] for client in clients], [1012] * 3)
         self.assertEqual(clients[1].messages, ["last words"])
         self.assertEqual((handshaking.send(b"")[:12], handshaking.ended), (b"HTTP/1.1 503", True))
         handshaking.hang_up()
@@ -197,9 +199,9 @@ class CloseAllTests(RelayTestCase):
         relay = self.relay(close_seconds=60)
         wire = relay.wire()
         wire.send(request_bytes())
-        closed = relay.factory.close_all(closecodes.GOING_AWAY, 5)
+        closed = relay.factory.close_all(closecodes.RESTARTING, 5)
         [frame] = parse(wire.send(b""))
-        self.assertEqual(frame.data[:2], (1001).to_bytes(2, "big"))
+        self.assertEqual(frame.data[:2], (1012).to_bytes(2, "big"))
         relay.wait(4.5)
         self.assertFalse(wire.transport.aborted)
         relay.wait(1)
@@ -213,10 +215,10 @@ class CloseAllTests(RelayTestCase):
         relay = self.relay()
         clients = [relay.client() for _ in range(3)]
         clients[1].server.close = lambda reason: 1 / 0
-        relay.factory.close_all(closecodes.GOING_AWAY, 5)
+        relay.factory.close_all(closecodes.RESTARTING, 5)
         relay.settle()
 
-        self.assertEqual([client.closed[0] for client in clients], [1001, None, 1001])
+        self.assertEqual([client.closed[0] for client in clients], [1012, None, 1012])
         self.assertTrue(clients[1].server_transport.aborted)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
@@ -225,16 +227,59 @@ class CloseAllTests(RelayTestCase):
         relay = self.relay()
         before = len(relay.clock.getDelayedCalls())
 
-        self.successResultOf(relay.factory.close_all(closecodes.GOING_AWAY, 5))
+        self.successResultOf(relay.factory.close_all(closecodes.RESTARTING, 5))
         self.assertEqual(len(relay.clock.getDelayedCalls()), before)
+
+    def test_draining(self) -> None:
+        """As long as closes are going on, the factory says so."""
+        relay = self.relay()
+        client = relay.client()
+        closed = relay.factory.close_all(closecodes.RESTARTING, 5, 2)
+        self.assertTrue(relay.factory.draining)
+        relay.wait(1)
+        self.assertEqual((client.open, relay.factory.draining), (True, True))
+        relay.wait(1)
+
+        self.assertEqual((client.open, relay.factory.draining), (False, False))
+        self.successResultOf(closed)
 
     def test_validators_that_are_pending(self) -> None:
         """A client that is being validated is refused with 503."""
-        from twisted.internet.defer import Deferred  # noqa: PLC0415
-
         relay = self.relay([Answer(Deferred())])
         client = relay.client()
-        relay.factory.close_all(closecodes.GOING_AWAY, 5)
+        relay.factory.close_all(closecodes.RESTARTING, 5)
         relay.settle()
 
         self.assertEqual(client.status, 503)
+
+
+class ReloadTests(RelayTestCase):
+    """What may change while connections live."""
+
+    def test_validators(self) -> None:
+        """New handshakes meet the new validators, one that is being validated finishes with the old ones."""
+        old: Deferred[Grant] = Deferred()
+        relay = self.relay([Answer(old)])
+        pending = relay.client()
+        relay.factory.reload(Settings(), [Answer(Denied(403, "not any more"))])
+        self.assertEqual(relay.client().status, 403)
+        old.callback(Grant(room="room"))
+        relay.settle()
+
+        self.assertTrue(pending.open)
+
+    def test_settings(self) -> None:
+        """Of the settings those are taken over that may change; the others stay as they were."""
+        relay = self.relay(max_rooms=7)
+        client = relay.client()
+        policies = ("latest",)
+        relay.factory.reload(Settings(validate=("rooms:a",), slow_policy=policies, max_rooms=8), [])
+
+        expected = Settings(validate=("rooms:a",), slow_policy=policies, max_rooms=7)
+        self.assertEqual(relay.factory.settings, expected)
+        client.server.pauseProducing()
+        other = relay.client()
+        for _ in range(6):
+            other.say(bytes(2**20))
+            relay.settle()
+        self.assertEqual((client.open, relay.stats.evictions), (True, {"latest": 1}))

@@ -14,6 +14,7 @@ TESTS = Path(__file__).parent
 LAYERS = [
     ["tap"],
     ["service"],
+    ["endpoints"],
     ["factory"],
     ["backplane.local", "protocol"],
     ["autobahn_options"],
@@ -22,7 +23,7 @@ LAYERS = [
     ["keepalive"],
     ["connection"],
     ["relay"],
-    ["lines", "descriptors", "validators.plugins", "autobahn_protocol", "deflate"],
+    ["drain", "lines", "descriptors", "validators.plugins", "autobahn_protocol", "deflate"],
     [
         "validators.origin",
         "validators.token",
@@ -46,7 +47,7 @@ LAYERS = [
     ["request", "grant", "settings"],
     ["slow", "by_room"],
     ["message", "names", "proxies"],
-    ["frames", "stats", "closecodes", "errors"],
+    ["frames", "stats", "closecodes", "errors", "options"],
 ]
 PURE = {name for row in LAYERS[LAYERS.index(["budget"]) :] for name in row}
 IMPURE_IMPORTS = {

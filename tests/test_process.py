@@ -1,14 +1,18 @@
 """``twistd wsrelay`` and ``twist wsrelay`` as an operator meets them: options, signals, exit codes."""
 
+import re
 import signal
 import socket
+import ssl
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from websockets.exceptions import InvalidStatus
 
-from tests.clients import WebsocketsClient, binary, mute, read_to_end, text
-from tests.live import LOOPBACK, command_line, relay, run, taken_port
+from tests.clients import WebsocketsClient, binary, mute, read_to_end, text, tls_context
+from tests.live import LOOPBACK, Relay, command_line, make_certificate, relay, run, taken_port
 from wsrelay import __version__
 
 pytestmark = pytest.mark.interop
@@ -17,8 +21,8 @@ pytestmark = pytest.mark.interop
 END_SECONDS = 10
 
 #: What a client that is not masked by a library sees when the relay stops: FIN and opcode, length, code, reason.
-REASON = b"the relay is shutting down"
-GOING_AWAY = bytes([0x88, 2 + len(REASON)]) + (1001).to_bytes(2) + REASON
+REASON = b"the relay is restarting: reconnect with back-off"
+RESTARTING = bytes([0x88, 2 + len(REASON)]) + (1012).to_bytes(2) + REASON
 
 
 @pytest.fixture(params=["twistd", "twist"])
@@ -28,11 +32,12 @@ def program(request: pytest.FixtureRequest) -> str:
     return name
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stop(program: str, number: signal.Signals) -> None:
-    """A signal closes every client with 1001 behind its messages; when all have answered, the process exits with 0."""
+    """A signal closes every client with 1012 behind its messages; when all have answered, the process exits with 0."""
     # Far more than END_SECONDS: to wait for it would be to wait for nobody.
-    with relay("--close-seconds", "600", program=program) as server, ExitStack() as stack:
+    options = ["--close-seconds", "600", "--drain-seconds", "1" if number == signal.SIGTERM else "600"]
+    with relay(*options, program=program) as server, ExitStack() as stack:
         clients = [stack.enter_context(WebsocketsClient(server.url(f"/room/{i % 2}"))) for i in range(4)]
         clients[0].say(text("last words"))
         clients[0].hears_nothing()  # and the relay has them
@@ -40,26 +45,51 @@ def test_stop(program: str, number: signal.Signals) -> None:
         server.signal(number)
 
         assert clients[2].hear() == "last words"
-        assert [client.closed() for client in clients] == [(1001, REASON.decode())] * 4
+        assert [client.closed() for client in clients] == [(1012, REASON.decode())] * 4
         assert server.wait(END_SECONDS) == 0
         assert "Traceback" not in server.output.text
 
 
+def test_drain(program: str) -> None:
+    """Until its own turn comes, each client goes on talking to those that are left; nobody new comes in."""
+    with relay("--drain-seconds", "600", program=program) as server, ExitStack() as stack:
+        one, other = (stack.enter_context(WebsocketsClient(server.url("/room"))) for _ in range(2))
+        port = one.ws.remote_address[1]
+        server.signal(signal.SIGTERM)
+        assert server.output.wait_for("SIGTERM: closing (2) connections over 600 s") == ["2"]
+        one.say(text("still here"))
+        assert other.hear() == "still here"
+        with socket.socket() as late, pytest.raises(ConnectionRefusedError):
+            late.connect(("127.0.0.1", port))
+        server.signal(signal.SIGTERM)
+        assert server.wait(END_SECONDS) == 0
+
+
+def test_drain_many() -> None:
+    """Under load every client sees 1012, in many portions, and loses nothing that the relay had taken before."""
+    options = ["--members", "200", "--drain-seconds", "2", "--tolerance", "inf"]
+    ended = run(sys.executable, Path(__file__).parent.parent / "soak" / "drain.py", *options)
+    assert ended.returncode == 0, ended.stdout
+    assert "saw {1012: 200}\n" in ended.stdout
+    (portions,) = re.findall(r"closes came in (\d+) portions", ended.stdout)
+    assert int(portions) >= 4, ended.stdout
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stop_in_time(program: str, number: signal.Signals) -> None:
-    """Clients that do not answer are told, too, and keep the process for close-seconds at most."""
-    with relay("--close-seconds", "2", program=program) as server, mute(server) as client:
+    """Clients that do not answer are told, too, and keep the process for drain-seconds and close-seconds at most."""
+    with relay("--close-seconds", "2", "--drain-seconds", "1", program=program) as server, mute(server) as client:
         server.signal(number)
-        assert server.wait(2 + END_SECONDS) == 0
-        assert read_to_end(client) == GOING_AWAY
+        assert server.wait(3 + END_SECONDS) == 0
+        assert read_to_end(client) == RESTARTING
         assert "Traceback" not in server.output.text
 
 
 def test_stop_now(program: str) -> None:
     """A second signal ends the process at once, whoever has not answered."""
-    with relay("--close-seconds", "600", program=program) as server, mute(server) as client:
+    with relay("--close-seconds", "600", "--drain-seconds", "0", program=program) as server, mute(server) as client:
         server.signal(signal.SIGTERM)
-        assert client.recv(len(GOING_AWAY), socket.MSG_WAITALL) == GOING_AWAY
+        assert client.recv(len(RESTARTING), socket.MSG_WAITALL) == RESTARTING
         server.signal(signal.SIGTERM)
         assert server.wait(END_SECONDS) == 0
         assert "Traceback" not in server.output.text
@@ -67,11 +97,100 @@ def test_stop_now(program: str) -> None:
 
 def test_two_signals(program: str) -> None:
     """Two signals that come together end the process at once."""
-    with relay("--close-seconds", "600", program=program) as server, mute(server):
+    with relay("--close-seconds", "600", "--drain-seconds", "600", program=program) as server, mute(server):
         server.signal(signal.SIGTERM)
         server.signal(signal.SIGINT)
         assert server.wait(END_SECONDS) == 0
         assert "Traceback" not in server.output.text
+
+
+def shown(server: Relay) -> bytes:
+    """Return the certificate that the relay shows a new connection."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with server.connect() as plain, context.wrap_socket(plain, server_hostname="localhost") as connection:
+        certificate = connection.getpeercert(binary_form=True)
+    assert certificate is not None
+    return certificate
+
+
+@pytest.mark.parametrize("kind", ["ssl", "tls", "haproxy:ssl", "haproxy:tls"])
+def test_reload_certificate(program: str, kind: str, tmp_path: Path) -> None:
+    """After SIGHUP new connections are shown the new certificate; a file that is broken changes nothing."""
+    file = make_certificate(tmp_path)
+    where = f"privateKey={file}:port=0" if kind.endswith("ssl") else f"{tmp_path}:port=0"
+    with relay(program=program, listen=[f"{kind}:{where}:interface=127.0.0.1"]) as server:
+        first = shown(server)
+        make_certificate(tmp_path)
+        assert shown(server) == first
+        server.signal(signal.SIGHUP)
+        server.output.wait_for("SIGHUP: reloaded 1 certificates, 1 validators and the slow policies")
+        second = shown(server)
+        assert second == ssl.PEM_cert_to_DER_cert("-----BEGIN CERT" + file.read_text().partition("-----BEGIN CERT")[2])
+        assert second != first
+
+        file.write_text("garbage")
+        server.signal(signal.SIGHUP)
+        (why,) = server.output.wait_for("SIGHUP: nothing was reloaded: (.*)")
+        assert why.startswith(f"listen: {kind}:")
+        assert shown(server) == second
+
+
+@pytest.mark.parametrize("kind", ["ssl", "tls"])
+def test_reload_drops_nobody(program: str, kind: str, tmp_path: Path) -> None:
+    """A connection that was made under the old certificate goes on relaying, also to those under the new one."""
+    file = make_certificate(tmp_path)
+    where = f"privateKey={file}:port=0" if kind == "ssl" else f"{tmp_path}:port=0"
+    with relay(program=program, listen=[f"{kind}:{where}:interface=127.0.0.1"]) as server, ExitStack() as stack:
+
+        def client() -> WebsocketsClient:
+            url = server.url("/room").replace("127.0.0.1", "localhost")
+            return stack.enter_context(WebsocketsClient(url, sock=server.connect(), ssl=tls_context(file)))
+
+        old = client()
+        make_certificate(tmp_path)
+        server.signal(signal.SIGHUP)
+        server.output.wait_for("SIGHUP: reloaded")
+        new = client()
+        for one, other in ((old, new), (new, old)):
+            one.say(text("hello"))
+            assert other.hear() == "hello"
+
+
+def test_reload_validators(program: str, tmp_path: Path) -> None:
+    """After SIGHUP new clients meet the validators that the file names now; those that are in stay in."""
+    file = tmp_path / "relay.toml"
+    file.write_text("validate = ['rooms:old']\n")
+    with relay("--config", str(file), program=program) as server, ExitStack() as stack:
+        one, other = (stack.enter_context(WebsocketsClient(server.url("/old"))) for _ in range(2))
+        file.write_text("validate = ['rooms:new']\nmax-rooms = 7\n")
+        server.signal(signal.SIGHUP)
+        server.output.wait_for(
+            "2 validators and the slow policies; changed, but it needs a restart: max-rooms"
+        )
+        with pytest.raises(InvalidStatus) as refused, WebsocketsClient(server.url("/old")):
+            pass
+        assert refused.value.response.status_code == 403
+        with WebsocketsClient(server.url("/new")):
+            pass
+        one.say(text("still here"))
+        assert other.hear() == "still here"
+
+
+def test_reload_wrong(program: str, tmp_path: Path) -> None:
+    """With anything wrong nothing changes, one line names all that is, and the relay goes on."""
+    file = tmp_path / "relay.toml"
+    file.write_text("validate = ['rooms:old']\n")
+    with relay("--config", str(file), program=program) as server, ExitStack() as stack:
+        one, other = (stack.enter_context(WebsocketsClient(server.url("/old"))) for _ in range(2))
+        file.write_text("validate = ['rooms:new', 'nosuch']\nmax-rooms = 'many'\n")
+        server.signal(signal.SIGHUP)
+        (why,) = server.output.wait_for("SIGHUP: nothing was reloaded: (.*)")
+        assert f"{file}: max-rooms: expected a whole number, got 'many'; validate: nosuch: there is no validator" in why
+        with WebsocketsClient(server.url("/old")) as late:
+            late.say(text("as before"))
+            assert (one.hear(), other.hear()) == ("as before", "as before")
 
 
 def test_stop_early(program: str) -> None:

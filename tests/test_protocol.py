@@ -117,7 +117,7 @@ class PromiseTests(RelayTestCase):
         wire, b = relay.wire(), relay.client()
         wire.send(request_bytes())
         wire.send(client_frame(1, b"12"))
-        b.server.close(__import__("wsrelay.closecodes").closecodes.GOING_AWAY)
+        b.server.close(__import__("wsrelay.closecodes").closecodes.RESTARTING)
         b.server_transport.stalled = True
         b.say("too late")
         relay.settle()

@@ -1,23 +1,33 @@
 """Tests of wsrelay.service, with a reactor that is none."""
 
 import signal
+import tempfile
+from pathlib import Path
 from typing import Any
 
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import LogLevel
 
-from tests.support import RelayTestCase
+from tests.live import make_certificate
+from tests.support import Answer, RelayTestCase
 from wsrelay import service
+from wsrelay.errors import SettingsError
 from wsrelay.factory import RelayFactory
-from wsrelay.service import RelayProcess, RelayService, endpoint, url
+from wsrelay.service import RelayProcess, RelayService
 from wsrelay.settings import Settings
+
+#: What Twisted calls of pyOpenSSL.
+pytestmark = pytest.mark.filterwarnings("ignore:.*You should use.*cryptography:DeprecationWarning")
 
 
 class ServiceTestCase(RelayTestCase):
     """A relay with a service around it."""
 
-    service_class: type[RelayService] = RelayService
+    def make(self) -> RelayService:
+        """Return the service."""
+        return RelayService(self.harness.factory)
 
     def start(self, *listen: str, privileged: bool = False, **settings: Any) -> RelayService:
         self.harness = self.relay(listen=listen or ("tcp:8080:interface=127.0.0.1",), **settings)
@@ -26,7 +36,7 @@ class ServiceTestCase(RelayTestCase):
         self.reactor.callWhenRunning = lambda call, *args: call(*args)
         # The harness has begun for a port of its own; here the service's are the only ones.
         self.harness.factory.doStop()
-        made = self.service_class(self.harness.factory)
+        made = self.make()
         if privileged:
             made.privilegedStartService()
         made.startService()
@@ -58,9 +68,18 @@ class ListenTests(ServiceTestCase):
         self.assertEqual(len(self.reactor.tcpServers), 1)
         self.assertIn("everyone in the room", self.logged()[0])
 
+    def test_dead_peers(self) -> None:
+        """The kernel is told to end connections with peers that have vanished, unless there are no pings, either."""
+        told: list[tuple[object, float]] = []
+        self.patch(service, "end_when_dead", lambda port, seconds: told.append((port, seconds)))
+        made = self.start("tcp:1", "tcp:2", ping_seconds=7)
+        self.assertEqual(told, [(port, 14) for port in made.ports])
+        self.start("tcp:1", ping_seconds=0)
+        self.assertEqual(len(told), 2)
+
     def test_taken(self) -> None:
         """A port that is taken stops the start (TRAPS 39)."""
-        self.patch(service, "endpoint", lambda reactor, description: Taken())
+        self.patch(service, "endpoints", lambda reactor, descriptions: [Taken()])
 
         self.assertRaises(CannotListenError, self.start)
 
@@ -73,6 +92,10 @@ class ListenTests(ServiceTestCase):
         self.patch(service, "USES_NVX", True)
         self.start()
         self.assertEqual(len(self.logged(LogLevel.warn)), 1)
+
+
+#: What clients see of a relay that stops.
+RESTARTING = (1012, "the relay is restarting: reconnect with back-off")
 
 
 class Taken:
@@ -88,119 +111,242 @@ class StopTests(ServiceTestCase):
     """Stopping."""
 
     def test_polite(self) -> None:
-        """Ports close first, then everybody is told 1001; it is done when the last one has gone."""
-        made = self.start()
-        client = self.harness.client()
+        """Ports close first, then everybody is told 1012 in turn; it is done when the last one has gone."""
+        made = self.start(drain_seconds=8)
+        self.assertFalse(self.harness.factory.draining)
+        clients = [self.harness.client() for _ in range(4)]
         stopped = made.stopService()
-        self.assertEqual((made.ports, made.running), ([], 0))
+        self.assertEqual((made.ports, made.running, self.harness.factory.draining), ([], 0, True))
+        for left in (3, 2, 1):
+            self.harness.wait(2)
+            self.assertEqual(sum(client.open for client in clients), left)
         self.assertNoResult(stopped)
+        self.harness.wait(2)
+
+        self.successResultOf(stopped)
+        self.assertFalse(self.harness.factory.draining)
+        self.assertEqual([client.closed for client in clients], [RESTARTING] * 4)
+
+    def test_unfinished_handshakes(self) -> None:
+        """A client whose handshake is not done is refused at once, with 503 and when to come back."""
+        pending: Deferred[Any] = Deferred()
+        made = self.start(validators=[Answer(pending)])
+        client, silent = self.harness.client(), self.harness.wire()
+        stopped = made.stopService()
+        self.harness.settle()
+        silent.send(b"")
+
+        self.assertEqual((client.status, silent.status), (503, 503))
+        self.assertIn(b"\r\nRetry-After: 10\r\n", silent.received)
+        silent.hang_up()
+        self.successResultOf(stopped)
+
+    def test_nobody_there(self) -> None:
+        """With nobody connected it is done at once, and no timer is left."""
+        made = self.start(drain_seconds=600)
+        stopped = made.stopService()
         self.harness.settle()
 
         self.successResultOf(stopped)
-        self.assertEqual(client.closed, (1001, "the relay is shutting down"))
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_all_gone_before_the_time(self) -> None:
+        """When all have gone before the time is over, it is done then."""
+        made = self.start(drain_seconds=600)
+        client = self.harness.client()
+        stopped = made.stopService()
+        self.harness.wait(1)
+        self.assertNoResult(stopped)
+        client.sendClose(1000)
+        self.harness.settle()
+
+        self.successResultOf(stopped)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_within_close_seconds(self) -> None:
-        """A client that does not answer is aborted so early that all is done within close_seconds."""
-        made = self.start(close_seconds=2)
+        """A client that does not answer is aborted so early that all is done within drain_seconds + close_seconds."""
+        made = self.start(close_seconds=2, drain_seconds=3)
         client = self.harness.client()
         client.server_transport.stalled = True
         stopped = made.stopService()
-        for _ in range(19):
+        for _ in range(46):
+            self.reactor.advance(0.1)
+            self.harness.settle()
+        self.assertFalse(client.server_transport.aborted)
+        for _ in range(3):
             self.reactor.advance(0.1)
             self.harness.settle()
 
         self.successResultOf(stopped)
         self.assertTrue(client.server_transport.aborted)
 
+    def test_twice(self) -> None:
+        """Stopping twice is stopping."""
+        made = self.start()
+        client = self.harness.client()
+        stopped = [made.stopService(), made.stopService()]
+        self.harness.wait(5)
+
+        self.assertEqual(client.closed, RESTARTING)
+        for result in stopped:
+            self.successResultOf(result)
+
+
+class ReloadTests(ServiceTestCase):
+    """Reloading, in somebody else's process."""
+
+    def test_certificates_and_validators(self) -> None:
+        """The endpoints' certificates are read again, and handshakes from now on meet the new validators."""
+        folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        made = self.start("tcp:1", f"ssl:2:privateKey={make_certificate(folder)}")
+        before = self.reactor.sslServers[0][2].creator
+        client = self.harness.client()
+        made.reload(Settings(), [Answer(ValueError("a new validator"))])
+
+        self.assertIsNot(self.reactor.sslServers[0][2].creator, before)
+        self.assertEqual(self.harness.client().status, 500)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.assertTrue(client.open)
+
+    def test_all_or_nothing(self) -> None:
+        """A certificate that cannot be read keeps everything as it is, the other endpoints' included."""
+        good, bad = (Path(self.enterContext(tempfile.TemporaryDirectory())) for _ in range(2))
+        made = self.start(*(f"ssl:2:privateKey={make_certificate(folder)}" for folder in (good, bad)))
+        before = [server[2].creator for server in self.reactor.sslServers]
+        chain = self.harness.factory.chain
+        (bad / "relay.pem").write_text("garbage")
+        error = self.assertRaises(SettingsError, made.reload, Settings(), [])
+
+        self.assertIn(str(bad), str(error))
+        self.assertEqual(len(error.problems), 1)
+        self.assertEqual([server[2].creator for server in self.reactor.sslServers], before)
+        self.assertIs(self.harness.factory.chain, chain)
+
 
 class ProcessTests(ServiceTestCase):
     """A relay that is the process."""
-
-    service_class = RelayProcess
 
     def setUp(self) -> None:
         super().setUp()
         self.handlers: dict[int, Any] = {}
         self.patch(signal, "signal", self.handlers.__setitem__)
+        self.stops = 0
+        #: What there is to read: settings, or what is raised.
+        self.now: Any = Settings()
+
+    def make(self) -> RelayService:
+        self.reactor.stop = self.stop
+        self.reactor.callFromThread = lambda call, *args: call(*args)
+        return RelayProcess(self.harness.factory, self.read)
+
+    def read(self) -> Any:
+        if isinstance(self.now, Exception):
+            raise self.now
+        return self.now, []
+
+    def stop(self) -> None:
+        self.stops += 1
+
+    def signal(self, number: signal.Signals) -> None:
+        """Receive a signal."""
+        self.handlers[number](number, None)
 
     def test_taken(self) -> None:
         """A port that is taken ends the process with one line."""
-        self.patch(service, "endpoint", lambda reactor, description: Taken())
+        self.patch(service, "endpoints", lambda reactor, descriptions: [Taken()])
         error = self.assertRaises(SystemExit, self.start)
 
         self.assertEqual(
             error.code, "wsrelay: cannot listen: Couldn't listen on 127.0.0.1:8080: [Errno 98] Address already in use."
         )
 
-    def test_signals(self) -> None:
-        """SIGTERM, SIGINT and SIGHUP stop the reactor, which stops the service; the exit code stays 0."""
-        made = self.start()
-        self.assertEqual(set(self.handlers), {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
-        stops: list[bool] = []
-        self.reactor.stop = lambda: stops.append(True)
-        self.reactor.callFromThread = lambda call, *args: call(*args)
-        self.handlers[signal.SIGTERM](signal.SIGTERM, None)
-
-        self.assertEqual(stops, [True])
-        self.handlers[signal.SIGHUP](signal.SIGHUP, None)
-        self.assertEqual(stops, [True])
-        self.assertIn("SIGTERM: closing 0 connections", self.logged())
-        made.stopService()
-
-    def test_second_signal(self) -> None:
-        """A second signal waits for nobody."""
-        made = self.start()
+    def test_sigterm(self) -> None:
+        """SIGTERM stops the reactor, which stops the service, spread over drain_seconds."""
+        made = self.start(drain_seconds=2.5)
         client = self.harness.client()
-        client.server_transport.stalled = True
-        self.reactor.stop = lambda: None
-        self.reactor.callFromThread = lambda call, *args: call(*args)
-        self.handlers[signal.SIGTERM](signal.SIGTERM, None)
+        self.signal(signal.SIGTERM)
+        self.assertEqual(self.stops, 1)
+        self.assertIn("SIGTERM: closing 1 connections over 2.5 s", self.logged())
         stopped = made.stopService()
-        self.handlers[signal.SIGINT](signal.SIGINT, None)
-        self.harness.settle()
+        self.harness.wait(2)
+        self.assertTrue(client.open)
+        self.harness.wait(0.5)
 
-        self.assertTrue(client.server_transport.aborted)
+        self.assertEqual(client.closed, RESTARTING)
         self.successResultOf(stopped)
 
+    def test_sigint(self) -> None:
+        """Ctrl-C does the same with all closes at once."""
+        made = self.start()
+        client = self.harness.client()
+        self.signal(signal.SIGINT)
+        self.assertEqual(self.stops, 1)
+        self.assertIn("SIGINT: closing 1 connections over 0 s", self.logged())
+        stopped = made.stopService()
+        self.harness.settle()
 
-class EndpointTests(RelayTestCase):
-    """Endpoint strings."""
+        self.assertEqual(client.closed, RESTARTING)
+        self.successResultOf(stopped)
 
-    def test_backlog(self) -> None:
-        """Our backlog goes to the endpoints that have one and name none."""
-        self.assertEqual(endpoint(None, "tcp:80")._backlog, 1024)
-        self.assertEqual(endpoint(None, "tcp:80:backlog=9")._backlog, 9)
-        self.assertEqual(endpoint(None, "unix:/run/relay")._backlog, 1024)
-        self.assertEqual(endpoint(None, "tcp6:80")._backlog, 1024)
-        self.assertEqual(endpoint(None, "haproxy:tcp:80")._wrappedEndpoint._backlog, 1024)
+    def test_second_signal(self) -> None:
+        """A second signal waits for nobody, whether the service is being stopped already or not."""
+        for early in (True, False):
+            made = self.start()
+            client = self.harness.client()
+            client.server_transport.stalled = True
+            self.signal(signal.SIGTERM)
+            if early:
+                self.signal(signal.SIGINT)
+            stopped = made.stopService()
+            if not early:
+                self.signal(signal.SIGTERM)
+            self.harness.settle()
 
-    def test_wrong(self) -> None:
-        """What is no endpoint raises."""
-        for description in ("nosuch:1", "tcp", "tcp:x", "tcp:1:what=2", ""):
-            with self.assertRaises((ValueError, TypeError)):
-                endpoint(None, description)
+            self.assertTrue(client.server_transport.aborted)
+            self.successResultOf(stopped)
+        self.assertEqual(self.stops, 2)
 
-    def test_sockets_that_were_not_passed(self) -> None:
-        """A socket that systemd has not passed is named as that."""
-        for which in ("index=5", "name=relay"):
-            error = self.assertRaises(ValueError, endpoint, None, f"systemd:domain=INET:{which}")
-            self.assertEqual(str(error), "the service manager has passed no such socket")
+    def test_sighup(self) -> None:
+        """SIGHUP reloads, says what, and stops nothing."""
+        self.start()
+        client = self.harness.client()
+        self.signal(signal.SIGHUP)
 
+        self.assertIn("SIGHUP: reloaded 0 certificates, 0 validators and the slow policies", self.logged())
+        self.assertEqual((self.stops, client.open), (0, True))
 
-class URLTests(RelayTestCase):
-    """What to type into a client."""
+    def test_what_needs_a_restart(self) -> None:
+        """What has changed but is not reloaded is named, each time."""
+        self.start(max_rooms=7)
+        self.now = Settings(listen=("tcp:8080:interface=127.0.0.1",), validate=("rooms:a",), max_rooms=8, echo=True)
+        for _ in range(2):
+            self.signal(signal.SIGHUP)
 
-    def test_urls(self) -> None:
-        """The scheme is the endpoint's, host and port are the port's own."""
-        for description, address, expected in [
-            ("tcp:0", IPv4Address("TCP", "127.0.0.1", 8080), "ws://127.0.0.1:8080/"),
-            ("tcp6:0", IPv6Address("TCP", "::1", 8080), "ws://[::1]:8080/"),
-            ("ssl:443:privateKey=k", IPv4Address("TCP", "0.0.0.0", 443), "wss://0.0.0.0:443/"),
-            ("haproxy:tls:443", IPv4Address("TCP", "0.0.0.0", 443), "wss://0.0.0.0:443/"),
-            ("unix:/run/relay", UNIXAddress(b"/run/relay"), "ws+unix:/run/relay"),
-            ("unix:x", UNIXAddress(None), "ws+unix:?"),
-        ]:
-            self.assertEqual(url(description, address), expected)
+        line = "SIGHUP: reloaded 0 certificates, 0 validators and the slow policies"
+        line += "; changed, but it needs a restart: echo, max-rooms"
+        self.assertEqual(self.logged().count(line), 2)
+        self.assertEqual(self.harness.factory.settings.max_rooms, 7)
+
+    def test_what_is_wrong(self) -> None:
+        """With anything wrong nothing is reloaded; one line says all that is."""
+        self.start()
+        chain = self.harness.factory.chain
+        self.now = SettingsError(["max-rooms: nonsense", "validate: nosuch"])
+        self.signal(signal.SIGHUP)
+
+        self.assertEqual(
+            self.logged(LogLevel.error), ["SIGHUP: nothing was reloaded: max-rooms: nonsense; validate: nosuch"]
+        )
+        self.assertIs(self.harness.factory.chain, chain)
+
+    def test_what_raises(self) -> None:
+        """What a validator's plugin raises beside that ends nothing; the log has the traceback."""
+        self.start()
+        self.now = ZeroDivisionError()
+        self.signal(signal.SIGHUP)
+
+        self.assertEqual(self.logged(LogLevel.critical), ["SIGHUP: nothing was reloaded"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 
 class EmbeddingTests(RelayTestCase):

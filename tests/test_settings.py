@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from wsrelay import frames
 from wsrelay.errors import SettingsError
 from wsrelay.message import Message
-from wsrelay.settings import Settings, check_value
+from wsrelay.settings import RELOADABLE, Settings, check_value
 
 
 class SettingsTests(SynchronousTestCase):
@@ -53,6 +53,7 @@ class SettingsTests(SynchronousTestCase):
                 "handshake_seconds": 10.0,
                 "validate_seconds": 5.0,
                 "close_seconds": 3.0,
+                "drain_seconds": 5.0,
                 "ping_seconds": 20.0,
             },
         )
@@ -87,9 +88,12 @@ class SettingsTests(SynchronousTestCase):
         for name in ("max_message_bytes", "room_log_bytes", "max_rooms", "max_room_members", "max_fragments"):
             self.assertEqual(len(self.problems(**{name: 0})), 1)
 
-    def test_pings_may_be_off(self) -> None:
-        """Zero turns pings off."""
-        self.assertEqual(Settings(ping_seconds=0).ping_seconds, 0)
+    def test_zero_that_means_something(self) -> None:
+        """Zero turns pings off, and lets a relay stop at once; a day is the most."""
+        for name in ("ping_seconds", "drain_seconds"):
+            self.assertEqual(getattr(Settings(**{name: 0}), name), 0)
+            self.assertEqual(getattr(Settings(**{name: 86400}), name), 86400)
+            self.assertEqual(len(self.problems(**{name: 86401})), 1)
 
     def test_types_are_known(self) -> None:
         """A type of messages is one of three."""
@@ -121,6 +125,22 @@ class SettingsTests(SynchronousTestCase):
         [problem] = self.problems(slow_seconds=0, slow_policy=("a=pause-publishers",))
 
         self.assertIn("slow_seconds: must not be 0 with the policy pause-publishers", problem)
+
+
+class ReloadTests(SynchronousTestCase):
+    """Settings that change while a relay runs."""
+
+    def test_differences(self) -> None:
+        """The fields that differ are named, in their order."""
+        self.assertEqual(Settings().differences(Settings()), [])
+        self.assertEqual(Settings().differences(Settings(max_rooms=1, echo=True)), ["echo", "max_rooms"])
+
+    def test_reloadable(self) -> None:
+        """Exactly the reloadable fields come from the new ones."""
+        self.assertLessEqual(RELOADABLE, {field.name for field in fields(Settings)})
+        new = Settings(validate=("rooms:a",), max_rooms=1)
+        self.assertEqual(Settings().with_reloadable(new), Settings(validate=("rooms:a",)))
+        self.assertEqual(set(Settings().differences(Settings().with_reloadable(new))) - RELOADABLE, set())
 
 
 class CheckValueTests(SynchronousTestCase):

@@ -2,7 +2,6 @@
 
 import builtins
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -14,12 +13,11 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 import wsrelay
-from wsrelay import tap
+from wsrelay import descriptors, tap
+from wsrelay.errors import SettingsError
 from wsrelay.service import RelayProcess
 from wsrelay.settings import Settings
-from wsrelay.tap import FLAGS, PARAMETERS, REPEATABLE, Options, makeService
-
-REFERENCE = Path(__file__).parent.parent / "docs" / "options.md"
+from wsrelay.tap import Options, makeService
 
 
 class TapTestCase(SynchronousTestCase):
@@ -90,6 +88,7 @@ class SourcesTests(TapTestCase):
             "handshake-seconds": 7.5,
             "validate-seconds": 8,
             "close-seconds": 9,
+            "drain-seconds": 0.5,
             "ping-seconds": 0,
         }
         expected = {
@@ -214,6 +213,50 @@ class mock_any:  # noqa: N801 - reads as a value
     __hash__ = None  # type: ignore[assignment]
 
 
+class ReadTests(TapTestCase):
+    """Reading again what may have changed, for SIGHUP."""
+
+    def test_the_file_as_it_is_now(self) -> None:
+        """The config file is read again, below the same command line and environment."""
+        options = self.parse(
+            "--max-fragments", "3", file="max-rooms = 1\nmax-fragments = 1\n", environ={"WSRELAY_ECHO": "1"}
+        )
+        Path(self.path).write_text("max-rooms = 2\nmax-fragments = 2\nvalidate = ['rooms:a']\n", "utf-8")
+        settings, validators = options.read()
+
+        self.assertEqual(settings, Settings(max_rooms=2, max_fragments=3, echo=True, validate=("rooms:a",)))
+        self.assertEqual([type(validator).__name__ for validator in validators], ["OriginValidator", "RoomsValidator"])
+        self.assertEqual((options.settings.max_rooms, len(options.validators)), (1, 1))
+
+    def test_keys_as_they_are_now(self) -> None:
+        """Files that validators name are read again."""
+        folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        key = folder / "key"
+        key.write_text("a secret of thirty-two characters" * 2)
+        options = self.parse("--validate", f"token:key={key},algorithm=HS256,audience=relay,issuer=test")
+        key.write_text("too short")
+        error = self.assertRaises(SettingsError, options.read)
+
+        self.assertEqual(len(error.problems), 1)
+        self.assertIn(str(key), error.problems[0])
+
+    def test_open_files_are_not_counted_again(self) -> None:
+        """The limit on open files is checked at start only: later, those of the connections would count against it."""
+        options = self.parse("--max-connections", "2")
+        self.patch(descriptors, "most_connections", lambda raised: 1)
+
+        self.assertEqual(options.read()[0].max_connections, 2)
+
+    def test_wrong(self) -> None:
+        """All that is wrong now is named; what was read before stays."""
+        options = self.parse(file="max-rooms = 1")
+        Path(self.path).write_text("max-rooms = 'x'\nlisten = ['nowhere:1']\nvalidate = ['nosuch']\n", "utf-8")
+        error = self.assertRaises(SettingsError, options.read)
+
+        self.assertEqual(len(error.problems), 3)
+        self.assertEqual(options.settings.max_rooms, 1)
+
+
 class PrintTests(TapTestCase):
     """Options that print and exit."""
 
@@ -259,7 +302,7 @@ class OpenFilesTests(TapTestCase):
 
     def test_more_connections_than_open_files(self) -> None:
         """More connections than files may be open are refused at the start, with what to do."""
-        self.patch(tap, "most_connections", lambda raised: 99 if raised else 5)
+        self.patch(descriptors, "most_connections", lambda raised: 99 if raised else 5)
         self.parse("--max-connections=99")
         [problem] = self.problems("--max-connections=100")
 
@@ -274,28 +317,6 @@ class OpenFilesTests(TapTestCase):
         self.assertEqual(raised, [True])
 
 
-class TableTests(SynchronousTestCase):
-    """Options, settings and the reference page are the same list."""
-
-    def test_options_are_the_settings(self) -> None:
-        """Every setting is an option and the other way round."""
-        options = {*PARAMETERS, *FLAGS, *REPEATABLE}
-
-        self.assertEqual({name.replace("-", "_") for name in options}, {field.name for field in fields(Settings)})
-
-    def test_options_are_documented(self) -> None:
-        """Every option has its row in docs/options.md, with the default; the page has no other rows."""
-        rows = dict(re.findall(r"^\| `--([a-z-]+)` \| ([^|]*) \|", REFERENCE.read_text("utf-8"), re.MULTILINE))
-        defaults = {field.name.replace("_", "-"): field.default for field in fields(Settings)}
-
-        self.assertEqual(set(rows), {*defaults, "config", "version", "help-validators"})
-        for option in PARAMETERS:
-            self.assertEqual(
-                rows[option].strip(),
-                f"{defaults[option]:g}" if isinstance(defaults[option], float) else str(defaults[option]),
-            )
-
-
 class MakeServiceTests(TapTestCase):
     """The service."""
 
@@ -306,6 +327,7 @@ class MakeServiceTests(TapTestCase):
 
         self.assertIsInstance(service, RelayProcess)
         self.assertIs(service._factory.settings, options.settings)  # type: ignore[attr-defined]
+        self.assertEqual(service._read, options.read)  # type: ignore[attr-defined]
 
     def test_no_reactor_is_imported(self) -> None:
         """Parsing options installs no reactor: twistd's --reactor must still be able to (TRAPS 38)."""

@@ -61,6 +61,7 @@ class Admission:
     Attributes:
         connections: how many there are.
         handshakes: how many of them are not open yet.
+        is_closed: whether nobody comes in any more.
         overloaded: whether there is too little memory for more.
     """
 
@@ -73,6 +74,7 @@ class Admission:
         self._deserted: dict[str, _Address] = {}
         self.connections = 0
         self.handshakes = 0
+        self.is_closed = False
         self.overloaded = False
 
     def __len__(self) -> int:
@@ -85,6 +87,8 @@ class Admission:
         Raises:
             Denied: 503, and it is not counted: there are too many.
         """
+        if self.is_closed:
+            raise _full("this relay is restarting")
         if self.connections >= self._max_connections:
             raise _full("this relay has as many connections as it may have")
         if self.overloaded:

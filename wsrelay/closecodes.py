@@ -39,7 +39,6 @@ class CloseReason:
         return reason.encode("utf-8", "replace")[:MAX_REASON_BYTES].decode("utf-8", "ignore").encode()
 
 
-GOING_AWAY = CloseReason(1001, "the relay is shutting down", True, "The relay is stopping.")
 PROTOCOL_ERROR = CloseReason(1002, "protocol error", False, "The client broke RFC 6455.")
 WRONG_TYPE = CloseReason(
     1003,
@@ -67,6 +66,9 @@ TOO_BIG = CloseReason(1009, "message too big", False, "A message was larger than
 INTERNAL_ERROR = CloseReason(
     1011, "internal error", True, "A bug in the relay or in an extension; the log has the traceback."
 )
+RESTARTING = CloseReason(
+    1012, "the relay is restarting: reconnect with back-off", True, "The relay is stopping, or is restarted."
+)
 TOO_SLOW = CloseReason(
     1013,
     "too slow: read faster or ask for less",
@@ -84,7 +86,6 @@ EXPIRED = CloseReason(4401, "the grant has expired", True, "The token's exp, or 
 
 #: All rows, by code. The reference page and its test read this.
 TABLE: Final = (
-    GOING_AWAY,
     PROTOCOL_ERROR,
     WRONG_TYPE,
     INVALID_PAYLOAD,
@@ -94,6 +95,7 @@ TABLE: Final = (
     TOO_FAST,
     TOO_BIG,
     INTERNAL_ERROR,
+    RESTARTING,
     TOO_SLOW,
     OVERLOADED,
     PING_TIMEOUT,

@@ -5,7 +5,9 @@ import resource
 from contextlib import suppress
 from typing import Final
 
-__all__ = ["most_connections", "raise_limit"]
+from wsrelay.errors import SettingsError
+
+__all__ = ["check_limit", "most_connections", "raise_limit"]
 
 #: What is not given to connections, if there are enough: for a whole backlog that is accepted in one turn and dropped
 #: at the end of it, for those that are told that there are too many, for validators that ask a back end, for log files.
@@ -34,6 +36,14 @@ def most_connections(*, raised: bool = False) -> int:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[raised]
     free = (_PLENTY if limit == resource.RLIM_INFINITY else limit) - _open_files()
     return max(1, free - min(MARGIN, free // 4))
+
+
+def check_limit(max_connections: int) -> None:
+    """Raise ``SettingsError`` unless the limit leaves room for as many connections; asked before there are any."""
+    most = most_connections(raised=True)
+    if max_connections > most:
+        problem = f"max_connections: the limit on open files leaves room for {most}, not for {max_connections}; "
+        raise SettingsError([problem + "raise it (ulimit -Hn, LimitNOFILE=) or allow fewer"])
 
 
 def _open_files() -> int:

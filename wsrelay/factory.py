@@ -25,6 +25,7 @@ from wsrelay.by_room import MESSAGE_TYPES, ByRoom
 from wsrelay.closecodes import CloseReason
 from wsrelay.connection import Connection
 from wsrelay.descriptors import most_connections
+from wsrelay.drain import Drain, abort_all, each
 from wsrelay.frames import WINDOW_BITS, Deflate, Encoding
 from wsrelay.handshake import ValidatorChain
 from wsrelay.hub import Hub
@@ -115,7 +116,7 @@ class RelayFactory(WebSocketServerFactory):
         self._sweeping = LoopingCall(self.sweep)
         self._sweeping.clock = self.reactor
         self._swept_at: float | None = None
-        self._drained: list[Deferred[None]] = []
+        self._drains: list[Drain] = []
 
     # --- what Twisted calls -----------------------------------------------------------------------
 
@@ -180,49 +181,61 @@ class RelayFactory(WebSocketServerFactory):
         self.admission.tick(now)
         self.memory.keep(self.connections)
         self.lines.tick()
-        _each(tuple(self.slowed_down), lambda connection: connection.speed_up())
+        each(tuple(self.slowed_down), lambda connection: connection.speed_up())
         if not late:
             due = [connection for connection in self.connections if now >= connection.deadline]
-            _each(due, lambda connection: connection.on_deadline())
+            each(due, lambda connection: connection.on_deadline())
 
-    def close_all(self, reason: CloseReason, abort_after_seconds: float) -> "Deferred[None]":
-        """Close every connection.
+    @property
+    def draining(self) -> bool:
+        """Whether :meth:`close_all` is at work: nobody new should be sent here."""
+        return bool(self._drains)
+
+    def close_all(
+        self, reason: CloseReason, abort_after_seconds: float, spread_seconds: float = 0.0
+    ) -> "Deferred[None]":
+        """Close every connection. See :class:`wsrelay.drain.Drain`.
 
         Args:
-            reason: what they are told, behind what was published before. Who is behind in its room's log misses the
-                rest of that; it is counted.
+            reason: what they are told, behind what was published before. Who is still behind in its room's log when
+                the time is over misses the rest of that; it is counted.
             abort_after_seconds: when those that have not gone are aborted.
+            spread_seconds: the time over which the closes are spread; 0 is all at once.
 
         Returns:
             A Deferred that fires when the last one has gone.
         """
-        drained: Deferred[None] = Deferred()
-        self._drained.append(drained)
-        self.hub.flush()
-        _each(tuple(self.connections), lambda connection: connection.close(reason))
-        watchdog = self.reactor.callLater(abort_after_seconds, self.abort_all)
-        drained.addBoth(lambda _: watchdog.cancel() if watchdog.active() else None)
+        self.admission.is_closed = True
+        drain = Drain(self.connections, self.hub, reason, self.reactor, self.random)
+        self._drains.append(drain)
+        drain.start(spread_seconds, abort_after_seconds)
         self._stop_if_done()
-        return drained
+        return drain.done
 
     def abort_all(self) -> None:
         """End every connection's TCP, now."""
-        _each(tuple(self.connections), lambda connection: connection.transport.abortConnection())
+        abort_all(self.connections)
 
     def _stop_if_done(self) -> None:
         if self.connections:
             return
         if not self.numPorts and self._sweeping.running:
             self._sweeping.stop()
-        drained, self._drained = self._drained, []
-        for deferred in drained:
-            deferred.callback(None)
+        drains, self._drains = self._drains, []
+        for drain in drains:
+            drain.end()
 
+    # --- while it runs ----------------------------------------------------------------------------
 
-def _each(connections: Sequence[Any], act: Callable[[Any], None]) -> None:
-    """Act on connections; what one of them raises is its own."""
-    for connection in connections:
-        try:
-            act(connection)
-        except Exception as error:  # noqa: BLE001 - the others have their turn all the same
-            connection.fail(error)
+    def reload(self, settings: Settings, validators: Sequence[IHandshakeValidator]) -> None:
+        """Take over what may change while connections live: the fields in :data:`wsrelay.settings.RELOADABLE`.
+
+        The one place where they are applied; all has been checked before, and nothing here may fail half-way.
+
+        Args:
+            settings: of the other fields nothing is taken over.
+            validators: for handshakes from now on; those that are being validated finish with the old ones.
+        """
+        self.settings = self.settings.with_reloadable(settings)
+        self.chain = ValidatorChain(validators)
+        self.hub.set_slow_policies(settings.slow_policy)

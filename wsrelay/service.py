@@ -1,39 +1,35 @@
 """Listening and stopping: a relay as a Twisted service, and as a process of its own.
 
-Start: listen on every endpoint, say where. Stop: stop listening, tell every client (1001), wait for them,
-abort those that stay. What is served is the factory's; where the settings come from is :mod:`wsrelay.tap`'s.
+Start: listen on every endpoint, say where. Stop: stop listening, close every client (1012) spread over a while, wait
+for them, abort those that stay. What is served is the factory's; where the settings come from is :mod:`wsrelay.tap`'s.
 """
 
 import gc
 import signal
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, Final
 
 from autobahn.websocket import USES_NVX
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from wsrelay import closecodes
+from wsrelay.endpoints import Endpoint, end_when_dead, endpoints
+from wsrelay.errors import SettingsError
 from wsrelay.factory import RelayFactory
+from wsrelay.interfaces import IHandshakeValidator
+from wsrelay.settings import Settings
 
-__all__ = ["RelayProcess", "RelayService", "endpoint", "url"]
+__all__ = ["RelayProcess", "RelayService"]
 
 _log = Logger(namespace="wsrelay")
 
-#: Connections that wait to be accepted. Twisted's default of 50 is too few for a reconnect storm (TRAPS 42).
-BACKLOG: Final = 1024
-
 #: What is kept of ``close_seconds`` for aborting those that do not answer, and for ending the process.
 ABORT_SECONDS: Final = 0.3
-
-#: Endpoints that have a backlog of their own making; systemd's comes with its socket.
-_WITH_BACKLOG: Final = frozenset(["ssl", "tcp", "tcp6", "tls", "unix"])
-
-_TLS: Final = frozenset(["ssl", "tls"])
 
 
 class RelayService(Service):
@@ -43,29 +39,34 @@ class RelayService(Service):
         factory: the relay; its settings name the endpoints.
 
     Attributes:
-        ports: the listening ports, in the order of the endpoints; empty until started.
+        ports: the listening ports, in the order of the endpoints; empty unless it takes new connections.
     """
 
     def __init__(self, factory: RelayFactory) -> None:
         self._factory = factory
+        self._endpoints: list[Endpoint] = []
         self.ports: list[IListeningPort] = []
-        self._urls: list[str] = []
 
     def privilegedStartService(self) -> None:
         """Listen, before twistd gives up root.
 
         Raises:
+            SettingsError: a certificate cannot be read, or an endpoint is none.
             CannotListenError: an endpoint is taken. Not a plain ``StreamServerEndpointService``, which logs
                 that and goes on with nothing (TRAPS 39).
         """
         super().privilegedStartService()
-        for description in self._factory.settings.listen:
-            listening = endpoint(self._factory.reactor, description).listen(self._factory)
+        self._endpoints = endpoints(self._factory.reactor, self._factory.settings.listen)
+        for endpoint in self._endpoints:
+            listening = endpoint.listen(self._factory)
             failures: list[Failure] = []
-            listening.addCallbacks(self._listening, failures.append, callbackArgs=(description,))
+            listening.addCallbacks(self.ports.append, failures.append)
             # All of Twisted's endpoints listen at once, or fail at once.
             for failure in failures:
                 failure.raiseException()
+        if self._factory.settings.ping_seconds:
+            for port in self.ports:
+                end_when_dead(port, 2 * self._factory.settings.ping_seconds)
 
     def startService(self) -> None:
         """Listen, if nobody has called :meth:`privilegedStartService`: twist does not (TRAPS 40)."""
@@ -75,18 +76,39 @@ class RelayService(Service):
         self._factory.reactor.callWhenRunning(self._announce)
 
     def stopService(self) -> "Deferred[Any]":
-        """Stop listening, then close every connection with 1001.
+        """Stop listening, then close every connection with 1012, spread over ``drain_seconds``.
+
+        Those that are not closed yet go on relaying to each other.
 
         Returns:
-            A Deferred that fires when all are gone, within ``close_seconds``.
+            A Deferred that fires when all are gone, within ``drain_seconds`` + ``close_seconds``.
         """
+        return self._stop_within(self._factory.settings.drain_seconds)
+
+    def reload(self, settings: Settings, validators: Sequence[IHandshakeValidator]) -> None:
+        """Read the certificates of the endpoints that are listened on again, and apply what else may change.
+
+        Args:
+            settings: see :meth:`wsrelay.factory.RelayFactory.reload`.
+            validators: the same.
+
+        Raises:
+            SettingsError: names every certificate that cannot be read; nothing was changed.
+        """
+        fresh = endpoints(None, [endpoint.description for endpoint in self._endpoints])
+        self._factory.reload(settings, validators)
+        for endpoint, renewed in zip(self._endpoints, fresh, strict=True):
+            endpoint.renew(renewed)
+
+    def _stop_within(self, spread_seconds: float) -> "Deferred[Any]":
         super().stopService()
         closed = [maybeDeferred(port.stopListening) for port in self.ports]
-        self.ports, self._urls = [], []
+        self.ports, self._endpoints = [], []
         # stopListening leaves what was accepted (TRAPS 41).
         close_seconds = self._factory.settings.close_seconds
-        grace = max(close_seconds - ABORT_SECONDS, close_seconds / 2)
-        stopped: Deferred[Any] = gatherResults([*closed, self._factory.close_all(closecodes.GOING_AWAY, grace)])
+        grace_seconds = max(close_seconds - ABORT_SECONDS, close_seconds / 2)
+        gone = self._factory.close_all(closecodes.RESTARTING, spread_seconds + grace_seconds, spread_seconds)
+        stopped: Deferred[Any] = gatherResults([*closed, gone])
         return stopped.addBoth(self._log_the_last)
 
     def _log_the_last(self, outcome: object) -> object:
@@ -94,13 +116,10 @@ class RelayService(Service):
         self._factory.lines.flush()
         return outcome
 
-    def _listening(self, port: IListeningPort, description: str) -> None:
-        self.ports.append(port)
-        self._urls.append(url(description, port.getHost()))
-
     def _announce(self) -> None:
         audience = "everyone" if self._factory.settings.echo else "everyone else"
-        for where in self._urls:
+        for endpoint, port in zip(self._endpoints, self.ports, strict=True):
+            where = endpoint.url(port.getHost())
             _log.info("relaying to {audience} in the room on {url}", audience=audience, url=where)
         if not USES_NVX:
             # 428 against 5 MB/s (TRAPS 8).
@@ -110,13 +129,22 @@ class RelayService(Service):
 class RelayProcess(RelayService):
     """A relay that is the process: what ``twistd wsrelay`` and ``twist wsrelay`` run.
 
-    SIGTERM, SIGINT and SIGHUP stop it politely, and it exits with 0; a second one stops it now. Without this,
-    twistd kills itself with the signal it received, and SIGHUP kills it without a word to its clients (TRAPS 40).
+    SIGTERM stops it politely, SIGINT too but with all closes at once, and it exits with 0; a second one stops it now.
+    SIGHUP reloads. Without this, twistd kills itself with the signal it received, and SIGHUP kills it without a word to
+    its clients (TRAPS 40).
+
+    Args:
+        factory: the relay.
+        read: reads the settings and their validators again, as they are now; raises :class:`SettingsError`.
     """
 
-    def __init__(self, factory: RelayFactory) -> None:
+    def __init__(
+        self, factory: RelayFactory, read: Callable[[], tuple[Settings, Sequence[IHandshakeValidator]]]
+    ) -> None:
         super().__init__(factory)
+        self._read = read
         self._stopping = False
+        self._spread_seconds = factory.settings.drain_seconds
 
     def privilegedStartService(self) -> None:
         """Listen. Exits with 1 and one line when that cannot be."""
@@ -124,6 +152,10 @@ class RelayProcess(RelayService):
             super().privilegedStartService()
         except Exception as error:  # noqa: BLE001 - taken, no such folder, no such port, not allowed …
             raise SystemExit(f"wsrelay: cannot listen: {error}") from None
+
+    def stopService(self) -> "Deferred[Any]":
+        """Stop as the signal said that has begun it. See :meth:`RelayService.stopService`."""
+        return self._stop_within(self._spread_seconds)
 
     def _announce(self) -> None:
         # What was made until now stays, 50 000 objects of Twisted and Autobahn: without this, each full collection
@@ -136,44 +168,39 @@ class RelayProcess(RelayService):
         super()._announce()
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        self._factory.reactor.callFromThread(self._stop, signal.Signals(number).name)
+        act = self._reload if number == signal.SIGHUP else self._stop
+        self._factory.reactor.callFromThread(act, signal.Signals(number))
 
-    def _stop(self, name: str) -> None:
-        if not self._stopping:
-            self._stopping = True
-            _log.info("{signal}: closing {count} connections", signal=name, count=len(self._factory.connections))
-            self._factory.reactor.stop()
-        else:
+    def _stop(self, number: signal.Signals) -> None:
+        if self._stopping or number == signal.SIGINT:
+            self._spread_seconds = 0
+        if self._stopping:
             self._factory.abort_all()
+            return
+        self._stopping = True
+        _log.info(
+            "{name}: closing {count} connections over {seconds:g} s",
+            name=number.name,
+            count=len(self._factory.connections),
+            seconds=self._spread_seconds,
+        )
+        self._factory.reactor.stop()
 
-
-def endpoint(reactor: Any, description: str) -> Any:
-    """Return the server endpoint of a description, with a backlog that stands a reconnect storm.
-
-    Args:
-        reactor: to listen with; ``None`` where the description is only to be checked.
-        description: any Twisted server endpoint string.
-
-    Raises:
-        ValueError: it is none. A certificate that cannot be read raises what reading it raises.
-    """
-    if _kind(description) in _WITH_BACKLOG and ":backlog=" not in description:
-        description = f"{description}:backlog={BACKLOG}"
-    try:
-        return serverFromString(reactor, description)
-    except LookupError:
-        raise ValueError("the service manager has passed no such socket") from None
-
-
-def _kind(description: str) -> str:
-    return description.removeprefix("haproxy:").partition(":")[0]
-
-
-def url(description: str, address: Any) -> str:
-    """Return the URL of the room "/" on a listening port, as one would type it."""
-    scheme = "wss" if _kind(description) in _TLS else "ws"
-    if hasattr(address, "port"):
-        host = f"[{address.host}]" if ":" in address.host else address.host
-        return f"{scheme}://{host}:{address.port}/"
-    name: bytes = getattr(address, "name", None) or b"?"
-    return f"{scheme}+unix:{name.decode(errors='replace')}"
+    def _reload(self, number: signal.Signals) -> None:
+        """Reload all that can be, or nothing where anything is wrong, and say so in one line."""
+        try:
+            settings, validators = self._read()
+            self.reload(settings, validators)
+        except SettingsError as error:
+            _log.error("{name}: nothing was reloaded: {why}", name=number.name, why="; ".join(error.problems))
+        except Exception:  # noqa: BLE001 - a validator's plugin; whatever it was, it must not end the relay
+            _log.failure("{name}: nothing was reloaded", name=number.name)
+        else:
+            waiting = [name.replace("_", "-") for name in self._factory.settings.differences(settings)]
+            _log.info(
+                "{name}: reloaded {certificates} certificates, {validators} validators and the slow policies{rest}",
+                name=number.name,
+                certificates=sum(endpoint.certificates is not None for endpoint in self._endpoints),
+                validators=len(validators),
+                rest=f"; changed, but it needs a restart: {', '.join(waiting)}" if waiting else "",
+            )

@@ -6,7 +6,7 @@ Where a value comes from (command line, environment, file) is :mod:`wsrelay.tap`
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Annotated, Any, Final, get_type_hints
 
@@ -19,7 +19,7 @@ from wsrelay.message import MESSAGE_OVERHEAD_BYTES
 from wsrelay.proxies import TrustedProxies
 from wsrelay.slow import SLOW_POLICIES
 
-__all__ = ["FIELD_TYPES", "Settings", "check_value"]
+__all__ = ["FIELD_TYPES", "RELOADABLE", "Settings", "check_value"]
 
 _Count = Annotated[int, Meta(ge=1)]
 _CountOrOff = Annotated[int, Meta(ge=0)]
@@ -74,7 +74,8 @@ class Settings:
             policy evicts at all. 0 is for ever.
         handshake_seconds: from accept to the whole request. Later: 408.
         validate_seconds: for all validators together. Later: 504.
-        close_seconds: from our close frame, or from SIGTERM, to the end of the TCP connection.
+        close_seconds: from our close frame to the end of the TCP connection.
+        drain_seconds: the time over which the closes are spread when the relay stops. 0 is all at once.
         ping_seconds: between pings, and for the pong to come. Without it: 3008. 0 turns pings off.
     """
 
@@ -108,6 +109,7 @@ class Settings:
     handshake_seconds: _Seconds = 10.0
     validate_seconds: _Seconds = 5.0
     close_seconds: _Seconds = 3.0
+    drain_seconds: _SecondsOrOff = 5.0
     ping_seconds: _SecondsOrOff = 20.0
 
     def __post_init__(self) -> None:
@@ -130,6 +132,17 @@ class Settings:
         if problems:
             raise SettingsError(problems)
 
+    def with_reloadable(self, other: "Settings") -> "Settings":
+        """Return these settings with the :data:`RELOADABLE` fields of others."""
+        return replace(self, **{name: getattr(other, name) for name in RELOADABLE})
+
+    def differences(self, other: "Settings") -> list[str]:
+        """Return the names of the fields in which others differ."""
+        return [field.name for field in fields(self) if getattr(self, field.name) != getattr(other, field.name)]
+
+
+#: The fields that SIGHUP applies to a running relay; the others need a restart.
+RELOADABLE: Final = frozenset(["validate", "slow_policy"])
 
 #: msgspec's words → an operator's.
 _WORDS: Final = (

@@ -8,58 +8,24 @@ import difflib
 import os
 import shlex
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 from twisted.application.service import IService
 from twisted.python import usage
 
 from wsrelay import __version__
-from wsrelay.descriptors import most_connections, raise_limit
+from wsrelay.descriptors import check_limit, raise_limit
 from wsrelay.errors import SettingsError
 from wsrelay.interfaces import IHandshakeValidator
+from wsrelay.options import FLAGS, PARAMETERS, REPEATABLE
 from wsrelay.settings import Settings, check_value
 from wsrelay.validators.plugins import available, load
 
 __all__ = ["Options", "makeService"]
-
-#: Option → what it means; the default is added. A new option is a row here and a field in Settings.
-PARAMETERS: Final = {
-    "compress-min-bytes": "Shortest payload that is deflated.",
-    "max-message-bytes": "Largest message, in bytes of payload. Larger: close 1009.",
-    "max-fragments": "Most frames of one message. More: close 1008.",
-    "max-frames-per-second": "Most frames of one connection, control frames included. More: it waits, then close 1008.",
-    "max-messages-per-second": "Most messages of one connection. More: it waits, then close 1008.",
-    "max-bytes-per-second": "Most bytes of one connection. More: it waits, then close 1008.",
-    "burst-seconds": "How many seconds' worth of any rate may come at once.",
-    "rate-grace-seconds": "How long a connection may be slowed down. Longer: close 1008.",
-    "message-seconds": "Time for a message to come to its end. Longer: close 1008. 0 is no limit.",
-    "max-connections": "Most connections. More: 503. 0 is as many as files may be open.",
-    "max-connections-per-address": "Most connections of one IPv4 address or IPv6 /64. More: 429. 0 is no limit.",
-    "max-handshakes": "Most unfinished handshakes. More: 503. 0 is no limit.",
-    "max-handshakes-per-address": "Most unfinished handshakes of one address. More: 429. 0 is no limit.",
-    "max-connects-per-second": "Most new connections. More: 503. 0 is no limit.",
-    "max-connects-per-second-per-address": "Most new connections of one address. More: 429. 0 is no limit.",
-    "max-rooms": "Most rooms with anyone in them. More: 503.",
-    "max-room-members": "Most connections in one room. More: 503.",
-    "memory-budget": "Bytes for all that is kept for clients. More: 503, and the slowest are closed. 0 is no limit.",
-    "room-log-bytes": "What a room keeps for subscribers that read slowly. Further behind: close 1013.",
-    "slow-seconds": "Time a message may wait for a slow subscriber. Longer: close 1013. 0 is for ever.",
-    "handshake-seconds": "Time for a client to send its request. Longer: 408.",
-    "validate-seconds": "Time for all validators together. Longer: 504.",
-    "close-seconds": "Time for clients to answer a close, and for the relay to stop.",
-    "ping-seconds": "Time between pings, and for their pongs. Longer: close 3008. 0 is never.",
-}
-
-FLAGS: Final = {
-    "echo": "Send messages to their publisher, too.",
-    "no-compress": "Decline permessage-deflate.",
-}
-
-#: What can be given more than once; from the environment, as words in shell quoting.
-REPEATABLE: Final = ("listen", "validate", "message-type", "trusted-proxies", "slow-policy")
 
 #: Where one value came from: option, how to name it to the operator, value, whether its type must fit as it is.
 _Given = tuple[str, str, object, bool]
@@ -105,34 +71,6 @@ class Options(usage.Options):
         self._repeated: dict[str, list[str]] = {}
         self._wrong = False
 
-    def opt_listen(self, endpoint: str) -> None:
-        """Where to listen, as a Twisted server endpoint string (tcp, tcp6, ssl, tls, unix, systemd, haproxy:...).
-        Repeatable [default: tcp:8080:interface=127.0.0.1].
-        """
-        self._repeated.setdefault("listen", []).append(endpoint)
-
-    def opt_validate(self, validator: str) -> None:
-        """Handshake validator, NAME[:ARGUMENTS]; see --help-validators. Repeatable, asked in this order
-        [default: origin:same-host].
-        """
-        self._repeated.setdefault("validate", []).append(validator)
-
-    def opt_message_type(self, choice: str) -> None:
-        """What may be published: any, text or binary; PATTERN=TYPE for some rooms. Other: close 1003. Repeatable
-        [default: any].
-        """
-        self._repeated.setdefault("message-type", []).append(choice)
-
-    def opt_trusted_proxies(self, network: str) -> None:
-        """Proxies whose X-Forwarded-For is believed: an address, a network in CIDR notation, or unix. Repeatable."""
-        self._repeated.setdefault("trusted-proxies", []).append(network)
-
-    def opt_slow_policy(self, policy: str) -> None:
-        """What becomes of slow subscribers: disconnect, drop-oldest, latest or pause-publishers; or PATTERN=POLICY
-        for some rooms, of which the first that fits counts. Repeatable [default: disconnect].
-        """
-        self._repeated.setdefault("slow-policy", []).append(policy)
-
     def opt_help_validators(self) -> NoReturn:
         """List the installed handshake validators."""
         for factory in available():
@@ -153,6 +91,25 @@ class Options(usage.Options):
         Raises:
             usage.UsageError: names every wrong value, wherever it came from.
         """
+        try:
+            self.settings, self.validators = self.read()
+            check_limit(self.settings.max_connections)  # not when reloading, with connections among the open files
+        except SettingsError as error:
+            self._wrong = True
+            raise usage.UsageError("\n    ".join(["wrong options, see --help:", *error.problems])) from None
+
+    def read(self) -> tuple[Settings, list[IHandshakeValidator]]:
+        """Read everything that the command line, which has been parsed, leaves to be read: now, and when reloading.
+
+        Returns:
+            The settings, and the validators that they name.
+
+        Raises:
+            SettingsError: names every wrong value, wherever it came from.
+        """
+        # Imported late: it is not needed for --help.
+        from wsrelay.endpoints import endpoints  # noqa: PLC0415
+
         problems: list[str] = []
         chosen: dict[str, Any] = {}
         # Later sources win; a wrong value is named even where a later one hides it.
@@ -162,19 +119,15 @@ class Options(usage.Options):
                 problems.append(f"{label}: {problem}")
             else:
                 chosen[_field(option)] = converted
-        try:
-            self.settings = Settings(**chosen)
-            self._check_open_files(problems)
-        except SettingsError as error:
-            problems.extend(error.problems)
-        self._check_endpoints(chosen.get("listen", ()), problems)
-        try:
-            self.validators = load(chosen.get("validate", ()))
-        except SettingsError as error:
-            problems.extend(error.problems)
+        with _adding_to(problems):
+            settings = Settings(**chosen)
+        with _adding_to(problems):
+            endpoints(None, chosen.get("listen", ()))
+        with _adding_to(problems):
+            validators = load(chosen.get("validate", ()))
         if problems:
-            self._wrong = True
-            raise usage.UsageError("\n    ".join(["wrong options, see --help:", *problems]))
+            raise SettingsError(problems)
+        return settings, validators
 
     def getUsage(self, width: int | None = None) -> str:
         """Return the help, or nothing where twistd would print it on top of what is wrong."""
@@ -201,23 +154,26 @@ class Options(usage.Options):
             if value not in (None, 0):  # 0: a flag that is not there
                 yield option, f"--{option}", value, False
 
-    def _check_open_files(self, problems: list[str]) -> None:
-        asked, most = self.settings.max_connections, most_connections(raised=True)
-        if asked > most:
-            problems.append(
-                f"max_connections: the limit on open files leaves room for {most}, not for {asked};"
-                " raise it (ulimit -Hn, LimitNOFILE=) or allow fewer"
-            )
 
-    def _check_endpoints(self, descriptions: tuple[str, ...], problems: list[str]) -> None:
-        # Imported late: it imports the factory, which is not needed for --help.
-        from wsrelay.service import endpoint  # noqa: PLC0415
+def _repeatable(option: str, text: str) -> Callable[[Options, str], None]:
+    def collect(self: Options, value: str) -> None:
+        self._repeated.setdefault(option, []).append(value)
 
-        for description in descriptions:
-            try:
-                endpoint(None, description)
-            except Exception as error:  # noqa: BLE001 - endpoint plugins and certificates raise what they like
-                problems.append(f"listen: {description}: {error}")
+    collect.__doc__ = f"{text} Repeatable."
+    return collect
+
+
+# Twisted asks the class for its opt_ methods.
+for _option, _text in REPEATABLE.items():
+    setattr(Options, f"opt_{_field(_option)}", _repeatable(_option, _text))
+
+
+@contextmanager
+def _adding_to(problems: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except SettingsError as error:
+        problems.extend(error.problems)
 
 
 def _read_file(path: str, problems: list[str]) -> dict[str, Any]:
@@ -247,4 +203,4 @@ def makeService(options: Options) -> IService:
     from wsrelay.service import RelayProcess  # noqa: PLC0415
 
     raise_limit()
-    return RelayProcess(RelayFactory(options.settings, options.validators, reactor))
+    return RelayProcess(RelayFactory(options.settings, options.validators, reactor), options.read)

@@ -1,0 +1,265 @@
+"""Tests of wsrelay.drain."""
+
+from collections import Counter
+from itertools import cycle
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support import RelayTestCase, request_bytes
+from wsrelay import closecodes, frames
+from wsrelay.drain import Drain, abort_all, each
+from wsrelay.hub import Hub
+from wsrelay.message import Message
+from wsrelay.settings import Settings
+from wsrelay.stats import Stats
+
+
+class FakeConnection:
+    """A connection that remembers when it was closed."""
+
+    STATE_CONNECTING, STATE_OPEN = range(2)
+
+    def __init__(self, clock: Clock, state: int = STATE_OPEN) -> None:
+        self._clock = clock
+        self.state = state
+        self.paused = False
+        self.aborted = False
+        self.closed: list[float] = []
+        self.failures: list[Exception] = []
+        self.transport = self
+
+    def close(self, reason: closecodes.CloseReason) -> None:
+        self.closed.append(self._clock.seconds())
+
+    def fail(self, error: Exception) -> None:
+        self.failures.append(error)
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+
+
+class DrainTests(SynchronousTestCase):
+    """When each connection has its turn."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.connections: set[Any] = set()
+
+    def connect(self, count: int = 1, state: int = FakeConnection.STATE_OPEN) -> list[FakeConnection]:
+        made = [FakeConnection(self.clock, state) for _ in range(count)]
+        self.connections.update(made)
+        return made
+
+    def drain(self, spread_seconds: float, *random: float) -> Drain:
+        numbers = cycle(random or (0.5,))
+        hub = Hub(Settings(), Stats(), lambda call: self.clock.callLater(0, call))
+        drain = Drain(self.connections, hub, closecodes.RESTARTING, self.clock, lambda: next(numbers))
+        drain.start(spread_seconds, spread_seconds + 3)
+        return drain
+
+    def wait(self, seconds: float) -> None:
+        # In steps that add up exactly.
+        self.clock.pump([1 / 32] * int(seconds * 32))
+
+    def closes(self) -> list[float]:
+        """Return when connections were closed first."""
+        return sorted(connection.closed[0] for connection in self.connections if connection.closed)
+
+    def test_spread_evenly(self) -> None:
+        """As many are closed in each second as in any other, and in each second in many portions."""
+        self.connect(1000)
+        self.drain(10)
+        self.wait(10)
+        per_second = Counter(min(int(when), 9) for when in self.closes())
+
+        # A turn waits for the next step, so that some of a second's are in the next.
+        self.assertTrue(all(90 <= per_second[second] <= 110 for second in range(10)), per_second)
+        self.assertEqual(per_second.total(), 1000)
+        self.assertGreater(len(set(self.closes())), 180)
+
+    def test_jitter(self) -> None:
+        """Within its share of the time, a connection's turn is at random."""
+        self.connect(4)
+        self.drain(8, 0.1, 0.9, 0.5, 0.0)
+        self.wait(7)
+
+        for closed, turn in zip(self.closes(), (0.2, 3.8, 5.0, 6.0), strict=True):
+            self.assertTrue(turn <= closed < turn + 0.1, (turn, closed))
+
+    def test_at_once(self) -> None:
+        """Without a time all are closed before the call returns, whether they are behind or not."""
+        behind, *_ = self.connect(3)
+        behind.paused = True
+        self.drain(0)
+
+        self.assertEqual(self.closes(), [0, 0, 0])
+
+    def test_nobody_is_closed_twice_before_the_end(self) -> None:
+        """Each has one turn; at the end all have another, which does nothing to those that are closed."""
+        [connection] = self.connect()
+        self.drain(2, 0.0)
+        self.wait(1.5)
+        self.assertEqual(connection.closed, [0])
+        self.wait(1)
+
+        self.assertEqual(connection.closed, [0, 2])
+
+    def test_handshakes_at_once(self) -> None:
+        """Those that are not open yet need not wait; they have missed nothing."""
+        self.connect(5)
+        self.connect(3, FakeConnection.STATE_CONNECTING)
+        self.drain(10)
+
+        self.assertEqual(self.closes(), [0, 0, 0])
+
+    def test_those_behind_are_put_off(self) -> None:
+        """One that is behind at its turn is closed once it is not, before the time is over."""
+        [connection] = self.connect()
+        connection.paused = True
+        self.drain(10, 0.1)
+        self.wait(5)
+        self.assertEqual(connection.closed, [])
+        connection.paused = False
+        self.wait(0.125)
+
+        self.assertEqual(len(connection.closed), 1)
+
+    def test_the_end_is_for_all(self) -> None:
+        """When the time is over, those that are still behind are closed, and those that came meanwhile."""
+        [behind] = self.connect()
+        behind.paused = True
+        self.drain(2, 0.1)
+        self.wait(1)
+        [late] = self.connect()
+        self.wait(1)
+
+        self.assertEqual((behind.closed, late.closed), ([2], [2]))
+
+    def test_a_late_step(self) -> None:
+        """After the reactor was blocked, those whose turn has passed have it at once, and nobody else."""
+        self.connect(10)
+        self.drain(10)
+        self.clock.advance(4)
+
+        self.assertEqual(self.closes(), [4.0] * 4)
+
+    def test_abort(self) -> None:
+        """Whoever has not gone when the deadline comes is aborted."""
+        [connection] = self.connect()
+        self.drain(1)
+        self.wait(3.75)
+        self.assertFalse(connection.aborted)
+        self.wait(0.25)
+
+        self.assertTrue(connection.aborted)
+
+    def test_end(self) -> None:
+        """At the end, at whatever time it comes, the Deferred fires and no timer is left."""
+        for seconds in (0, 0.5, 2, 4):
+            self.connect()
+            drain = self.drain(1)
+            self.wait(seconds)
+            self.assertNoResult(drain.done)
+            drain.end()
+            self.successResultOf(drain.done)
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_one_that_fails(self) -> None:
+        """One that cannot be closed does not keep the others from their turn, neither in it nor at the end."""
+        broken, other = FakeConnection(self.clock), FakeConnection(self.clock)
+        broken.close = lambda reason: 1 / 0  # type: ignore[assignment,method-assign]
+        self.connections = {broken, other}
+        self.drain(2, 0.0)
+        self.wait(2)
+
+        self.assertEqual([type(error) for error in broken.failures], [ZeroDivisionError] * 2)
+        self.assertEqual(len(other.closed), 2)
+
+
+class EachTests(SynchronousTestCase):
+    """Acting on many."""
+
+    def test_guarded(self) -> None:
+        """What one raises is its own, and the others have their turn."""
+        connections = [FakeConnection(Clock()) for _ in range(3)]
+        acted: list[FakeConnection] = []
+        each(connections, lambda connection: 1 / 0 if connection is connections[0] else acted.append(connection))
+
+        self.assertEqual(acted, connections[1:])
+        self.assertEqual([len(connection.failures) for connection in connections], [1, 0, 0])
+
+    def test_abort_all(self) -> None:
+        """All are aborted, though the set changes meanwhile."""
+        connections = {FakeConnection(Clock()) for _ in range(3)}
+        everyone = list(connections)
+        for connection in everyone:
+            connection.abortConnection = connections.clear  # type: ignore[method-assign]
+        abort_all(connections)
+
+        self.assertEqual([connection.failures for connection in everyone], [[], [], []])
+
+
+class RelayTests(RelayTestCase):
+    """A relay that drains."""
+
+    def test_those_left_go_on_relaying(self) -> None:
+        """Until its turn a member hears all that the others say, and is closed behind it, with 1012."""
+        relay = self.relay()
+        clients = [relay.client() for _ in range(4)]
+        relay.factory.close_all(closecodes.RESTARTING, 13, 10)
+        said: list[str] = []
+        heard_by_all: dict[Any, list[str]] = {client: [] for client in clients}
+        for number in range(40):
+            speaker = next((client for client in clients if client.open), None)
+            if speaker is not None:
+                said.append(f"message {number}")
+                speaker.say(said[-1])
+                relay.settle()
+                for client in clients:
+                    if client.open and client is not speaker:
+                        heard_by_all[client].append(said[-1])
+            relay.wait(0.25)
+
+        for client in clients:
+            self.assertEqual(client.messages, heard_by_all[client])
+            self.assertEqual(client.closed, (1012, "the relay is restarting: reconnect with back-off"))
+        self.assertEqual((len(said), relay.stats.messages_missed), (40, 0))
+
+    def test_what_does_not_fit_at_its_turn(self) -> None:
+        """A member that does not take all of what was published before its turn is put off, and misses nothing."""
+        relay = self.relay(room_log_bytes=2**20 + 256)
+        relay.factory.random = lambda: 0.0
+        client = relay.client()
+        client.server_transport.stalled = True
+        messages = [Message.of(frames.BINARY, bytes([number]) * 90_000) for number in range(4)]
+        relay.factory.backplane.publish("room", messages)
+        relay.factory.close_all(closecodes.RESTARTING, 13, 10)
+        relay.wait(5)
+        self.assertTrue(client.open)
+        client.server_transport.stalled = False
+        relay.wait(1)
+
+        self.assertEqual([message[:1] for message in client.messages], [b"\0", b"\1", b"\2", b"\3"])
+        self.assertEqual((client.closed[0], relay.stats.messages_missed), (1012, 0))
+
+    def test_one_that_never_reads(self) -> None:
+        """A member that reads nothing is told at the end, behind what it was sent, and aborted at the deadline."""
+        relay = self.relay(close_seconds=60)
+        relay.factory.random = lambda: 0.0
+        wire = relay.wire()
+        wire.send(request_bytes())
+        wire.transport.stalled = True
+        relay.factory.backplane.publish("room", [Message.of(frames.BINARY, bytes(90_000))])
+        done = relay.factory.close_all(closecodes.RESTARTING, 5, 2)
+        relay.wait(1.75)
+        self.assertEqual(relay.stats.closes_sent, {})
+        relay.wait(0.5)
+        self.assertEqual(relay.stats.closes_sent, {1012: 1})
+        self.assertFalse(wire.transport.aborted)
+        relay.wait(3)
+        self.assertTrue(wire.transport.aborted)
+        wire.hang_up()
+
+        self.successResultOf(done)

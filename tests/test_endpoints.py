@@ -1,0 +1,228 @@
+"""Tests of wsrelay.endpoints."""
+
+import contextlib
+import socket
+import ssl
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.live import make_certificate
+from tests.support import RelayTestCase
+from wsrelay.endpoints import Endpoint, end_when_dead, endpoints
+from wsrelay.errors import SettingsError
+
+#: What Twisted calls of pyOpenSSL.
+pytestmark = pytest.mark.filterwarnings("ignore:.*You should use.*cryptography:DeprecationWarning")
+
+
+class DeadPeerTests(SynchronousTestCase):
+    """Peers that have vanished."""
+
+    def test_connections_inherit_it(self) -> None:
+        """What is set on the listening socket holds for those who connect."""
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listening.close)
+        end_when_dead(FakePort(listening), 40)
+        client = socket.create_connection(listening.getsockname())
+        self.addCleanup(client.close)
+        accepted = listening.accept()[0]
+        self.addCleanup(accepted.close)
+
+        self.assertTrue(accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+        for name, value in (("KEEPIDLE", 20), ("KEEPINTVL", 6), ("KEEPCNT", 3), ("USER_TIMEOUT", 40_000)):
+            self.assertEqual(accepted.getsockopt(socket.IPPROTO_TCP, getattr(socket, f"TCP_{name}")), value, name)
+
+    def test_short(self) -> None:
+        """However short the time, the kernel gets whole seconds."""
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listening.close)
+        end_when_dead(FakePort(listening), 0.2)
+
+        self.assertEqual(listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE), 1)
+        self.assertEqual(listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT), 200)
+
+    def test_elsewhere(self) -> None:
+        """Systems that lack an option do without it; what is no TCP socket is left alone."""
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listening.close)
+        self.patch(socket, "TCP_USER_TIMEOUT", None)  # so that it is put back
+        del socket.TCP_USER_TIMEOUT
+        end_when_dead(FakePort(listening), 40)
+        self.assertEqual(listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE), 20)
+        ours, theirs = socket.socketpair()
+        self.addCleanup(ours.close)
+        self.addCleanup(theirs.close)
+        end_when_dead(FakePort(ours), 40)
+        end_when_dead(FakePort(None), 40)
+        self.assertFalse(ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+
+
+class FakePort:
+    """Something that listens on a socket."""
+
+    def __init__(self, listening: Any) -> None:
+        self.socket = listening
+
+
+class EndpointTests(RelayTestCase):
+    """Endpoint strings."""
+
+    def test_backlog(self) -> None:
+        """Our backlog goes to the endpoints that have one and name none."""
+        for description, backlog in [
+            ("tcp:80", 1024),
+            ("tcp:80:backlog=9", 9),
+            ("tcp6:80", 1024),
+            ("haproxy:tcp:80", 1024),
+        ]:
+            reactor = MemoryReactorClock()
+            Endpoint(reactor, description).listen(self.relay().factory)
+            self.assertEqual(reactor.tcpServers[0][2], backlog)
+        reactor = MemoryReactorClock()
+        Endpoint(reactor, "unix:/run/relay").listen(self.relay().factory)
+        self.assertEqual(reactor.unixServers[0][2], 1024)
+
+    def test_wrong(self) -> None:
+        """What is no endpoint raises."""
+        for description in ("nosuch:1", "tcp", "tcp:x", "tcp:1:what=2", ""):
+            with self.assertRaises((ValueError, TypeError)):
+                Endpoint(None, description)
+
+    def test_all_that_are_wrong(self) -> None:
+        """Of many, every wrong one is named."""
+        error = self.assertRaises(SettingsError, endpoints, None, ["nosuch:1", "tcp:1", "ssl:2:privateKey=/nowhere"])
+
+        self.assertEqual(error.problems[0], "listen: nosuch:1: Unknown endpoint type: 'nosuch'")
+        self.assertIn("listen: ssl:2:privateKey=/nowhere: [Errno 2] No such file", error.problems[1])
+        self.assertEqual(len(error.problems), 2)
+
+    def test_sockets_that_were_not_passed(self) -> None:
+        """A socket that systemd has not passed is named as that."""
+        for which in ("index=5", "name=relay"):
+            error = self.assertRaises(ValueError, Endpoint, None, f"systemd:domain=INET:{which}")
+            self.assertEqual(str(error), "the service manager has passed no such socket")
+
+
+class URLTests(RelayTestCase):
+    """What to type into a client."""
+
+    def test_urls(self) -> None:
+        """The scheme is the endpoint's, host and port are the port's own."""
+        folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        certificate = make_certificate(folder)
+        for description, address, expected in [
+            ("tcp:0", IPv4Address("TCP", "127.0.0.1", 8080), "ws://127.0.0.1:8080/"),
+            ("tcp6:0", IPv6Address("TCP", "::1", 8080), "ws://[::1]:8080/"),
+            (f"ssl:443:privateKey={certificate}", IPv4Address("TCP", "0.0.0.0", 443), "wss://0.0.0.0:443/"),
+            (f"haproxy:tls:{folder}", IPv4Address("TCP", "0.0.0.0", 443), "wss://0.0.0.0:443/"),
+            ("unix:/run/relay", UNIXAddress(b"/run/relay"), "ws+unix:/run/relay"),
+            ("unix:x", UNIXAddress(None), "ws+unix:?"),
+        ]:
+            self.assertEqual(Endpoint(None, description).url(address), expected)
+
+
+class CertificatesTests(RelayTestCase):
+    """Certificates that are renewed while the relay runs."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.file = make_certificate(self.folder)
+        #: With every kind of endpoint there is: a canary on where Twisted keeps what makes the connections.
+        self.kinds = [
+            prefix + kind
+            for prefix in ("", "haproxy:")
+            for kind in (f"ssl:443:privateKey={self.file}", f"tls:{self.folder}")
+        ]
+
+    def listening(self, endpoint: Endpoint, reactor: MemoryReactorClock) -> Any:
+        """Listen, and return the outermost factory."""
+        factory = self.relay().factory
+        endpoint.listen(factory)
+        for _, wrapped, creator, *_ in reactor.sslServers:
+            # What the real reactor does.
+            return TLSMemoryBIOFactory(creator, False, wrapped, clock=reactor)
+        return reactor.tcpServers[0][1]
+
+    def shown(self, factory: Any) -> bytes:
+        """Return the certificate that a new connection is shown, by a real handshake in memory."""
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+        server, transport = factory.buildProtocol(None), StringTransport()
+        server.makeConnection(transport)
+        for _ in range(4):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                client.do_handshake()
+            if outgoing.pending:
+                server.dataReceived(outgoing.read())
+            incoming.write(transport.value())
+            transport.clear()
+        certificate = client.getpeercert(binary_form=True)
+        assert certificate is not None
+        return certificate
+
+    def test_renewed(self) -> None:
+        """New connections are shown the new certificate once it is taken over, not before."""
+        for description in self.kinds:
+            reactor = MemoryReactorClock()
+            endpoint = Endpoint(reactor, description)
+            factory = self.listening(endpoint, reactor)
+            old = self.shown(factory)
+            make_certificate(self.folder)
+            fresh = Endpoint(None, description)
+            self.assertEqual(self.shown(factory), old)
+            endpoint.renew(fresh)
+            self.assertNotEqual(self.shown(factory), old)
+            self.assertEqual(self.shown(factory), ssl.PEM_cert_to_DER_cert(self.pem()))
+
+    def test_without_certificates(self) -> None:
+        """An endpoint without certificates has none to renew."""
+        endpoint = Endpoint(None, "tcp:80")
+        endpoint.renew(Endpoint(None, "tcp:80"))
+
+        self.assertIsNone(endpoint.certificates)
+
+    def test_wrong_files(self) -> None:
+        """Files without a certificate and the key that fits raise before anything is shown."""
+        whole = self.file.read_bytes()
+        key_of_another = make_certificate(Path(self.enterContext(tempfile.TemporaryDirectory()))).read_bytes()
+        certificate_at = whole.index(b"-----BEGIN CERTIFICATE")
+        other_at = key_of_another.index(b"-----BEGIN CERTIFICATE")
+        for content in (
+            b"",
+            b"garbage",
+            whole[:-100],
+            whole[certificate_at:],
+            key_of_another[:other_at] + whole[certificate_at:],
+        ):
+            self.file.write_bytes(content)
+            for description in self.kinds:
+                error = self.assertRaises(SettingsError, endpoints, None, [description])
+                self.assertTrue(error.problems[0].startswith(f"listen: {description}: "), error)
+
+    def test_encrypted_keys(self) -> None:
+        """A key that wants a passphrase is refused, in both forms: OpenSSL would ask for it, and hold everybody."""
+        key = serialization.load_pem_private_key(self.file.read_bytes(), None)
+        secret = serialization.BestAvailableEncryption(b"secret")
+        for form in (serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.TraditionalOpenSSL):
+            encrypted = key.private_bytes(serialization.Encoding.PEM, form, secret)
+            self.file.write_bytes(encrypted + self.pem().encode())
+            for description in self.kinds:
+                [problem] = self.assertRaises(SettingsError, endpoints, None, [description]).problems
+                self.assertIn(f": the key in {self.file} is encrypted", problem)
+            make_certificate(self.folder)
+
+    def pem(self) -> str:
+        """Return the certificate that the file holds now."""
+        return self.file.read_text()[self.file.read_text().index("-----BEGIN CERTIFICATE") :]
