@@ -26,8 +26,8 @@ from wsrelay.slow import SLOW_POLICIES
 
 MIB = 2**20
 
-#: Time for publishers that are held to go on: longer than SLOW_SECONDS.
-WARMUP_SECONDS = 8
+#: Time for publishers that are held to go on, and for who was evicted to be gone: SLOW_SECONDS and --close-seconds.
+WARMUP_SECONDS = 6
 SLOW_SECONDS = 2
 GRACE_SECONDS = 60
 
