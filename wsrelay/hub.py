@@ -57,7 +57,7 @@ class Hub:
         self._room_of: dict[Subscriber, str] = {}
         #: Rooms with messages that wait for this turn's flush. A dict as an ordered set.
         self._pending: dict[Room, None] = {}
-        #: Rooms in which somebody is behind; also such that were, until the next tick.
+        #: Rooms that keep something for somebody who is behind; also such that did, until the next tick.
         self._lagging: dict[Room, None] = {}
         self._scheduled = False
 
@@ -147,7 +147,7 @@ class Hub:
                     break
                 del self._pending[room]
                 writes = room.flush(writes)
-                if room.lagging:
+                if room.log.size_bytes:
                     self._lagging[room] = None
                 if room.pending:
                     unfinished[room] = None

@@ -92,14 +92,13 @@ class Log:
         count = sum(1 for _ in takewhile(lambda size: size <= most_bytes, sizes))
         return max(self.tail, self.head - max(1, count))
 
-    def trim(self, keep_bytes: int) -> bool:
-        """Forget the oldest messages until the rest costs at most ``keep_bytes``; return whether any was."""
+    def trim(self, keep_bytes: int) -> None:
+        """Forget the oldest messages until the rest costs at most ``keep_bytes``."""
         count, size = 0, self.size_bytes
         while size > keep_bytes:
             size -= self._messages[count].size_bytes
             count += 1
         self._forget(count, size)
-        return count > 0
 
     def expire(self, before: int, horizon: float) -> None:
         """Forget messages with an offset smaller than ``before`` that were published before ``horizon``."""

@@ -125,7 +125,8 @@ class Room:
         """
         writes = self._subscribers.flush(writes)
         # Not before all had their turn: they would fall off the tail.
-        if not self.pending and self.log.trim(self._log_bytes):
+        if self.log.size_bytes > self._log_bytes and not self.pending:
+            self.log.trim(self._log_bytes)
             self._meet_slow_policy()
         self._settle()
         self._tell_failed()
@@ -208,6 +209,8 @@ class Room:
 
     def _tell_failed(self) -> None:
         failed = self._subscribers.take_failed()
+        if not failed:
+            return
         self._silent.update([subscriber for subscriber, _ in failed])
         for subscriber, error in failed:
             subscriber.fail(error)

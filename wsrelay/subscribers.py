@@ -81,7 +81,8 @@ class Subscribers:
     @property
     def waited_for(self) -> int:
         """The offset below which nobody waits for anything."""
-        return min(self._standing, self.slowest)
+        standing = self._standing
+        return min(standing, self._behind.slowest(standing))
 
     def __len__(self) -> int:
         """Return their number, those that have failed and are not taken yet included."""
