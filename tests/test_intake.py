@@ -227,6 +227,23 @@ class HoldTests(IntakeTestCase):
 
         self.assertTrue(connection.held)
 
+    def test_who_joins_a_room_that_holds(self) -> None:
+        """Who joins a room whose publishers are held is held, too, from the 101 on."""
+        relay, wire, subscriber = self.begin(slow_policy=("pause-publishers",), room_log_bytes=2**21)
+        slow = subscriber.server
+        slow.pauseProducing()
+        for _ in range(30):
+            wire.send(b"\x82\xfe\xff\xff\0\0\0\0" + bytes(65535))
+        self.assertTrue(self.connection(relay, subscriber).held)
+        late = relay.wire()
+        late.send(request_bytes())
+        [joined] = [one for one in relay.factory.connections if one.transport is late.transport]
+        self.assertTrue(joined.held)
+        slow.resumeProducing()
+        relay.settle()
+
+        self.assertEqual((joined.held, relay.stats.pauses), (0, 1))
+
     def test_a_pong_that_cannot_come(self) -> None:
         """Nobody who is held is taken for dead: it has the whole time for its pong again when it is read."""
         relay, wire, subscriber = self.begin(ping_seconds=10)

@@ -94,7 +94,8 @@ class Intake(KeepAlive):
         self._release(_ROOM)
 
     def _hold(self, why: int) -> None:
-        if self.state == self.STATE_OPEN:
+        # Before the 101 as well: it joins its room then, and that may hold it.
+        if self.state in (self.STATE_CONNECTING, self.STATE_OPEN):
             if not self.held:
                 self.transport.pauseProducing()
             self.held |= why
