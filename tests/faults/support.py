@@ -291,8 +291,7 @@ class Attack:
     def grown_bytes(self) -> int:
         """Return by how much the most memory that the relay has had since the attack began exceeds what it had then."""
         self.bystanders.exchange()
-        grown = self.server.memory_bytes("VmHWM") - self._resident
-        return grown
+        return self.server.memory_bytes("VmHWM") - self._resident
 
     def begin(self) -> None:
         """Take the measures from which growth and descriptors are counted."""
