@@ -427,10 +427,10 @@ class TokenTests(FaultTestCase, KeyFileTestCase):
         websockets CVE-2021-33880 (timing of a comparison of passwords).
         """
         with self.attacked([self.validator], options=self.options()) as relay:
-            for offered in (b64(("é" * 20 + ".a.b").encode()), "~"):
+            for token in (b64(("é" * 20 + ".a.b").encode()), "~"):
                 wire = relay.wire()
                 wire.send(
-                    request_bytes(f"/{ATTACKED}", {"Sec-WebSocket-Protocol": f"chat, base64url.bearer.a.{offered}"})
+                    request_bytes(f"/{ATTACKED}", {"Sec-WebSocket-Protocol": f"chat, base64url.bearer.a.{token}"})
                 )
                 self.assertEqual(wire.status, 401)
 
