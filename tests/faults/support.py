@@ -345,6 +345,12 @@ def remarks(server: live.Relay) -> list[str]:
     return [line for line in server.output.text.split("\n") if not re.search(r"\d (joined|left) '", line)]
 
 
+def connect(server: live.Relay, endpoint: int = 0) -> socket.socket:
+    """Return a socket that is connected to one of the relay's endpoints."""
+    port = int(server.addresses[endpoint].rstrip("/").rpartition(":")[2])
+    return socket.create_connection(("127.0.0.1", port), live.SECONDS)
+
+
 def pour(connection: socket.socket, chunk: bytes, times: int = 1) -> None:
     """Send as much as the relay takes before it ends the connection."""
     with suppress(BrokenPipeError, ConnectionResetError):

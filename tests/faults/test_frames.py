@@ -10,8 +10,19 @@ from typing import Any
 import pytest
 
 from tests.clients import handshake, mute, read_to_end
-from tests.faults.support import ATTACKED, GATES, Attack, FaultTestCase, attacked, closed_with, masked, pour, remarks
-from tests.live import Relay, relay
+from tests.faults.support import (
+    ATTACKED,
+    GATES,
+    Attack,
+    FaultTestCase,
+    attacked,
+    closed_with,
+    connect,
+    masked,
+    pour,
+    remarks,
+)
+from tests.live import LOOPBACK, Relay, relay
 from tests.test_frames import parse
 from wsrelay import closecodes
 from wsrelay.closecodes import CloseReason
@@ -218,7 +229,8 @@ class FloodTests(FaultTestCase):
 def server() -> Iterator[Relay]:
     """A relay that lets in whoever wants to be somebody else."""
     options = ["--close-seconds", "1", "--max-message-bytes", str(4 * MIB), "--room-log-bytes", str(5 * MIB)]
-    with relay(*options, "--validate", "python:gates:named", environ=GATES) as started:
+    listen = [LOOPBACK, f"haproxy:{LOOPBACK}"]
+    with relay(*options, "--validate", "python:gates:named", listen=listen, environ=GATES) as started:
         yield started
 
 
@@ -291,10 +303,10 @@ def quoted(text: str) -> str:
     return "".join(f"%{byte:02X}" for byte in text.encode())
 
 
-def say(server: Relay, attack: Attack, *requests: bytes, frame: bytes = b"") -> None:
+def say(server: Relay, attack: Attack, *requests: bytes, frame: bytes = b"", endpoint: int = 0) -> None:
     """Say something to the relay, each on a connection of its own, and wait for their ends."""
     for request in requests:
-        with server.connect() as connection:
+        with connect(server, endpoint) as connection:
             connection.sendall(request)
             if frame:
                 assert b" 101 " in connection.recv(1000)
@@ -323,7 +335,11 @@ def test_log_injection(server: Relay) -> None:
         )
         say(server, attack, handshake("/hooked"), frame=masked(FIN | CLOSE, b"\x03\xe8" + text[-123:]))
         say(server, attack, handshake("/hooked"), frame=masked(FIN | TEXT, text))
-        assert len(server.output.wait_for("as 'mallory", 2)) == 2
+        # Twisted takes any text in a PROXY header for an address.
+        peer = f"PROXY TCP4 {UNSEEN.replace(' ', '')} 192.0.2.2 1 2\r\n".encode()
+        say(server, attack, peer + handshake("/hooked"), peer + handshake("//"), endpoint=1)
+        assert len(server.output.wait_for("as 'mallory", 3)) == 3
+        server.output.wait_for("forged.* denied with 400")
         log = server.output.text
         assert [line for line in log.split("\n") if not line.isprintable()] == []
         assert re.findall(r"^\S+ \[[^]]*\] forged", log, re.MULTILINE) == []

@@ -12,8 +12,8 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
 from tests.clients import handshake, read_to_end, tls_context
-from tests.faults.support import ATTACKED, GATES, FaultTestCase, Hook, attacked, pour, remarks
-from tests.live import LOOPBACK, SECONDS, Relay, make_certificate, relay
+from tests.faults.support import ATTACKED, GATES, FaultTestCase, Hook, attacked, connect, pour, remarks
+from tests.live import LOOPBACK, Relay, make_certificate, relay
 from tests.support import request_bytes
 from tests.test_protocol import client_frame
 from tests.validators.key_files import RSA_KEY, SECRET, KeyFileTestCase, b64
@@ -351,12 +351,6 @@ def server(certificate: Path) -> Iterator[Relay]:
         environ=GATES,
     ) as started:
         yield started
-
-
-def connect(server: Relay, endpoint: int = 0) -> socket.socket:
-    """Return a socket that is connected to one of the relay's endpoints."""
-    port = int(server.addresses[endpoint].rstrip("/").rpartition(":")[2])
-    return socket.create_connection(("127.0.0.1", port), SECONDS)
 
 
 MIB = 2**20
