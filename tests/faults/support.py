@@ -189,15 +189,19 @@ class _MemoryEnd:
     def __init__(self, relay: Relay, client: Client) -> None:
         self._relay = relay
         self._client = client
-        assert client.open, f"a bystander was refused with {client.status}"
+        self._check_open()
 
     def say(self, message: str) -> None:
+        self._check_open()
         self._client.say(message)
 
     def heard(self, *, wait: bool) -> str | None:
         self._relay.settle()
-        assert self._client.open, f"a bystander was closed with {self._client.closed}"
+        self._check_open()
         return str(self._client.messages.pop(0)) if self._client.messages else None
+
+    def _check_open(self) -> None:
+        assert self._client.open, f"a bystander was refused with {self._client.status} or closed: {self._client.closed}"
 
 
 class FaultTestCase(RelayTestCase):
