@@ -44,6 +44,8 @@ LISTENING = re.compile(r"relaying to .* on (\S+)")
 PROGRAMS = {
     "chromium": "apt-get install chromium",
     "curl": "apt-get install curl",
+    "haproxy": "apt-get install haproxy",
+    "nginx": "apt-get install nginx-light",
     "node": "apt-get install nodejs",
 }
 

@@ -1,0 +1,33 @@
+"""Validators for the fault tests' relays: ``--validate python:gates:…``, with this folder on PYTHONPATH."""
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+_log = Logger(namespace="gates")
+
+#: What an attacker would like to be, with what makes a new line, clears a screen, or turns the text around.
+IDENTITY = "mallory\n2026-01-01T00:00:00+0000 [wsrelay#info] forged\x1b[2J\x07\x9b31m\u2028\u202e"
+
+
+def proxied(request, grant):
+    """Take the user from the field that the proxy sets, and log what there is."""
+    user = request.headers.get("x-user")
+    _log.info("asked for {user!r} from {address!r}", user=user, address=request.headers.get("x-forwarded-for"))
+    return grant.narrowed(identity=user)
+
+
+def pending(request, grant):
+    """Never answer for rooms whose name begins so."""
+    return Deferred() if request.room.startswith("hooked") else grant
+
+
+def named(request, grant):
+    """Let in the attacker under a name of its own choice."""
+    return grant.narrowed(identity=IDENTITY) if request.room.startswith("hooked") else grant
+
+
+def raising(request, grant):
+    """Quote the client in an exception, as validators with a bug do."""
+    if request.room.startswith("hooked"):
+        raise LookupError(f"no such user: {request.query['user'][0]}")
+    return grant

@@ -1,0 +1,153 @@
+"""Behind nginx and HAProxy: what a proxy says of a client is what validators see, whatever the client says."""
+
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.clients import WebsocketsClient, handshake, text
+from tests.faults.proxies import PROXIES, haproxy
+from tests.faults.support import ATTACKED, GATES, attacked
+from tests.live import LOOPBACK, SECONDS, Relay, relay
+
+pytestmark = pytest.mark.interop
+
+#: What the validator is to see of everybody who comes through a proxy.
+PROXIED = "'proxy' from '127.0.0.1'"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Relay]:
+    """A relay that takes the proxy's word for who a client is."""
+    options = ["--validate", "origin:*", "--validate", "python:gates:proxied", "--close-seconds", "1"]
+    with relay(*options, environ=GATES) as started:
+        yield started
+
+
+@pytest.fixture(scope="module", params=sorted(PROXIES))
+def proxy(request: pytest.FixtureRequest, server: Relay, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a proxy in front of it."""
+    folder = tmp_path_factory.mktemp(request.param)
+    with PROXIES[request.param](port(server), folder) as listening:
+        yield listening
+
+
+def port(server: Relay) -> int:
+    """Return the port of a relay."""
+    return int(server.url().rstrip("/").rpartition(":")[2])
+
+
+def asked(server: Relay, count: int = 0) -> list[str]:
+    """Return what the validator has seen so far: who the client is, and its address; wait for as many."""
+    return server.output.wait_for(r"asked for (.*)", count)
+
+
+def test_upgrade(server: Relay, proxy: int) -> None:
+    """Two clients behind the proxy exchange messages, and the relay knows of them what the proxy says."""
+    with attacked(server) as attack:
+        before = len(asked(server))
+        with ExitStack() as stack:
+            url = f"ws://127.0.0.1:{proxy}/{ATTACKED}"
+            one, other = (stack.enter_context(WebsocketsClient(url)) for _ in range(2))
+            one.say(text("hello"))
+            assert other.hear() == "hello"
+        attack.bystanders.exchange()
+        assert asked(server, before + 2)[before:] == [PROXIED] * 2
+
+
+def smuggling(line: bytes, fields: bytes = b"", behind: bytes = b"", first: bytes = b"") -> bytes:
+    """Return a handshake with more lines in it, and perhaps something behind it."""
+    head = handshake(f"/{ATTACKED}").removesuffix(b"\r\n")
+    if first:
+        head = first + head[head.index(b"\r\n") :]
+    return head + line + b"\r\n" * bool(line) + fields + b"\r\n" + behind
+
+
+USER = b"X-User: attacker"
+SECOND = handshake(f"/{ATTACKED}/second").removesuffix(b"\r\n") + USER + b"\r\n\r\n"
+
+SMUGGLED = {
+    "plainly": smuggling(USER),
+    "twice": smuggling(USER + b"\r\n" + USER),
+    "lower case": smuggling(b"x-user: attacker"),
+    **{
+        f"behind {separator!r}": smuggling(b"X-A: a" + separator + USER)
+        for separator in (
+            *(b"\x85", b"\xc2\x85", b"\x0b", b"\x0c", b"\x1c", b"\x1d", b"\x1e", b"\r", b"\n", b"\0", b"\xe2\x80\xa8"),
+            *(b"\r ", b"\n ", b"\r\n ", b"\r\n\t", b"\r\n\x0b", b"\r\r\n", b"\n\r\n", b"\r\n\0", b"\0\r\n", b"\t"),
+        )
+    },
+    **{
+        f"spelled {name!r}": smuggling(name + b": attacker")
+        for name in (
+            b"X-User ",
+            b"X-User\t",
+            b" X-User",
+            b"x_user",
+            b"X_User",
+            b"X-User\0",
+            b"X-User\x0b",
+            b"X-Us\xc3\xa9r",
+        )
+    },
+    "without a colon": smuggling(b"X-User\r\n : attacker"),
+    "named by Connection": smuggling(USER, b"Connection: Upgrade, X-User\r\n"),
+    "in the target": smuggling(b"", first=b"GET /attacked?a=\x0bx-user:attacker HTTP/1.1"),
+    "in the line": smuggling(b"", first=b"GET /attacked HTTP/1.1\rX-User: attacker\r"),
+    "in a chunked body": smuggling(
+        b"Transfer-Encoding: chunked", behind=b"%x\r\n%s\r\n0\r\n\r\n" % (len(SECOND), SECOND)
+    ),
+    "in a body": smuggling(b"Content-Length: %d" % len(SECOND), behind=SECOND),
+    "in a body of two lengths": smuggling(b"Content-Length: 0", b"Content-Length: %d\r\n" % len(SECOND), behind=SECOND),
+    "in a body of two kinds": smuggling(
+        b"Transfer-Encoding: chunked", b"Content-Length: %d\r\n" % len(SECOND), behind=b"0\r\n\r\n" + SECOND
+    ),
+    "in a chunk of another coding": smuggling(b"Transfer-Encoding: \x0bchunked", behind=b"0\r\n\r\n" + SECOND),
+    "in the next request": smuggling(b"", behind=SECOND),
+    "in HTTP/1.0": smuggling(USER, first=b"GET /attacked HTTP/1.0"),
+    "in a huge request": smuggling(b"X-A: " + b"a" * 7000, USER + b"\r\n" + b"X-B: " + b"b" * 7000 + b"\r\n"),
+    "in many lines": smuggling(b"\r\n".join([b"X-A: a"] * 80), USER + b"\r\n"),
+}
+
+
+def test_smuggling(server: Relay, proxy: int) -> None:
+    """A client that says who it is, however it spells it, is refused, or is who the proxy says (CVE-2026-44546)."""
+    harmful = {}
+    with attacked(server) as attack:
+        count = len(asked(server))
+        for spelling, request in SMUGGLED.items():
+            with socket.create_connection(("127.0.0.1", proxy), SECONDS) as connection:
+                connection.sendall(request)
+                status = connection.makefile("rb").readline()
+                connection.shutdown(socket.SHUT_WR)
+            attack.bystanders.exchange()
+            opened = b" 101 " in status
+            seen = asked(server, count + opened)[count:]
+            # 501 and 502 are proxies': of a coding that they do not know, of an answer before they have sent a body.
+            refused = re.match(rb"HTTP/1\.[01] (4\d\d|50[12]) |$", status)
+            if not (opened or refused) or seen != [PROXIED] * opened:
+                harmful[spelling] = status, seen
+            count += len(seen)
+    assert harmful == {}
+
+
+@pytest.mark.parametrize("version", ["send-proxy", "send-proxy-v2"])
+def test_proxy_protocol(version: str, tmp_path: Path) -> None:
+    """Behind HAProxy that sends a PROXY header of either version, the client's address is the client's."""
+    with (
+        relay(listen=[LOOPBACK, f"haproxy:{LOOPBACK}"]) as server,
+        attacked(server) as attack,
+        haproxy(int(server.addresses[1].rstrip("/").rpartition(":")[2]), tmp_path, version) as listening,
+        WebsocketsClient(f"ws://127.0.0.1:{listening}/proxied") as one,
+        WebsocketsClient(f"ws://127.0.0.1:{listening}/proxied") as other,
+    ):
+        one.say(text("hello"))
+        assert other.hear() == "hello"
+        peers = [f"tcp4:127.0.0.1:{client.ws.socket.getsockname()[1]}" for client in (one, other)]
+        assert server.output.wait_for(r"(\S+) joined 'proxied'", 2) == peers
+        one.ws.close()
+        other.ws.close()
+        attack.bystanders.exchange()
