@@ -65,6 +65,23 @@ class DeadPeerTests(SynchronousTestCase):
         self.assertFalse(ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
 
 
+class ProxyTests(RelayTestCase):
+    """Endpoints behind a proxy."""
+
+    def test_headers_that_cannot_be_read(self) -> None:
+        """A PROXY header with nonsense in it ends its connection, without a traceback; a good one goes on."""
+        reactor = MemoryReactorClock()
+        endpoint = Endpoint(reactor, "haproxy:tcp:1")
+        endpoint.listen(self.relay().factory)
+        wrapping = reactor.tcpServers[0][1]
+        for words, ended in ((b"192.0.2.1 192.0.2.2 1 x", True), (b"\xff a 1 2", True), (b"192.0.2.1 a 1 2", False)):
+            protocol = wrapping.buildProtocol(None)
+            transport = StringTransport()
+            protocol.makeConnection(transport)
+            protocol.dataReceived(b"PROXY TCP4 " + words + b"\r\n")
+            self.assertEqual(transport.disconnecting, ended, words)
+
+
 class FakePort:
     """Something that listens on a socket."""
 

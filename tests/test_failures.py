@@ -4,7 +4,7 @@ from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 
 from tests.support import RelayTestCase
-from wsrelay.failures import log_failure
+from wsrelay.failures import SAID_CHARS, log_failure
 
 
 class FailureTests(RelayTestCase):
@@ -19,3 +19,15 @@ class FailureTests(RelayTestCase):
         self.assertNotEqual(first, second)
         self.assertEqual(self.logged(LogLevel.critical), [f"a thing {{failed}} [{first}]", f"another [{second}]"])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
+
+    def test_what_a_client_said(self) -> None:
+        """An exception that quotes a client can forge no lines and order no terminal about; a long one is cut."""
+        for said, shown in (
+            ("a\n2026 [-] forged \x1b[2J\u2028é", "a\\n2026 [-] forged \\x1b[2J\\u2028é"),
+            ("x" * 2000, "x" * SAID_CHARS),
+        ):
+            failure = Failure(ValueError(said))
+            log_failure("a thing failed", failure)
+            [logged] = self.flushLoggedErrors(ValueError)
+            self.assertTrue(logged.getTraceback().endswith(f"ValueError: {shown}\n"), logged.getTraceback())
+            self.assertEqual(str(failure.value), said)

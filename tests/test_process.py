@@ -166,9 +166,7 @@ def test_reload_validators(program: str, tmp_path: Path) -> None:
         one, other = (stack.enter_context(WebsocketsClient(server.url("/old"))) for _ in range(2))
         file.write_text("validate = ['rooms:new']\nmax-rooms = 7\n")
         server.signal(signal.SIGHUP)
-        server.output.wait_for(
-            "2 validators and the slow policies; changed, but it needs a restart: max-rooms"
-        )
+        server.output.wait_for("2 validators and the slow policies; changed, but it needs a restart: max-rooms")
         with pytest.raises(InvalidStatus) as refused, WebsocketsClient(server.url("/old")):
             pass
         assert refused.value.response.status_code == 403

@@ -12,6 +12,7 @@ from OpenSSL.SSL import Connection, Context
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import _parse, serverFromString
 from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator, IProtocolFactory
+from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper, HAProxyWrappingFactory
 from zope.interface import implementer
 
 from wsrelay.errors import SettingsError
@@ -54,6 +55,8 @@ class Endpoint:
             self._endpoint: Any = serverFromString(reactor, description)
         except LookupError:
             raise ValueError("the service manager has passed no such socket") from None
+        if description.startswith("haproxy:"):
+            self._endpoint._wrapperFactory = _ProxiedFactory
         self.certificates = self._take_certificates() if self._kind in _TLS else None
 
     def listen(self, factory: IProtocolFactory) -> "Deferred[IListeningPort]":
@@ -81,6 +84,23 @@ class Endpoint:
         certificates = _Certificates(getattr(holder, _TLS[self._kind]))
         setattr(holder, _TLS[self._kind], certificates)
         return certificates
+
+
+class _Proxied(HAProxyProtocolWrapper):
+    """A connection that begins with a PROXY header; one that cannot be read ends it without a word."""
+
+    def dataReceived(self, data: bytes) -> None:
+        try:
+            super().dataReceived(data)
+        except ValueError:  # Twisted's parser lets those of int() and decode() through
+            self.loseConnection()
+
+
+class _ProxiedFactory(HAProxyWrappingFactory):
+    """Makes them."""
+
+    protocol = _Proxied
+    noisy = False
 
 
 @implementer(IOpenSSLServerConnectionCreator)

@@ -123,6 +123,7 @@ class RelayFactory(WebSocketServerFactory):
     def startFactory(self) -> None:
         """Begin to look at deadlines; a port has begun to listen."""
         if not self._sweeping.running:
+            self._swept_at = self.reactor.seconds()
             self._sweeping.start(SWEEP_SECONDS, now=False)
 
     def stopFactory(self) -> None:

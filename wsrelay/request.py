@@ -97,13 +97,16 @@ def take_head(buffer: bytes) -> bytes | None:
     Raises:
         Denied: 431 when it is longer than :data:`MAX_HEAD_BYTES` (or can only become so); 400 when
             anything follows the blank line: a client may send nothing before the 101, and
-            what it sent could pass for a second request (TRAPS 11).
+            what it sent could pass for a second request (TRAPS 11); 400 when it does not even begin as a
+            request: who speaks TLS to a plain port need not wait for a deadline.
 
     Complexity:
         Linear in ``buffer``, of which at most :data:`MAX_HEAD_BYTES` are looked at.
     """
     end = buffer.find(_END, 0, MAX_HEAD_BYTES)
     if end < 0:
+        if buffer and not buffer[:1].isalpha():
+            raise Denied(400, "this is no HTTP request; is it TLS?")
         if len(buffer) >= MAX_HEAD_BYTES:
             raise Denied(431, f"the request is larger than {MAX_HEAD_BYTES} bytes")
         return None

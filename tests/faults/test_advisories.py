@@ -231,11 +231,13 @@ class FrameTests(FaultTestCase):
         limits = [
             Settings().max_message_bytes,
             Settings().max_fragments,
-            Settings().max_connections,
+            Settings().max_frames_per_second,
+            Settings().memory_budget,
             Settings().room_log_bytes,
         ]
-        self.assertEqual([limit > 0 for limit in limits], [True] * 4)
+        self.assertEqual([limit > 0 for limit in limits], [True] * 5)
         with self.attacked() as relay:
+            self.assertLess(relay.factory.max_connections, 2**20)
             for attack in (masked(0x82, length=2**24), masked(1) + masked(0) * 5000):
                 self.assertIn(closed_with(relay.open_wire().send(attack))[0], (1008, 1009))
 

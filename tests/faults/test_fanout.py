@@ -169,7 +169,6 @@ class StallTests(FaultTestCase):
                 relay.wait(3)
                 relay.bystanders.exchange()
 
-    @pytest.mark.xfail(reason="the first sweep is never taken for late", strict=True)
     def test_blocked_at_once(self) -> None:
         """The same in the first half second of the relay."""
         with self.attacked(handshake_seconds=2) as relay:

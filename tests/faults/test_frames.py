@@ -1,6 +1,7 @@
 """Faults in frames and messages: whatever an open connection sends ends that connection at most."""
 
 import re
+import signal
 import socket
 import zlib
 from collections.abc import Iterator
@@ -186,7 +187,7 @@ class BugTests(FaultTestCase):
                 wire = relay.open_wire()
                 [connection] = relay.factory.connections - relay.guests
                 connection.onPing = connection._publish = broken
-                self.assertEqual(closed_with(wire.send(frame * 3)), (1011, "internal error"))
+                self.assertTrue(closes_with(closecodes.INTERNAL_ERROR, wire.send(frame * 3)))
                 self.assertEqual(relay.stats.failures, 1)
             self.events.clear()
 
@@ -337,16 +338,16 @@ def test_log_injection(server: Relay) -> None:
         say(server, attack, handshake("/hooked"), frame=masked(FIN | TEXT, text))
         # Twisted takes any text in a PROXY header for an address.
         peer = f"PROXY TCP4 {UNSEEN.replace(' ', '')} 192.0.2.2 1 2\r\n".encode()
-        say(server, attack, peer + handshake("/hooked"), peer + handshake("//"), endpoint=1)
+        say(server, attack, peer + handshake("/hooked"), endpoint=1)
         assert len(server.output.wait_for("as 'mallory", 3)) == 3
-        server.output.wait_for("forged.* denied with 400")
+        while not re.search("forged.* denied with 400", server.output.text):  # of many refusals at once few are logged
+            say(server, attack, peer + handshake("//"), endpoint=1)
         log = server.output.text
         assert [line for line in log.split("\n") if not line.isprintable()] == []
         assert re.findall(r"^\S+ \[[^]]*\] forged", log, re.MULTILINE) == []
 
 
 @interop
-@pytest.mark.xfail(reason="the traceback quotes the exception as it is", strict=True)
 def test_log_injection_by_exception() -> None:
     """Nor does what a validator's exception quotes of a client."""
     with (
@@ -358,3 +359,5 @@ def test_log_injection_by_exception() -> None:
         log = server.output.text
         assert [line for line in log.split("\n") if not line.replace("\t", "").isprintable()] == []
         assert re.findall(r"^\S+ \[[^]]*\] forged", log, re.MULTILINE) == []
+        server.signal(signal.SIGTERM)  # here, because a relay that ends with the block must not have had a traceback
+        assert server.wait() == 0

@@ -484,7 +484,6 @@ def tls_session(raw: socket.socket, certificate: Path, said: bytes) -> None:
 
 
 @interop
-@pytest.mark.xfail(reason="Twisted's parser raises ValueError, which ends in the log as a traceback", strict=True)
 @pytest.mark.parametrize("words", [b"192.0.2.1 192.0.2.2 1 x", b"\xff 192.0.2.2 1 2"], ids=["port", "address"])
 def test_bad_proxy_words(words: bytes) -> None:
     """A PROXY header with a port that is no number, or an address that is no text, ends only that connection."""
