@@ -1,7 +1,7 @@
-"""Twisted's own TCP transport on a socket that is only memory: what a peer does not read stays in it, as in the kernel.
+"""Twisted's own TCP transport on a socket that is only memory: what a peer does not read stays there, as in the kernel.
 
-:class:`MemorySocket` is the socket, and :class:`Peers` the reactor's part for all of them. So the relay's own path to the
-kernel, with writes that are taken in part, is what runs; :class:`tests.support.Transport` has no such thing.
+:class:`MemorySocket` is the socket, and :class:`Peers` the reactor's part for all of them. So the relay's own path to
+the kernel, with writes that are taken in part, is what runs; :class:`tests.support.Transport` has no such thing.
 """
 
 import errno
@@ -83,7 +83,7 @@ class MemorySocket:
 class _Port:
     """What a transport knows of the port that accepted it."""
 
-    _realPortNumber = 8080
+    _realPortNumber = 8080  # noqa: N815 - Twisted's
 
 
 class Peers:

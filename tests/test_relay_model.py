@@ -1,11 +1,12 @@
 """A whole relay against a model: what each of several peers must have seen, whatever they do to it and to each other.
 
-The model knows nothing of connections, logs and flushes: a message is appended to the list of every other peer in the room
-when the relay has read it, and that is what must come out. The relay is the real one, on Twisted's own transports, over
-sockets that take little (:mod:`tests.sockets`). :mod:`tests.test_hub_model` does the same to the hub alone.
+The model knows nothing of connections, logs and flushes: a message is appended to the list of every other peer in the
+room when the relay has read it, and that is what must come out. The relay is the real one, on Twisted's own transports,
+over sockets that take little (:mod:`tests.sockets`). :mod:`tests.test_hub_model` does the same to the hub alone.
 """
 
 import os
+from itertools import pairwise
 from typing import Any
 from unittest import mock
 
@@ -185,7 +186,7 @@ class RelayMachine(RuleBasedStateMachine):
         payload = payload[:6000]
         first, sent = (0x40 | opcode, deflated(payload)) if squeezed and peer.deflate else (opcode, payload)
         places = [0, *sorted(min(cut, len(sent)) for cut in cuts), len(sent)]
-        parts = [sent[begin:end] for begin, end in zip(places, places[1:], strict=False)]
+        parts = [sent[begin:end] for begin, end in pairwise(places)]
         for other in self.everybody:
             if other.present and other.room == peer.room and other is not peer:
                 other.expected.append((opcode, payload))
