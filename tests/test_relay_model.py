@@ -67,7 +67,7 @@ class Peer:
         expected: opcode and payload, in order.
         seen: the same, of what it has read.
         codes: of the close frames it has read; None for an empty one.
-        pongs: how many it has read.
+        pings: how many it has sent, and pongs: how many it has read.
         present: whether, as far as the model knows, it is in its room.
         reads: whether it reads at once what comes.
         gone: whether it has ended TCP.
@@ -80,7 +80,7 @@ class Peer:
         self.expected: list[tuple[int, bytes]] = []
         self.seen: list[tuple[int, bytes]] = []
         self.codes: list[int | None] = []
-        self.pongs = 0
+        self.pings = self.pongs = 0
         self.present = self.reads = True
         self.gone = False
         self._unparsed = b""
@@ -200,6 +200,7 @@ class RelayMachine(RuleBasedStateMachine):
     @rule(peer=peers)
     def ping(self, peer: Peer) -> None:
         if peer.present:
+            peer.pings += 1
             self.send(peer, wire_frame(0x89, b"p"))
 
     @rule(peer=peers)
@@ -214,17 +215,13 @@ class RelayMachine(RuleBasedStateMachine):
     def close(self, peer: Peer, code: int | None) -> None:
         self.notice_evictions()
         if peer.present:
-            peer.present = False
-            self.send(peer, wire_frame(0x88, b"" if code is None else code.to_bytes(2, "big")))
-            self.read_until_told(peer, code)
+            self.end(peer, wire_frame(0x88, b"" if code is None else code.to_bytes(2, "big")), code)
 
     @rule(peer=consumes(peers), garbage=st.sampled_from(sorted(GARBAGE)))
     def break_protocol(self, peer: Peer, garbage: bytes) -> None:
         self.notice_evictions()
         if peer.present:
-            peer.present = False
-            self.send(peer, garbage + wire_frame(0x81, b"nobody hears this"))
-            self.read_until_told(peer, GARBAGE[garbage])
+            self.end(peer, garbage + wire_frame(0x81, b"nobody hears this"), GARBAGE[garbage])
 
     @rule(peer=consumes(peers), politely=st.booleans())
     def vanish(self, peer: Peer, politely: bool) -> None:
@@ -260,6 +257,7 @@ class RelayMachine(RuleBasedStateMachine):
         """Others-only, in order, once each, type and bytes kept: what was seen is how the expected begins."""
         for peer in self.everybody:
             assert peer.seen == peer.expected[: len(peer.seen)], peer
+            assert peer.pongs <= peer.pings, peer
 
     @invariant()
     def told_when_not(self) -> None:
@@ -318,13 +316,20 @@ class RelayMachine(RuleBasedStateMachine):
                 assert len(peer.seen) < len(peer.expected), f"{peer} was not slow"
                 peer.present = False
 
-    def read_until_told(self, peer: Peer, code: int | None) -> None:
-        """See that a peer that reads is told why it was closed, or its own code, behind what was said before."""
+    def end(self, peer: Peer, data: bytes, code: int | None) -> None:
+        """Let a peer send what ends it; if it reads, it is told why, or its own code, behind what was said before.
+
+        One that the relay waits for to read may miss what is still in the room's log; all others get everything.
+        """
+        peer.present = False
+        everything = not peer.connection.paused
+        self.send(peer, data)
         if not peer.reads:
             return
         while not peer.codes and (self.world.turn() or peer.read()):
             peer.read()
         assert peer.codes == [code], peer
+        assert not everything or peer.seen == peer.expected, peer
         self.read_all()
 
     def read_all(self) -> bool:
