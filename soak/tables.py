@@ -22,6 +22,10 @@ def markdown(outcome: Mapping[str, Any]) -> str:
         "| | floor, first | floor, last | slope per hour | growth | allowed |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
+    if not any(moved["points"] for moved in outcome["trends"].values()):
+        lines.insert(
+            4, "Too short to say whether anything grows: a run of less than 40 s is not judged by its slopes.\n"
+        )
     for rule in RULES:
         moved = outcome["trends"][rule.name]
         ends = [point[1] for point in moved["points"]] or [0.0]

@@ -7,7 +7,7 @@ the slopes between any two of them (Theil-Sen), which up to 29 % of wild points 
 
 Only a leak explains growth over the whole span that is beyond an allowance, and beyond three times the noise of the
 points around that line. So the threshold *per hour* is the lower the longer a run is: an allowance of 4 MiB is
-350 MiB/h over the 41 s from the first window to the last of a run of 60 s, and 35 MiB/h over the 412 s of ten minutes.
+390 MiB/h over the 37 s from the first window to the last of a run of 60 s, and 35 MiB/h over the 412 s of ten minutes.
 At a hundred connections a second, that is a hundred bytes leaked by each.
 """
 
@@ -16,8 +16,12 @@ from dataclasses import dataclass
 from itertools import combinations
 from statistics import median
 
-#: The part of a run that is not looked at: memory fills up to what the load needs.
+#: What is not looked at: memory fills up to what the load needs, for so long at least, and for this part of a run.
+WARM_UP_SECONDS = 20
 WARM_UP = 0.25
+
+#: What has to be left behind the warm-up; of a shorter run nobody can say whether anything grows.
+LEAST_SECONDS = 20
 
 #: How many windows; the fewest that make a Theil-Sen slope robust, and long enough to have a quiet moment each.
 WINDOWS = 12
@@ -52,16 +56,18 @@ class Trend:
 def floors(
     samples: Sequence[tuple[float, float]], floor: Callable[[Sequence[float]], float]
 ) -> list[tuple[float, float]]:
-    """Return the middle and the floor of each window behind the warm-up.
+    """Return the middle and the floor of each window behind the warm-up; none where too little is left behind it.
 
     Args:
         samples: seconds and value, in order.
         floor: what stands for a window.
     """
-    if len(samples) < 2:
+    if not samples:
         return []
     first, last = samples[0][0], samples[-1][0]
-    begin = first + WARM_UP * (last - first)
+    begin = first + max(WARM_UP_SECONDS, WARM_UP * (last - first))
+    if last - begin < LEAST_SECONDS:
+        return []
     length = (last - begin) / WINDOWS
     windows: list[list[float]] = [[] for _ in range(WINDOWS)]
     for at, value in samples:

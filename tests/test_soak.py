@@ -98,10 +98,11 @@ class TrendTests(unittest.TestCase):
         self.assertAlmostEqual(moved.growth, 0.75 * 9.9 * 11 / 12, delta=0.1)
         self.assertTrue(moved.grows)
 
-    def test_too_few(self) -> None:
-        """A run that was too short for a trend has none."""
-        for count in (0, 1, 2):
-            self.assertFalse(trend.trend([(float(at), 5.0) for at in range(count)], allowance=1).grows)
+    def test_too_short(self) -> None:
+        """A run that is not much longer than memory takes to fill up has no trend, one that is just long enough has."""
+        for count in (0, 1, 2, 40):
+            self.assertEqual(trend.trend([(float(at), 5.0 * at) for at in range(count)], allowance=1).points, [])
+        self.assertTrue(trend.trend([(float(at), 5.0 * at) for at in range(42)], allowance=1).grows)
 
 
 class VerdictTests(unittest.TestCase):
@@ -272,6 +273,7 @@ class ProcessTests(unittest.TestCase):
             summary = json.loads((Path(folder) / "summary.json").read_text("utf-8"))
 
         self.assertEqual((done.returncode, summary["faults"]), (0, []), done.stdout)
+        self.assertIn("Too short to say", done.stdout)
         self.assertGreater(sum(sample["heard"] for sample in summary["samples"]), 100)
         lived = {name.split(":")[0] for name in summary["outcomes"]}
         self.assertLessEqual({"talk", "garbage", "no handshake", "vanish", "storm"}, lived)
