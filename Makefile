@@ -2,9 +2,10 @@
 #
 #   PYTHON=python3.12      the interpreter for .venv
 #   LISTEN=tcp:9000        where `make relay` listens, as a Twisted endpoint
-#   ARGS='--echo'          more options for `make relay`, `make test` (pytest), `make conformance` and `make bench`
+#   ARGS='--echo'          more options for `make relay`, `make test` (pytest), `make conformance`,
+#                          `make bench`, `make fuzz` and `make soak`
 
-.PHONY: help relay test check matrix conformance bench clean
+.PHONY: help relay test check matrix conformance bench fuzz soak clean
 .DEFAULT_GOAL := help
 
 ARGS ?=
@@ -22,6 +23,8 @@ help:
 	@echo "make matrix       everything on every Python, with tox"
 	@echo "make conformance  the Autobahn testsuite; needs a Python 2.7 (ARGS=--quick)"
 	@echo "make bench        measure the relay beside its peers, most of an hour (ARGS=--quick: a minute)"
+	@echo "make fuzz         fuzz the handshake, the frames, a connection; a minute (ARGS='--seconds 300 gate')"
+	@echo "make soak         let a crowd come and go for ten minutes, and see what stays (ARGS='--seconds 60')"
 	@echo "make clean        remove what all of these have made"
 
 relay: .venv/relay
@@ -45,10 +48,17 @@ conformance: .venv/tox
 bench: .venv/relay
 	@exec .venv/bin/python bench/run $(ARGS)
 
+fuzz: .venv/test
+	@exec .venv/bin/python fuzz/run $(ARGS)
+
+soak: .venv/relay
+	@exec .venv/bin/python soak/run $(ARGS)
+
 clean:
 	rm -rf .venv .tox .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage build dist *.egg-info
 	rm -rf conformance/.env27 conformance/reports tests/interop/node_modules twisted/plugins/dropin.cache
 	rm -rf bench/.build bench/.env bench/peers/node_modules bench/results/quick bench/results/samples.jsonl
+	rm -rf fuzz/.env fuzz/.corpus fuzz/.finds soak/.env soak/results
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:

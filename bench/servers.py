@@ -137,7 +137,7 @@ def places() -> dict[str, str]:
         "nchan": module,
         "own_python": sys.executable,
         "peers": str(toolchain.PEERS),
-        "python": str(toolchain.ENVIRONMENT / "bin" / "python"),
+        "python": str(toolchain.environment_folder(toolchain.HERE) / "bin" / "python"),
         "twistd": str(Path(sysconfig.get_path("scripts")) / "twistd"),
     }
 

@@ -1,4 +1,4 @@
-"""Make what the servers need: compiled C, an environment of Python packages, ws for Node.
+"""Make what the servers need: compiled C, an environment of Python packages, ws for Node; other tools have one, too.
 
 Lives here: all that is made once and kept beside this file, where git ignores it. Must not live here: which
 server needs what.
@@ -18,10 +18,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 BUILD = HERE / ".build"
-#: One for each Python that has run us: the peers run on the one that the relay runs on.
-ENVIRONMENT = HERE / ".env" / f"{sys.version_info.major}.{sys.version_info.minor}"
 PEERS = HERE / "peers"
-REQUIREMENTS = HERE / "requirements.txt"
+REQUIREMENTS = "requirements.txt"
 
 #: Written last, so that only what is complete has it. Holds the hash of what it was made from.
 MARKER = ".complete"
@@ -101,32 +99,59 @@ def compiled(name: str) -> Path:
     return target
 
 
-@functools.cache
 def python() -> Path:
-    """Give the interpreter of the environment that has what `requirements.txt` says; made first where it is not there.
+    """Give the interpreter of the environment that has what the peers and the plots run on.
 
     Raises:
         MissingError: it could not be made.
     """
-    interpreter = ENVIRONMENT / "bin" / "python"
-    if not has_python():
-        print("making bench/.env for the peers on Python (once, about a minute)", file=sys.stderr)
-        shutil.rmtree(ENVIRONMENT, ignore_errors=True)
-        step([sys.executable, "-m", "venv", str(ENVIRONMENT)])
-        pip = [str(interpreter), "-m", "pip", "--quiet", "--disable-pip-version-check"]
-        step([*pip, "install", "--requirement", str(REQUIREMENTS)])
-        (ENVIRONMENT / MARKER).write_text(python_digest(), encoding="ascii")
-    return interpreter
+    return environment(HERE)
 
 
 def has_python() -> bool:
     """Whether that environment is there already."""
-    return is_complete(ENVIRONMENT, python_digest())
+    return is_complete(environment_folder(HERE), requirements_digest(HERE))
 
 
-def python_digest() -> str:
-    """Hash all that decides what that environment holds."""
-    return hashlib.sha256(sys.version.encode() + REQUIREMENTS.read_bytes()).hexdigest()
+@functools.cache
+def environment(home: Path) -> Path:
+    """Give the interpreter of the environment that has what a tool needs; made first where it is not there.
+
+    Args:
+        home: the tool's folder, with its `requirements.txt`.
+
+    Raises:
+        MissingError: it could not be made.
+    """
+    folder, digest = environment_folder(home), requirements_digest(home)
+    interpreter = folder / "bin" / "python"
+    if not is_complete(folder, digest):
+        print(f"making {home.name}/.env (once, about a minute)", file=sys.stderr)
+        shutil.rmtree(folder, ignore_errors=True)
+        step([sys.executable, "-m", "venv", str(folder)])
+        pip = [str(interpreter), "-m", "pip", "--quiet", "--disable-pip-version-check"]
+        step([*pip, "install", "--requirement", str(home / REQUIREMENTS)])
+        (folder / MARKER).write_text(digest, encoding="ascii")
+    return interpreter
+
+
+def packages(home: Path) -> Path:
+    """Give the folder with the packages of that environment, for a Python of the same version to find them in.
+
+    Raises:
+        MissingError: it could not be made.
+    """
+    return Path(step([str(environment(home)), "-c", "import sysconfig; print(sysconfig.get_path('platlib'))"]).strip())
+
+
+def environment_folder(home: Path) -> Path:
+    """Give where a tool's environment is: one for each Python that has run us."""
+    return home / ".env" / f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def requirements_digest(home: Path) -> str:
+    """Hash all that decides what a tool's environment holds."""
+    return hashlib.sha256(sys.version.encode() + (home / REQUIREMENTS).read_bytes()).hexdigest()
 
 
 @functools.cache

@@ -48,7 +48,7 @@ class OpeningTests(RelayTestCase):
         relay.client()
         gone, wrong = relay.wire(), relay.wire()
         gone.hang_up()
-        wrong.send(b"x" * 9000)
+        wrong.send(b"GET / HTTP/1.1\r\n" * 600)
         relay.wait(5)
 
         self.assertEqual(wrong.status, 431)

@@ -32,12 +32,17 @@ class TakeHeadTests(SynchronousTestCase):
 
     def test_too_large(self) -> None:
         """A head that is too long is refused as soon as it can be known, whatever comes."""
-        for buffer in (
-            b"x" * MAX_HEAD_BYTES,
-            b"x" * (MAX_HEAD_BYTES - 3) + b"\r\n\r\n",
-            b"x\r\n" * MAX_HEAD_BYTES,
+        for buffer, status in (
+            (b"x" * MAX_HEAD_BYTES, 414),
+            (b"x" * (MAX_HEAD_BYTES - 3) + b"\r\n\r\n", 431),
+            (b"x\r\n" * MAX_HEAD_BYTES, 431),
         ):
-            self.assertEqual(self.assertRaises(Denied, take_head, buffer).status, 431)
+            self.assertEqual(self.assertRaises(Denied, take_head, buffer).status, status)
+
+    def test_no_request(self) -> None:
+        """What does not begin as a request, such as TLS, is refused at its first byte."""
+        for byte in b"\x16\x00\r\n \xff1":
+            self.assertEqual(self.assertRaises(Denied, take_head, bytes([byte])).status, 400)
 
     def test_largest(self) -> None:
         """A head of just the largest size is taken."""

@@ -99,7 +99,7 @@ class _Proxied(HAProxyProtocolWrapper):
 class _ProxiedFactory(HAProxyWrappingFactory):
     """Makes them."""
 
-    protocol = _Proxied
+    protocol = _Proxied  # type: ignore[assignment]  # Twisted annotates it as that very class
     noisy = False
 
 

@@ -11,7 +11,7 @@ from twisted.python.reflect import safe_str
 __all__ = ["log_failure"]
 
 #: The most characters of what an exception says.
-SAID_CHARS: Final = 1000
+SAID_CHARS: Final = 500
 
 _log = Logger(namespace="wsrelay")
 

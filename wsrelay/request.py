@@ -95,10 +95,8 @@ def take_head(buffer: bytes) -> bytes | None:
     """Return the request without its blank line, or ``None`` when more bytes are needed.
 
     Raises:
-        Denied: 431 when it is longer than :data:`MAX_HEAD_BYTES` (or can only become so); 400 when
-            anything follows the blank line: a client may send nothing before the 101, and
-            what it sent could pass for a second request (TRAPS 11); 400 when it does not even begin as a
-            request: who speaks TLS to a plain port need not wait for a deadline.
+        Denied: 431 when it is longer than :data:`MAX_HEAD_BYTES`, 414 when its first line is; 400 when it does not
+            begin as a request (as TLS would), or when anything follows it before the 101 (TRAPS 11).
 
     Complexity:
         Linear in ``buffer``, of which at most :data:`MAX_HEAD_BYTES` are looked at.
@@ -108,7 +106,8 @@ def take_head(buffer: bytes) -> bytes | None:
         if buffer and not buffer[:1].isalpha():
             raise Denied(400, "this is no HTTP request; is it TLS?")
         if len(buffer) >= MAX_HEAD_BYTES:
-            raise Denied(431, f"the request is larger than {MAX_HEAD_BYTES} bytes")
+            status = 431 if b"\r\n" in buffer[:MAX_HEAD_BYTES] else 414
+            raise Denied(status, f"the request is larger than {MAX_HEAD_BYTES} bytes")
         return None
     if len(buffer) > end + len(_END):
         raise Denied(400, "there is data behind the request; wait for the 101")
@@ -213,11 +212,7 @@ def _check_upgrade(headers: Mapping[str, str]) -> None:
     if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
         raise Denied(400, "a WebSocket handshake has no body")
     if not (_lists(headers.get("upgrade", ""), "websocket") and _lists(headers.get("connection", ""), "upgrade")):
-        raise Denied(
-            426,
-            "this is a WebSocket relay: connect with a WebSocket client",
-            _UPGRADE,
-        )
+        raise Denied(426, "this is a WebSocket relay: connect with a WebSocket client", _UPGRADE)
     if headers.get("sec-websocket-version") != "13":
         # Version 8 takes the origin from another field (TRAPS 15).
         raise Denied(426, "WebSocket version 13 is needed", [("Sec-WebSocket-Version", "13")])

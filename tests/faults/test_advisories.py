@@ -53,7 +53,7 @@ class HandshakeTests(FaultTestCase):
                 wire.transport.bufferReceived(b"x")
             self.assertEqual(len(wire.transport.protocol.data), MAX_HEAD_BYTES - 1)
             wire.send(b"x")
-            self.assertEqual(wire.status, 431)
+            self.assertEqual(wire.status, 414)
 
     def test_superlinear_fields(self) -> None:
         """No field takes longer to parse than its length says.

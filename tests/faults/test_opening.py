@@ -73,8 +73,9 @@ class BytesTests(FaultTestCase):
             self.assertEqual(relay.factory.hub.member_count(ATTACKED), 2)
 
     def test_too_large(self) -> None:
-        """A head is refused with 431 at 8 KiB, whole or not."""
-        self.refuse(b"x" * MAX_HEAD_BYTES, b"GET / HTTP/1.1\r\n" + b"X-A: a\r\n" * MAX_HEAD_BYTES, status=431)
+        """A head is refused with 431 at 8 KiB, whole or not; with 414 where that is its first line."""
+        self.refuse(b"x" * MAX_HEAD_BYTES, status=414)
+        self.refuse(b"GET / HTTP/1.1\r\n" + b"X-A: a\r\n" * MAX_HEAD_BYTES, status=431)
 
     def test_too_many_lines(self) -> None:
         """So is one of more than 64 lines, alike or not."""
@@ -366,7 +367,7 @@ ENDLESS = [
 @interop
 @pytest.mark.parametrize(("chunk", "times", "seconds"), ENDLESS)
 def test_endless_head(server: Relay, chunk: bytes, times: int, seconds: float) -> None:
-    """A request that does not end costs next to nothing: it is refused with 431 at 8 KiB."""
+    """A request that does not end costs next to nothing: it is refused with 431 or 414 at 8 KiB."""
     with attacked(server) as attack, server.connect() as connection:
         before = attack.cpu_seconds()
         connection.sendall(b"GET / HTTP/1.1\r\n")
@@ -382,7 +383,7 @@ def test_byte_by_byte(server: Relay) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         before = attack.cpu_seconds()
         pour(connection, b"x", MAX_HEAD_BYTES)
-        assert read_to_end(connection).startswith(b"HTTP/1.1 431 ")
+        assert read_to_end(connection).startswith(b"HTTP/1.1 414 ")
         assert attack.cpu_seconds() - before < 2
 
 

@@ -1,0 +1,34 @@
+"""The fast path for common frames against Autobahn's parser: the same events, wherever the stream is cut.
+
+The comparison is :func:`tests.framing.outcome`'s, as in ``tests/test_fast_path.py``.
+"""
+
+import inputs
+import seeds
+from memory import CASE, nothing_logged
+from target import Target
+
+from tests import framing
+from wsrelay.protocol import RelayProtocol
+
+
+def check(octets: bytes) -> None:
+    """Send an input to both."""
+    case = inputs.decode(octets)
+    fields = framing.DEFLATE if case.flags & seeds.DEFLATE else {}
+    with nothing_logged():
+        fast, slow = (
+            framing.outcome(CASE, case.chunks(), protocol, fields) for protocol in (RelayProtocol, framing.Slow)
+        )
+    assert fast == slow, f"the fast path: {fast}\nAutobahn: {slow}"
+
+
+TARGET = Target(
+    name="frames",
+    title="the fast path and Autobahn's parser take the same frames",
+    check=check,
+    inputs=inputs.strategy(framing.streams, (seeds.PLAIN, seeds.DEFLATE)),
+    seeds=seeds.open_connection(),
+    words=[framing.wire_frame(first, b"", bytes(4)) for first in (0x81, 0x82, 0xC1, 0x01, 0x80, 0x88, 0x89)],
+    max_bytes=2048,
+)

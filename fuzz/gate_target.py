@@ -1,0 +1,221 @@
+"""Any bytes, cut anywhere, as an opening handshake on a connection in memory.
+
+What holds, whatever comes:
+
+* the answer is 101, a documented status, or none as long as the request is not complete, and then 408
+* an answer is well-formed, and the last thing that is said
+* what is accepted looks the same to every parser: CRLF line ends only, names that are tokens, nothing twice, no body
+* where the bytes are cut changes nothing
+* it takes CPU time in proportion to the bytes
+* nothing is logged as a failure, and nothing is left behind
+"""
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import inputs
+import memory
+import seeds
+from hypothesis import strategies as st
+from target import Target
+
+from tests.support import REQUEST_FIELDS, request_bytes
+from wsrelay.names import canonical_room
+from wsrelay.request import MAX_HEAD_BYTES, MAX_HEAD_LINES
+
+CLOSE_CODES = Path(__file__).resolve().parent.parent / "docs" / "closecodes.md"
+
+END = b"\r\n\r\n"
+
+#: RFC 9110 section 5.6.2.
+TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+#: What somebody decides by: none of them may come twice.
+SINGLE = {
+    "authorization",
+    "content-length",
+    "cookie",
+    "forwarded",
+    "host",
+    "origin",
+    "transfer-encoding",
+    "upgrade",
+} | {
+    "sec-websocket-extensions",
+    "sec-websocket-key",
+    "sec-websocket-protocol",
+    "sec-websocket-version",
+    "x-forwarded-for",
+    "x-real-ip",
+    "x-user",
+}
+
+#: CPU time of one input, far above what 8 KiB take and far below what anything quadratic in it does.
+CPU_SECONDS = 0.5
+
+
+def documented_statuses() -> set[int]:
+    """Return the statuses that the reference names, but for 500, which is a bug of ours."""
+    rows = re.findall(r"^\| ([0-9, ]+) \| [^|]*[a-z]", CLOSE_CODES.read_text(encoding="utf-8"), re.MULTILINE)
+    found = {int(status) for row in rows for status in row.split(",")}
+    return {status for status in found if 400 <= status < 600} - {500}
+
+
+STATUSES = documented_statuses()
+
+
+def request_of(case: inputs.Input) -> bytes:
+    """Return the request that an input stands for."""
+    least = request_bytes()
+    if case.flags % 4 == seeds.FIELDS:
+        return least[:-2] + case.stream + b"\r\n"
+    if case.flags % 4 == seeds.TARGET:
+        return least.replace(b"/room", case.stream, 1)
+    if case.flags % 4 == seeds.BEHIND:
+        return least + case.stream
+    return case.stream
+
+
+def check(octets: bytes) -> None:
+    """Send an input, in one piece and in several."""
+    case = inputs.decode(octets)
+    request = request_of(case)
+    began = time.process_time()
+    whole, accepted = send([request])
+    spent = time.process_time() - began
+    assert spent < CPU_SECONDS, f"{len(request)} bytes took {spent:.1f} s"
+    judge_response(whole)
+    if accepted is not None:
+        assert whole.startswith(b"HTTP/1.1 101 "), whole
+        judge_request(request, accepted)
+    end = request.find(END)
+    if end < 0 or end + len(END) == len(request):  # what comes behind an answer is no request any more
+        cut, _ = send(case.chunks(request))
+        assert cut == whole, f"in one piece {whole!r}, cut {cut!r}"
+
+
+def send(chunks: list[bytes]) -> tuple[bytes, Any]:
+    """Send a request, and return the response and what was accepted, or None."""
+    asked: list[Any] = []
+
+    class Everybody:
+        """Lets everybody in."""
+
+        def validate(self, request: Any, grant: Any) -> Any:
+            """Remember the request."""
+            asked.append(request)
+            return grant
+
+    with memory.relay([Everybody()]) as running:
+        wire = running.wire()
+        response = b"".join([wire.send(chunk) for chunk in chunks])
+        if not response:
+            running.wait(memory.OVERDUE_SECONDS)
+            response = wire.send(b"")
+            assert response.startswith(b"HTTP/1.1 408 "), f"an unfinished request was answered with {response!r}"
+        opened = response.startswith(b"HTTP/1.1 101 ")
+        assert opened != wire.ended, "a refused connection has not ended, or an accepted one has"
+        assert len(asked) <= 1, "the validators were asked twice"
+        if opened:
+            assert list(running.factory.hub) == [asked[0].room], "in another room than the validators saw"
+        wire.hang_up()
+    return response, asked[0] if asked else None
+
+
+def judge_response(response: bytes) -> None:
+    """See that a response is one, whole and well-formed."""
+    head, end, body = response.partition(END)
+    line, *fields = head.split(b"\r\n")
+    status = int(re.fullmatch(rb"HTTP/1\.1 (\d{3}) [\x20-\x7e]+", line)[1])  # type: ignore[index]  # a find, if it is None
+    assert end and not re.search(rb"[^\t\x20-\x7e]", b"".join(fields)), response
+    if status == 101:
+        assert not body, response
+        return
+    assert status in STATUSES, f"{status} is not documented"
+    values = dict(field.split(b": ", 1) for field in fields)
+    assert int(values[b"Content-Length"]) == len(body), response
+    assert values[b"Connection"] == b"close", response
+
+
+def judge_request(sent: bytes, request: Any) -> None:
+    """See that what was accepted is what any other parser would have read."""
+    head, end, behind = sent.partition(END)
+    assert end and not behind, "something was accepted that is not one request"
+    lines = head.split(b"\r\n")
+    assert len(sent) <= MAX_HEAD_BYTES and len(lines) <= MAX_HEAD_LINES, "a request beyond the limits was accepted"
+    # Autobahn, Daphne and others read lines so (TRAPS 10).
+    assert head.decode("latin-1").splitlines() == [line.decode("latin-1") for line in lines], "lines end elsewhere, too"
+    assert not re.search(rb"[^\t\r\n\x20-\x7e]", head), "octets that no request has"
+    names = [line.partition(b":")[0] for line in lines[1:]]
+    assert all(map(TOKEN.fullmatch, names)), f"names that are none: {names}"
+    read = sorted({name.decode().lower() for name in names})
+    assert sorted(request.headers) == read, f"sent {read}, read {sorted(request.headers)}"
+    twice = {name for name in read if sum(name == each.decode().lower() for each in names) > 1}
+    assert not twice & SINGLE, f"more than once: {twice}"
+    assert request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers, "a body"
+    judge_target(lines[0], request)
+
+
+def judge_target(line: bytes, request: Any) -> None:
+    """See that the room is what the path says, once decoded and never again."""
+    method, target, version = line.decode().split(" ")
+    assert (method, version) == ("GET", "HTTP/1.1"), line
+    assert request.room == canonical_room(target.partition("?")[0]), target
+    assert canonical_room(quote(request.path)) == request.room, f"{request.path!r} is not canonical"
+    assert not re.search(r"[\x00-\x1f\x7f]", request.room), f"{request.room!r} has control characters"
+    assert not {"", ".", ".."} & set(request.room.split("/")) or request.room == "/", request.room
+
+
+_NAMES = st.sampled_from([*REQUEST_FIELDS, "Origin", "Cookie", "X-User", "Content-Length", "Transfer-Encoding"])
+_ENDS = st.sampled_from([b"\r\n"] * 6 + [b"\n", b"\r", b"\r\n ", b"\x85", b"\x0b", b"\x1c", b""])
+_LINES = st.builds(
+    lambda name, colon, value, end: name.encode() + colon + value + end,
+    _NAMES | st.text("aA-_ :\0", max_size=5),
+    st.sampled_from([b": "] * 4 + [b":", b" :", b""]),
+    st.binary(max_size=12) | st.sampled_from([b"13", b"websocket", b"0", b"chunked", b"x" * 300]),
+    _ENDS,
+)
+_STREAMS = st.one_of(
+    st.lists(_LINES, max_size=70).map(b"".join),
+    st.sampled_from(sorted(seeds.REQUESTS.values())),
+    st.text("/%.aZ0?&=#;: \u00e9\ud7ff", max_size=40).map(str.encode),
+    st.binary(max_size=60),
+)
+
+TARGET = Target(
+    name="gate",
+    title="whatever comes as a handshake, it is answered as documented, and nothing is smuggled",
+    check=check,
+    inputs=inputs.strategy(_STREAMS, (seeds.WHOLE, seeds.FIELDS, seeds.TARGET, seeds.BEHIND)),
+    seeds=seeds.gate(),
+    words=[
+        b"\r\n",
+        END,
+        b"GET ",
+        b" HTTP/1.1",
+        b"Host: ",
+        b"Upgrade: websocket",
+        b"Connection: ",
+        b"Sec-WebSocket-Key: ",
+        b"Sec-WebSocket-Version: 13",
+        b"Sec-WebSocket-Protocol: ",
+        b"Sec-WebSocket-Extensions: permessage-deflate",
+        b"Origin: ",
+        b"Cookie: ",
+        b"X-Forwarded-For: ",
+        b"Content-Length: ",
+        b"Transfer-Encoding: chunked",
+        b"%2f",
+        b"%00",
+        b"%c3%a9",
+        b"..",
+        b"base64url.bearer.",
+        b"\x85",
+        b"\x0b",
+        b"\x1c",
+    ],
+    max_bytes=10_000,
+)

@@ -1,0 +1,72 @@
+"""A relay in memory for one input: it tells when anything was logged as a failure, and when anything is left behind."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from twisted.logger import LogLevel, formatEvent, globalLogBeginner, globalLogPublisher
+
+from tests.support import Relay, Wire, request_bytes
+
+#: Long enough for every deadline that is not for open connections.
+OVERDUE_SECONDS = 1.5
+
+#: What no target is about: it would end connections for what is right, or take time.
+SETTINGS = {"handshake_seconds": 1, "close_seconds": 1, "ping_seconds": 0}
+
+
+class _Case:
+    """Stands in for a test case: a fuzzer's process is for nothing else, so nothing is put back."""
+
+    def patch(self, owner: Any, name: str, value: Any) -> None:
+        setattr(owner, name, value)
+
+
+#: What :class:`tests.support.Relay` wants of a test case.
+CASE: Any = _Case()
+
+
+def quiet() -> None:
+    """Let the log go nowhere: Twisted keeps it until it is told where, and a fuzzer runs for long."""
+    globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
+
+
+@contextmanager
+def nothing_logged() -> Iterator[None]:
+    """Fail when the block logs a failure, or an error."""
+    events: list[dict[str, Any]] = []
+    globalLogPublisher.addObserver(events.append)
+    try:
+        yield
+    finally:
+        globalLogPublisher.removeObserver(events.append)
+    bad = [formatEvent(event) for event in events if event.get("log_level") in (LogLevel.error, LogLevel.critical)]
+    failures = [event["log_failure"].getTraceback() for event in events if "log_failure" in event]
+    assert not bad and not failures, "\n".join([*bad, *failures])
+
+
+@contextmanager
+def relay(validators: Sequence[Any] = (), **settings: Any) -> Iterator[Relay]:
+    """Run a relay while the block runs; the block hangs up what it has connected.
+
+    Fails when anything was logged as a failure, and when anything is left behind: a connection, a room, a delayed call.
+    """
+    with nothing_logged():
+        running = Relay(CASE, validators, **{**SETTINGS, **settings})
+        yield running
+        running.settle()
+        factory = running.factory
+        assert not factory.connections, f"connections are left behind: {factory.connections}"
+        assert not list(factory.hub), f"rooms are left behind: {list(factory.hub)}"
+        factory.doStop()
+        calls = running.clock.getDelayedCalls()
+        assert not calls, f"delayed calls are left behind: {calls}"
+        assert running.stats.failures == 0, "a callback failed"
+
+
+def join(running: Relay, fields: dict[str, str] | None = None) -> Wire:
+    """Return a connection that is in the room."""
+    wire = running.wire()
+    response = wire.send(request_bytes(fields=fields))
+    assert response.startswith(b"HTTP/1.1 101 "), response
+    return wire

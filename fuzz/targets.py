@@ -1,0 +1,7 @@
+"""All targets, as a table. Adding one is a file with a `Target` and a row here."""
+
+import connection_target
+import frames_target
+import gate_target
+
+TARGETS = {module.TARGET.name: module.TARGET for module in (gate_target, frames_target, connection_target)}

@@ -1,0 +1,39 @@
+"""What a process takes, once a second: memory, descriptors, CPU."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True)
+class Gauges:
+    """One look.
+
+    Attributes:
+        rss_mib: resident memory.
+        descriptors: open files and sockets.
+        cpu_seconds: used since it began.
+    """
+
+    rss_mib: float
+    descriptors: int
+    cpu_seconds: float
+
+
+def read(pid: int) -> Gauges:
+    """Look at a process.
+
+    Raises:
+        OSError: there is no such process.
+    """
+    folder = Path("/proc") / str(pid)
+    resident = int((folder / "statm").read_text(encoding="ascii").split()[1])
+    times = (folder / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[11:13]
+    return Gauges(
+        round(resident * _PAGE_BYTES / 2**20, 3),
+        len(list((folder / "fd").iterdir())),
+        sum(map(int, times)) / _TICKS_PER_SECOND,
+    )

@@ -1,0 +1,142 @@
+"""Twisted's own TCP transport on a socket that is only memory: what a peer does not read stays there, as in the kernel.
+
+:class:`MemorySocket` is the socket, and :class:`Peers` the reactor's part for all of them. So the relay's own path to
+the kernel, with writes that are taken in part, is what runs; :class:`tests.support.Transport` has no such thing.
+"""
+
+import errno
+import itertools
+import os
+from typing import Any, Final
+
+from twisted.internet.tcp import Server
+from twisted.python.failure import Failure
+
+from tests.support import Relay
+
+#: What the kernel would take of each connection before it says that it is full.
+SEND_BUFFER_BYTES: Final = 2000
+
+_NUMBERS = itertools.count(1000)
+
+
+class MemorySocket:
+    """A connected, non-blocking socket.
+
+    Attributes:
+        unread: what the relay has not read yet.
+        sent: what the peer has not read yet.
+        free_bytes: how much more of ``sent`` there may be.
+        ended: the peer sends no more.
+        broken: the peer is gone.
+        closed: the relay has closed it.
+        shut: the relay sends no more.
+    """
+
+    def __init__(self, free_bytes: int) -> None:
+        self.unread = bytearray()
+        self.sent = bytearray()
+        self.free_bytes = free_bytes
+        self.ended = self.broken = self.closed = self.shut = False
+        self._number = next(_NUMBERS)
+
+    def send(self, data: bytes) -> int:
+        """Take what there is room for."""
+        if self.broken or self.shut:
+            raise OSError(errno.EPIPE, os.strerror(errno.EPIPE))
+        if not self.free_bytes:
+            raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK))
+        taken = bytes(data[: self.free_bytes])
+        self.sent += taken
+        self.free_bytes -= len(taken)
+        return len(taken)
+
+    def recv(self, size: int) -> bytes:
+        """Give what has come."""
+        if self.broken:
+            raise OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+        if not self.unread and not self.ended:
+            raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK))
+        taken = bytes(self.unread[:size])
+        del self.unread[:size]
+        return taken
+
+    def shutdown(self, _how: int) -> None:
+        """Send no more."""
+        self.shut = True
+
+    def close(self) -> None:
+        """Be gone."""
+        self.closed = True
+
+    def fileno(self) -> int:
+        """Return a number that no other socket has."""
+        return self._number
+
+    def setblocking(self, _blocking: bool) -> None:
+        """Do nothing: it never blocks."""
+
+    def setsockopt(self, *_option: object) -> None:
+        """Do nothing: it has no options."""
+
+
+class _Port:
+    """What a transport knows of the port that accepted it."""
+
+    _realPortNumber = 8080  # noqa: N815 - Twisted's
+
+
+class Peers:
+    """The sockets of one relay.
+
+    Args:
+        relay: has no peers yet that are not made here.
+        free_bytes: how much the kernel takes of each connection before it is full.
+    """
+
+    def __init__(self, relay: Relay, free_bytes: int = SEND_BUFFER_BYTES) -> None:
+        self.relay = relay
+        self._free_bytes = free_bytes
+        self._transports: list[tuple[Server, MemorySocket]] = []
+
+    def connect(self) -> tuple[MemorySocket, Any]:
+        """Connect a peer; return its socket and the relay's connection."""
+        socket = MemorySocket(self._free_bytes)
+        number = len(self._transports)
+        address = ("192.0.2.1", 40000 + number)
+        connection = self.relay.factory.buildProtocol(None)
+        transport: Any = Server(socket, connection, address, _Port(), number, self.relay.clock)  # type: ignore[arg-type]
+        connection.makeConnection(transport)
+        self._transports.append((transport, socket))
+        return socket, connection
+
+    def read(self, socket: MemorySocket) -> None:
+        """Let the relay read what a peer has sent, now, before anything that is due."""
+        for transport, candidate in self._transports:
+            if candidate is socket and transport in self.relay.clock.readers:
+                self._end(transport, transport.doRead())
+
+    def turn(self) -> bool:
+        """Let the reactor look at every socket once, and run what is due; return whether anything happened."""
+        clock = self.relay.clock
+        happened = False
+        for transport, socket in list(self._transports):
+            if transport in clock.readers and (socket.unread or socket.ended or socket.broken):
+                happened = True
+                self._end(transport, transport.doRead())
+            if transport in clock.writers and (socket.free_bytes or socket.broken):
+                happened = True
+                self._end(transport, transport.doWrite())
+        due = any(call.getTime() <= clock.seconds() for call in clock.getDelayedCalls())
+        clock.advance(0)
+        return happened or due
+
+    def settle(self) -> None:
+        """Take turns until nothing happens any more."""
+        while self.turn():
+            pass
+
+    def _end(self, transport: Server, why: Any) -> None:
+        """Do as the reactor does where reading or writing has failed."""
+        if why is not None:
+            transport.connectionLost(Failure(why))

@@ -1,0 +1,299 @@
+"""The fuzzers: every seed passes on every target, every target can fail, and what is found is kept."""
+
+import importlib
+import re
+import sys
+import tempfile
+import unittest
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests import live
+from tests.framing import deflated, fragmented, wire_frame
+from tests.support import request_bytes
+from wsrelay import closecodes
+from wsrelay.errors import Denied
+from wsrelay.protocol import RelayProtocol
+
+FUZZ = Path(__file__).resolve().parent.parent / "fuzz"
+
+
+def load(name: str) -> Any:
+    """Import a module of the fuzz folder, which is not a package but only on the path of ``fuzz/run``."""
+    with mock.patch.object(sys, "path", [str(FUZZ), *sys.path]):
+        return importlib.import_module(name)
+
+
+engines: Any = load("engines")
+inputs: Any = load("inputs")
+memory: Any = load("memory")
+reference: Any = load("reference")
+seeds: Any = load("seeds")
+targets: Any = load("targets")
+gate_target: Any = load("gate_target")
+
+
+class InputTests(unittest.TestCase):
+    """What octets mean."""
+
+    @given(st.integers(0, 255), st.binary(max_size=600), st.lists(st.integers(0, 255), max_size=inputs.CUTS))
+    def test_there_and_back(self, flags: int, stream: bytes, cuts: list[int]) -> None:
+        """An input is what was put into it, and its chunks are the whole stream, none of them empty."""
+        case = inputs.decode(inputs.encode(flags, stream, cuts))
+        self.assertEqual((case.flags, case.stream), (flags, stream))
+        self.assertEqual(b"".join(case.chunks()), stream)
+        self.assertNotIn(b"", case.chunks())
+        self.assertLessEqual(len(case.chunks()), inputs.CUTS + 1)
+
+    @given(st.binary(max_size=8))
+    def test_anything_means_something(self, octets: bytes) -> None:
+        """Whatever a fuzzer makes is an input."""
+        self.assertEqual(inputs.decode(octets).stream, octets[inputs.HEADER_BYTES :])
+
+    def test_places(self) -> None:
+        """A short stream is cut at the very octets that the places name, a long one in proportion."""
+        self.assertEqual(inputs.Input(0, b"abcdef", (2, 0, 4)).chunks(), [b"ab", b"cd", b"ef"])
+        self.assertEqual([len(chunk) for chunk in inputs.Input(0, bytes(2550), (51,)).chunks()], [510, 2040])
+
+
+class SeedTests(unittest.TestCase):
+    """Every seed on its target: what was found once is not found again."""
+
+    def test_gate(self) -> None:
+        """No request breaks a promise of the gate."""
+        self.check("gate")
+
+    def test_frames(self) -> None:
+        """No stream is taken differently by the fast path."""
+        self.check("frames")
+
+    def test_connection(self) -> None:
+        """No stream breaks a promise of open connections."""
+        self.check("connection")
+
+    def check(self, name: str) -> None:
+        """Try all seeds of a target."""
+        target = targets.TARGETS[name]
+        for seed, octets in target.seeds.items():
+            with self.subTest(seed):
+                target.check(octets)
+
+    def test_they_reach_what_they_are_for(self) -> None:
+        """The seeds of the gate are both accepted and refused, and those that smuggle are refused."""
+        answers = {
+            name: gate_target.send([gate_target.request_of(inputs.decode(octets))])[0][9:12]
+            for name, octets in seeds.gate().items()
+        }
+        self.assertEqual({answers[name] for name in ("least", "chromium", "firefox", "nginx")}, {b"101"})
+        smuggled = (
+            "nel",
+            "vertical-tab",
+            "file-separator",
+            "bare-cr",
+            "bare-lf",
+            "folded",
+            "space-before-colon",
+            "body",
+        )
+        self.assertEqual({answers[f"field-{name}"] for name in smuggled}, {b"400"})
+        self.assertLessEqual({b"101", b"400", b"405", b"408", b"426", b"431"}, set(answers.values()))
+
+
+class CanFailTests(unittest.TestCase):
+    """Each target finds what was broken for it."""
+
+    def assert_found(self, name: str, *octets: bytes, patches: Any) -> None:
+        """See that inputs pass as they are, and fail with something broken."""
+        check = targets.TARGETS[name].check
+        for each in octets:
+            check(each)
+            with ExitStack() as broken, self.assertRaises(AssertionError):
+                for patch in patches:
+                    broken.enter_context(patch)
+                check(each)
+
+    def test_frames(self) -> None:
+        """A fast path that takes text that is not UTF-8 is found."""
+        octets = inputs.encode(seeds.PLAIN, wire_frame(0x81, b"\xff"))
+        self.assert_found("frames", octets, patches=[mock.patch("wsrelay.frames._is_utf8", return_value=True)])
+
+    def test_connection_messages(self) -> None:
+        """A message that is lost, and one that should never have come, are found, also where both parsers agree."""
+        lost = mock.patch.object(RelayProtocol, "_publish")
+        self.assert_found("connection", inputs.encode(seeds.PLAIN, wire_frame(0x81, b"hello")), patches=[lost])
+        nothing_is_too_many = mock.patch.dict("tests.framing.LIMITS", max_fragments=9)
+        with nothing_is_too_many:
+            targets.TARGETS["connection"].check(inputs.encode(seeds.PLAIN, fragmented(2, [b"a"] * 4)))
+
+    def test_connection_closes(self) -> None:
+        """A close that is not in the table, and one that is not told, are found."""
+        octets = inputs.encode(seeds.PLAIN, wire_frame(0x83, b""))
+        other = closecodes.CloseReason(1006, "never on the wire", False, "")
+        wrong = mock.patch("wsrelay.closecodes.for_code", return_value=other)
+        silent = mock.patch.object(RelayProtocol, "_fail_connection")
+        for patch in (wrong, silent):
+            self.assert_found("connection", octets, patches=[patch])
+
+    def test_connection_bugs(self) -> None:
+        """An exception of ours is found, although the peer is told 1011 and nobody else notices."""
+
+        def fail(*_: object) -> None:
+            raise ZeroDivisionError
+
+        octets = inputs.encode(seeds.PLAIN, wire_frame(0x89, b"ping"))
+        self.assert_found("connection", octets, patches=[mock.patch.object(RelayProtocol, "onPing", fail)])
+
+    def test_connection_left_behind(self) -> None:
+        """A connection that stays in its room when it has gone is found."""
+        octets = inputs.encode(seeds.PLAIN, wire_frame(0x81, b"hello"))
+        stays = mock.patch("wsrelay.factory.RelayFactory.disconnected")
+        self.assert_found("connection", octets, patches=[stays])
+
+    def test_gate_smuggling(self) -> None:
+        """A gate that takes what other parsers read as a line's end is found."""
+        octets = inputs.encode(seeds.FIELDS, b"X-A: 1\x0bX-User: admin\r\n")
+        loose = re.compile(rb"(?:\r\n[!-9;-~]+:[^\r\n]*)*")
+        self.assert_found("gate", octets, patches=[mock.patch("wsrelay.request._FIELD_LINES", loose)])
+
+    def test_gate_twice(self) -> None:
+        """A gate that joins what may come once is found."""
+        octets = inputs.encode(seeds.FIELDS, b"Origin: a\r\nOrigin: b\r\n")
+        joins = mock.patch("wsrelay.request._REPEATABLE", {"origin"})
+        self.assert_found("gate", octets, patches=[joins])
+
+    def test_gate_statuses(self) -> None:
+        """A status that is not documented is found."""
+        teapot = mock.patch("wsrelay.opening.take_head", side_effect=Denied(418, "short and stout"))
+        self.assert_found("gate", inputs.encode(seeds.WHOLE, b"GET / HTTP/1.1\r\n\r\n"), patches=[teapot])
+
+    def test_gate_cuts(self) -> None:
+        """A gate that answers otherwise when a request comes in pieces is found."""
+        octets = inputs.encode(seeds.WHOLE, request_bytes(), [40])
+
+        def impatient(buffer: bytes) -> bytes:
+            if not buffer.endswith(b"\r\n\r\n"):
+                raise Denied(400, "not all at once")
+            return buffer[:-4]
+
+        self.assert_found("gate", octets, patches=[mock.patch("wsrelay.opening.take_head", impatient)])
+
+    def test_documented_statuses(self) -> None:
+        """The statuses are those of the reference, without the one that is a bug of ours."""
+        self.assertLessEqual({400, 401, 403, 405, 408, 421, 426, 431, 503, 504}, gate_target.STATUSES)
+        self.assertNotIn(500, gate_target.STATUSES)
+
+
+class ReferenceTests(unittest.TestCase):
+    """The plain reader."""
+
+    def read(self, *stream: bytes, deflate: bool = False) -> Any:
+        """Read a stream, with small limits."""
+        return reference.Reader(deflate, 100, 3).read(b"".join(stream))
+
+    def test_messages(self) -> None:
+        """Messages are read whole, fragmented and deflated, with pings between their frames."""
+        read = self.read(
+            wire_frame(0x01, b"a"), wire_frame(0x89, b"p"), wire_frame(0x80, b"b"), wire_frame(0xC2, deflated(b"cc")),
+            deflate=True,
+        )  # fmt: skip
+        self.assertEqual((read.messages, read.pings, read.end), ([(1, b"ab"), (2, b"cc")], [b"p"], reference.OPEN))
+
+    def test_ends(self) -> None:
+        """Each way in which a stream ends is told from the others."""
+        for stream, end in (
+            (b"", reference.OPEN),
+            (wire_frame(0x81, b"x")[:5], reference.OPEN),
+            (wire_frame(0x88, b"\x03\xe8"), reference.CLOSED),
+            (wire_frame(0x88, b""), reference.CLOSED),
+            (wire_frame(0x88, b"\x03\xed"), reference.BROKEN),
+            (wire_frame(0x88, b"\x03\xe8\xff"), reference.BROKEN),
+            (wire_frame(0x88, b"\x03\xf6"), reference.UNKNOWN),
+            (wire_frame(0x81, b"x", None), reference.BROKEN),
+            (wire_frame(0xC1, deflated(b"x")), reference.BROKEN),
+            (wire_frame(0x81, b"x", length_bits=16), reference.BROKEN),
+            (wire_frame(0x81, b"\xff"), reference.BROKEN),
+            (wire_frame(0x01, b"\xff"), reference.UNKNOWN),
+            (wire_frame(0x81, b"x" * 101), reference.BROKEN),
+            (wire_frame(0x81, b"x" * 101)[:50], reference.UNKNOWN),
+            (fragmented(2, [b""] * 4), reference.BROKEN),
+            (wire_frame(0x80, b""), reference.BROKEN),
+        ):
+            self.assertEqual(self.read(stream).end, end, stream)
+
+    def test_deflate_ends(self) -> None:
+        """What does not inflate, or inflates to too much, is broken; what does not end as it should, uncertain."""
+        for payload, end in (
+            (deflated(b"x" * 100), reference.OPEN),
+            (deflated(b"x" * 101), reference.BROKEN),
+            (b"\xff", reference.BROKEN),
+            (deflated(b"x", final=True), reference.UNKNOWN),
+        ):
+            self.assertEqual(self.read(wire_frame(0xC2, payload), deflate=True).end, end, payload)
+
+
+class EngineTests(unittest.TestCase):
+    """What both engines have in common."""
+
+    def test_words(self) -> None:
+        """Words are written as libFuzzer reads them."""
+        self.assertEqual(engines.escaped(b"a\r\xff"), "\\x61\\x0d\\xff")
+
+    def test_finds_are_kept(self) -> None:
+        """Hypothesis finds what is broken, makes it smaller, and keeps it."""
+        broken = mock.patch("wsrelay.frames._is_utf8", return_value=True)
+        with tempfile.TemporaryDirectory() as folder, broken, mock.patch.object(engines, "quiet_targets") as known:
+            known.return_value = {"frames": targets.TARGETS["frames"]}
+            printed = ExitStack()
+            with printed:
+                printed.enter_context(mock.patch("builtins.print"))
+                printed.enter_context(mock.patch("traceback.print_exc"))
+                code = engines.hypothesis("frames", 1, Path(folder), Path(folder))
+            [kept] = Path(folder).iterdir()
+            octets = kept.read_bytes()
+
+            self.assertEqual(code, 1)
+            self.assertRaises(AssertionError, targets.TARGETS["frames"].check, octets)
+        targets.TARGETS["frames"].check(octets)
+
+
+@pytest.mark.interop
+class ProcessTests(unittest.TestCase):
+    """The tool as it is run."""
+
+    def fuzz(self, *arguments: str) -> Any:
+        """Run it to its end."""
+        return live.run(sys.executable, FUZZ / "run", *arguments, timeout=100)
+
+    def test_a_few_seconds(self) -> None:
+        """A short run with Hypothesis passes on every target, and says how many inputs it tried."""
+        done = self.fuzz("--engine", "hypothesis", "--seconds", "3")
+
+        self.assertEqual(done.returncode, 0, done.stdout)
+        tried = re.findall(r"^(\w+) +hypothesis: (\d+) inputs", done.stdout, re.MULTILINE)
+        self.assertEqual([name for name, _ in tried], list(targets.TARGETS))
+        self.assertTrue(all(int(count) > 40 for _, count in tried))
+
+    def test_reproduce(self) -> None:
+        """An input can be tried again, and is shown; one that there is not is told."""
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "input"
+            file.write_bytes(inputs.encode(seeds.PLAIN, wire_frame(0x81, b"hello"), [2]))
+            done = self.fuzz("--reproduce", str(file), "connection")
+            gone = self.fuzz("--reproduce", str(file) + "-gone", "connection")
+
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertIn("11 bytes in 2 reads", done.stdout)
+        self.assertEqual(gone.returncode, 2, gone.stdout)
+
+    def test_no_such_target(self) -> None:
+        """A target that there is not is told, with those that there are."""
+        done = self.fuzz("gates")
+
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("gate, frames, connection", done.stdout)
