@@ -75,7 +75,7 @@ class HandshakeRequest:
         subprotocols: the offered subprotocols, in the client's order; no duplicates.
         bearers: what was offered as a subprotocol but carries a token, ``base64url.bearer.…``: browsers can
             send one nowhere else. It is no subprotocol and can never be chosen; never logged.
-        peer: the client's address, a Twisted ``IAddress``.
+        peer: the client's address, a Twisted ``IAddress``; the one that a trusted proxy names, then with port 0.
         tls: the client's certificate (an OpenSSL ``X509``), or ``None``.
     """
 
