@@ -135,7 +135,7 @@ def exchange_from(server: Relay, host: str) -> None:
 @interop
 def test_idle_flood() -> None:
     """5 000 sockets of one address that say nothing: others connect and talk as before; it costs next to nothing."""
-    with relay("--close-seconds", "1") as server:
+    with relay("--close-seconds", "1", "--handshake-seconds", "4") as server:
         with attacked(server) as attack, Crowd(port(server), ["127.0.0.2"] * 5000) as crowd:
             crowd.come()
             while crowd.statuses.total() < 5000:

@@ -256,7 +256,9 @@ def test_collecting(server: Relay, head: bytes, chunk: bytes, times: int, code: 
 
 
 @interop
-@pytest.mark.parametrize("frame", [masked(FIN | PING), masked(0), masked(FIN | TEXT, b"x")])
+@pytest.mark.parametrize(
+    "frame", [masked(FIN | PING), masked(0), masked(FIN | TEXT, b"x")], ids=["pings", "continuations", "messages"]
+)
 def test_discarding(server: Relay, frame: bytes) -> None:
     """What a peer still sends behind a violation is discarded as it comes: it piles up nowhere."""
     with attacked(server) as attack, mute(server, f"/{ATTACKED}") as connection:

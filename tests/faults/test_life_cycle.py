@@ -117,7 +117,7 @@ def test_stopped(number: signal.Signals) -> None:
 
     Some never answer, some never read, some have not opened yet and some never will.
     """
-    with relay("--close-seconds", "2") as server, ExitStack() as stack:
+    with relay("--close-seconds", "2", "--drain-seconds", "1") as server, ExitStack() as stack:
         silent = stack.enter_context(server.connect())
         half = stack.enter_context(server.connect())
         half.sendall(handshake("/half")[:-2])
@@ -140,7 +140,7 @@ def test_stopped(number: signal.Signals) -> None:
 @interop
 def test_drained() -> None:
     """Pairs talk on until one of them is told 1012, one pair after the other, beside many who stall and who open."""
-    with relay("--close-seconds", "2", "--drain-seconds", "3") as server, ExitStack() as stack:
+    with relay("--close-seconds", "2", "--drain-seconds", "2") as server, ExitStack() as stack:
         pairs = [
             [stack.enter_context(WebsocketsClient(server.url(f"/pair/{number}"))) for _ in range(2)]
             for number in range(10)
@@ -245,7 +245,7 @@ def test_unread_bytes() -> None:
 def test_log_on_a_full_disk(tmp_path: Path) -> None:
     """A relay whose log cannot be written relays on."""
     path = tmp_path / "relay.sock"
-    program, *options = command_line("twistd", "--listen", f"unix:{path}", "--close-seconds", "1")
+    program, *options = command_line("twistd", "--listen", f"unix:{path}", "--drain-seconds", "0")
     with Process([program, "--logfile=/dev/full", *options], str(tmp_path)) as server, ExitStack() as stack:
         deadline = time.monotonic() + SECONDS
         while not listens(path):
