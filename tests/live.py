@@ -263,6 +263,7 @@ def relay(
     listen: Sequence[str] = (LOOPBACK,),
     environ: Mapping[str, str] | None = None,
     scripts: Path = SCRIPTS,
+    max_files: int | None = None,
 ) -> Iterator[Relay]:
     """Run a relay in an empty folder while the block runs.
 
@@ -275,9 +276,12 @@ def relay(
         listen: its endpoints; empty where the block's config file or environment names one.
         environ: what its environment has besides ours.
         scripts: where the program is.
+        max_files: the hard limit on its open files, where it should be small.
     """
     endpoints = [word for description in listen for word in ("--listen", description)]
     command = command_line(program, *endpoints, *arguments, scripts=scripts)
+    if max_files is not None:
+        command = ["sh", "-c", f'ulimit -n {max_files}; exec "$0" "$@"', *command]
     with tempfile.TemporaryDirectory() as folder, Relay(command, folder, environ) as started:
         started.await_start(len(listen) or 1)
         try:

@@ -149,6 +149,19 @@ class TurnTests(IntakeTestCase):
         self.assertEqual(subscriber.messages, ["behind"])
         self.assert_reading(True, False, True)
 
+    def test_closing(self) -> None:
+        """What comes behind a violation is discarded in stretches, too, and none of it piles up."""
+        relay, wire, _ = self.begin()
+        connection = wire.transport.protocol
+        connection.dataReceived(client_frame(3))
+        connection.dataReceived(client_frame(PING, b"x") * (2 * STRETCH_FRAMES + 1))
+        self.assert_reading(False)
+        self.assertGreater(len(connection.data), 0)
+        relay.settle()
+
+        self.assert_reading(True, False, True)
+        self.assertEqual((connection.data, connection.state), (b"", connection.STATE_CLOSING))
+
     def test_no_more_than_is_allowed(self) -> None:
         """After a stretch that was too much, the rest of the read waits until it is paid."""
         relay, wire, _ = self.begin(max_frames_per_second=100, burst_seconds=1, ping_seconds=0)

@@ -94,8 +94,9 @@ class Intake(KeepAlive):
         self._release(_ROOM)
 
     def _hold(self, why: int) -> None:
-        # Before the 101 as well: it joins its room then, and that may hold it.
-        if self.state in (self.STATE_CONNECTING, self.STATE_OPEN):
+        # Before the 101 as well: it joins its room then, and that may hold it. While it is closing others have their
+        # turn, too: what it still sends is discarded frame by frame.
+        if why == _TURN or self.state in (self.STATE_CONNECTING, self.STATE_OPEN):
             if not self.held:
                 self.transport.pauseProducing()
             self.held |= why

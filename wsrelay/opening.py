@@ -130,9 +130,9 @@ class Opening(Intake):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """TCP has ended: nobody waits for the validators any more."""
-        super().connectionLost(reason)
-        if self._visit is not None:
+        if self._visit is not None:  # first, whatever the rest raises
             self._visit.end()
+        super().connectionLost(reason)
         self._give_up_validating()
 
     def _validation_timeout(self) -> None:

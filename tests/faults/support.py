@@ -89,7 +89,8 @@ class Bystanders:
 
     def welcome(self) -> None:
         """Let two more come: who comes during an attack is served like those who were there."""
-        self._pairs.append(Pair(self._connect(ELSEWHERE + "/late"), self._connect(ELSEWHERE + "/late")))
+        room = f"{ELSEWHERE}/late/{len(self._pairs)}"
+        self._pairs.append(Pair(self._connect(room), self._connect(room)))
         self._pairs[-1].exchange()
 
     def finish(self) -> None:
@@ -179,10 +180,18 @@ class AttackedRelay(Relay):
             if wire.transport.protocol in self.factory.connections:
                 assert wire.transport.aborted or not wire.ended, "the relay waits for a peer to end TCP"
                 wire.hang_up()
-        assert self.factory.connections == set()
-        # The table of addresses will be looked at here, as soon as there is one.
+        assert (self.factory.connections, self.factory.slowed_down, self.factory._turned_away) == (set(), set(), set())
         assert (list(self.factory.hub), self.factory.hub._room_of) == ([], {})
+        self._forget()
         assert len(self.clock.getDelayedCalls()) == self._timers, "a timer is left"
+
+    def _forget(self) -> None:
+        """Check that nothing is kept of anybody, and that addresses are forgotten as soon as they owe no time."""
+        admission = self.factory.admission
+        assert (admission.connections, admission.handshakes) == (0, 0), "somebody is still counted"
+        self.wait(self.factory.settings.burst_seconds + 1)
+        assert (len(admission), len(admission._deserted)) == (0, 0), "an address is left"
+        assert (self.factory.hub.log_bytes, self.factory.memory.used_bytes) == (0, 0), "memory is left"
 
 
 class _MemoryEnd:
@@ -349,10 +358,14 @@ def remarks(server: live.Relay) -> list[str]:
     return [line for line in server.output.text.split("\n") if not re.search(r"\d (joined|left) '", line)]
 
 
-def connect(server: live.Relay, endpoint: int = 0) -> socket.socket:
-    """Return a socket that is connected to one of the relay's endpoints."""
-    port = int(server.addresses[endpoint].rstrip("/").rpartition(":")[2])
-    return socket.create_connection(("127.0.0.1", port), live.SECONDS)
+def port(server: live.Relay, endpoint: int = 0) -> int:
+    """Return the port of one of the relay's endpoints."""
+    return int(server.addresses[endpoint].rstrip("/").rpartition(":")[2])
+
+
+def connect(server: live.Relay, endpoint: int = 0, host: str = "127.0.0.1") -> socket.socket:
+    """Return a socket that is connected to one of the relay's endpoints, from an address."""
+    return socket.create_connection(("127.0.0.1", port(server, endpoint)), live.SECONDS, (host, 0))
 
 
 def pour(connection: socket.socket, chunk: bytes, times: int = 1) -> None:

@@ -177,6 +177,17 @@ class StallTests(FaultTestCase):
             opening.send(request_bytes(f"/{ATTACKED}"))
             self.assertEqual(opening.status, 101)
 
+    def test_blocked_twice(self) -> None:
+        """Two blocks in a row, with time to read what had come in between, drop nobody healthy who is open."""
+        with self.attacked(ping_seconds=4, message_seconds=4, close_seconds=1) as relay:
+            for pause in (0, 0.25, 0.5, 1):
+                relay.wait(3)
+                for seconds in (5, 5):
+                    relay.clock.advance(seconds)
+                    relay.settle()
+                    relay.wait(pause)
+                relay.bystanders.exchange()
+
     def test_half_open(self) -> None:
         """A peer that has vanished without a word is found out by its missing pong."""
         with self.attacked(ping_seconds=2, close_seconds=1) as relay:

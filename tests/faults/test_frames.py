@@ -256,6 +256,19 @@ def test_collecting(server: Relay, head: bytes, chunk: bytes, times: int, code: 
 
 
 @interop
+@pytest.mark.parametrize(
+    "frame", [masked(FIN | PING), masked(0), masked(FIN | TEXT, b"x")], ids=["pings", "continuations", "messages"]
+)
+def test_discarding(server: Relay, frame: bytes) -> None:
+    """What a peer still sends behind a violation is discarded as it comes: it piles up nowhere."""
+    with attacked(server) as attack, mute(server, f"/{ATTACKED}") as connection:
+        connection.sendall(masked(FIN | 3))
+        pour(connection, frame * 10_000, 1000)
+        assert closed_with(read_to_end(connection))[0] == 1002
+        assert attack.grown_bytes() < 2 * MIB
+
+
+@interop
 def test_bombs(server: Relay) -> None:
     """Deflate bombs are 1009, and cost less than four of the largest messages."""
     bomb = deflated(bytes(200 * MIB))

@@ -68,13 +68,16 @@ class HarnessTests(FaultTestCase):
             )
 
     def test_left_behind(self) -> None:
-        """A connection, a room, a member, a timer, or a TCP that nobody ends, is noticed."""
+        """A connection, a room, a member, a timer, a TCP that nobody ends, or what was counted, is noticed."""
         for harm in (
             lambda relay: setattr(relay.factory, "disconnected", lambda _: None),
             lambda relay: relay.factory.hub.join("zombies", RecordingSubscriber()),
             lambda relay: relay.factory.hub._room_of.update({RecordingSubscriber(): "zombies"}),
             lambda relay: relay.clock.callLater(1000, int),
             lambda relay: relay.open_wire().transport.loseConnection(),
+            lambda relay: relay.factory.admission.arrive(0),
+            lambda relay: relay.factory.admission.arrive(0).identify("192.0.2.1", 0),
+            lambda relay: relay.factory.admission._identify("192.0.2.2", 0),
         ):
             self.assert_noticed(harm)
 

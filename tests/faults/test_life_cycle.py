@@ -4,11 +4,14 @@ import signal
 import socket
 import time
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from twisted.internet.defer import Deferred
+from websockets.exceptions import ConnectionClosed
 
-from tests.clients import WebsocketsClient, handshake, mute, read_to_end, text
+from tests.clients import WebsocketsClient, binary, handshake, mute, read_to_end, text
 from tests.faults.support import ATTACKED, ELSEWHERE, FaultTestCase, Hook, attacked, closed_with, masked, pour
 from tests.live import SECONDS, Process, command_line, relay
 from tests.support import request_bytes
@@ -65,6 +68,48 @@ class CallbackTests(FaultTestCase):
             self.assertEqual(client.closed[0], closecodes.EXPIRED.code)
 
 
+class DrainTests(FaultTestCase):
+    """A drain, with others at work."""
+
+    def test_drain_spread(self) -> None:
+        """Closes are spread evenly; until its own turn everybody talks on, whoever stalls or comes meanwhile."""
+        pending = Hook(lambda *_: Deferred())
+        relay = self.relay([pending], close_seconds=3)
+        pairs = [[relay.client(f"/pair/{number}") for _ in range(2)] for number in range(50)]
+        stalled = [relay.client("/pair/0") for _ in range(5)]
+        for client in stalled:
+            client.server_transport.stalled = True
+        opening = [relay.wire() for _ in range(3)]
+        opening[1].send(request_bytes()[:-2])
+        opening[2].send(request_bytes("/hooked"))
+        done = relay.factory.close_all(closecodes.RESTARTING, 13, 10)
+        relay.settle()
+        late = relay.wire()
+        late.send(request_bytes())
+        for wire in (*opening, late):
+            self.assertEqual((wire.received or wire.send(b""))[:12], b"HTTP/1.1 503")
+            wire.hang_up()
+        members = [client for pair in pairs for client in pair]
+        left = []
+        for number in range(40):
+            left.append(sum(client.open for client in members))
+            for one, other in pairs:
+                if one.open and other.open:
+                    one.say(f"{number}")
+                    relay.settle()
+                    self.assertEqual(other.messages.pop(), f"{number}")
+            relay.wait(0.25)
+        # Of 105 turns in 10 s, two or three in each quarter of a second.
+        self.assertLessEqual(max(before - after for before, after in pairwise(left)), 5)
+        relay.wait(4)
+        self.assertEqual({client.closed and client.closed[0] for client in members}, {closecodes.RESTARTING.code})
+        self.assertEqual([client.server_transport.aborted for client in stalled], [True] * 5)
+        for client in stalled:
+            client.server_transport.reportDisconnect()
+        self.successResultOf(done)
+        self.assertEqual((relay.factory.connections, list(relay.factory.hub)), (set(), []))
+
+
 @interop
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stopped(number: signal.Signals) -> None:
@@ -72,7 +117,7 @@ def test_stopped(number: signal.Signals) -> None:
 
     Some never answer, some never read, some have not opened yet and some never will.
     """
-    with relay("--close-seconds", "2") as server, ExitStack() as stack:
+    with relay("--close-seconds", "2", "--drain-seconds", "1") as server, ExitStack() as stack:
         silent = stack.enter_context(server.connect())
         half = stack.enter_context(server.connect())
         half.sendall(handshake("/half")[:-2])
@@ -90,6 +135,94 @@ def test_stopped(number: signal.Signals) -> None:
         for connection in (silent, half):
             assert read_to_end(connection).startswith(b"HTTP/1.1 503 ")
         assert "Traceback" not in server.output.text
+
+
+@interop
+def test_drained() -> None:
+    """Pairs talk on until one of them is told 1012, one pair after the other, beside many who stall and who open."""
+    with relay("--close-seconds", "2", "--drain-seconds", "2") as server, ExitStack() as stack:
+        pairs = [
+            [stack.enter_context(WebsocketsClient(server.url(f"/pair/{number}"))) for _ in range(2)]
+            for number in range(10)
+        ]
+        stalled = [stack.enter_context(mute(server, "/pair/0", receive_bytes=4096)) for _ in range(5)]
+        for _ in range(20):
+            pairs[0][0].say(binary(bytes(60_000)))
+            assert pairs[0][1].hear() == bytes(60_000)
+        half = stack.enter_context(server.connect())
+        half.sendall(handshake("/half")[:-2])
+        pairs[0][0].hears_nothing()  # and the relay has accepted that one
+        server.signal(signal.SIGTERM)
+        assert read_to_end(half).startswith(b"HTTP/1.1 503 ")
+        rounds: list[int] = []
+        while talking := [pair for pair in pairs if talks(*pair)]:
+            rounds.append(len(talking))
+            pairs = talking
+        # At once, it would have been one step.
+        assert len(set(rounds)) > 3
+        assert server.wait() == 0
+        for connection in stalled:
+            read_to_end(connection)
+        assert "Traceback" not in server.output.text
+
+
+def talks(one: WebsocketsClient, other: WebsocketsClient) -> bool:
+    """Let one say something that the other hears; return whether both are still there. Whoever is not was told 1012."""
+    try:
+        one.say(text("still here"))
+        assert other.hear() == "still here"
+    except ConnectionClosed as closed:
+        row = closed.rcvd
+    else:
+        return True
+    assert row is not None
+    assert row.code == closecodes.RESTARTING.code
+    return False
+
+
+@interop
+def test_second_signal() -> None:
+    """A second SIGTERM ends a drain at once, whoever stalls, opens, or talks."""
+    with relay("--close-seconds", "600", "--drain-seconds", "600") as server, ExitStack() as stack:
+        members = [stack.enter_context(WebsocketsClient(server.url(ATTACKED))) for _ in range(4)]
+        stalled = stack.enter_context(mute(server, f"/{ATTACKED}", receive_bytes=4096))
+        for _ in range(20):
+            members[0].say(binary(bytes(60_000)))
+        members[0].hears_nothing()
+        server.signal(signal.SIGTERM)
+        server.output.wait_for("SIGTERM: closing")
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+        assert len(read_to_end(stalled)) < 2 * MIB
+        assert "Traceback" not in server.output.text
+
+
+@interop
+def test_reload_while_attacked(tmp_path: Path) -> None:
+    """SIGHUP, with a file that is right or wrong, is noticed by nobody who is connected; what is wrong is one line."""
+    file = tmp_path / "relay.toml"
+    file.write_text('slow-policy = ["disconnect"]\n')
+    with relay("--config", str(file), "--close-seconds", "1") as server, attacked(server) as attack:
+        with mute(server, f"/{ATTACKED}", receive_bytes=4096), server.connect() as half:
+            half.sendall(handshake(f"/{ATTACKED}")[:-2])
+            for count, (content, line) in enumerate(
+                [
+                    ('slow-policy = ["latest"]', "reloaded 0 certificates"),
+                    ('slow-policy = ["nonsense"]', "nothing was reloaded: "),
+                    ("[[[", "nothing was reloaded: "),
+                    ('validate = ["no-such-validator"]', "nothing was reloaded: "),
+                    ('slow-policy = ["drop-oldest"]', "reloaded 0 certificates"),
+                ],
+                1,
+            ):
+                file.write_text(content + "\n")
+                server.signal(signal.SIGHUP)
+                lines = server.output.wait_for(r"SIGHUP: (.*)", count)
+                assert lines[-1].startswith(line)
+                attack.bystanders.exchange()
+            half.sendall(b"\r\n")
+            assert half.recv(12) == b"HTTP/1.1 101"
+        attack.bystanders.welcome()
 
 
 @interop
@@ -112,7 +245,7 @@ def test_unread_bytes() -> None:
 def test_log_on_a_full_disk(tmp_path: Path) -> None:
     """A relay whose log cannot be written relays on."""
     path = tmp_path / "relay.sock"
-    program, *options = command_line("twistd", "--listen", f"unix:{path}", "--close-seconds", "1")
+    program, *options = command_line("twistd", "--listen", f"unix:{path}", "--drain-seconds", "0")
     with Process([program, "--logfile=/dev/full", *options], str(tmp_path)) as server, ExitStack() as stack:
         deadline = time.monotonic() + SECONDS
         while not listens(path):

@@ -10,7 +10,7 @@ import pytest
 
 from tests.clients import WebsocketsClient, handshake, text
 from tests.faults.proxies import PROXIES, haproxy
-from tests.faults.support import ATTACKED, GATES, attacked
+from tests.faults.support import ATTACKED, GATES, attacked, port
 from tests.live import LOOPBACK, SECONDS, Relay, relay
 
 pytestmark = pytest.mark.interop
@@ -33,11 +33,6 @@ def proxy(request: pytest.FixtureRequest, server: Relay, tmp_path_factory: pytes
     folder = tmp_path_factory.mktemp(request.param)
     with PROXIES[request.param](port(server), folder) as listening:
         yield listening
-
-
-def port(server: Relay) -> int:
-    """Return the port of a relay."""
-    return int(server.url().rstrip("/").rpartition(":")[2])
 
 
 def asked(server: Relay, count: int = 0) -> list[str]:
@@ -140,7 +135,7 @@ def test_proxy_protocol(version: str, tmp_path: Path) -> None:
     with (
         relay(listen=[LOOPBACK, f"haproxy:{LOOPBACK}"]) as server,
         attacked(server) as attack,
-        haproxy(int(server.addresses[1].rstrip("/").rpartition(":")[2]), tmp_path, version) as listening,
+        haproxy(port(server, 1), tmp_path, version) as listening,
         WebsocketsClient(f"ws://127.0.0.1:{listening}/proxied") as one,
         WebsocketsClient(f"ws://127.0.0.1:{listening}/proxied") as other,
     ):

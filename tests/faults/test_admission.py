@@ -1,0 +1,243 @@
+"""Very many connections: from one address, from many at once, through proxies, and with no descriptors left."""
+
+from collections import Counter
+from contextlib import ExitStack
+
+import pytest
+from twisted.internet.address import IPv4Address, IPv6Address
+
+from tests.clients import WebsocketsClient, handshake, text
+from tests.faults.crowds import Crowd
+from tests.faults.support import ATTACKED, ELSEWHERE, AttackedRelay, FaultTestCase, attacked, connect, port, remarks
+from tests.live import LOOPBACK, Relay, relay
+from tests.support import Wire, request_bytes
+
+interop = pytest.mark.interop
+
+MIB = 2**20
+
+#: Who attacks, who is beside it, and a proxy that is trusted.
+ATTACKER, OTHER, PROXY = "192.0.2.66", "192.0.2.77", "192.0.2.88"
+
+
+def ask(relay: AttackedRelay, host: str = ATTACKER, forwarded_for: str | None = None) -> Wire:
+    """Connect from an address, and ask for the attacked room; who is refused goes."""
+    address = (IPv6Address if ":" in host else IPv4Address)("TCP", host, 40000)
+    wire = relay.wire(address)
+    wire.send(request_bytes(f"/{ATTACKED}", {"X-Forwarded-For": forwarded_for}))
+    if wire.ended:
+        wire.hang_up()
+    return wire
+
+
+def counted(*wires: Wire) -> Counter[int]:
+    """Return how often which status came; 0 is an end without a word."""
+    return Counter(wire.status if wire.received else 0 for wire in wires)
+
+
+class OneAddressTests(FaultTestCase):
+    """One address that has more than its share; the bystanders, and everybody else, have another."""
+
+    def test_connections_of_one_address(self) -> None:
+        """Of 1 000 connections as many stay open as one address may have; the others are told 429 and when to retry."""
+        with self.attacked(max_connections_per_address=100) as relay:
+            wires = [ask(relay) for _ in range(1000)]
+            self.assertEqual(counted(*wires), {101: 100, 429: 900})
+            self.assertIn(b"\r\nRetry-After: 10\r\n", wires[-1].received)
+            relay.bystanders.welcome()
+            self.assertEqual(ask(relay, OTHER).status, 101)
+            wires[0].hang_up()
+            self.assertEqual(counted(ask(relay), ask(relay)), {101: 1, 429: 1})
+            # Refusals in a flood are counted: ten lines, and one when the next half second begins.
+            self.assertLess(len([line for line in self.logged() if "denied" in line]), 12)
+
+    def test_silent_connections_of_one_address(self) -> None:
+        """Of 1 000 that say nothing few wait for their time to be over; most are dropped at once, and counted."""
+        with self.attacked(max_handshakes_per_address=100, handshake_seconds=5) as relay:
+            silent = [relay.wire(IPv4Address("TCP", ATTACKER, 1)) for _ in range(1000)]
+            dropped = [wire for wire in silent if wire.transport.aborted]
+            # 100 handshakes, and 64 that are to be told that they are too many.
+            self.assertEqual((len(dropped), relay.stats.connections_dropped), (836, 836))
+            relay.bystanders.welcome()
+            self.assertEqual(ask(relay, OTHER).status, 101)
+            for wire in dropped:
+                wire.hang_up()
+            for seconds, told in ((1.5, {429: 64}), (4, {408: 100})):
+                relay.wait(seconds)
+                told_now = [wire for wire in silent if wire not in dropped and wire.send(b"")]
+                self.assertEqual(counted(*told_now), told)
+
+    def test_connects_per_second(self) -> None:
+        """An address that connects and goes, over and over, may do so at its rate; others at theirs."""
+        with self.attacked(max_connects_per_second_per_address=10, burst_seconds=2, close_seconds=1) as relay:
+            for burst in (20, 10, 10):  # the first had two seconds' worth
+                relay.bystanders.exchange()
+                wires = [ask(relay) for _ in range(50)]
+                self.assertEqual(counted(*wires), {101: burst, 429: 50 - burst})
+                self.assertIn(b"\r\nRetry-After: 1\r\n", wires[-1].received)
+                self.assertEqual(ask(relay, OTHER).status, 101)
+                for wire in wires:
+                    wire.hang_up()
+                relay.wait(1)
+
+    def test_connects_of_all(self) -> None:
+        """A crowd from everywhere comes in at the rate for all; the others are told 503, and those inside stay."""
+        with self.attacked(max_connects_per_second=100, burst_seconds=1) as relay:
+            relay.wait(1)
+            wires = [ask(relay, f"198.51.100.{number}") for number in range(200)]
+            self.assertEqual(counted(*wires), {101: 100, 503: 100})
+            self.assertIn(b"\r\nRetry-After: 1\r\n", wires[-1].received)
+            relay.bystanders.exchange()
+            relay.wait(1)
+            relay.bystanders.welcome()
+
+    def test_one_network(self) -> None:
+        """One IPv6 host has as many addresses as it likes, and is one all the same: its /64."""
+        with self.attacked(max_connections_per_address=10) as relay:
+            wires = [ask(relay, f"2001:db8::{number:x}:1") for number in range(100)]
+            self.assertEqual(counted(*wires), {101: 10, 429: 90})
+            self.assertEqual(counted(ask(relay, "2001:db8:0:1::1"), ask(relay, f"::ffff:{ATTACKER}")), {101: 2})
+
+    def test_forwarded(self) -> None:
+        """Behind a trusted proxy each client has a share of its own, and the proxy has none."""
+        with self.attacked(max_connections_per_address=10, trusted_proxies=(PROXY,)) as relay:
+            for client in (ATTACKER, OTHER, "2001:db8::1"):
+                wires = [ask(relay, PROXY, client) for _ in range(20)]
+                self.assertEqual(counted(*wires), {101: 10, 429: 10})
+                relay.bystanders.exchange()
+            self.assertEqual(ask(relay, ATTACKER).status, 429)  # directly: it is the same client
+
+    def test_forged(self) -> None:
+        """Who invents clients gains nothing: directly they are not read, through a proxy they stand to the left."""
+        with self.attacked(max_connections_per_address=10, trusted_proxies=(PROXY,)) as relay:
+            direct = [ask(relay, ATTACKER, f"203.0.113.{number}") for number in range(20)]
+            through = [ask(relay, PROXY, f"203.0.113.{number}, {PROXY}, {OTHER}") for number in range(20)]
+            words = [ask(relay, PROXY, f"{'x' * number}, 192.0.2.99") for number in range(20)]
+            # What is no address is nobody's: it counts for the proxy that wrote it.
+            nonsense = [ask(relay, PROXY, f"{PROXY}, not-an-address-{number}") for number in range(20)]
+            for wires in (direct, through, words, nonsense):
+                self.assertEqual(counted(*wires), {101: 10, 429: 10})
+
+
+# --- on sockets -----------------------------------------------------------------------------------
+
+
+def exchange_from(server: Relay, host: str) -> None:
+    """Let two come from an address, talk, and go."""
+    with (
+        WebsocketsClient(server.url("/visitors"), source_address=(host, 0)) as one,
+        WebsocketsClient(server.url("/visitors"), source_address=(host, 0)) as other,
+    ):
+        one.say(text("hello"))
+        assert other.hear() == "hello"
+
+
+@interop
+def test_idle_flood() -> None:
+    """5 000 sockets of one address that say nothing: others connect and talk as before; it costs next to nothing."""
+    with relay("--close-seconds", "1", "--handshake-seconds", "4") as server:
+        with attacked(server) as attack, Crowd(port(server), ["127.0.0.2"] * 5000) as crowd:
+            crowd.come()
+            while crowd.statuses.total() < 5000:
+                crowd.await_answers(min(crowd.statuses.total() + 100, 5000))
+                attack.bystanders.exchange()
+                exchange_from(server, "127.0.0.3")
+            attack.bystanders.welcome()
+            assert attack.grown_bytes() < 16 * MIB
+            attack.settle()
+        # 512 have waited for their time to be over, some were told that they are too many; the others heard nothing.
+        assert crowd.statuses[408] == 512
+        assert crowd.statuses[408] + crowd.statuses[429] + crowd.statuses[0] == 5000
+        assert len(remarks(server)) < 500, server.output.text
+
+
+@interop
+def test_flood_of_connects() -> None:
+    """An address that connects and asks 1 000 times over gets 429; nobody else is refused."""
+    options = ["--max-connections-per-address", "100", "--close-seconds", "1"]
+    with relay(*options) as server, attacked(server) as attack:
+        with Crowd(port(server), ["127.0.0.2"] * 1000, [f"/{ATTACKED}"]) as crowd:
+            crowd.come()
+            crowd.await_answers(1000)
+            assert crowd.statuses[101] == 100
+            assert crowd.statuses[101] + crowd.statuses[429] + crowd.statuses[0] == 1000
+            attack.bystanders.welcome()
+            exchange_from(server, "127.0.0.3")
+        attack.settle()
+        exchange_from(server, "127.0.0.2")
+        assert len(remarks(server)) < 100, server.output.text
+
+
+@interop
+def test_reconnect_storm() -> None:
+    """5 000 clients of 50 addresses come at once, all are served, and go at once; that is no remark in the log."""
+    hosts = [f"127.0.1.{number % 50 + 1}" for number in range(5000)]
+    rooms = [f"/{ATTACKED}/{number}" for number in range(100)]
+    with (
+        relay("--close-seconds", "1") as server,
+        attacked(server) as attack,
+        Crowd(port(server), hosts, rooms) as crowd,
+    ):
+        before = remarks(server)
+        crowd.come()
+        attack.bystanders.welcome()
+        crowd.await_answers(5000)
+        assert crowd.statuses == {101: 5000}
+        attack.bystanders.welcome()
+        assert attack.grown_bytes() < 64 * MIB
+        crowd.reset()
+        attack.settle()
+        # A line for each that came, one for each that went, at info; and nothing else, at any level.
+        server.output.wait_for(r" left '" + ATTACKED + "/", 5000)
+        assert server.output.text.count(f" joined '{ATTACKED}/") == 5000
+        assert remarks(server) == before
+
+
+@interop
+def test_no_descriptors() -> None:
+    """Where there are 64 descriptors and 300 clients, those that are in talk on; the others get 503, or an end."""
+    with relay("--close-seconds", "1", max_files=64) as server, attacked(server, shared=False) as attack:
+        with ExitStack() as stack:
+            admitted = [stack.enter_context(WebsocketsClient(server.url(ATTACKED))) for _ in range(2)]
+            with Crowd(port(server), ["127.0.0.2"] * 300, [f"/{ELSEWHERE}/crowd"]) as crowd:
+                crowd.come()
+                crowd.await_answers(300)
+                assert crowd.statuses[101] >= 30
+                assert crowd.statuses[101] + crowd.statuses[503] + crowd.statuses[0] == 300
+                for number in range(20):
+                    admitted[0].say(text(f"{number}"))
+                    assert admitted[1].hear() == f"{number}"
+                attack.bystanders.exchange()
+        attack.settle()
+        attack.bystanders.welcome()
+        assert len([line for line in remarks(server) if "denied" in line]) < 100
+
+
+@interop
+def test_proxied_flood() -> None:
+    """Through PROXY and through X-Forwarded-For it is the client who has too many, not its proxy, nor the next one."""
+    options = ["--max-connections-per-address", "20", "--trusted-proxies", "127.0.0.2", "--close-seconds", "1"]
+    with (
+        relay(*options, listen=[LOOPBACK, f"haproxy:{LOOPBACK}"]) as server,
+        attacked(server) as attack,
+        ExitStack() as stack,
+    ):
+
+        def come(words: bytes, endpoint: int = 0, host: str = "127.0.0.2") -> int:
+            connection = stack.enter_context(connect(server, endpoint, host))
+            connection.sendall(words)
+            answer = connection.recv(1000)
+            assert (b" 101 " in answer) != (b"\r\nRetry-After: 10\r\n" in answer)
+            return int(answer[9:12])
+
+        for client in ("192.0.2.66", "192.0.2.77", "2001:db8::1"):
+            words = [
+                (f"PROXY TCP{6 if ':' in client else 4} {client} {client} 5 80\r\n".encode() + handshake(), 1),
+                (handshake(X_Forwarded_For=f"203.0.113.1, {client}"), 0),
+            ]
+            assert Counter(come(*words[number % 2]) for number in range(40)) == {101: 20, 429: 20}
+            attack.bystanders.exchange()
+        # From somebody else the same field is worth nothing.
+        forged = [handshake(X_Forwarded_For=f"203.0.113.{number}") for number in range(40)]
+        assert Counter(come(words, host="127.0.0.3") for words in forged) == {101: 20, 429: 20}
+        attack.bystanders.welcome()

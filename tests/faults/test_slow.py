@@ -1,0 +1,293 @@
+"""Slow peers that are alive, under each policy, and memory that is short: who reads keeps all, and stays."""
+
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from tests.clients import WebsocketsClient, binary, handshake, mute, read_to_end
+from tests.faults.support import (
+    ATTACKED,
+    ELSEWHERE,
+    Attack,
+    AttackedRelay,
+    FaultTestCase,
+    attacked,
+    closes_with,
+    masked,
+    pour,
+)
+from tests.live import relay
+from tests.sockets import MemorySocket, Peers
+from tests.support import Client, request_bytes
+from tests.test_frames import parse
+from wsrelay import closecodes
+
+interop = pytest.mark.interop
+
+MIB = 2**20
+
+#: What is published to the attacked room.
+PAYLOAD_BYTES = 10_000
+
+#: A log that holds some ten of them.
+SMALL_LOG = {"max_message_bytes": 20_000, "room_log_bytes": 100_000}
+
+
+class SlowTestCase(FaultTestCase):
+    """Peers that read little, or nothing for a while."""
+
+    def stalled(self, relay: AttackedRelay) -> Client:
+        """Connect a client to the attacked room that does not read."""
+        client = relay.client()
+        client.server_transport.stalled = True
+        return client
+
+    def publish(self, relay: AttackedRelay, publisher: Client, first: int, count: int) -> None:
+        """Publish numbered messages to the attacked room, with the bystanders' between them."""
+        for number in range(first, first + count):
+            publisher.say(number.to_bytes(4) + bytes(PAYLOAD_BYTES - 4))
+            relay.settle()
+            relay.bystanders.exchange()
+
+    def heard(self, client: Client) -> list[int]:
+        """Return the numbers of what a client has heard."""
+        return [int.from_bytes(message[:4]) for message in client.messages if isinstance(message, bytes)]
+
+
+class SlowReaderTests(SlowTestCase):
+    """Readers that take 1 KB a second while 20 times as much is published, or as much as that."""
+
+    def test_slow_but_alive(self) -> None:
+        """One for whom a message waits longer than slow-seconds is told 1013, though it reads, and answers pings."""
+        with self.attacked(slow_seconds=10, close_seconds=5, ping_seconds=0) as relay:
+            peers = Peers(relay, free_bytes=4000)
+            slow, connection = self.reader(peers)
+            fast, other = self.reader(peers)
+            publisher = relay.client()
+            for second in range(20):
+                self.publish(relay, publisher, 2 * second, 2)
+                self.second(relay, peers, {slow: 1000, fast: MIB})
+                if connection.state != connection.STATE_OPEN:
+                    break
+            # What is in its transport does not count: that takes some seconds more at this pace.
+            self.assertIn(second, range(10, 18))
+            self.assertEqual(relay.stats.evictions, {"disconnect": 1})
+            self.assertEqual(relay.stats.closes_sent, {closecodes.TOO_SLOW.code: 1})
+            self.assertEqual(other.state, other.STATE_OPEN)
+            for _ in range(7):
+                self.second(relay, peers, {slow: 1000})
+            self.assertTrue(slow.closed)
+            self.leave(peers, fast)
+
+    def test_slow_enough(self) -> None:
+        """One that keeps up within slow-seconds stays, however slow it is, and misses nothing."""
+        with self.attacked(slow_seconds=10, ping_seconds=0, shared=False) as relay:
+            peers = Peers(relay, free_bytes=4000)
+            slow, connection = self.reader(peers)
+            publisher = relay.client()
+            for number in range(10):
+                self.publish(relay, publisher, number, 1)
+                for _ in range(11):
+                    self.second(relay, peers, {slow: 1000})
+            self.assertEqual(connection.state, connection.STATE_OPEN)
+            frames = parse(bytes(slow.sent[slow.sent.index(b"\r\n\r\n") + 4 :]))
+            self.assertEqual([int.from_bytes(frame.data[:4]) for frame in frames], [*range(10)])
+            self.leave(peers, slow)
+
+    def reader(self, peers: Peers) -> tuple[MemorySocket, Any]:
+        """Connect a peer to the attacked room."""
+        peer, connection = peers.connect()
+        peer.unread += request_bytes(f"/{ATTACKED}")
+        peers.settle()
+        self.assertEqual(connection.state, connection.STATE_OPEN)
+        return peer, connection
+
+    def second(self, relay: AttackedRelay, peers: Peers, bytes_read: dict[MemorySocket, int]) -> None:
+        """Let a second pass, in which peers read so much."""
+        for peer, size in bytes_read.items():
+            peer.free_bytes += size
+        peers.settle()
+        relay.wait(1)
+        peers.settle()
+
+    def leave(self, peers: Peers, *gone: MemorySocket) -> None:
+        """Let peers be gone."""
+        for peer in gone:
+            peer.broken = True
+        peers.settle()
+
+
+class PolicyTests(SlowTestCase):
+    """What becomes of those who fall off the log is the policy's."""
+
+    def test_drop_oldest(self) -> None:
+        """With drop-oldest they stay, go on with the newer half of the log, and what they missed is counted."""
+        heard, missed = self.pass_by("drop-oldest")
+        # What its transport had of the beginning, and then about half a log until the end.
+        self.assertIn(len(heard), range(6, 25))
+        self.assertEqual(len(heard) + missed, 100)
+
+    def test_latest(self) -> None:
+        """With latest they stay, go on with the newest message, and what they missed is counted."""
+        heard, missed = self.pass_by("latest")
+        self.assertIn(len(heard), range(2, 25))
+        self.assertEqual(len(heard) + missed, 100)
+
+    def pass_by(self, policy: str) -> tuple[list[int], int]:
+        """Let 100 messages pass by a peer that reads only afterwards; return what it heard, and how many it missed."""
+        with self.attacked(shared=False, slow_policy=(f"{ATTACKED}={policy}",), ping_seconds=0, **SMALL_LOG) as relay:
+            publisher, stalled = relay.client(), self.stalled(relay)
+            reader = relay.client()
+            self.publish(relay, publisher, 0, 100)
+            relay.wait(60)
+            self.assertTrue(stalled.open)
+            self.assertLess(relay.factory.hub.log_bytes, 120_000)
+            missed = relay.stats.messages_missed
+            self.assertGreaterEqual(relay.stats.evictions[policy], 1)
+            stalled.server_transport.stalled = False
+            relay.settle()
+            heard = self.heard(stalled)
+            self.assertEqual((heard, heard[-1]), (sorted(set(heard)), 99))
+            self.assertEqual(self.heard(reader), [*range(100)])
+            # It is as any other again.
+            self.publish(relay, publisher, 100, 20)
+            self.assertEqual(self.heard(stalled)[-20:], [*range(100, 120)])
+            return heard, missed
+
+    def test_pause_publishers(self) -> None:
+        """With pause-publishers they wait for who does not read, at most for slow-seconds; another room does not."""
+        policies = {"slow_policy": (f"{ATTACKED}=pause-publishers",), "slow_seconds": 10, "ping_seconds": 0}
+        with self.attacked(shared=False, **policies, **SMALL_LOG) as relay:
+            publisher, stalled, reader = relay.client(), self.stalled(relay), relay.client()
+            self.publish(relay, publisher, 0, 20)
+            relayed = self.heard(reader)
+            self.assertEqual((publisher.server.held != 0, relayed), (True, [*range(len(relayed))]))
+            self.assertLess(len(relayed), 20)
+            relay.wait(8)
+            relay.bystanders.exchange()
+            self.assertEqual(self.heard(reader), relayed)
+            relay.wait(4)
+            self.assertEqual((publisher.server.held, self.heard(reader)), (0, [*range(20)]))
+            self.assertEqual(relay.stats.evictions, {"pause-publishers": 1})
+            self.assertTrue(closes_with(closecodes.TOO_SLOW, b"".join(stalled.server_transport.stream)))
+
+    def test_pause_publishers_resumed(self) -> None:
+        """When who was slow reads again, the publishers go on, and nobody has missed anything."""
+        policies = {"slow_policy": (f"{ATTACKED}=pause-publishers",)}
+        with self.attacked(shared=False, **policies, **SMALL_LOG) as relay:
+            publisher, stalled = relay.client(), self.stalled(relay)
+            for first in range(0, 200, 20):
+                self.publish(relay, publisher, first, 20)
+                relay.wait(1)
+                stalled.server_transport.stalled = False
+                relay.settle()
+                stalled.server_transport.stalled = True
+            stalled.server_transport.stalled = False
+            relay.settle()
+            self.assertEqual(self.heard(stalled), [*range(200)])
+            self.assertGreater(relay.stats.pauses, 5)
+            self.assertEqual((relay.stats.evictions, relay.stats.messages_missed), ({}, 0))
+
+
+class BudgetTests(SlowTestCase):
+    """Memory that is short."""
+
+    def test_budget_of_logs(self) -> None:
+        """What is kept for those who do not read is had back from the slowest, with 1013; newcomers are told 503."""
+        with self.attacked(memory_budget=300_000, slow_seconds=0, ping_seconds=0) as relay:
+            publisher = relay.client()
+            slowest = self.stalled(relay)
+            self.publish(relay, publisher, 0, 20)
+            slow = self.stalled(relay)
+            self.publish(relay, publisher, 20, 20)
+            relay.wait(0.5)
+            late = relay.wire()
+            late.send(request_bytes(f"/{ELSEWHERE}"))
+            self.assertEqual(late.status, 503)
+            self.assertIn(b"\r\nRetry-After: 10\r\n", late.received)
+            relay.wait(1)
+            for client, open_ in ((slowest, False), (slow, True)):
+                self.assertEqual(client.server.state == client.server.STATE_OPEN, open_)
+            self.assertTrue(closes_with(closecodes.OVERLOADED, b"".join(slowest.server_transport.stream)))
+            self.assertLess(relay.factory.memory.used_bytes, 300_000)
+            relay.bystanders.welcome()
+            slow.server_transport.stalled = False
+            relay.settle()
+            self.assertEqual(self.heard(slow), [*range(20, 40)])
+
+    def test_budget_of_messages(self) -> None:
+        """Nor do messages that are not finished take more: who keeps most goes first, who keeps little stays."""
+        with self.attacked(memory_budget=500_000, message_seconds=0, close_seconds=1) as relay:
+            sizes = [1000, *[50_000 + number for number in range(20)]]
+            wires = [relay.open_wire() for _ in sizes]
+            for wire, size in zip(wires, sizes, strict=True):
+                wire.send(masked(0x82, bytes(size), length=60_000))
+                relay.bystanders.exchange()
+            relay.wait(0.5)
+            for wire in wires:
+                wire.send(b"")
+            told = [wire.received for wire in wires if parse(wire.received)[-1].opcode == 8]
+            self.assertIn(len(told), range(10, 15))
+            for answer in told:
+                self.assertTrue(closes_with(closecodes.OVERLOADED, answer))
+            # Those that keep most: the last ones.
+            self.assertEqual(told, [wire.received for wire in wires[-len(told) :]])
+            relay.bystanders.exchange()
+            for wire in wires:
+                wire.hang_up()
+            relay.wait(1)
+            relay.bystanders.welcome()
+
+
+# --- on sockets -----------------------------------------------------------------------------------
+
+
+def sweep(attack: Attack) -> bytes:
+    """Wait until the relay has looked at its deadlines; return what it said to somebody who said nothing."""
+    attack.bystanders.exchange()
+    with attack.server.connect() as silent:
+        return read_to_end(silent)
+
+
+@interop
+def test_budget() -> None:
+    """A relay that is sent many times its budget grows by little more than that; those who read stay, and talk."""
+    unfinished = masked(0x82, bytes(900_000), length=MIB)
+    options = ["--memory-budget", str(16 * MIB), "--handshake-seconds", "1", "--close-seconds", "1"]
+    with relay(*options) as server, attacked(server) as attack:
+        with ExitStack() as stack:
+            answers = set()
+            for _ in range(3):
+                for _ in range(20):
+                    connection = stack.enter_context(server.connect())
+                    connection.sendall(handshake(f"/{ATTACKED}"))
+                    if connection.recv(12) == b"HTTP/1.1 101":
+                        pour(connection, unfinished)
+                answers.add(sweep(attack)[9:12])
+            # Beyond the budget, what comes until it is looked at again: here a round, 18 MB.
+            assert attack.grown_bytes() < (16 + 18 + 8) * MIB
+            assert answers == {b"408", b"503"}
+            server.output.wait_for(rf"left '{ATTACKED}': sent {closecodes.OVERLOADED.code}")
+        attack.settle()
+        while sweep(attack)[9:12] != b"408":
+            pass
+        attack.bystanders.welcome()
+
+
+@interop
+def test_slow_on_sockets() -> None:
+    """One that reads on, but too slowly for what is published, is told 1013 after slow-seconds."""
+    options = ["--slow-seconds", "2", "--room-log-bytes", str(64 * MIB), "--close-seconds", "1"]
+    with (
+        relay(*options) as server,
+        attacked(server) as attack,
+        mute(server, f"/{ATTACKED}", receive_bytes=4096) as slow,
+        WebsocketsClient(server.url(ATTACKED)) as publisher,
+    ):
+        for _ in range(150):  # more than the kernel's buffers hold, less than the log
+            publisher.say(binary(bytes(100_000)))
+        while f"left '{ATTACKED}': sent {closecodes.TOO_SLOW.code}" not in server.output.text:
+            attack.bystanders.exchange()
+            slow.recv(100)
+        publisher.ws.close()
