@@ -203,6 +203,7 @@ def test_no_descriptors() -> None:
                 crowd.come()
                 crowd.await_answers(300)
                 assert crowd.statuses[101] >= 30
+                assert crowd.statuses[503] > 0
                 assert crowd.statuses[101] + crowd.statuses[503] + crowd.statuses[0] == 300
                 for number in range(20):
                     admitted[0].say(text(f"{number}"))

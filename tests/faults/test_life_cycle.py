@@ -90,7 +90,7 @@ class DrainTests(FaultTestCase):
             self.assertEqual((wire.received or wire.send(b""))[:12], b"HTTP/1.1 503")
             wire.hang_up()
         members = [client for pair in pairs for client in pair]
-        left = []
+        left = [len(members)]
         for number in range(40):
             left.append(sum(client.open for client in members))
             for one, other in pairs:

@@ -10,6 +10,7 @@ from tests.clients import mute, read_to_end
 from tests.faults.support import (
     ATTACKED,
     ELSEWHERE,
+    Attack,
     AttackedRelay,
     FaultTestCase,
     attacked,
@@ -233,6 +234,7 @@ def test_pushed_back(patient: Relay, flood: bytes) -> None:
     chunk = flood * (65536 // len(flood) + 1)
     with attacked(patient) as attack, mute(patient, f"/{ATTACKED}") as connection:
         lines = remarks(patient)
+        quiet = cpu_seconds(attack)
         connection.setblocking(False)
         blocked, sent = 0, 0
         while blocked < 20:
@@ -243,9 +245,19 @@ def test_pushed_back(patient: Relay, flood: bytes) -> None:
             except BlockingIOError:
                 blocked += 1
                 attack.bystanders.exchange()
+        # What it takes now and then costs a few milliseconds; to read a flood takes all the time that there is.
+        assert cpu_seconds(attack) < 4 * quiet + 0.2
         attack.bystanders.welcome()
         assert attack.grown_bytes() < 4 * MIB
         assert remarks(patient) == lines
+
+
+def cpu_seconds(attack: Attack) -> float:
+    """Return the processor time that a hundred exchanges of bystanders take."""
+    before = attack.cpu_seconds()
+    for _ in range(100):
+        attack.bystanders.exchange()
+    return attack.cpu_seconds() - before
 
 
 @interop
