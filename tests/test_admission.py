@@ -126,6 +126,23 @@ class AdmissionTests(SynchronousTestCase):
         self.arrive(admission, "192.0.2.2", now=0.5)
         self.arrive(admission, now=1)
 
+    def test_who_is_refused_takes_nothing(self) -> None:
+        """An address that connects too often does not use up the connects of others, known at once or later."""
+        admission = self.admission(max_connects_per_second=3, max_connects_per_second_per_address=1, burst_seconds=1)
+        admission.arrive(0, "192.0.2.1").end()
+        for _ in range(10):
+            self.assertRaises(Denied, admission.arrive, 0, "192.0.2.1")
+            self.assertEqual(self.denied(admission, "192.0.2.1"), (429, "1"))
+        admission.arrive(0, "192.0.2.2")
+        admission.arrive(0, "192.0.2.3")
+        self.assertEqual(self.denied(admission), (503, "1"))
+
+    def test_the_longest_wait(self) -> None:
+        """However small a rate, a client is told to come again within an hour."""
+        admission = self.admission(max_connects_per_second=1e-300, burst_seconds=1)
+        admission.arrive(0)
+        self.assertEqual(self.denied(admission), (503, "3600"))
+
     def test_an_ipv6_host(self) -> None:
         """One host's addresses in a /64 are one."""
         admission = self.admission(max_connections_per_address=1)

@@ -54,15 +54,25 @@ class BudgetTests(SynchronousTestCase):
         self.assertFalse(self.admission.overloaded)
 
     def test_the_slowest_first(self) -> None:
-        """Beyond the budget nobody comes in; the rooms free what they can, and for the rest those go who hold most."""
+        """Beyond the budget a tenth of it is made free: by the rooms, and for the rest those go who hold most."""
         rooms = Rooms(1000, can_free=1000)
         most, much, little, nothing = Held(300), Held(0, bytes(200)), Held(50), Held()
-        budget = self.budget(4 * CONNECTION_BYTES + 200, rooms)
+        budget = self.budget(9325, rooms)
         budget.keep([nothing, little, much, most])
 
         self.assertTrue(self.admission.overloaded)
         self.assertEqual(rooms.asked, [1350])
         self.assertEqual([held.reasons for held in (most, much, little)], [[OVERLOADED], [OVERLOADED], []])
+
+    def test_what_is_shared(self) -> None:
+        """What several share is free only when the last of them has gone: enough of them go at once."""
+        shared = bytes(10_000)
+        sharers = [Held(0, shared) for _ in range(10)]
+        small = Held(99)
+        self.budget(25_200, Rooms()).keep([*sharers, small])
+
+        self.assertEqual([held.reasons for held in sharers], [[OVERLOADED]] * 10)
+        self.assertEqual(small.reasons, [])
 
     def test_those_who_hold_nothing_stay(self) -> None:
         """Where nothing can be freed, nobody goes for nothing."""
@@ -93,7 +103,7 @@ class RelayTests(RelayTestCase):
 
     def test_unfinished_messages(self) -> None:
         """Who sends large messages that do not end is closed when memory is short; who does not is not."""
-        relay = self.relay(memory_budget=300_000, message_seconds=0)
+        relay = self.relay(memory_budget=330_000, message_seconds=0)
         bystander, other = relay.client(), relay.client()
         wires = [relay.wire() for _ in range(4)]
         for wire in wires:

@@ -15,7 +15,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live import make_certificate
-from tests.support import RelayTestCase
+from tests.support import RelayTestCase, request_bytes
 from wsrelay.endpoints import Endpoint, end_when_dead, endpoints
 from wsrelay.errors import SettingsError
 
@@ -80,6 +80,17 @@ class ProxyTests(RelayTestCase):
             protocol.makeConnection(transport)
             protocol.dataReceived(b"PROXY TCP4 " + words + b"\r\n")
             self.assertEqual(transport.disconnecting, ended, words)
+
+    def test_unknown(self) -> None:
+        """A proxy that checks our health for itself says UNKNOWN, in the short form (TRAPS 56)."""
+        reactor = MemoryReactorClock()
+        Endpoint(reactor, "haproxy:tcp:1").listen(self.relay().factory)
+        protocol = reactor.tcpServers[0][1].buildProtocol(None)
+        transport = StringTransport()
+        protocol.makeConnection(transport)
+        protocol.dataReceived(b"PROXY UNKNOWN\r\n" + request_bytes())
+
+        self.assertIn(b" 101 ", transport.value())
 
 
 class FakePort:

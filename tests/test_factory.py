@@ -56,8 +56,8 @@ class AdmissionTests(RelayTestCase):
 
     def test_far_too_many(self) -> None:
         """Past the room for telling them, connections are aborted unread, and counted apart."""
-        for most, told in ((1, 1), (40, 10), (400, 64)):
-            relay = self.relay(max_connections=most)
+        for most, told in ((1, 1), (40, 5), (600, 64)):
+            relay = self.relay(max_connections=most, max_handshakes_per_address=0)
             for _ in range(most + told):
                 self.assertFalse(relay.wire().transport.aborted)
             dropped = [relay.wire() for _ in range(3)]
@@ -101,6 +101,28 @@ class AdmissionTests(RelayTestCase):
 
 class SweepTests(RelayTestCase):
     """Looking at deadlines."""
+
+    def test_a_bug_in_a_step(self) -> None:
+        """A step of the sweep that raises is logged and counted; deadlines are met all the same, this time and next."""
+        relay = self.relay(handshake_seconds=2)
+        self.patch(relay.factory.hub, "tick", lambda now: 1 / 0)
+        wire = relay.wire()
+        relay.wait(3)
+        wire.send(b"")
+
+        self.assertEqual(wire.status, 408)
+        failures = self.flushLoggedErrors(ZeroDivisionError)
+        self.assertEqual(len(failures), relay.stats.failures)
+        self.assertGreater(len(failures), 3)
+
+    def test_started_again(self) -> None:
+        """A factory that was drained and listens again takes clients again."""
+        relay = self.relay()
+        self.successResultOf(relay.factory.close_all(closecodes.RESTARTING, 5))
+        self.assertEqual(relay.client().status, 503)
+        relay.factory.startFactory()
+
+        self.assertTrue(relay.client().open)
 
     def test_after_a_stall_nobody_healthy_is_dropped(self) -> None:
         """After the reactor was blocked, answers that have come meanwhile are read before anybody is punished."""

@@ -13,11 +13,11 @@ class FailureTests(RelayTestCase):
     def test_logged_once_under_an_id(self) -> None:
         """Each failure is one event, with what failed, a traceback, and an id of its own that is returned."""
         failure = Failure(RuntimeError("boom {}"))
-        first, second = log_failure("a thing {failed}", failure), log_failure("another", failure)
+        first, second = log_failure("a thing {failed}", failure), log_failure("another\x1b", failure)
 
         self.assertRegex(first, "^[0-9a-f]{8}$")
         self.assertNotEqual(first, second)
-        self.assertEqual(self.logged(LogLevel.critical), [f"a thing {{failed}} [{first}]", f"another [{second}]"])
+        self.assertEqual(self.logged(LogLevel.critical), [f"a thing {{failed}} [{first}]", f"another\\x1b [{second}]"])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
 
     def test_what_a_client_said(self) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 from twisted.logger import LogLevel
 
+from tests.framing import DEFLATE, deflated, wire_frame
 from tests.support import Relay, RelayTestCase, Transport, Wire, request_bytes
 from tests.test_frames import parse
 from tests.test_protocol import client_frame
@@ -162,6 +163,27 @@ class TurnTests(IntakeTestCase):
         self.assert_reading(True, False, True)
         self.assertEqual((connection.data, connection.state), (b"", connection.STATE_CLOSING))
 
+    def test_much_from_little(self) -> None:
+        """A read that inflates to many MiB is taken a MiB or two a turn, and charged as what it is."""
+        payload = deflated(bytes(2**20))
+        self.assertLess(len(payload) * 20, 65536)
+        relay, _, subscriber = self.begin(max_bytes_per_second=2**20, burst_seconds=10)
+        wire = relay.wire()
+        wire.send(request_bytes("/elsewhere", DEFLATE))
+        connection = wire.transport.protocol
+        self.reading.clear()
+        connection.dataReceived(wire_frame(0xC2, payload) * 20)
+        self.assertLess(relay.stats.bytes_in, 3 * 2**20)
+        self.assert_reading(False)
+        for _ in range(100):
+            relay.clock.advance(0)
+
+        self.assertLess(relay.stats.bytes_in, 13 * 2**20)
+        self.assertIn(connection, relay.factory.slowed_down)
+        relay.wait(20)
+        self.assertEqual(relay.stats.messages_in, 20)
+        self.assertTrue(subscriber.open)
+
     def test_no_more_than_is_allowed(self) -> None:
         """After a stretch that was too much, the rest of the read waits until it is paid."""
         relay, wire, _ = self.begin(max_frames_per_second=100, burst_seconds=1, ping_seconds=0)
@@ -217,6 +239,37 @@ class HoldTests(IntakeTestCase):
         relay.settle()
         self.assertEqual(subscriber.messages, ["a", "bc", "d"])
 
+    def test_the_sweep_that_releases(self) -> None:
+        """A deadline that has passed while a peer was held is not met by the sweep that releases it."""
+        relay, wire, subscriber = self.begin(message_seconds=3, ping_seconds=0)
+        connection = self.connection(relay, subscriber)
+        wire.send(client_frame(1, b"a", fin=False))
+        self.patch(relay.factory, "_steps", lambda now: (connection.release,))
+        connection.hold()
+        relay.clock.advance(0.9)
+        for _ in range(30):
+            connection.hold()
+            relay.clock.advance(0.5)
+        self.assertEqual(connection.state, connection.STATE_OPEN)
+        relay.settle()
+        relay.wait(2)
+        self.assertEqual(connection.state, connection.STATE_OPEN)
+        relay.wait(2)
+        self.assertEqual(relay.stats.closes_sent, {1008: 1})
+
+    def test_turns_do_not_help(self) -> None:
+        """Who makes others wait for their turn again and again has no more time for its message or its pong."""
+        for settings, code in (
+            ({"message_seconds": 5, "ping_seconds": 0}, 1008),
+            ({"message_seconds": 0, "ping_seconds": 4}, 3008),
+        ):
+            relay, wire, _ = self.begin(**settings)
+            wire.send(client_frame(1, b"a", fin=False) if code == 1008 else b"")
+            for _ in range(12):
+                wire.send(client_frame(PONG) * 300)
+                relay.wait(1)
+            self.assertEqual(relay.stats.closes_sent, {code: 1})
+
     def test_two_reasons(self) -> None:
         """Who is held for two reasons is read again when both are gone."""
         relay, wire, subscriber = self.begin(max_messages_per_second=10, burst_seconds=1)
@@ -258,7 +311,7 @@ class HoldTests(IntakeTestCase):
         self.assertEqual((joined.held, relay.stats.pauses), (0, 1))
 
     def test_a_pong_that_cannot_come(self) -> None:
-        """Nobody who is held is taken for dead: it has the whole time for its pong again when it is read."""
+        """Nobody who is held is taken for dead: it has the rest of its time for the pong when it is read again."""
         relay, wire, subscriber = self.begin(ping_seconds=10)
         connection = self.connection(relay, subscriber)
         relay.wait(12)
@@ -267,7 +320,7 @@ class HoldTests(IntakeTestCase):
         relay.wait(100)
         self.assertFalse(wire.ended)
         connection.release()
-        relay.wait(9)
+        relay.wait(7)
         self.assertEqual(wire.send(b""), b"")
         relay.wait(2)
         wire.send(b"")

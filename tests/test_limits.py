@@ -49,6 +49,14 @@ class TokenBucketTests(SynchronousTestCase):
 
         self.assertEqual([bucket.take(0), bucket.take(9), bucket.take(10)], [True, False, True])
 
+    def test_given_back(self) -> None:
+        """A token that is given back can be taken again; there are never more than a burst."""
+        bucket = TokenBucket(1, 1, now=0)
+        bucket.give_back()
+        self.assertEqual([bucket.take(0), bucket.take(0)], [True, False])
+        bucket.give_back()
+        self.assertTrue(bucket.take(0))
+
     def test_off(self) -> None:
         """0 is no limit."""
         bucket = TokenBucket(0, 1, now=0)

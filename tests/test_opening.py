@@ -1,10 +1,13 @@
 """Tests of wsrelay.opening. What clients see of it is in tests/test_protocol.py, too."""
 
 import inspect
+import socket
+from typing import Any
 
 from autobahn.websocket.compress import PerMessageDeflate, PerMessageDeflateOfferAccept
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
+from twisted.internet.tcp import Connection as TcpTransport
 from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 
 from tests.support import Answer, RelayTestCase, Transport, request_bytes
@@ -54,10 +57,28 @@ class OpeningTests(RelayTestCase):
         self.assertEqual(wrong.status, 431)
         self.assertEqual(relay.stats.handshakes_denied, {431: 1})
 
+    def test_far_too_many_on_a_socket(self) -> None:
+        """Who is dropped frees its descriptor at once, not at the end of a turn that may accept a thousand more."""
+        relay = self.relay(max_connections=1)
+        for _ in range(2):
+            relay.wire()
+        ours, theirs = socket.socketpair()
+        self.addCleanup(theirs.close)
+        connection: Any = relay.factory.buildProtocol(None)
+        transport = TcpTransport(ours, connection, relay.clock)
+        transport.connected = 1
+        transport.getPeer = lambda: IPv4Address("TCP", "192.0.2.1", 1)  # type: ignore[method-assign]  # a socketpair
+        transport.setTcpNoDelay = lambda enabled: None  # type: ignore[method-assign]  # has neither
+        connection.makeConnection(transport)
+
+        self.assertEqual(ours.fileno(), -1)
+        relay.settle()
+        self.assertEqual((len(relay.factory.connections), relay.stats.connections_dropped), (2, 1))
+
     def test_a_bug_at_the_door(self) -> None:
         """An exception while a connection is counted ends it with 500, and it is known as any other."""
         relay = self.relay()
-        self.patch(relay.factory.admission, "arrive", lambda now: 1 / 0)
+        self.patch(relay.factory.admission, "arrive", lambda now, host: 1 / 0)
         wire = relay.wire()
         self.assertEqual(wire.send(b"")[:12], b"HTTP/1.1 500")
         wire.hang_up()

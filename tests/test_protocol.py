@@ -293,6 +293,22 @@ class HandshakeTests(RelayTestCase):
 class RightsTests(RelayTestCase):
     """What the grant says is what holds."""
 
+    def test_the_last_ping(self) -> None:
+        """Of the pings of a peer that does not read, the last one is answered when it does; none if it has closed."""
+        relay = self.relay()
+        wire = relay.wire()
+        wire.send(request_bytes())
+        [connection] = relay.factory.connections
+        for closing in (False, True):
+            connection.pauseProducing()
+            wire.send(client_frame(9, b"1") + client_frame(9, b"2"))
+            self.assertEqual(wire.received, b"")
+            if closing:
+                wire.send(CLOSE)
+            connection.resumeProducing()
+            answers = [(frame.opcode, bytes(frame.data)) for frame in parse(wire.send(b""))]
+            self.assertEqual(answers, [] if closing else [(10, b"2")])
+
     def test_types(self) -> None:
         """In a room for one type of messages, another one is 1003; what came before it is relayed."""
         relay = self.relay(message_type=("text", "video/*=binary"))
@@ -447,7 +463,7 @@ class BackpressureTests(RelayTestCase):
         self.assertEqual(len(relay.factory.connections), 1)
 
     def test_pongs_do_not_pile_up(self) -> None:
-        """Pings of a peer that does not read are not answered (RFC 6455 section 5.5.3)."""
+        """Pings of a peer that does not read are not answered, but for the last (RFC 6455 section 5.5.3)."""
         relay = self.relay()
         wire = relay.wire()
         wire.send(request_bytes())
@@ -456,7 +472,7 @@ class BackpressureTests(RelayTestCase):
         self.assertEqual(wire.send(client_frame(9, b"x") * 100), b"")
         connection.resumeProducing()
 
-        self.assertEqual([frame.opcode for frame in parse(wire.send(client_frame(9, b"x")))], [10])
+        self.assertEqual([frame.opcode for frame in parse(wire.send(client_frame(9, b"x")))], [10, 10])
 
     def test_the_transport_gives_up(self) -> None:
         """A transport that will take no more ends the subscription."""

@@ -39,8 +39,8 @@ class SettingsTests(SynchronousTestCase):
                 "message_seconds": 30.0,
                 "max_connections": 0,
                 "max_connections_per_address": 1024,
-                "max_handshakes": 2048,
-                "max_handshakes_per_address": 512,
+                "max_handshakes": 8192,
+                "max_handshakes_per_address": 256,
                 "max_connects_per_second": 5_000.0,
                 "max_connects_per_second_per_address": 200.0,
                 "trusted_proxies": (),
@@ -85,6 +85,7 @@ class SettingsTests(SynchronousTestCase):
         """NaN, infinity and zero are no limits."""
         for value in (float("nan"), float("inf"), 0, -1):
             self.assertEqual(len(self.problems(handshake_seconds=value)), 1)
+        self.assertEqual(len(self.problems(max_bytes_per_second=10**400)), 1)
         for name in ("max_message_bytes", "room_log_bytes", "max_rooms", "max_room_members", "max_fragments"):
             self.assertEqual(len(self.problems(**{name: 0})), 1)
 

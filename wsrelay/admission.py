@@ -17,6 +17,9 @@ __all__ = ["Admission", "Visit", "address_key"]
 #: What a client is told that finds the relay full, in seconds.
 RETRY_SECONDS: Final = 10
 
+#: The most that a client is told, in seconds.
+MAX_RETRY_SECONDS: Final = 3600
+
 #: RFC 4291 section 2.5.4: what one host may have as many addresses of as it likes.
 _IPV6_HOST_BITS: Final = 64
 
@@ -81,12 +84,19 @@ class Admission:
         """Return the number of addresses that something is known of."""
         return len(self._addresses)
 
-    def arrive(self, now: float) -> "Visit":
+    def arrive(self, now: float, host: str | None = None) -> "Visit":
         """Count a connection.
 
+        Its address is asked first: whoever is refused for that takes nothing from the others.
+
+        Args:
+            now: the time.
+            host: its address; ``None`` where that is not known, or will be later, see :meth:`Visit.identify`.
+
         Raises:
-            Denied: 503, and it is not counted: there are too many.
+            Denied: 429 or 503, and it is not counted: there are too many, from its address or in all.
         """
+        address = None if host is None else self._identify(host, now)
         if self.is_closed:
             raise _full("this relay is restarting")
         if self.connections >= self._max_connections:
@@ -97,12 +107,14 @@ class Admission:
             raise _full("this relay has as many unfinished handshakes as it may have")
         if not self._connects.take(now):
             raise _full("too many clients connect at once", self._connects.wait_seconds())
-        return Visit(self)
+        return Visit(self, address)
 
     def tick(self, now: float) -> None:
         """Forget the addresses that nobody is connected from, once they may connect at their full rate again."""
         for key, address in list(self._deserted.items()):
-            if address.connects.is_full(now):
+            if address.connections:
+                del self._deserted[key]
+            elif address.connects.is_full(now):
                 del self._addresses[key], self._deserted[key]
 
     def _identify(self, host: str, now: float) -> _Address:
@@ -118,7 +130,6 @@ class Admission:
             raise _too_many("too many unfinished handshakes from your address")
         if not address.connects.take(now):
             raise _too_many("too many connects from your address", address.connects.wait_seconds())
-        self._deserted.pop(key, None)
         return address
 
 
@@ -127,12 +138,13 @@ class Visit:
 
     __slots__ = ("_address", "_admission", "_handshaking")
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, admission: Admission, address: _Address | None) -> None:
         self._admission: Admission | None = admission
-        self._address: _Address | None = None
+        self._address = address
         self._handshaking = True
-        admission.connections += 1
-        admission.handshakes += 1
+        for counted in self._counted():
+            counted.connections += 1
+            counted.handshakes += 1
 
     @property
     def is_identified(self) -> bool:
@@ -145,10 +157,15 @@ class Visit:
         Raises:
             Denied: 429, and it is not counted for it: that address has too many.
         """
-        if self._admission is not None and self._address is None:
+        if self._admission is None or self._address is not None:
+            return
+        try:
             self._address = self._admission._identify(host, now)
-            self._address.connections += 1
-            self._address.handshakes += 1
+        except Denied:
+            self._admission._connects.give_back()
+            raise
+        self._address.connections += 1
+        self._address.handshakes += 1
 
     def opened(self) -> None:
         """Its handshake is done."""
@@ -172,8 +189,12 @@ class Visit:
 
 
 def _full(reason: str, wait_seconds: float = RETRY_SECONDS) -> Denied:
-    return Denied(503, reason, [("Retry-After", str(math.ceil(wait_seconds)))])
+    return Denied(503, reason, [("Retry-After", _retry_after(wait_seconds))])
 
 
 def _too_many(reason: str, wait_seconds: float = RETRY_SECONDS) -> Denied:
-    return Denied(429, reason, [("Retry-After", str(math.ceil(wait_seconds)))])
+    return Denied(429, reason, [("Retry-After", _retry_after(wait_seconds))])
+
+
+def _retry_after(wait_seconds: float) -> str:
+    return str(math.ceil(min(wait_seconds, MAX_RETRY_SECONDS)))

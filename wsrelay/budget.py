@@ -5,6 +5,7 @@ complete, and the connections themselves. Beyond the budget nobody else comes in
 is kept.
 """
 
+from collections import Counter
 from collections.abc import Collection
 from typing import Final, Protocol
 
@@ -18,7 +19,7 @@ __all__ = ["CONNECTION_BYTES", "Holder", "MemoryBudget"]
 #: What a connection costs, whatever it does; TLS comes on top (bench/results/results.md, idle connections).
 CONNECTION_BYTES: Final = 2048
 
-#: What has to be free again before others come in.
+#: How much of the budget may be used before others come in again; so much is made free, or nobody ever would.
 _SHARE_TO_REOPEN: Final = 0.9
 
 
@@ -62,7 +63,7 @@ class MemoryBudget:
             1013 and "overloaded"; 503 while its handshake is not done.
 
         Complexity:
-            One look at each connection.
+            One look at each connection, and at each part of a message that is not complete.
         """
         incoming_bytes = sum([connection.incoming_bytes for connection in connections])
         unsent = {id(waiting): len(waiting) for connection in connections if (waiting := connection.unsent)}
@@ -70,16 +71,21 @@ class MemoryBudget:
         self.used_bytes = self._hub.log_bytes + incoming_bytes + sum(unsent.values()) + connections_bytes
         if not self._budget_bytes:
             return
-        excess = self.used_bytes - self._budget_bytes
-        most = self._budget_bytes * (_SHARE_TO_REOPEN if self._admission.overloaded else 1)
-        self._admission.overloaded = self.used_bytes > most
-        if excess > 0:
+        enough_bytes = int(self._budget_bytes * _SHARE_TO_REOPEN)
+        most_bytes = enough_bytes if self._admission.overloaded else self._budget_bytes
+        self._admission.overloaded = self.used_bytes > most_bytes
+        if self._admission.overloaded:
+            excess = self.used_bytes - enough_bytes
             excess -= self._hub.shed(excess)
             self._shed(excess, connections)
 
-    def _shed(self, excess: int, connections: Collection[Holder]) -> None:
-        """Close those for whom most is kept, until it is enough."""
-        held = {connection: connection.incoming_bytes + len(connection.unsent) for connection in connections}
+    def _shed(self, excess: float, connections: Collection[Holder]) -> None:
+        """Close those for whom most is kept, until it is enough; what several share is free when the last one goes."""
+        sharers = Counter(id(connection.unsent) for connection in connections)
+        held = {
+            connection: connection.incoming_bytes + len(connection.unsent) / sharers[id(connection.unsent)]
+            for connection in connections
+        }
         for connection in sorted(held, key=held.__getitem__, reverse=True):
             if excess <= 0 or not held[connection]:
                 break

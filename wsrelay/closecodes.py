@@ -76,10 +76,10 @@ TOO_SLOW = CloseReason(
     "The client fell behind its room's log (--room-log-bytes), or was behind for --slow-seconds.",
 )
 OVERLOADED = CloseReason(
-    1013, "overloaded: try again later", True, "Memory was short, and the client one of those that read most slowly."
-)
-OVERLOADED = CloseReason(
-    1013, "overloaded: try again later", True, "Memory was short, and the client one of those that read most slowly."
+    1013,
+    "overloaded: try again later",
+    True,
+    "Memory was short, and much of it kept for this client: it reads slowly, or its messages do not end.",
 )
 PING_TIMEOUT = CloseReason(3008, "no pong in time", True, "The client did not answer a ping within --ping-seconds.")
 EXPIRED = CloseReason(4401, "the grant has expired", True, "The token's exp, or the grant's expires_at, has passed.")

@@ -84,8 +84,10 @@ class Drain:
         elapsed = self._reactor.seconds() - self._began
         if elapsed >= self._spread_seconds:
             self._stepping.stop()
-            self._hub.flush()  # joined once for all, instead of once for each
-            each(tuple(self._connections), lambda connection: connection.close(self._reason))
+            try:
+                self._hub.flush()  # joined once for all, instead of once for each
+            finally:
+                each(tuple(self._connections), lambda connection: connection.close(self._reason))
             return
         ready, self._put_off = self._put_off, []
         while self._turns and self._turns[0][0] <= elapsed:

@@ -90,6 +90,8 @@ class _Proxied(HAProxyProtocolWrapper):
     """A connection that begins with a PROXY header; one that cannot be read ends it without a word."""
 
     def dataReceived(self, data: bytes) -> None:
+        if self._proxyInfo is None and data.startswith(b"PROXY UNKNOWN\r\n"):
+            data = data.replace(b"\r\n", b" \r\n", 1)  # the short form, which Twisted's parser refuses (TRAPS 56)
         try:
             super().dataReceived(data)
         except ValueError:  # Twisted's parser lets those of int() and decode() through

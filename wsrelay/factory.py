@@ -15,6 +15,7 @@ from autobahn.twisted.websocket import WebSocketServerFactory
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolNegotiationFactory
 from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from wsrelay.admission import Admission
@@ -25,7 +26,8 @@ from wsrelay.by_room import MESSAGE_TYPES, ByRoom
 from wsrelay.closecodes import CloseReason
 from wsrelay.connection import Connection
 from wsrelay.descriptors import most_connections
-from wsrelay.drain import Drain, abort_all, each
+from wsrelay.drain import Drain, each
+from wsrelay.failures import log_failure
 from wsrelay.frames import WINDOW_BITS, Deflate, Encoding
 from wsrelay.handshake import ValidatorChain
 from wsrelay.hub import Hub
@@ -44,9 +46,8 @@ __all__ = ["RelayFactory"]
 #: that when the reactor was blocked.
 SWEEP_SECONDS: Final = 0.5
 
-#: The most connections that are read just to be told that they are too many, for each one that there may be, and in
-#: all; past them they are dropped.
-_TURNED_AWAY_SHARE: Final = 0.25
+#: The most that are read just to be told that they are too many, for each that there may be, and in all.
+_TURNED_AWAY_SHARE: Final = 0.125
 _MAX_TURNED_AWAY: Final = 64
 
 
@@ -98,7 +99,7 @@ class RelayFactory(WebSocketServerFactory):
         self.max_connections = settings.max_connections or most_connections()
         self.connections: set[Connection] = set()
         self.slowed_down: set[Any] = set()
-        self._turned_away: set[Connection] = set()
+        self._refused: set[Connection] = set()
         self.admission = Admission(settings, self.max_connections, self.now)
         self.trusted_proxies = TrustedProxies(settings.trusted_proxies)
         self.rates = Rates(settings)
@@ -121,7 +122,8 @@ class RelayFactory(WebSocketServerFactory):
     # --- what Twisted calls -----------------------------------------------------------------------
 
     def startFactory(self) -> None:
-        """Begin to look at deadlines; a port has begun to listen."""
+        """Begin to look at deadlines, and let clients in; a port has begun to listen."""
+        self.admission.is_closed = False
         if not self._sweeping.running:
             self._swept_at = self.reactor.seconds()
             self._sweeping.start(SWEEP_SECONDS, now=False)
@@ -139,13 +141,12 @@ class RelayFactory(WebSocketServerFactory):
     def turn_away(self, connection: Connection) -> bool:
         """Return whether there is room to tell a connection that it is one too many; if not, it is to be dropped.
 
-        Not ``buildProtocol`` returns ``None``: the wrappers of TLS and PROXY endpoints fail on that, and leave the
-        socket open for ever (TRAPS 53).
+        Not by ``buildProtocol``: for ``None``, wrappers leave the socket open (TRAPS 53).
         """
-        if len(self._turned_away) >= min(_MAX_TURNED_AWAY, math.ceil(self.max_connections * _TURNED_AWAY_SHARE)):
+        if len(self._refused) >= min(_MAX_TURNED_AWAY, math.ceil(self.max_connections * _TURNED_AWAY_SHARE)):
             self.stats.connections_dropped += 1
             return False
-        self._turned_away.add(connection)
+        self._refused.add(connection)
         return True
 
     def connected(self, connection: Connection) -> None:
@@ -155,7 +156,7 @@ class RelayFactory(WebSocketServerFactory):
     def disconnected(self, connection: Connection) -> None:
         """Forget a connection whose TCP has ended."""
         self.connections.discard(connection)
-        self._turned_away.discard(connection)
+        self._refused.discard(connection)
         self.slowed_down.discard(connection)
         self._stop_if_done()
 
@@ -178,14 +179,25 @@ class RelayFactory(WebSocketServerFactory):
         late = self._swept_at is not None and now - self._swept_at > 2 * SWEEP_SECONDS
         # Left out once only: a reactor that is always late must not keep everybody for ever.
         self._swept_at = None if late else now
-        self.hub.tick(now)
-        self.admission.tick(now)
-        self.memory.keep(self.connections)
-        self.lines.tick()
+        for step in self._steps(now):
+            try:
+                step()
+            except Exception:  # noqa: BLE001 - a bug in one of them must not end the others, and all deadlines with them
+                self.stats.failures += 1
+                log_failure("a step of the sweep failed", Failure())
         each(tuple(self.slowed_down), lambda connection: connection.speed_up())
         if not late:
             due = [connection for connection in self.connections if now >= connection.deadline]
             each(due, lambda connection: connection.on_deadline())
+
+    def _steps(self, now: float) -> Sequence[Callable[[], object]]:
+        """Return what a sweep does beside looking at connections."""
+        return (
+            partial(self.hub.tick, now),
+            partial(self.admission.tick, now),
+            partial(self.memory.keep, self.connections),
+            self.lines.tick,
+        )
 
     @property
     def draining(self) -> bool:
@@ -212,10 +224,6 @@ class RelayFactory(WebSocketServerFactory):
         drain.start(spread_seconds, abort_after_seconds)
         self._stop_if_done()
         return drain.done
-
-    def abort_all(self) -> None:
-        """End every connection's TCP, now."""
-        abort_all(self.connections)
 
     def _stop_if_done(self) -> None:
         if self.connections:

@@ -8,12 +8,19 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
 
-__all__ = ["log_failure"]
+__all__ = ["log_failure", "printable"]
 
 #: The most characters of what an exception says.
 SAID_CHARS: Final = 500
 
 _log = Logger(namespace="wsrelay")
+
+
+def printable(text: str) -> str:
+    """Return a text in which what could pass for another line, or for orders to a terminal, is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 def log_failure(what: str, failure: Failure) -> str:
@@ -23,7 +30,7 @@ def log_failure(what: str, failure: Failure) -> str:
     escaped, and what is long is cut.
 
     Args:
-        what: what failed, in a few words; none of the client's.
+        what: what failed, in a few words.
         failure: what was raised.
 
     Returns:
@@ -34,7 +41,7 @@ def log_failure(what: str, failure: Failure) -> str:
     if not said.isprintable() or len(said) > SAID_CHARS:
         failure = copy(failure)
         failure.value = _Said(said)  # type: ignore[assignment]  # its traceback prints what str() makes of it
-    _log.failure("{what} [{incident}]", failure, what=what, incident=incident)
+    _log.failure("{what} [{incident}]", failure, what=printable(what), incident=incident)
     return incident
 
 
@@ -42,7 +49,7 @@ class _Said:
     """Stands for an exception in its traceback."""
 
     def __init__(self, said: str) -> None:
-        self._said = "".join(one if one.isprintable() else repr(one)[1:-1] for one in said[:SAID_CHARS])
+        self._said = printable(said[:SAID_CHARS])
 
     def __str__(self) -> str:
         return self._said

@@ -69,13 +69,11 @@ class KeepAlive(Connection):
         """There is no such message any more. The deadline stays: that it was for nothing is found out then."""
         self._message_by = math.inf
 
-    def read_again(self) -> None:
-        """The peer was held, and is not any more: what it owes us has its whole time again."""
-        now = self.seconds()
-        if self._message_by != math.inf:
-            self.message_goes_on(True, now)
+    def read_again(self, held_seconds: float) -> None:
+        """The peer was held, and is not any more: the time in which it was does not count."""
+        self._message_by += held_seconds
         if self._pong_missing:
-            self._ping_at = now + self.factory.settings.ping_seconds
+            self._ping_at += held_seconds
         self._await_next()
 
     def _await_next(self) -> None:
@@ -86,11 +84,13 @@ class KeepAlive(Connection):
         now = self.seconds()
         if now >= self._expires:
             self.close(closecodes.EXPIRED)
-        elif now >= self._message_by and not self.held:
+        elif self.held:
+            self.set_deadline(self._expires, KeepAlive._keep_alive)  # the others go on when it is read again
+        elif now >= self._message_by:
             self.reject(closecodes.MESSAGE_TOO_SLOW)
         elif now < self._ping_at:
             self._await_next()
-        elif self._pong_missing and not self.held and not self._frame_is_coming():
+        elif self._pong_missing and not self._frame_is_coming():
             self.close(closecodes.PING_TIMEOUT)
         else:
             self._ping(now)

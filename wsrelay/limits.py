@@ -36,6 +36,10 @@ class TokenBucket:
         self._tokens -= 1
         return True
 
+    def give_back(self) -> None:
+        """Give back a token that was taken for nothing."""
+        self._tokens = min(self._most, self._tokens + 1)
+
     def wait_seconds(self) -> float:
         """Return how long it takes, from when a token was last asked for, until there is one."""
         return max(0.0, 1 - self._tokens) / self._per_second

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from twisted.logger import Logger
 
+from wsrelay.failures import printable
+
 __all__ = ["MAX_LINES", "MAX_REFUSALS", "Lines"]
 
 _log = Logger(namespace="wsrelay")
@@ -34,11 +36,9 @@ class Lines:
 
     def add(self, line: str) -> None:
         """Log a line, at the end of this turn. What would look like the next line is escaped."""
-        if not line.isprintable():
-            line = "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)
         if not self._lines:
             self._call_soon(self.flush)
-        self._lines.append(line)
+        self._lines.append(printable(line))
         if len(self._lines) >= MAX_LINES:
             self.flush()
 

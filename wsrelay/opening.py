@@ -14,8 +14,10 @@ from typing import Any, Final
 from autobahn.websocket.compress import PerMessageDeflate, PerMessageDeflateOffer
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.protocol import connectionDone
+from twisted.internet.tcp import Connection as TcpTransport
 from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper
 from twisted.python.failure import Failure
 
@@ -46,18 +48,22 @@ class Opening(Intake):
         """A client has connected: count it, before anything of what it sends is looked at."""
         super().connectionMade()
         try:
-            self._visit = self.factory.admission.arrive(self.seconds())
-            if not _speaks_proxy(self.transport):
-                self._identify(self.transport.getPeer())
+            host = None if _speaks_proxy(self.transport) else self._host_of(self.transport.getPeer())
+            self._visit = self.factory.admission.arrive(self.seconds(), host)
         except Denied as denied:
             self._turn_away(denied)
         except Exception as error:  # noqa: BLE001 - Twisted would log it, and leave the connection as it is
             self.fail(error)
 
-    def _identify(self, peer: Any) -> None:
-        """Count it for its address. Not for that of a proxy, behind which there are many."""
+    def _host_of(self, peer: Any) -> str | None:
+        """Return the address for which it is counted. Not that of a proxy, behind which there are many."""
         host = _host(peer)
-        if host != UNIX and host not in self.factory.trusted_proxies:
+        return None if host == UNIX or host in self.factory.trusted_proxies else host
+
+    def _identify(self) -> None:
+        """Count it for its address, now that a PROXY header has told it."""
+        host = self._host_of(self.transport.getPeer())
+        if host is not None:
             self._visit.identify(host, self.seconds())
 
     def _turn_away(self, denied: Denied) -> None:
@@ -66,13 +72,14 @@ class Opening(Intake):
         Peer sees:
             The response; the end of TCP where there is not even room for that.
         """
-        if self._visit is not None:
-            self._visit.end()
         if self.factory.turn_away(self):
             self._turned_away = denied
             self.set_deadline(self.seconds() + _TURN_AWAY_SECONDS, Opening._tell_turned_away)
         else:
             self._abort()
+            if isinstance(self.transport, TcpTransport):
+                # Its descriptor would be free at the end of the turn, too, but a whole backlog comes in one (TRAPS 75).
+                self.transport.connectionLost(Failure(ConnectionAborted()))
 
     def _tell_turned_away(self) -> None:
         self.deny(self._turned_away)
@@ -87,7 +94,7 @@ class Opening(Intake):
         """
         try:
             if self._turned_away is None and not self._visit.is_identified:
-                self._identify(self.transport.getPeer())
+                self._identify()
             if self._granting is not None:
                 raise Denied(400, "there is data behind the request; wait for the 101")
             head = take_head(self.data)
@@ -132,8 +139,10 @@ class Opening(Intake):
         """TCP has ended: nobody waits for the validators any more."""
         if self._visit is not None:  # first, whatever the rest raises
             self._visit.end()
-        super().connectionLost(reason)
-        self._give_up_validating()
+        try:
+            super().connectionLost(reason)
+        finally:
+            self._give_up_validating()
 
     def _validation_timeout(self) -> None:
         """Refuse; a validator that swallows the cancellation, and answers all the same, is not heard any more."""

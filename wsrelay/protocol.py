@@ -35,11 +35,14 @@ class RelayProtocol(Opening):
         grant: what it may do; nothing until it opens.
     """
 
+    # On the class, because few connections have them (TRAPS 61).
+    _ping_to_answer: bytes | None = None
+    _type: int | None = None
+
     def __init__(self) -> None:
         super().__init__()
         self.encoding: Encoding = frames.plain
         self.grant = NOTHING
-        self._type: int | None = None
         self._fragments = 0
 
     # --- opening ----------------------------------------------------------------------------------
@@ -52,7 +55,9 @@ class RelayProtocol(Opening):
         self.allowance = Allowance(self.factory.rates, self.factory.now)
         self.factory.hub.join(grant.room, self, can_subscribe=grant.can_subscribe, can_publish=grant.can_publish)
         self.grant = grant
-        self._type = self.factory.message_types.of(grant.room)
+        message_type = self.factory.message_types.of(grant.room)
+        if message_type is not None:
+            self._type = message_type
 
     def onOpen(self) -> None:
         """The 101 is out. Autobahn swallows what is raised here (TRAPS 27); ``_open`` runs under a guard."""
@@ -118,8 +123,13 @@ class RelayProtocol(Opening):
         self.factory.backplane.publish(self.grant.room, [Message(frame, publisher) for frame in plain])
 
     def onPing(self, payload: bytes) -> None:
-        """Answer a ping, unless the peer does not read: pongs would pile up (RFC 6455 section 5.5.3 lets us)."""
-        if not self.paused:
+        """Answer a ping; while the peer does not read, only the last one, later: pongs would pile up.
+
+        Source: RFC 6455 section 5.5.3.
+        """
+        if self.paused:
+            self._ping_to_answer = payload
+        else:
             super().onPing(payload)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
@@ -142,6 +152,9 @@ class RelayProtocol(Opening):
     def resumeProducing(self) -> None:
         """Go on from the cursor: the transport has sent what it had."""
         super().resumeProducing()
+        if self._ping_to_answer is not None and self.state == self.STATE_OPEN:
+            super().onPing(self._ping_to_answer)
+            self._ping_to_answer = None
         self.factory.hub.resume(self)
 
     def stopProducing(self) -> None:

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from wsrelay import closecodes
+from wsrelay.drain import abort_all
 from wsrelay.endpoints import Endpoint, end_when_dead, endpoints
 from wsrelay.errors import SettingsError
 from wsrelay.factory import RelayFactory
@@ -175,7 +176,7 @@ class RelayProcess(RelayService):
         if self._stopping or number == signal.SIGINT:
             self._spread_seconds = 0
         if self._stopping:
-            self._factory.abort_all()
+            abort_all(self._factory.connections)
             return
         self._stopping = True
         _log.info(

@@ -21,8 +21,8 @@ from wsrelay.slow import SLOW_POLICIES
 
 __all__ = ["FIELD_TYPES", "RELOADABLE", "Settings", "check_value"]
 
-_Count = Annotated[int, Meta(ge=1)]
-_CountOrOff = Annotated[int, Meta(ge=0)]
+_Count = Annotated[int, Meta(ge=1, le=2**62)]
+_CountOrOff = Annotated[int, Meta(ge=0, le=2**62)]
 _RateOrOff = Annotated[float, Meta(ge=0, le=1e12)]
 _Seconds = Annotated[float, Meta(gt=0, le=86400)]
 _SecondsOrOff = Annotated[float, Meta(ge=0, le=86400)]
@@ -50,7 +50,7 @@ class Settings:
         max_frames_per_second: frames that one connection may send, control frames and empty ones included. Beyond, here
             and in the next two: it is not read for a while, and 1008 after ``rate_grace_seconds``. 0 is no limit.
         max_messages_per_second: messages that one connection may send.
-        max_bytes_per_second: bytes that one connection may send, as they are on the wire.
+        max_bytes_per_second: bytes that one connection may send, on the wire or inflated, whichever is more.
         burst_seconds: how many seconds' worth of any rate may come at once.
         rate_grace_seconds: how long a connection may be slowed down. Longer: 1008.
         message_seconds: from the beginning of a message to its end. Longer: 1008. 0 is no limit.
@@ -95,14 +95,14 @@ class Settings:
     message_seconds: _SecondsOrOff = 30.0
     max_connections: _CountOrOff = 0
     max_connections_per_address: _CountOrOff = 1024
-    max_handshakes: _CountOrOff = 2048
-    max_handshakes_per_address: _CountOrOff = 512
+    max_handshakes: _CountOrOff = 8192
+    max_handshakes_per_address: _CountOrOff = 256
     max_connects_per_second: _RateOrOff = 5000.0
     max_connects_per_second_per_address: _RateOrOff = 200.0
     trusted_proxies: tuple[str, ...] = ()
     max_rooms: _Count = 10_000
     max_room_members: _Count = 10_000
-    memory_budget: Annotated[int, Meta(ge=0)] = 512 * 2**20
+    memory_budget: _CountOrOff = 512 * 2**20
     room_log_bytes: _Bytes = 4 * 2**20
     slow_policy: tuple[str, ...] = ()
     slow_seconds: _SecondsOrOff = 30.0

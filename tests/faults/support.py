@@ -180,7 +180,7 @@ class AttackedRelay(Relay):
             if wire.transport.protocol in self.factory.connections:
                 assert wire.transport.aborted or not wire.ended, "the relay waits for a peer to end TCP"
                 wire.hang_up()
-        assert (self.factory.connections, self.factory.slowed_down, self.factory._turned_away) == (set(), set(), set())
+        assert (self.factory.connections, self.factory.slowed_down, self.factory._refused) == (set(), set(), set())
         assert (list(self.factory.hub), self.factory.hub._room_of) == ([], {})
         self._forget()
         assert len(self.clock.getDelayedCalls()) == self._timers, "a timer is left"

@@ -77,7 +77,6 @@ class HarnessTests(FaultTestCase):
             lambda relay: relay.open_wire().transport.loseConnection(),
             lambda relay: relay.factory.admission.arrive(0),
             lambda relay: relay.factory.admission.arrive(0).identify("192.0.2.1", 0),
-            lambda relay: relay.factory.admission._identify("192.0.2.2", 0),
         ):
             self.assert_noticed(harm)
 
