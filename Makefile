@@ -34,7 +34,7 @@ relay: .venv/relay
 
 # All but the packaging tests, which take a minute more and are for `make matrix`. -rs: what is skipped, and why.
 test: .venv/test $(if $(shell command -v npm 2>/dev/null),tests/interop/node_modules)
-	.venv/bin/pytest -m "not packaging" -rs $(ARGS)
+	.venv/bin/pytest -n 2 --dist loadfile -m "not packaging" -rs $(ARGS)
 
 check: .venv/tox
 	.venv/bin/tox -q -e lint,types

@@ -159,7 +159,7 @@ def test_drained() -> None:
             rounds.append(len(talking))
             pairs = talking
         # At once, it would have been one step.
-        assert len(set(rounds)) > 3
+        assert len(set(rounds)) > 2
         assert server.wait() == 0
         for connection in stalled:
             read_to_end(connection)

@@ -271,8 +271,8 @@ def test_too_fast(strict: Relay, flood: bytes) -> None:
         while not received.finished:
             attack.bystanders.exchange()
         assert closes_with(closecodes.TOO_FAST, received.result)
-        connection.close()
         assert ended.result is None
+        connection.close()
         attack.bystanders.welcome()
         assert attack.grown_bytes() < 8 * MIB
         assert remarks(strict) == lines
