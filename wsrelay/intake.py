@@ -32,10 +32,11 @@ class Intake(KeepAlive):
 
     Attributes:
         allowance: what it may still send; set when it opens.
+        held: why it is not read just now, as bits; 0 while it is.
     """
 
     allowance: Allowance
-    _held_since = math.inf
+    held = 0
 
     def take_common_frames(self) -> bool:
         """Take frames that need no Autobahn off the unread data; return whether there were any, and there is more."""
@@ -114,7 +115,7 @@ class Intake(KeepAlive):
         if why != _TURN:
             if self.state not in (self.STATE_CONNECTING, self.STATE_OPEN):
                 return
-            self._held_since = min(self._held_since, self.seconds())
+            self.held_since = min(self.held_since, self.seconds())  # turns that it causes itself do not count
         if not self.held:
             self.transport.pauseProducing()
         self.held |= why
@@ -134,7 +135,7 @@ class Intake(KeepAlive):
             return
         self.held = 0
         self.transport.resumeProducing()
-        held_since, self._held_since = self._held_since, math.inf
+        held_since, self.held_since = self.held_since, math.inf
         if self.state == self.STATE_OPEN:
             self.read_again(max(0.0, self.seconds() - held_since))
         if self.data:

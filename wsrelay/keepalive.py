@@ -16,10 +16,10 @@ class KeepAlive(Connection):
     """A connection that pings its peer. Begun by :meth:`start_keep_alive`.
 
     Attributes:
-        held: why the peer is not read just now, as bits; 0 while it is. Nothing that it owes us can come meanwhile.
+        held_since: from when on the peer was not read; infinite while it is. What it owes us cannot come meanwhile.
     """
 
-    held = 0
+    held_since = math.inf
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class KeepAlive(Connection):
         now = self.seconds()
         if now >= self._expires:
             self.close(closecodes.EXPIRED)
-        elif self.held:
+        elif self.held_since != math.inf:
             self.set_deadline(self._expires, KeepAlive._keep_alive)  # the others go on when it is read again
         elif now >= self._message_by:
             self.reject(closecodes.MESSAGE_TOO_SLOW)
