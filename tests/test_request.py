@@ -42,7 +42,9 @@ class TakeHeadTests(SynchronousTestCase):
     def test_no_request(self) -> None:
         """What does not begin as a request, such as TLS, is refused at its first byte."""
         for byte in b"\x16\x00\r\n \xff1":
-            self.assertEqual(self.assertRaises(Denied, take_head, bytes([byte])).status, 400)
+            for rest in (b"", b"GET / HTTP/1.1\r\n\r\n", b"x" * MAX_HEAD_BYTES):  # however much of it has come
+                denied = self.assertRaises(Denied, take_head, bytes([byte]) + rest)
+                self.assertEqual((denied.status, denied.reason), (400, "this is no HTTP request; is it TLS?"))
 
     def test_largest(self) -> None:
         """A head of just the largest size is taken."""

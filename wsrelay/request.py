@@ -101,10 +101,10 @@ def take_head(buffer: bytes) -> bytes | None:
     Complexity:
         Linear in ``buffer``, of which at most :data:`MAX_HEAD_BYTES` are looked at.
     """
+    if buffer and not buffer[:1].isalpha():
+        raise Denied(400, "this is no HTTP request; is it TLS?")
     end = buffer.find(_END, 0, MAX_HEAD_BYTES)
     if end < 0:
-        if buffer and not buffer[:1].isalpha():
-            raise Denied(400, "this is no HTTP request; is it TLS?")
         if len(buffer) >= MAX_HEAD_BYTES:
             status = 431 if b"\r\n" in buffer[:MAX_HEAD_BYTES] else 414
             raise Denied(status, f"the request is larger than {MAX_HEAD_BYTES} bytes")
