@@ -35,10 +35,6 @@ class Cursors:
         """Iterate over the subscribers, in no order that means anything."""
         return iter(self._cursors)
 
-    def __contains__(self, subscriber: object) -> bool:
-        """Whether a subscriber has a cursor here."""
-        return subscriber in self._cursors
-
     def get(self, subscriber: Subscriber) -> int | None:
         """Return where a subscriber stands; ``None`` where it is not here."""
         return self._cursors.get(subscriber)
