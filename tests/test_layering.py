@@ -63,7 +63,7 @@ IMPURE_IMPORTS = {
     "threading",
     "random",
 }
-PACKAGES = {"", "backplane", "validators"}
+PACKAGES = {"", "backplane", "validators", "web"}
 
 
 def modules() -> dict[str, Path]:

@@ -1,0 +1,1 @@
+"""The tests of what is served over HTTP, one module each."""
