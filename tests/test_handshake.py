@@ -89,6 +89,15 @@ class ChainTests(RelayTestCase):
 
         self.assertEqual(self.denied(granting).status, 403)
 
+    def test_causes(self) -> None:
+        """A refusal is counted under the name of the validator, at once or later, unless it says a cause of its own."""
+        for answer in (Denied(403, "no"), Deferred()):
+            granting = self.grant(answer)
+            if isinstance(answer, Deferred):
+                answer.errback(Denied(403, "no"))
+            self.assertEqual(self.denied(granting).cause, "answer")
+        self.assertEqual(self.denied(self.grant(Denied(403, "no", cause="banned"))).cause, "banned")
+
     def test_fails_closed(self) -> None:
         """An exception, and any answer that is no grant, refuses with 500 and a text that says nothing."""
         for answer in (RuntimeError("secret\r\nX: y"), None, True, "chat/42", {"room": "x"}):

@@ -55,7 +55,7 @@ class OpeningTests(RelayTestCase):
         relay.wait(5)
 
         self.assertEqual(wrong.status, 431)
-        self.assertEqual(relay.stats.handshakes_denied, {431: 1})
+        self.assertEqual(relay.stats.handshakes_denied, {(431, "malformed"): 1})
 
     def test_far_too_many_on_a_socket(self) -> None:
         """Who is dropped frees its descriptor at once, not at the end of a turn that may accept a thousand more."""

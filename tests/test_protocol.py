@@ -182,7 +182,7 @@ class HandshakeTests(RelayTestCase):
         client = relay.client()
 
         self.assertEqual(client.status, 403)
-        self.assertEqual((len(relay.factory.hub), relay.stats.handshakes_denied), (0, {403: 1}))
+        self.assertEqual((len(relay.factory.hub), relay.stats.handshakes_denied), (0, {(403, "answer"): 1}))
         self.assertEqual(relay.factory.connections, set())
 
     def test_pieces(self) -> None:

@@ -98,15 +98,15 @@ class Admission:
         """
         address = None if host is None else self._identify(host, now)
         if self.is_closed:
-            raise _full("this relay is restarting")
+            raise _full("this relay is restarting", "restarting")
         if self.connections >= self._max_connections:
-            raise _full("this relay has as many connections as it may have")
+            raise _full("this relay has as many connections as it may have", "max_connections")
         if self.overloaded:
-            raise _full("this relay is short of memory")
+            raise _full("this relay is short of memory", "memory_budget")
         if self.handshakes >= (self._settings.max_handshakes or math.inf):
-            raise _full("this relay has as many unfinished handshakes as it may have")
+            raise _full("this relay has as many unfinished handshakes as it may have", "max_handshakes")
         if not self._connects.take(now):
-            raise _full("too many clients connect at once", self._connects.wait_seconds())
+            raise _full("too many clients connect at once", "max_connects_per_second", self._connects.wait_seconds())
         return Visit(self, address)
 
     def tick(self, now: float) -> None:
@@ -125,11 +125,12 @@ class Admission:
             connects = TokenBucket(settings.max_connects_per_second_per_address, settings.burst_seconds, now)
             address = self._addresses[key] = self._deserted[key] = _Address(key, connects)
         if address.connections >= (settings.max_connections_per_address or math.inf):
-            raise _too_many("too many connections from your address")
+            raise _too_many("too many connections from your address", "max_connections_per_address")
         if address.handshakes >= (settings.max_handshakes_per_address or math.inf):
-            raise _too_many("too many unfinished handshakes from your address")
+            raise _too_many("too many unfinished handshakes from your address", "max_handshakes_per_address")
         if not address.connects.take(now):
-            raise _too_many("too many connects from your address", address.connects.wait_seconds())
+            wait_seconds = address.connects.wait_seconds()
+            raise _too_many("too many connects from your address", "max_connects_per_second_per_address", wait_seconds)
         return address
 
 
@@ -188,12 +189,12 @@ class Visit:
         return [counted for counted in (self._admission, self._address) if counted is not None]
 
 
-def _full(reason: str, wait_seconds: float = RETRY_SECONDS) -> Denied:
-    return Denied(503, reason, [("Retry-After", _retry_after(wait_seconds))])
+def _full(reason: str, cause: str, wait_seconds: float = RETRY_SECONDS) -> Denied:
+    return Denied(503, reason, [("Retry-After", _retry_after(wait_seconds))], cause=cause)
 
 
-def _too_many(reason: str, wait_seconds: float = RETRY_SECONDS) -> Denied:
-    return Denied(429, reason, [("Retry-After", _retry_after(wait_seconds))])
+def _too_many(reason: str, cause: str, wait_seconds: float = RETRY_SECONDS) -> Denied:
+    return Denied(429, reason, [("Retry-After", _retry_after(wait_seconds))], cause=cause)
 
 
 def _retry_after(wait_seconds: float) -> str:

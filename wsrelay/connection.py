@@ -113,7 +113,7 @@ class Connection(AutobahnProtocol):
             A close frame with the row's code and reason; 503 while its handshake is not done.
         """
         if self.state == self.STATE_CONNECTING:
-            self.deny(Denied(503, reason.text, [("Retry-After", "10")]))
+            self.deny(Denied(503, reason.text, [("Retry-After", "10")], cause=f"close_{reason.code}"))
         elif self.state == self.STATE_OPEN:
             self.factory.stats.closes_sent[reason.code] += 1
             # Not sendClose: it takes 1000 and 3000-4999 only (TRAPS 23).
@@ -136,7 +136,7 @@ class Connection(AutobahnProtocol):
         """
         if self.state != self.STATE_CONNECTING:
             return
-        self.factory.stats.handshakes_denied[denied.status] += 1
+        self.factory.stats.handshakes_denied[denied.status, denied.cause or "malformed"] += 1
         self.factory.lines.add_refusal(f"{self.peer} denied with {denied.status}: {repr(denied.reason)[:LOG_CHARS]}")
         self.transport.write(refusal(denied))
         self.dropConnection()
@@ -156,7 +156,7 @@ class Connection(AutobahnProtocol):
         incident = log_failure(f"a callback failed on the connection of {self.peer}", failure)
         try:
             if self.state == self.STATE_CONNECTING:
-                self.deny(Denied(500, f"internal error: {incident}"))
+                self.deny(Denied(500, f"internal error: {incident}", cause="failure"))
             elif self.state == self.STATE_OPEN:
                 self.reject(closecodes.INTERNAL_ERROR, incident)
             else:
@@ -166,7 +166,7 @@ class Connection(AutobahnProtocol):
                 self._abort()
 
     def _handshake_timeout(self) -> None:
-        self.deny(Denied(408, "the request did not come in time"))
+        self.deny(Denied(408, "the request did not come in time", cause="handshake_seconds"))
 
     def _abort(self) -> None:
         self.transport.abortConnection()
@@ -176,7 +176,7 @@ class Connection(AutobahnProtocol):
 
     def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:
         """Autobahn refuses, with a reason that may hold the client's words. Peer sees: 400 and a fixed text."""
-        self.deny(Denied(400, "the handshake is malformed"))
+        self.deny(Denied(400, "the handshake is malformed", cause="malformed"))
 
     def _fail_connection(self, code: int = 1001, reason: str = "going away") -> None:
         """Autobahn's parser found a violation: close with the table's row for it.

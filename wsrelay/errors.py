@@ -43,13 +43,16 @@ class Denied(RelayError):
         status: an HTTP status from 400 to 599; anything else becomes 500.
         reason: one line of printable ASCII; the client reads it, so no secrets in it.
         headers: extra response headers as (name, value), for example ``Retry-After``.
+        cause: what it is counted under, one of few words: the option that sets the limit, with underscores, or what
+            else was wrong. Validators need not say one: theirs is their name.
 
     Peer sees:
         The status, and the reason as the body of the response.
     """
 
-    def __init__(self, status: int, reason: str, headers: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(self, status: int, reason: str, headers: Sequence[tuple[str, str]] = (), *, cause: str = "") -> None:
         super().__init__(status, reason)
+        self.cause = cause
         self.status = status if isinstance(status, int) and 400 <= status <= 599 else 500
         self.reason = reason
         self.headers = tuple(headers)
@@ -59,11 +62,11 @@ class RoomFull(Denied):
     """The room has as many members as it may have."""
 
     def __init__(self) -> None:
-        super().__init__(503, "this room is full", [("Retry-After", "10")])
+        super().__init__(503, "this room is full", [("Retry-After", "10")], cause="max_room_members")
 
 
 class TooManyRooms(Denied):
     """The relay has as many rooms as it may have."""
 
     def __init__(self) -> None:
-        super().__init__(503, "no more rooms can be opened", [("Retry-After", "10")])
+        super().__init__(503, "no more rooms can be opened", [("Retry-After", "10")], cause="max_rooms")

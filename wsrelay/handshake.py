@@ -77,11 +77,27 @@ def _ask(
     request: HandshakeRequest, grant: Grant, validators: Iterator[IHandshakeValidator]
 ) -> "Grant | Deferred[Grant]":
     for validator in validators:
-        answer = validator.validate(request, grant)
+        try:
+            answer = validator.validate(request, grant)
+        except Denied as denied:
+            raise _by(validator, denied) from None
         if not isinstance(answer, Grant):
-            return Deferred.fromCoroutine(_wait(request, grant, answer, validators))
+            return Deferred.fromCoroutine(_wait(request, grant, _named(validator, answer), validators))
         grant = _checked(answer, grant, request)
     return grant
+
+
+async def _named(validator: IHandshakeValidator, answer: Awaitable[Grant]) -> Grant:
+    try:
+        return await answer
+    except Denied as denied:
+        raise _by(validator, denied) from None
+
+
+def _by(validator: IHandshakeValidator, denied: Denied) -> Denied:
+    """Return a refusal that is counted under the name of the validator, which is one of few."""
+    denied.cause = denied.cause or type(validator).__name__.removesuffix("Validator").lower()
+    return denied
 
 
 async def _wait(
@@ -97,9 +113,9 @@ def _deny(failure: Failure) -> NoReturn:
     if failure.check(Denied):
         failure.raiseException()
     if failure.check(CancelledError):
-        raise Denied(503, "the handshake was given up")
+        raise Denied(503, "the handshake was given up", cause="gone")
     incident = log_failure("a handshake validator failed", failure)
-    raise Denied(500, f"the handshake could not be validated: {incident}")
+    raise Denied(500, f"the handshake could not be validated: {incident}", cause="failure")
 
 
 def _checked(answer: Grant, grant: Grant, request: HandshakeRequest) -> Grant:

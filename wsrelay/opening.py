@@ -96,7 +96,7 @@ class Opening(Intake):
             if self._turned_away is None and not self._visit.is_identified:
                 self._identify()
             if self._granting is not None:
-                raise Denied(400, "there is data behind the request; wait for the 101")
+                raise Denied(400, "there is data behind the request; wait for the 101", cause="malformed")
             head = take_head(self.data)
             if head is None:
                 return
@@ -146,7 +146,11 @@ class Opening(Intake):
 
     def _validation_timeout(self) -> None:
         """Refuse; a validator that swallows the cancellation, and answers all the same, is not heard any more."""
-        self.deny(Denied(504, "the handshake could not be validated in time", [("Retry-After", "10")]))
+        self.deny(
+            Denied(
+                504, "the handshake could not be validated in time", [("Retry-After", "10")], cause="validate_seconds"
+            )
+        )
         self._give_up_validating()
 
     def _give_up_validating(self) -> None:
@@ -165,7 +169,7 @@ class Opening(Intake):
             return
         try:
             if grant.expires_at is not None and grant.expires_at <= self.factory.wall_clock():
-                raise Denied(401, closecodes.EXPIRED.text)
+                raise Denied(401, closecodes.EXPIRED.text, cause="expired")
             offers = request.headers.get("sec-websocket-extensions")
             extension = self._agree(offers) if offers else None
             self.enter(grant)

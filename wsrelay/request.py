@@ -177,9 +177,9 @@ def _parse_request_line(head: bytes) -> tuple[str, int]:
     method, target, version = match.groups()
     if version != b"1.1":
         # Not 505: a health check that speaks HTTP/1.0 should read what to do (TRAPS 44).
-        raise Denied(426, "HTTP/1.1 and a WebSocket client are needed", _UPGRADE)
+        raise Denied(426, "HTTP/1.1 and a WebSocket client are needed", _UPGRADE, cause="not_websocket")
     if method != b"GET":
-        raise Denied(405, "the method must be GET", [("Allow", "GET")])
+        raise Denied(405, "the method must be GET", [("Allow", "GET")], cause="not_websocket")
     if b"#" in target:
         raise Denied(400, "the request target has a fragment")
     return target.decode("ascii"), match.end()
@@ -212,10 +212,10 @@ def _check_upgrade(headers: Mapping[str, str]) -> None:
     if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
         raise Denied(400, "a WebSocket handshake has no body")
     if not (_lists(headers.get("upgrade", ""), "websocket") and _lists(headers.get("connection", ""), "upgrade")):
-        raise Denied(426, "this is a WebSocket relay: connect with a WebSocket client", _UPGRADE)
+        raise Denied(426, "this is a WebSocket relay: connect with a WebSocket client", _UPGRADE, cause="not_websocket")
     if headers.get("sec-websocket-version") != "13":
         # Version 8 takes the origin from another field (TRAPS 15).
-        raise Denied(426, "WebSocket version 13 is needed", [("Sec-WebSocket-Version", "13")])
+        raise Denied(426, "WebSocket version 13 is needed", [("Sec-WebSocket-Version", "13")], cause="not_websocket")
     if _KEY.fullmatch(headers.get("sec-websocket-key", "")) is None:
         raise Denied(400, "the Sec-WebSocket-Key field is missing or malformed")
 

@@ -16,7 +16,7 @@ class Stats:
 
     Attributes:
         connections_opened: handshakes answered with 101.
-        handshakes_denied: HTTP status → handshakes refused with it.
+        handshakes_denied: HTTP status and :attr:`wsrelay.errors.Denied.cause` → handshakes refused for that.
         closes_sent: close code → closing handshakes that we started.
         connections_dropped: connections that were ended without an answer: even those that get one were too many.
         slowdowns: how often a connection was not read for a while, because it sent too much.
@@ -35,7 +35,7 @@ class Stats:
     """
 
     connections_opened: int = 0
-    handshakes_denied: Counter[int] = field(default_factory=Counter)
+    handshakes_denied: Counter[tuple[int, str]] = field(default_factory=Counter)
     closes_sent: Counter[int] = field(default_factory=Counter)
     connections_dropped: int = 0
     slowdowns: int = 0
