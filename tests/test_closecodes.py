@@ -8,7 +8,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import wsrelay
 from wsrelay import closecodes
-from wsrelay.closecodes import INTERNAL_ERROR, MAX_REASON_BYTES, PROTOCOL_ERROR, TABLE, CloseReason, for_code
+from wsrelay.closecodes import (
+    INTERNAL_ERROR,
+    MAX_REASON_BYTES,
+    PROTOCOL_ERROR,
+    TABLE,
+    CloseReason,
+    counted_as,
+    for_code,
+)
 
 
 class TableTests(SynchronousTestCase):
@@ -72,6 +80,15 @@ class ReasonTests(SynchronousTestCase):
         """Autobahn's three failures have their rows; anything else is our bug."""
         self.assertEqual([for_code(code).code for code in (1002, 1007, 1009)], [1002, 1007, 1009])
         self.assertIs(for_code(1001), INTERNAL_ERROR)
+
+
+class CountedAsTests(SynchronousTestCase):
+    """What codes are counted as."""
+
+    def test_few_counters(self) -> None:
+        """Registered codes and ours are themselves; all others, of which there are thousands, are two."""
+        self.assertEqual([counted_as(code) for code in (1000, 1006, 1014, 4401)], ["1000", "1006", "1014", "4401"])
+        self.assertLessEqual({counted_as(code) for code in range(3000, 5000)}, {"3xxx", "4xxx", "3008", "4401"})
 
 
 class ReferenceTests(SynchronousTestCase):

@@ -359,11 +359,12 @@ class LogTests(RelayTestCase):
         client.sendClose(1000)
         relay.settle()
 
+        end = "client closed with 1000 ''; messages in 1 (8 bytes), out 0 (0 bytes)"
         self.assertEqual(
             self.logged(),
             [
-                "tcp4:192.0.2.1:50000 joined 'chat/42' as None",
-                "tcp4:192.0.2.1:50000 left 'chat/42': sent 1000, received 1000",
+                "tcp4:192.0.2.1:50000 joined 'chat/42' as None (connection 1)",
+                f"tcp4:192.0.2.1:50000 left 'chat/42' as None (connection 1) after 0.0 s: {end}",
             ],
         )
         self.assertEqual(self.logged(LogLevel.warn) + self.logged(LogLevel.error), [])

@@ -105,7 +105,7 @@ class SweepTests(RelayTestCase):
     def test_a_bug_in_a_step(self) -> None:
         """A step of the sweep that raises is logged and counted; deadlines are met all the same, this time and next."""
         relay = self.relay(handshake_seconds=2)
-        self.patch(relay.factory.hub, "tick", lambda now: 1 / 0)
+        self.patch(relay.factory.sweep, "steps", [lambda now: 1 / 0, *relay.factory.sweep.steps])
         wire = relay.wire()
         relay.wait(3)
         wire.send(b"")

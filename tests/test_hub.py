@@ -6,13 +6,13 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support import RecordingSubscriber
-from wsrelay import closecodes, frames
-from wsrelay import hub as hub_module
+from wsrelay import closecodes, flushes, frames
 from wsrelay.errors import RoomFull, TooManyRooms
 from wsrelay.hub import Hub
 from wsrelay.message import Message
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats
+from wsrelay.status import RoomStatus
 
 
 class HubTests(SynchronousTestCase):
@@ -58,7 +58,7 @@ class HubTests(SynchronousTestCase):
 
     def test_stretches(self) -> None:
         """A flush of many writes takes several turns, in each of which rooms that had none yet come first."""
-        self.patch(hub_module, "STRETCH_WRITES", 3)
+        self.patch(flushes, "STRETCH_WRITES", 3)
         hub = self.hub()
         large = [self.member(hub, "large") for _ in range(7)]
         small = self.member(hub, "small")
@@ -76,7 +76,7 @@ class HubTests(SynchronousTestCase):
 
     def test_flush_without_a_limit(self) -> None:
         """Who needs everything out now gets that; the turn that was asked for finds nothing left."""
-        self.patch(hub_module, "STRETCH_WRITES", 1)
+        self.patch(flushes, "STRETCH_WRITES", 1)
         hub = self.hub()
         members = [self.member(hub) for _ in range(5)]
         hub.publish("room", [Message.of(frames.TEXT, b"1")])
@@ -85,6 +85,34 @@ class HubTests(SynchronousTestCase):
 
         self.assertEqual([len(one.writes) for one in members], [1] * 5)
         self.assertEqual(self.calls, [])
+
+    def test_statuses(self) -> None:
+        """What is known of the rooms can be asked for, one by one or all."""
+        hub = self.hub()
+        member = self.member(hub, "x")
+        other = RecordingSubscriber()
+        hub.join("x", other, can_publish=False)
+        message = Message.of(frames.TEXT, b"12345")
+        hub.publish("x", [message])
+
+        expected = RoomStatus("x", 2, 1, 2, 0, 0, message.size_bytes, 1, 7, held=False)
+        self.assertEqual((hub.status("x"), list(hub.statuses())), (expected, [expected]))
+        self.assertIsNone(hub.status("y"))
+        self.assertEqual(hub.given(member), (0, 0))
+        hub.flush()
+        self.assertEqual((hub.given(member), hub.given(other)), ((1, 7), (1, 7)))
+
+    def test_lag(self) -> None:
+        """Who is behind is counted, and how far the slowest of all is; with nobody there, it is nothing."""
+        hub = self.hub()
+        self.assertEqual((hub.slow_subscribers, hub.lag_messages, hub.lag_bytes), (0, 0, 0))
+        for room, count in (("x", 1), ("y", 3)):
+            hub.pause(self.member(hub, room))
+            hub.publish(room, [Message.of(frames.TEXT, b"1")] * count)
+        hub.flush()
+
+        self.assertEqual((hub.slow_subscribers, hub.lag_messages), (2, 3))
+        self.assertEqual(hub.lag_bytes, 3 * Message.of(frames.TEXT, b"1").size_bytes)
 
     def test_a_room_that_raises(self) -> None:
         """What one room raises does not make the hub forget the others."""

@@ -149,7 +149,7 @@ class HubMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[Callable[[], None]] = []
-        self._stretch = mock.patch("wsrelay.hub.STRETCH_WRITES", 2)
+        self._stretch = mock.patch("wsrelay.flushes.STRETCH_WRITES", 2)
         self._stretch.start()
         self.stats = Stats()
         self.everybody: list[Modelled] = []
@@ -353,6 +353,23 @@ class HubMachine(RuleBasedStateMachine):
                 assert all(content in rest for content in seen), member
             else:
                 assert seen == member.expected[: len(seen)], member
+
+    @invariant()
+    def given_is_seen(self) -> None:
+        """What everybody was given is known to the message and to the byte, at any time and when it has left."""
+        for member in self.everybody:
+            sizes = [len(frames.encode(opcode, payload)) for opcode, payload in member.seen]
+            assert self.hub.given(member) == (len(sizes), sum(sizes)), member
+
+    @invariant()
+    def status_is_true(self) -> None:
+        """The status of a room has its members, and who of them may do what."""
+        for status in self.hub.statuses() if self.everybody else ():
+            here = [member for member in self.everybody if member.present and self.rooms[member] == status.name]
+            publishers = [member for member in here if self.can_publish[member]]
+            assert (status.members, status.publishers) == (len(here), len(publishers)), status
+            assert status.held == any(member.held for member in here) or not publishers, status
+            assert status.slow <= status.subscribers <= status.members, status
 
     @invariant()
     def told_when_not(self) -> None:

@@ -244,7 +244,7 @@ class HoldTests(IntakeTestCase):
         relay, wire, subscriber = self.begin(message_seconds=3, ping_seconds=0)
         connection = self.connection(relay, subscriber)
         wire.send(client_frame(1, b"a", fin=False))
-        self.patch(relay.factory, "_steps", lambda now: (connection.release,))
+        self.patch(relay.factory.sweep, "steps", (lambda _: connection.release(),))
         connection.hold()
         relay.clock.advance(0.9)
         for _ in range(30):
@@ -266,13 +266,13 @@ class HoldTests(IntakeTestCase):
             relay, wire, _ = self.begin(**settings)
             wire.send(client_frame(1, b"a", fin=False) if code == 1008 else b"")
             connection = wire.transport.protocol
-            relay.factory._sweeping.stop()  # here it comes when the peer is in such a turn, each time
+            relay.factory.sweep.stop()  # here it comes when the peer is in such a turn, each time
             for _ in range(24):
                 relay.clock.advance(0.5)
                 relay.settle()
                 wire.transport.bufferReceived(client_frame(PONG) * 300)
                 self.assertEqual(connection.held > 0, connection.state != connection.STATE_CLOSED)
-                relay.factory.sweep()
+                relay.factory.sweep.once()
             self.assertEqual(relay.stats.closes_sent, {code: 1})
 
     def test_two_reasons(self) -> None:

@@ -16,6 +16,7 @@ LAYERS = [
     ["service"],
     ["endpoints"],
     ["factory"],
+    ["sweep"],
     ["backplane.local", "protocol"],
     ["autobahn_options"],
     ["opening"],
@@ -38,8 +39,9 @@ LAYERS = [
     # --- below this line: no twisted, no autobahn, no clock, no I/O ---
     ["budget"],
     ["hub", "admission"],
+    ["flushes"],
     ["room"],
-    ["subscribers"],
+    ["publishers", "subscribers"],
     ["log", "age"],
     ["audience", "batch", "cursors"],
     ["interfaces"],
@@ -47,7 +49,8 @@ LAYERS = [
     ["request", "grant", "settings"],
     ["slow", "by_room"],
     ["message", "names", "proxies"],
-    ["frames", "stats", "closecodes", "errors", "options"],
+    ["stats"],
+    ["frames", "closecodes", "errors", "histogram", "options", "status", "tally"],
 ]
 PURE = {name for row in LAYERS[LAYERS.index(["budget"]) :] for name in row}
 IMPURE_IMPORTS = {

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 
 from tests.support import RelayTestCase
-from wsrelay.lines import MAX_LINES, MAX_REFUSALS, Lines
+from wsrelay.lines import MAX_LINES, MAX_REFUSALS, TEXTS, Lines
+
+MORE = TEXTS["left_out"]
 
 
 class LinesTests(RelayTestCase):
@@ -14,21 +16,37 @@ class LinesTests(RelayTestCase):
         self.calls: list[Callable[[], None]] = []
         self.lines = Lines(self.calls.append)
 
+    def refuse(self, peer: object) -> None:
+        self.lines.add_refusal(peer=peer, status=403, reason="no", cause="token")
+
+    def test_machines_get_the_fields(self) -> None:
+        """The event has its lines as records, too: what happened, and the fields, as they are."""
+        self.refuse("1.2.3.4\n")
+        self.lines.add("left_out", count=7)
+        self.lines.flush()
+
+        [event] = self.events
+        denied = {"event": "denied", "peer": "1.2.3.4\n", "status": 403, "reason": "no", "cause": "token"}
+        self.assertEqual(event["records"], [denied, {"event": "left_out", "count": 7}])
+
     def test_one_event_per_turn(self) -> None:
         """All lines of a turn are one event, in order; the next turn has its own."""
         for turn in ("first", "second"):
-            self.lines.add(f"{turn} {{a}}")
-            self.lines.add(f"{turn} b")
+            self.lines.add("left_out", count=f"{turn} {{a}}")
+            self.lines.add("left_out", count=f"{turn} b")
             [call] = self.calls
             self.calls.clear()
             call()
 
-        self.assertEqual(self.logged(), ["first {a}", "first b", "second {a}", "second b"])
+        self.assertEqual(
+            self.logged(),
+            [MORE.format(count=f"{turn} {name}") for turn in ("first", "second") for name in ("{a}", "b")],
+        )
         self.assertEqual(len(self.events), 2)
 
     def test_flush(self) -> None:
         """What waits can be logged at once; the end of the turn finds nothing left."""
-        self.lines.add("a")
+        self.lines.add("left_out", count=1)
         self.lines.flush()
         self.calls[0]()
 
@@ -36,30 +54,30 @@ class LinesTests(RelayTestCase):
 
     def test_no_line_in_a_line(self) -> None:
         """An address that somebody made up, with a line break in it, is still one line."""
-        self.lines.add("1.2.3.4\n\tforged é")
+        self.lines.add("left_out", count="1.2.3.4\n\tforged é")
         self.lines.flush()
 
-        self.assertEqual(self.logged(), ["1.2.3.4\\n\\tforged é"])
+        self.assertEqual(self.logged(), ["... and 1.2.3.4\\n\\tforged é more were denied"])
 
     def test_refusals(self) -> None:
         """The first few refusals between two ticks are logged; of the others, how many there were."""
         for _ in range(2):
             for number in range(MAX_REFUSALS + 3):
-                self.lines.add_refusal(str(number))
+                self.refuse(number)
             self.lines.tick()
-        self.lines.add_refusal("last")
+        self.refuse("last")
         self.lines.tick()
         self.lines.tick()
         self.lines.flush()
 
-        shown = [*map(str, range(MAX_REFUSALS)), "... and 3 more were denied"]
-        self.assertEqual(self.logged(), [*shown, *shown, "last"])
+        shown = [*(f"{number} denied with 403: 'no' (token)" for number in range(MAX_REFUSALS)), MORE.format(count=3)]
+        self.assertEqual(self.logged(), [*shown, *shown, "last denied with 403: 'no' (token)"])
 
     def test_a_great_crowd(self) -> None:
         """An event has a bound, and none is lost."""
         for number in range(2 * MAX_LINES + 1):
-            self.lines.add(str(number))
+            self.lines.add("left_out", count=number)
         self.calls[-1]()
 
-        self.assertEqual(self.logged(), [str(number) for number in range(2 * MAX_LINES + 1)])
+        self.assertEqual(self.logged(), [MORE.format(count=number) for number in range(2 * MAX_LINES + 1)])
         self.assertEqual(len(self.events), 3)

@@ -100,7 +100,7 @@ class OpeningTests(RelayTestCase):
             wire.send(request_bytes(fields={"X-Forwarded-For": forwarded_for}))
             self.assertEqual(wire.status, 101)
             self.assertEqual(asked.requests[-1].peer, peer)
-        self.assertIn("192.0.2.7 through tcp4:10.0.0.1:7 joined 'room' as None", self.logged())
+        self.assertIn("192.0.2.7 through tcp4:10.0.0.1:7 joined 'room' as None (connection 1)", self.logged())
 
         wire = relay.wire(proxy)
         wire.send(request_bytes(fields={"X-Forwarded-For": "2001:db8::2"}))

@@ -14,6 +14,7 @@ from zope.interface.verify import verifyClass
 from tests.strategies import payloads
 from tests.support import Answer, RelayTestCase, request_bytes
 from tests.test_frames import parse
+from wsrelay import closecodes
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
 from wsrelay.protocol import RelayProtocol
@@ -481,6 +482,74 @@ class BackpressureTests(RelayTestCase):
         client.server.stopProducing()
 
         self.assertEqual(len(relay.factory.hub), 0)
+
+
+class AccountTests(RelayTestCase):
+    """What is known of a connection while it lives, and said when it ends."""
+
+    def last_line(self) -> dict[str, Any]:
+        records = [record for event in self.events for record in event.get("records", ())]
+        return next(record for record in reversed(records) if record["event"] == "closed")
+
+    def test_status(self) -> None:
+        """Its status says who it is and what went in and out, at any time."""
+        relay = self.relay([narrowed(identity="me")])
+        a, b = relay.client("/chat"), relay.client("/chat")
+        relay.wait(2)
+        a.say("12345")
+        relay.settle()
+
+        status, other = a.server.status(), b.server.status()
+        self.assertEqual((status.number, status.room, status.identity, status.state), (1, "chat", "me", "open"))
+        self.assertEqual((status.seconds, status.paused, status.held), (2.0, False, False))
+        self.assertEqual((status.messages_in, status.bytes_in, status.messages_out, status.bytes_out), (1, 7, 0, 0))
+        self.assertEqual((other.messages_in, other.bytes_in, other.messages_out, other.bytes_out), (0, 0, 1, 7))
+
+    def test_status_before_it_opens(self) -> None:
+        """A handshake that is not done has a status, too; it is in no room."""
+        relay = self.relay([Answer(Deferred())])
+        relay.wire().send(request_bytes())
+        [connection] = relay.factory.connections
+        status = connection.status()
+
+        self.assertEqual((status.number, status.room, status.state, status.seconds), (1, "", "handshake", 0.0))
+        self.assertEqual((status.messages_out, status.bytes_out), (0, 0))
+
+    def test_the_line_at_its_end(self) -> None:
+        """The line has what went each way, also what was published just before, and who closed with what."""
+        relay = self.relay()
+        a, b = relay.client(), relay.client()
+        a.server.onMessage(b"12345", False)
+        b.server.close(closecodes.TOO_FAST)
+        relay.wait(1.5)
+        line = self.last_line()
+
+        self.assertEqual((line["by"], line["code"], line["reason"]), ("relay", 1008, closecodes.TOO_FAST.text))
+        self.assertEqual((line["connection"], line["messages_out"], line["bytes_out"]), (2, 1, 7))
+        self.assertEqual(relay.stats.connections_closed, {("relay", "1008"): 1})
+
+    def test_ends(self) -> None:
+        """Who ended it, and with which code; codes that clients make up are counted by their range."""
+        ends = {
+            ("client", "1000"): lambda client: client.sendClose(1000, "bye"),
+            ("client", "1005"): lambda client: client.sendClose(),
+            ("client", "4xxx"): lambda client: client.sendClose(4999),
+            ("lost", "1006"): lambda client: client.transport.loseConnection(),
+        }
+        for counted, end in ends.items():
+            relay = self.relay()
+            client = relay.client()
+            end(client)
+            relay.settle()
+            self.assertEqual(relay.stats.connections_closed, {counted: 1})
+            self.assertEqual(self.last_line()["by"], counted[0])
+
+    def test_what_was_refused_is_no_end(self) -> None:
+        """A handshake that was refused was never open, so that nothing was closed."""
+        relay = self.relay([Answer(Denied(403, "no"))])
+        relay.client()
+
+        self.assertEqual(relay.stats.connections_closed, {})
 
 
 class InterfaceTests(RelayTestCase):

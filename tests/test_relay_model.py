@@ -147,7 +147,7 @@ class RelayMachine(RuleBasedStateMachine):
         super().__init__()
         self._events: list[dict[str, Any]] = []
         globalLogPublisher.addObserver(self._events.append)
-        self._stretch = mock.patch("wsrelay.hub.STRETCH_WRITES", 2)
+        self._stretch = mock.patch("wsrelay.flushes.STRETCH_WRITES", 2)
         self._stretch.start()
         self.relay = Relay(NoCase(), **SETTINGS)  # type: ignore[arg-type]
         self.world = Peers(self.relay)

@@ -666,7 +666,7 @@ class SecondsTests(RoomTestCase):
 
         self.assertEqual((slow.evicted, self.numbers(fast)), ([closecodes.TOO_SLOW], [0, 1]))
         self.assertEqual((self.stats.evictions, self.stats.messages_missed), ({"disconnect": 1}, 2))
-        self.assertFalse(self.room.lagging)
+        self.assertFalse(self.room.slow)
 
     def test_slow_but_moving(self) -> None:
         """Who reads slowly, but is never so long behind, stays."""

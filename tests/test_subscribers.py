@@ -31,7 +31,7 @@ class SubscribersTests(SynchronousTestCase):
         a, b = self.join("a"), self.join("b")
         self.publish(2)
         self.subscribers.flush()
-        self.assertEqual((self.subscribers.slowest, self.subscribers.lagging), (2, False))
+        self.assertEqual((self.subscribers.slowest, self.subscribers.slow), (2, 0))
         self.subscribers.pause(a)
         self.publish(2)
         self.subscribers.flush()
@@ -39,7 +39,7 @@ class SubscribersTests(SynchronousTestCase):
         self.publish(1)
         self.subscribers.flush()
 
-        self.assertEqual((self.subscribers.slowest, self.subscribers.lagging), (2, True))
+        self.assertEqual((self.subscribers.slowest, self.subscribers.slow), (2, 2))
         self.assertEqual(self.subscribers.paused_before(4), [a])
         self.assertEqual(self.subscribers.paused_before(5), [a, b])
         self.assertEqual(self.subscribers.furthest_behind(), [a])

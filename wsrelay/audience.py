@@ -32,6 +32,10 @@ class Audience:
         """Whether there is anybody."""
         return bool(self._groups)
 
+    def __contains__(self, subscriber: object) -> bool:
+        """Whether a subscriber is there."""
+        return any(subscriber in group for group in self._groups.values())
+
     def __iter__(self) -> Iterator[tuple[Encoding, Mapping[Subscriber, Send]]]:
         """Iterate over encodings and who has each; subscribers may be removed meanwhile."""
         return iter(list(self._groups.items()))

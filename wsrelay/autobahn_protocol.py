@@ -30,6 +30,11 @@ _ATTRIBUTES: Final = {"websocket_version": 13, "inside_message": False, "current
 
 #: What every connection sets sooner or later, beside what it sets when it is made: it opens, and it gets a pong.
 _NAMES: Final = (
+    "number",
+    "opened_at",
+    "tally",
+    "messages_in",
+    "bytes_in",
     "allowance",
     "_visit",
     "data",

@@ -12,6 +12,7 @@ from wsrelay.frames import Encoding, plain
 from wsrelay.interfaces import Send, Subscriber
 from wsrelay.message import Message
 from wsrelay.stats import Stats
+from wsrelay.tally import Tally, minus
 
 __all__ = ["WRITE_BYTES", "Batch", "Unsent"]
 
@@ -28,16 +29,18 @@ class Batch:
     Attributes:
         start: the offset of the first message.
         end: the offset behind the last one.
+        bytes: what it is as plain frames.
         cost: of delivering it to one subscriber, in writes of next to nothing; without deflate.
         own: publisher → its messages, as ranges of places in the batch.
     """
 
-    __slots__ = ("_messages", "_offsets", "_shared", "cost", "end", "own", "start")
+    __slots__ = ("_messages", "_offsets", "_shared", "bytes", "cost", "end", "own", "start")
 
     def __init__(self, messages: Sequence[Message], start: int) -> None:
         self.start = start
         self.end = start + len(messages)
-        self.cost = 1 + sum(map(len, [message.plain for message in messages])) / WRITE_BYTES
+        self.bytes = sum(map(len, [message.plain for message in messages]))
+        self.cost = 1 + self.bytes / WRITE_BYTES
         self._messages = messages
         self._shared: dict[Encoding, bytes] = {}
         self._offsets: dict[Encoding, list[int]] = {}
@@ -56,6 +59,22 @@ class Batch:
     def count_for(self, subscriber: Subscriber) -> int:
         """Return how many of the messages one subscriber gets."""
         return len(self._messages) - sum(map(len, self.own.get(subscriber, ())))
+
+    def own_tally(self, publisher: object) -> Tally:
+        """Return what of it is one publisher's own.
+
+        Complexity:
+            That of these messages.
+        """
+        own = self.own.get(publisher, ())
+        if own and len(own[0]) == len(self._messages):  # the usual one
+            return len(self._messages), self.bytes
+        sizes = [len(message.plain) for run in own for message in self._messages[run.start : run.stop]]
+        return len(sizes), sum(sizes)
+
+    def tally_for(self, subscriber: object) -> Tally:
+        """Return what one subscriber gets."""
+        return minus((len(self._messages), self.bytes), self.own_tally(subscriber))
 
     def frames(self, encoding: Encoding) -> bytes:
         """Return all frames; the same object each time."""

@@ -8,7 +8,11 @@ an HTTP status (4401 is 401). ``reconnect`` tells client authors whether trying 
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["TABLE", "CloseReason", "for_code"]
+__all__ = ["LOST", "NO_CODE", "TABLE", "CloseReason", "counted_as", "for_code"]
+
+#: What stands for a close frame without a code, and for none at all (RFC 6455 section 7.4.1); never on the wire.
+NO_CODE: Final = 1005
+LOST: Final = 1006
 
 #: RFC 6455 section 5.5: a control frame carries at most 125 bytes; two of them are the code.
 MAX_REASON_BYTES: Final = 123
@@ -101,6 +105,19 @@ TABLE: Final = (
     PING_TIMEOUT,
     EXPIRED,
 )
+
+#: The codes of RFC 6455 section 7.4.1 and the IANA registry that an end may have: the peer's, or none at all.
+_REGISTERED: Final = frozenset([*range(1000, 1004), *range(1005, 1015)])
+
+
+def counted_as(code: int) -> str:
+    """Return what a code is counted as: itself, or its range where it is one that clients made up.
+
+    So that no client can add as many counters as there are codes.
+    """
+    known = code in _REGISTERED or any(row.code == code for row in TABLE)
+    return str(code) if known else f"{code // 1000}xxx"
+
 
 #: The codes with which Autobahn itself fails a connection, as rows of the table.
 _FAILURES: Final = {row.code: row for row in (PROTOCOL_ERROR, INVALID_PAYLOAD, TOO_BIG)}

@@ -39,10 +39,12 @@ class Connection(AutobahnProtocol):
     """One connection. Made by :class:`wsrelay.factory.RelayFactory`, which calls :meth:`on_deadline`.
 
     Attributes:
+        number: its number in this process, counted from 1; set when TCP begins.
         deadline: when :meth:`on_deadline` is due, in the reactor's seconds; infinite for never.
     """
 
     factory: Relay
+    number: int
     _isMessageCompressed: bool
 
     def __init__(self) -> None:
@@ -78,6 +80,7 @@ class Connection(AutobahnProtocol):
     def connectionMade(self) -> None:
         """A client has connected; its request must be complete within ``handshake_seconds``."""
         super().connectionMade()
+        self.number = next(self.factory.numbers)
         self.factory.connected(self)
         self.set_deadline(self.seconds() + self.factory.settings.handshake_seconds, Connection._handshake_timeout)
 
@@ -136,8 +139,15 @@ class Connection(AutobahnProtocol):
         """
         if self.state != self.STATE_CONNECTING:
             return
-        self.factory.stats.handshakes_denied[denied.status, denied.cause or "malformed"] += 1
-        self.factory.lines.add_refusal(f"{self.peer} denied with {denied.status}: {repr(denied.reason)[:LOG_CHARS]}")
+        cause = denied.cause or "malformed"
+        self.factory.stats.handshakes_denied[denied.status, cause] += 1
+        self.factory.lines.add_refusal(
+            connection=self.number,
+            peer=self.peer,
+            status=denied.status,
+            cause=cause,
+            reason=str(denied.reason)[:LOG_CHARS],
+        )
         self.transport.write(refusal(denied))
         self.dropConnection()
 

@@ -1,4 +1,4 @@
-"""RelayFactory: owns the client set, applies Settings to Autobahn, sweeps over deadlines.
+"""RelayFactory: owns the client set, applies Settings to Autobahn.
 
 What one connection does is the protocol's; listening and process signals are the service's. To embed a relay in
 a service of your own, make a ``RelayFactory(Settings(…))`` and listen with it; nothing else is needed.
@@ -9,13 +9,12 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import count
 from typing import Any, Final
 
 from autobahn.twisted.websocket import WebSocketServerFactory
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolNegotiationFactory
-from twisted.internet.task import LoopingCall
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from wsrelay.admission import Admission
@@ -26,8 +25,7 @@ from wsrelay.by_room import MESSAGE_TYPES, ByRoom
 from wsrelay.closecodes import CloseReason
 from wsrelay.connection import Connection
 from wsrelay.descriptors import most_connections
-from wsrelay.drain import Drain, each
-from wsrelay.failures import log_failure
+from wsrelay.drain import Drain
 from wsrelay.frames import WINDOW_BITS, Deflate, Encoding
 from wsrelay.handshake import ValidatorChain
 from wsrelay.hub import Hub
@@ -38,13 +36,10 @@ from wsrelay.protocol import RelayProtocol
 from wsrelay.proxies import TrustedProxies
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats
+from wsrelay.sweep import Sweep
 from wsrelay.validators.plugins import load
 
 __all__ = ["RelayFactory"]
-
-#: How often deadlines are looked at, in seconds; a deadline is met up to this much late, and twice
-#: that when the reactor was blocked.
-SWEEP_SECONDS: Final = 0.5
 
 #: The most that are read just to be told that they are too many, for each that there may be, and in all.
 _TURNED_AWAY_SHARE: Final = 0.125
@@ -66,6 +61,7 @@ class RelayFactory(WebSocketServerFactory):
         SettingsError: from ``settings.validate``.
 
     Attributes:
+        sweep: looks at deadlines.
         now: the time of the last sweep.
         max_connections: how many there may be.
         connections: all TCP connections, unfinished handshakes and those that are turned away included.
@@ -75,6 +71,7 @@ class RelayFactory(WebSocketServerFactory):
         hub: the rooms.
         stats: what happened so far.
         lines: where connections log what happens to them.
+        numbers: what connections are numbered with.
     """
 
     # The inherited default is the base that knows no Twisted (TRAPS 32).
@@ -107,16 +104,15 @@ class RelayFactory(WebSocketServerFactory):
         self.stats = Stats()
         self._deflate = {bits: Deflate(bits, settings.compress_min_bytes) for bits in WINDOW_BITS}
         call_soon = partial(self.reactor.callLater, 0)
-        self.hub = Hub(settings, self.stats, call_soon)
+        self.hub = Hub(settings, self.stats, call_soon, seconds=time.perf_counter)
         self.memory = MemoryBudget(settings.memory_budget, self.hub, self.admission)
         self.lines = Lines(call_soon)
         self.backplane: Backplane = LocalBackplane(self.hub)
         self.chain = ValidatorChain(load(settings.validate) if validators is None else validators)
         self.setProtocolOptions(**autobahn_options(settings))
         self.protocol = configured(self.protocol, self)
-        self._sweeping = LoopingCall(self.sweep)
-        self._sweeping.clock = self.reactor
-        self._swept_at: float | None = None
+        self.numbers = count(1)
+        self.sweep = Sweep(self.connections, self.slowed_down, self._steps(), self.stats, self.reactor)
         self._drains: list[Drain] = []
 
     # --- what Twisted calls -----------------------------------------------------------------------
@@ -124,9 +120,7 @@ class RelayFactory(WebSocketServerFactory):
     def startFactory(self) -> None:
         """Begin to look at deadlines, and let clients in; a port has begun to listen."""
         self.admission.is_closed = False
-        if not self._sweeping.running:
-            self._swept_at = self.reactor.seconds()
-            self._sweeping.start(SWEEP_SECONDS, now=False)
+        self.sweep.start()
 
     def stopFactory(self) -> None:
         """Stop looking at deadlines as soon as nobody is left; the last port has closed (TRAPS 41)."""
@@ -164,40 +158,7 @@ class RelayFactory(WebSocketServerFactory):
         """Return the encoding for connections that may be sent what was deflated with this window, or a smaller one."""
         return self._deflate[max(bits for bits in WINDOW_BITS if bits <= window_bits)]
 
-    # --- deadlines and the end --------------------------------------------------------------------
-
-    def sweep(self) -> None:
-        """Look at every connection's deadline.
-
-        After the reactor was blocked, one sweep is left out: the pongs and answers that have come meanwhile are
-        read before the next one, so that nobody is punished for our own delay.
-
-        Complexity:
-            One comparison per connection, :data:`SWEEP_SECONDS` apart.
-        """
-        self.now = now = self.reactor.seconds()
-        late = self._swept_at is not None and now - self._swept_at > 2 * SWEEP_SECONDS
-        # Left out once only: a reactor that is always late must not keep everybody for ever.
-        self._swept_at = None if late else now
-        for step in self._steps(now):
-            try:
-                step()
-            except Exception:  # noqa: BLE001 - a bug in one of them must not end the others, and all deadlines with them
-                self.stats.failures += 1
-                log_failure("a step of the sweep failed", Failure())
-        each(tuple(self.slowed_down), lambda connection: connection.speed_up())
-        if not late:
-            due = [connection for connection in self.connections if now >= connection.deadline]
-            each(due, lambda connection: connection.on_deadline())
-
-    def _steps(self, now: float) -> Sequence[Callable[[], object]]:
-        """Return what a sweep does beside looking at connections."""
-        return (
-            partial(self.hub.tick, now),
-            partial(self.admission.tick, now),
-            partial(self.memory.keep, self.connections),
-            self.lines.tick,
-        )
+    # --- the end ----------------------------------------------------------------------------------
 
     @property
     def draining(self) -> bool:
@@ -225,11 +186,21 @@ class RelayFactory(WebSocketServerFactory):
         self._stop_if_done()
         return drain.done
 
+    def _steps(self) -> Sequence[Callable[[float], object]]:
+        """Return what a sweep does beside looking at connections."""
+        return (
+            partial(setattr, self, "now"),
+            self.hub.tick,
+            self.admission.tick,
+            lambda _: self.memory.keep(self.connections),
+            lambda _: self.lines.tick(),
+        )
+
     def _stop_if_done(self) -> None:
         if self.connections:
             return
-        if not self.numPorts and self._sweeping.running:
-            self._sweeping.stop()
+        if not self.numPorts:
+            self.sweep.stop()
         drains, self._drains = self._drains, []
         for drain in drains:
             drain.end()

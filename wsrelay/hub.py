@@ -10,18 +10,17 @@ from typing import Any, Final
 
 from wsrelay.by_room import ByRoom
 from wsrelay.errors import RoomFull, TooManyRooms
+from wsrelay.flushes import Flushes
 from wsrelay.interfaces import Subscriber
 from wsrelay.message import Message
 from wsrelay.room import Room
 from wsrelay.settings import Settings
 from wsrelay.slow import SLOW_POLICIES
 from wsrelay.stats import Stats
+from wsrelay.status import RoomStatus
+from wsrelay.tally import Tally
 
-__all__ = ["STRETCH_WRITES", "TICK_SECONDS", "Hub"]
-
-#: How many writes, about, are done in one reactor turn before others have theirs. One costs 3 to 24 µs, most of it the
-#: kernel's, so that the reactor is held for 25 ms.
-STRETCH_WRITES: Final = 1024
+__all__ = ["TICK_SECONDS", "Hub"]
 
 #: The most that counts of the time between two ticks. Beyond, the reactor was blocked, and nobody is slow for that.
 TICK_SECONDS: Final = 1.0
@@ -34,6 +33,7 @@ class Hub:
         settings: the limits on rooms, their members and their logs, and the slow policies are used.
         stats: where to count.
         call_soon: calls a function at the end of this reactor turn; the hub asks for one flush per turn.
+        seconds: the time on a fine clock, for measuring flushes.
         retention_seconds: how long a room's log, and an empty room with it, outlives its delivery.
     """
 
@@ -43,11 +43,11 @@ class Hub:
         stats: Stats,
         call_soon: Callable[[Callable[[], None]], Any],
         *,
+        seconds: Callable[[], float] = lambda: 0.0,
         retention_seconds: float = 0.0,
     ) -> None:
         self._settings = settings
         self._stats = stats
-        self._call_soon = call_soon
         self._retention_seconds = retention_seconds
         self._slow_policies = ByRoom(settings.slow_policy, SLOW_POLICIES)
         self._now = 0.0
@@ -55,11 +55,9 @@ class Hub:
         self._served_seconds = 0.0
         self._rooms: dict[str, Room] = {}
         self._room_of: dict[Subscriber, str] = {}
-        #: Rooms with messages that wait for this turn's flush. A dict as an ordered set.
-        self._pending: dict[Room, None] = {}
-        #: Rooms that keep something for somebody who is behind; also such that did, until the next tick.
-        self._lagging: dict[Room, None] = {}
-        self._scheduled = False
+        self._flushes = Flushes(stats, call_soon, seconds)
+        #: Rooms in which somebody is behind; also such in which somebody was, until the next tick.
+        self._lagging = self._flushes.lagging
 
     def __len__(self) -> int:
         """Return the number of rooms."""
@@ -79,8 +77,35 @@ class Hub:
 
     def member_count(self, name: str) -> int:
         """Return the number of members of a room; 0 where there is no such room."""
-        room = self._rooms.get(name)
-        return 0 if room is None else len(room)
+        return len(self._rooms[name]) if name in self._rooms else 0
+
+    def statuses(self) -> Iterator[RoomStatus]:
+        """Iterate over what is known of each room now, oldest first; rooms may come and go meanwhile."""
+        return (status for name in self if (status := self.status(name)))
+
+    def status(self, name: str) -> RoomStatus | None:
+        """Return what is known of a room now, ``None`` where there is no such room."""
+        return self._rooms[name].status(name) if name in self._rooms else None
+
+    @property
+    def slow_subscribers(self) -> int:
+        """How many subscribers are behind in their room."""
+        return sum(room.slow for room in self._lagging)
+
+    @property
+    def lag_messages(self) -> int:
+        """How many messages the slowest subscriber of all is behind with."""
+        return max((room.lag_messages for room in self._lagging), default=0)
+
+    @property
+    def lag_bytes(self) -> int:
+        """What the largest log of a room costs that is kept for somebody who is behind."""
+        return max((room.log.size_bytes for room in self._lagging), default=0)
+
+    def given(self, subscriber: Subscriber) -> Tally:
+        """Return what a subscriber has been given since it joined: messages and plain bytes; also when it has left."""
+        room = self._room_with(subscriber)
+        return subscriber.tally if room is None else room.given(subscriber)
 
     def join(self, name: str, subscriber: Subscriber, *, can_subscribe: bool = True, can_publish: bool = True) -> None:
         """Add a member to a room, which is opened if need be.
@@ -129,8 +154,7 @@ class Hub:
         room = self._rooms.get(name)
         if room is None:
             return
-        self._pending[room] = None
-        self._schedule()
+        self._flushes.add(room)
         room.publish(messages, self._now)
 
     def flush(self, writes: float = math.inf) -> None:
@@ -140,31 +164,7 @@ class Hub:
             writes: see :meth:`wsrelay.room.Room.flush`; what is then left is delivered in the next reactor turn, first
                 that of rooms which have had no turn yet.
         """
-        turns, unfinished = list(self._pending), dict[Room, None]()
-        try:
-            for room in turns:
-                if writes <= 0:
-                    break
-                del self._pending[room]
-                writes = room.flush(writes)
-                if room.log.size_bytes:
-                    self._lagging[room] = None
-                if room.pending:
-                    unfinished[room] = None
-        finally:
-            # Also when a room raises: the others must not wait until somebody publishes to them again.
-            self._pending |= unfinished
-            if self._pending:
-                self._schedule()
-
-    def _schedule(self) -> None:
-        if not self._scheduled:
-            self._scheduled = True
-            self._call_soon(self._flush_stretch)
-
-    def _flush_stretch(self) -> None:
-        self._scheduled = False
-        self.flush(STRETCH_WRITES)
+        self._flushes.flush(writes)
 
     def finish(self, subscriber: Subscriber) -> None:
         """Give a subscriber that is about to leave all that has been published; nothing if it is in no room."""
@@ -199,7 +199,7 @@ class Hub:
         self._now = now
         for room in tuple(self._lagging):
             room.tick(self._served_seconds)
-            if not room.lagging:
+            if not room.slow:
                 del self._lagging[room]
         if self._retention_seconds:
             for name in self:

@@ -14,6 +14,7 @@ from wsrelay.frames import Encoding
 from wsrelay.grant import Grant
 from wsrelay.message import Message
 from wsrelay.request import HandshakeRequest
+from wsrelay.tally import Tally
 
 __all__ = ["Backplane", "IHandshakeValidator", "IHandshakeValidatorFactory", "Send", "Subscriber"]
 
@@ -28,14 +29,17 @@ class Subscriber(Protocol):
         encoding: makes the frames that it gets of plain ones.
         send: writes whole frames to the peer, never blocks, and returns how many bytes it took. An ``OSError``, of
             which ``BlockingIOError`` is one, means none.
+        tally: its room's to write: what it has been given, or where its room's count stood; once it has left, what it
+            was given in all. :meth:`wsrelay.hub.Hub.given` knows it at any time.
 
-    Both are fixed once it has joined. One that takes no more is left where it stands in the log, from
+    The first two are fixed once it has joined. One that takes no more is left where it stands in the log, from
     :meth:`wsrelay.hub.Hub.pause` (or from the first time that ``send`` did not take all) to
     :meth:`~wsrelay.hub.Hub.resume`.
     """
 
     encoding: Encoding
     send: Send
+    tally: Tally
 
     def keep(self, data: bytes, sent: int) -> None:
         """Write later what is behind the first ``sent`` bytes, before anything else; when that is done, ``Hub.resume``.

@@ -2,16 +2,18 @@
 
 A line costs 17 µs in Twisted's log, a quarter of what a connection does, most of it for the time in front of it and the
 write to the file (TRAPS 63). When a crowd comes, or goes, some dozens have one time and one write.
+
+Each line is a *record*: what happened, and fields. As text it is what :data:`TEXTS` says; machines get the fields.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from twisted.logger import Logger
 
 from wsrelay.failures import printable
 
-__all__ = ["MAX_LINES", "MAX_REFUSALS", "Lines"]
+__all__ = ["MAX_LINES", "MAX_REFUSALS", "TEXTS", "Lines"]
 
 _log = Logger(namespace="wsrelay")
 
@@ -20,6 +22,15 @@ MAX_LINES: Final = 256
 
 #: The most lines about refusals from one tick to the next.
 MAX_REFUSALS: Final = 10
+
+#: What can happen → how it reads. docs/logs.md explains the fields.
+TEXTS: Final[Mapping[str, str]] = {
+    "opened": "{peer} joined {room!r} as {identity!r} (connection {connection})",
+    "closed": "{peer} left {room!r} as {identity!r} (connection {connection}) after {seconds:.1f} s: {by} closed with"
+    " {code} {reason!r}; messages in {messages_in} ({bytes_in} bytes), out {messages_out} ({bytes_out} bytes)",
+    "denied": "{peer} denied with {status}: {reason!r} ({cause})",
+    "left_out": "... and {count} more were denied",
+}
 
 
 class Lines:
@@ -31,34 +42,50 @@ class Lines:
 
     def __init__(self, call_soon: Callable[[Callable[[], None]], Any]) -> None:
         self._call_soon = call_soon
-        self._lines: list[str] = []
+        self._records: list[dict[str, object]] = []
         self._refusals = 0
 
-    def add(self, line: str) -> None:
-        """Log a line, at the end of this turn. What would look like the next line is escaped."""
-        if not self._lines:
+    def add(self, event: str, **fields: object) -> None:
+        """Log a line, at the end of this turn.
+
+        Args:
+            event: a key of :data:`TEXTS`.
+            fields: those that its text names.
+        """
+        if not self._records:
             self._call_soon(self.flush)
-        self._lines.append(printable(line))
-        if len(self._lines) >= MAX_LINES:
+        self._records.append({"event": event, **fields})
+        if len(self._records) >= MAX_LINES:
             self.flush()
 
-    def add_refusal(self, line: str) -> None:
+    def add_refusal(self, **fields: object) -> None:
         """Log a line about a client that got nothing; a flood of those makes no flood of lines.
 
         The first :data:`MAX_REFUSALS` between two ticks are logged, the others counted.
         """
         self._refusals += 1
         if self._refusals <= MAX_REFUSALS:
-            self.add(line)
+            self.add("denied", **fields)
 
     def tick(self) -> None:
         """Log how many refusals were left out since the last tick, and begin anew."""
         left_out, self._refusals = self._refusals - MAX_REFUSALS, 0
         if left_out > 0:
-            self.add(f"... and {left_out} more were denied")
+            self.add("left_out", count=left_out)
 
     def flush(self) -> None:
-        """Log what is waiting, now: one event, with a line break between two of them."""
-        if self._lines:
-            lines, self._lines = self._lines, []
-            _log.info("{lines}", lines="\n".join(lines))
+        """Log what is waiting, now: one event, whose ``records`` are the lines; as text with a break between two."""
+        if self._records:
+            records, self._records = self._records, []
+            _log.info("{lines}", lines=_Text(records), records=records)
+
+
+class _Text:
+    """Records as text, once anybody wants to read it."""
+
+    def __init__(self, records: Sequence[Mapping[str, Any]]) -> None:
+        self._records = records
+
+    def __str__(self) -> str:
+        # What would look like the next line is escaped.
+        return "\n".join([printable(TEXTS[record["event"]].format_map(record)) for record in self._records])

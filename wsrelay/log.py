@@ -11,7 +11,7 @@ from typing import Final
 
 from wsrelay import frames
 from wsrelay.batch import Batch
-from wsrelay.message import Message
+from wsrelay.message import FRAME_OVERHEAD_BYTES, Message
 from wsrelay.stats import Stats
 
 __all__ = ["SLICE_BYTES", "Log"]
@@ -33,15 +33,17 @@ class Log:
     Attributes:
         tail: the offset of the oldest message held.
         size_bytes: what the messages held cost.
+        published_bytes: what all that were ever added are as plain frames.
     """
 
-    __slots__ = ("_messages", "_stats", "size_bytes", "tail")
+    __slots__ = ("_messages", "_stats", "published_bytes", "size_bytes", "tail")
 
     def __init__(self, stats: Stats) -> None:
         self._stats = stats
         self._messages: list[Message] = []
         self.tail = 0
         self.size_bytes = 0
+        self.published_bytes = 0
 
     @property
     def head(self) -> int:
@@ -54,6 +56,7 @@ class Log:
         size_bytes = sum([message.size_bytes for message in messages])
         self.size_bytes += size_bytes
         self._stats.log_bytes += size_bytes
+        self.published_bytes += size_bytes - FRAME_OVERHEAD_BYTES * len(messages)
 
     def batch(self, start: int, end: int) -> Batch:
         """Return messages from an offset on, :data:`SLICE_BYTES` of them but at least one.

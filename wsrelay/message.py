@@ -5,14 +5,14 @@ from typing import Final, Self
 from wsrelay import frames
 from wsrelay.frames import Encoding
 
-__all__ = ["MESSAGE_OVERHEAD_BYTES", "Message"]
+__all__ = ["FRAME_OVERHEAD_BYTES", "MESSAGE_OVERHEAD_BYTES", "Message"]
 
 #: The most that a message costs beside its payload (object, frame header, list entry), so that a log full of empty
 #: messages is bounded too. On CPython 3.11: 80 + 33 + 10 + 8 bytes, rounded up.
 MESSAGE_OVERHEAD_BYTES: Final = 256
 
 #: The same beside its frame, whose header is 10 bytes at most.
-_FRAME_OVERHEAD_BYTES: Final = MESSAGE_OVERHEAD_BYTES - 10
+FRAME_OVERHEAD_BYTES: Final = MESSAGE_OVERHEAD_BYTES - 10
 
 
 class Message:
@@ -36,7 +36,7 @@ class Message:
     def __init__(self, frame: bytes, publisher: object = None) -> None:
         self.plain = frame
         self.publisher = publisher
-        self.size_bytes = len(frame) + _FRAME_OVERHEAD_BYTES
+        self.size_bytes = len(frame) + FRAME_OVERHEAD_BYTES
         self.published_at = 0.0
         self._encoded: dict[Encoding, bytes] | None = None
 

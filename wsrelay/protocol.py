@@ -5,9 +5,11 @@ Parsing the request is :mod:`wsrelay.request`'s, who may come in :mod:`wsrelay.h
 how fast it may send :mod:`wsrelay.intake`'s, and how one that is dead is found out :mod:`wsrelay.keepalive`'s.
 """
 
+import math
 from itertools import takewhile
-from typing import Any, Final
+from typing import Any, Final, cast
 
+from autobahn.websocket.protocol import WebSocketProtocol
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
@@ -19,8 +21,18 @@ from wsrelay.grant import Grant
 from wsrelay.limits import Allowance
 from wsrelay.message import Message
 from wsrelay.opening import Opening
+from wsrelay.status import ConnectionStatus
+from wsrelay.tally import NOTHING as NO_TALLY
 
 __all__ = ["RelayProtocol"]
+
+#: Autobahn's states, as an operator reads them.
+_STATES: Final = {
+    WebSocketProtocol.STATE_CONNECTING: "handshake",
+    WebSocketProtocol.STATE_OPEN: "open",
+    WebSocketProtocol.STATE_CLOSING: "closing",
+    WebSocketProtocol.STATE_CLOSED: "closed",
+}
 
 #: What a connection may do before it opens.
 NOTHING: Final = Grant(room="", can_publish=False, can_subscribe=False)
@@ -33,9 +45,17 @@ class RelayProtocol(Opening):
     Attributes:
         encoding: makes its frames of plain ones; set when it opens.
         grant: what it may do; nothing until it opens.
+        opened_at: when it opened, in the reactor's seconds.
+        messages_in: messages that it published.
+        bytes_in: what these were as plain frames.
+        tally: see :class:`wsrelay.interfaces.Subscriber`.
     """
 
     # On the class, because few connections have them (TRAPS 61).
+    messages_in = 0
+    bytes_in = 0
+    tally = NO_TALLY
+    opened_at = math.inf
     _ping_to_answer: bytes | None = None
     _type: int | None = None
 
@@ -62,9 +82,37 @@ class RelayProtocol(Opening):
     def onOpen(self) -> None:
         """The 101 is out. Autobahn swallows what is raised here (TRAPS 27); ``_open`` runs under a guard."""
         self.factory.stats.connections_opened += 1
-        identity = repr(self.grant.identity)[:LOG_CHARS]
-        self.factory.lines.add(f"{self.peer} joined {self.grant.room!r} as {identity}")
+        self.opened_at = self.seconds()
+        self.factory.lines.add("opened", **self._who())
         self.start_keep_alive(self.grant.expires_at)
+
+    def _who(self) -> dict[str, object]:
+        """Return whose line in the log it is."""
+        identity = self.grant.identity
+        return {
+            "connection": self.number,
+            "peer": self.peer,
+            "room": self.grant.room,
+            "identity": None if identity is None else identity[:LOG_CHARS],
+        }
+
+    def status(self) -> ConnectionStatus:
+        """Return what is known of it now."""
+        messages_out, bytes_out = self.factory.hub.given(self)
+        return ConnectionStatus(
+            number=self.number,
+            peer=self.peer,
+            room=self.grant.room,
+            identity=self.grant.identity,
+            state=_STATES[self.state],
+            seconds=max(0.0, self.seconds() - self.opened_at),
+            messages_in=self.messages_in,
+            bytes_in=self.bytes_in,
+            messages_out=messages_out,
+            bytes_out=bytes_out,
+            paused=self.paused,
+            held=bool(self.held),
+        )
 
     # --- open: from the peer ----------------------------------------------------------------------
 
@@ -116,8 +164,11 @@ class RelayProtocol(Opening):
 
     def _relay(self, plain: list[bytes]) -> None:
         stats = self.factory.stats
+        size_bytes = sum(map(len, plain))
         stats.messages_in += len(plain)
-        stats.bytes_in += sum(map(len, plain))
+        stats.bytes_in += size_bytes
+        self.messages_in += len(plain)
+        self.bytes_in += size_bytes
         self.allowance.messages -= len(plain)
         publisher = None if self.factory.settings.echo else self
         self.factory.backplane.publish(self.grant.room, [Message(frame, publisher) for frame in plain])
@@ -133,10 +184,32 @@ class RelayProtocol(Opening):
             super().onPing(payload)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
-        """TCP has ended: one line for those who were in a room."""
-        if self.grant is not NOTHING:
-            codes = f"sent {self.localCloseCode}, received {self.remoteCloseCode}"
-            self.factory.lines.add(f"{self.peer} left {self.grant.room!r}: {codes}")
+        """TCP has ended: count it, and one line for those who were open."""
+        if self.opened_at == math.inf:
+            return
+        by, ended_with, said = self._end()
+        self.factory.stats.connections_closed[by, closecodes.counted_as(ended_with)] += 1
+        messages_out, bytes_out = self.factory.hub.given(self)
+        self.factory.lines.add(
+            "closed",
+            **self._who(),
+            seconds=round(self.seconds() - self.opened_at, 3),
+            by=by,
+            code=ended_with,
+            reason=said[:LOG_CHARS],
+            messages_in=self.messages_in,
+            bytes_in=self.bytes_in,
+            messages_out=messages_out,
+            bytes_out=bytes_out,
+        )
+
+    def _end(self) -> tuple[str, int, str]:
+        """Return who closed it, with which code, and for which reason."""
+        if self.closedByMe:
+            return "relay", cast("int", self.localCloseCode), cast("bytes", self.localCloseReason).decode()
+        if self.wasClean:
+            return "client", self.remoteCloseCode or closecodes.NO_CODE, self.remoteCloseReason or ""
+        return "lost", closecodes.LOST, ""
 
     # --- open: to the peer; wsrelay.interfaces.Subscriber and IPushProducer -----------------------
 

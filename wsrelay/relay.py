@@ -3,7 +3,7 @@
 A type only, so that connections need not import the factory, which imports them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from wsrelay.admission import Admission
@@ -33,6 +33,7 @@ class Relay(Protocol):
         backplane: where messages are published.
         chain: the handshake validators.
         lines: where connections log what happens to them.
+        numbers: what connections are numbered with.
         admission: how many connections there may be.
         trusted_proxies: who may say who their client is.
         rates: how fast each connection may send.
@@ -50,6 +51,7 @@ class Relay(Protocol):
     backplane: Backplane
     chain: ValidatorChain
     lines: Lines
+    numbers: Iterator[int]
     admission: Admission
     trusted_proxies: TrustedProxies
     rates: Rates

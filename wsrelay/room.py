@@ -17,9 +17,12 @@ from wsrelay.closecodes import CloseReason
 from wsrelay.interfaces import Subscriber
 from wsrelay.log import Log
 from wsrelay.message import Message
+from wsrelay.publishers import Publishers
 from wsrelay.slow import DISCONNECT, SlowPolicy
 from wsrelay.stats import Stats
+from wsrelay.status import RoomStatus
 from wsrelay.subscribers import Subscribers
+from wsrelay.tally import NOTHING, Tally
 
 __all__ = ["HIGH_WATER", "LOW_WATER", "SHED", "Room"]
 
@@ -64,10 +67,7 @@ class Room:
         self._subscribers = Subscribers(self.log, stats)
         #: Members that receive nothing: they may not, or will not any more, until they have left.
         self._silent: set[Subscriber] = set()
-        #: Members that may not publish.
-        self._read_only: set[Subscriber] = set()
-        #: Whether the publishers are held.
-        self._held = False
+        self._publishers = Publishers(stats)
 
     @property
     def idle(self) -> bool:
@@ -80,32 +80,52 @@ class Room:
         return self._subscribers.pending
 
     @property
-    def lagging(self) -> bool:
-        """Whether anybody is behind, so that :meth:`tick` has something to look at."""
-        return self._subscribers.lagging
+    def slow(self) -> int:
+        """How many subscribers are behind the others: whether :meth:`tick` has something to look at."""
+        return self._subscribers.slow
+
+    @property
+    def lag_messages(self) -> int:
+        """How many messages the slowest of them is behind with."""
+        return self.log.head - self._subscribers.slowest
 
     def __len__(self) -> int:
         """Return the number of members, those that receive nothing included."""
         return len(self._subscribers) + len(self._silent)
+
+    def status(self, name: str) -> RoomStatus:
+        """Return what is known of it now, under its name, which it does not know itself."""
+        return RoomStatus(
+            name=name,
+            members=len(self),
+            publishers=self._publishers.count(len(self)),
+            subscribers=len(self._subscribers),
+            slow=self.slow,
+            lag_messages=self.lag_messages,
+            log_bytes=self.log.size_bytes,
+            messages=self.log.head,
+            bytes=self.log.published_bytes,
+            held=self._publishers.held,
+        )
+
+    def given(self, subscriber: Subscriber) -> Tally:
+        """Return what a member has been given so far."""
+        return self._subscribers.given(subscriber)
 
     def join(self, subscriber: Subscriber, *, can_subscribe: bool = True, can_publish: bool = True) -> None:
         """Add a member. It gets what is published from now on, if it may subscribe at all."""
         if can_subscribe:
             self._subscribers.add(subscriber)
         else:
+            subscriber.tally = NOTHING
             self._silent.add(subscriber)
-        if not can_publish:
-            self._read_only.add(subscriber)
-        elif self._held:
-            subscriber.hold()
+        self._publishers.add(subscriber, can_publish=can_publish)
 
     def leave(self, subscriber: Subscriber) -> None:
         """Remove a member; nothing happens if it is none. The messages it published stay."""
         self._stats.messages_missed += self._subscribers.discard(subscriber)
         self._silent.discard(subscriber)
-        self._read_only.discard(subscriber)
-        if self._held:
-            subscriber.release()
+        self._publishers.discard(subscriber)
         self._settle()
 
     def publish(self, messages: Sequence[Message], now: float = 0.0) -> None:
@@ -220,24 +240,11 @@ class Room:
         """Forget what nobody waits for, unless it is to be kept for a while; hold or release the publishers."""
         if not self._retention_seconds:
             self.log.forget(self._subscribers.waited_for)
-        if self._held or self._slow_policy.holds_publishers:
+        if self._publishers.held or self._slow_policy.holds_publishers:
             self._hold_or_release()
 
     def _hold_or_release(self) -> None:
-        """Hold the publishers while somebody is far behind.
-
-        Complexity:
-            One call per member when it changes.
-        """
-        water = LOW_WATER if self._held else HIGH_WATER
-        is_far = self.lagging and self.log.size_from(self._subscribers.slowest) > water * self._log_bytes
-        held = is_far and self._slow_policy.holds_publishers
-        if held == self._held:
-            return
-        self._held = held
-        self._stats.pauses += held
-        for publisher in {*self._subscribers, *self._silent} - self._read_only:
-            if held:
-                publisher.hold()
-            else:
-                publisher.release()
+        """Hold the publishers while somebody is far behind."""
+        water = LOW_WATER if self._publishers.held else HIGH_WATER
+        is_far = self.slow > 0 and self.log.size_from(self._subscribers.slowest) > water * self._log_bytes
+        self._publishers.hold(is_far and self._slow_policy.holds_publishers, (*self._subscribers, *self._silent))

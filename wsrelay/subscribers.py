@@ -31,6 +31,7 @@ from wsrelay.frames import Encoding
 from wsrelay.interfaces import Send, Subscriber
 from wsrelay.log import Log
 from wsrelay.stats import Stats
+from wsrelay.tally import NOTHING, Tally, minus, plus
 
 __all__ = ["Subscribers"]
 
@@ -50,6 +51,8 @@ class Subscribers:
         self._stats = stats
         #: The offset up to which everyone in _current has everything.
         self._flushed = 0
+        #: What that is: everyone in _current has a mark in it (see wsrelay.tally).
+        self._total: Tally = NOTHING
         #: Subscribers that stand at _flushed.
         self._current = Audience()
         #: The batch that is being delivered, and those of _current that have not got it.
@@ -69,9 +72,9 @@ class Subscribers:
         return self._flushed < self._log.head or bool(self._due or self._newcomers)
 
     @property
-    def lagging(self) -> bool:
-        """Whether there is anybody who does not stand with the others."""
-        return bool(self._behind)
+    def slow(self) -> int:
+        """How many do not stand with the others."""
+        return len(self._behind)
 
     @property
     def slowest(self) -> int:
@@ -97,12 +100,20 @@ class Subscribers:
 
     def add(self, subscriber: Subscriber) -> None:
         """Add one, who gets what is published from now on."""
+        subscriber.tally = NOTHING
         if self.pending:
             # What is pending was published before it came.
             self._behind.put(subscriber, self._log.head)
             self._newcomers.append(subscriber)
         else:
-            self._current.add(subscriber)
+            self._stand_with_others(subscriber)
+
+    def given(self, subscriber: Subscriber) -> Tally:
+        """Return what a subscriber has been given so far; also of one that has left."""
+        if subscriber not in self._current:
+            return subscriber.tally
+        due = self._batch.tally_for(subscriber) if subscriber in self._due else NOTHING
+        return minus(minus(self._total, subscriber.tally), due)
 
     def discard(self, subscriber: Subscriber) -> int:
         """Remove one; nothing happens if it is none. Return how many messages it was behind with."""
@@ -111,6 +122,7 @@ class Subscribers:
         cursor = self._behind.pop(subscriber)
         if not len(self):
             self._flushed = self._log.head
+            self._total = (self._flushed, self._log.published_bytes)
             self._newcomers.clear()
         return 0 if cursor is None else self._log.head - cursor
 
@@ -167,10 +179,15 @@ class Subscribers:
 
     def _fall_behind(self, subscriber: Subscriber) -> None:
         """Give a subscriber that stands with the others, or is due what they have, a cursor of its own."""
-        cursor = self._batch.start if self._due.discard(subscriber) else self._flushed
-        if self._current.discard(subscriber):
-            self._behind.put(subscriber, cursor)
+        if subscriber in self._current:
+            subscriber.tally = self.given(subscriber)
+            self._current.discard(subscriber)
+            self._behind.put(subscriber, self._batch.start if self._due.discard(subscriber) else self._flushed)
         self._drop_batch()
+
+    def _stand_with_others(self, subscriber: Subscriber) -> None:
+        subscriber.tally = minus(self._total, subscriber.tally)
+        self._current.add(subscriber)
 
     def _drop_batch(self) -> None:
         if not self._due:
@@ -183,6 +200,7 @@ class Subscribers:
         while cursor is not None and cursor < end and subscriber not in self._paused:
             batch = self._log.batch(cursor, end)
             self._behind.put(subscriber, batch.end)
+            subscriber.tally = plus(subscriber.tally, batch.tally_for(subscriber))
             self._deliver(batch, subscriber.encoding, {subscriber: subscriber.send})
             cost += batch.cost
             cursor = self._behind.get(subscriber)
@@ -191,13 +209,17 @@ class Subscribers:
                 self._newcomers.append(subscriber)
             else:
                 self._behind.pop(subscriber)
-                self._current.add(subscriber)
+                self._stand_with_others(subscriber)
         return cost
 
     def _deliver_next(self, writes: float) -> float:
         """Write the next batch to all, or let it be due to all where that is too much; return the cost in writes."""
         batch = self._log.batch(self._flushed, self._log.head)
         self._flushed = batch.end
+        self._total = (batch.end, self._total[1] + batch.bytes)
+        for publisher in batch.own:
+            if publisher in self._current:
+                publisher.tally = plus(publisher.tally, batch.own_tally(publisher))
         cost = batch.cost * len(self._current)
         if cost > writes:
             self._batch, self._due = batch, self._current.copy()
@@ -220,9 +242,9 @@ class Subscribers:
                 subscriber.keep(*rest)
                 continue
             # Not discard(): with nobody left it would skip what those behind in this flush still need.
-            self._current.discard(subscriber)
+            self._fall_behind(subscriber)
             self._behind.pop(subscriber)
             self._failed.append((subscriber, rest))
-            count = batch.count_for(subscriber)
-            self._stats.deliveries -= count
-            self._stats.messages_missed += count + self._log.head - batch.end
+            subscriber.tally = minus(subscriber.tally, batch.tally_for(subscriber))
+            self._stats.deliveries -= batch.count_for(subscriber)
+            self._stats.messages_missed += batch.count_for(subscriber) + self._log.head - batch.end

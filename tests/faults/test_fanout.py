@@ -12,7 +12,7 @@ from tests.faults.support import ATTACKED, AttackedRelay, FaultTestCase, attacke
 from tests.live import Process, relay
 from tests.support import Client, request_bytes
 from tests.test_frames import parse
-from wsrelay import closecodes, hub
+from wsrelay import closecodes, flushes
 
 interop = pytest.mark.interop
 
@@ -130,7 +130,7 @@ class AudienceTests(FaultTestCase):
 
     def test_stretches(self) -> None:
         """A flush to very many is done a stretch at a time; other rooms are served between two of them."""
-        self.patch(hub, "STRETCH_WRITES", 10)
+        self.patch(flushes, "STRETCH_WRITES", 10)
         with self.attacked(shared=False) as relay:
             wires = [relay.open_wire() for _ in range(500)]
             speaker, listener = relay.wire(), relay.wire()

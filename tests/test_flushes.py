@@ -1,0 +1,42 @@
+"""Tests of wsrelay.flushes; whose turn it is when is tested through the hub, in tests/test_hub.py."""
+
+from collections.abc import Callable
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support import RecordingSubscriber
+from wsrelay import frames
+from wsrelay.flushes import Flushes
+from wsrelay.message import Message
+from wsrelay.room import Room
+from wsrelay.stats import Stats
+
+
+class FlushesTests(SynchronousTestCase):
+    """What is measured."""
+
+    def setUp(self) -> None:
+        self.calls: list[Callable[[], None]] = []
+        self.stats = Stats()
+        times = iter((1.0, 1.002))
+        self.flushes = Flushes(self.stats, self.calls.append, lambda: next(times))
+        self.room = Room(2**20, self.stats)
+        for _ in range(20):
+            self.room.join(RecordingSubscriber())
+        self.flushes.add(self.room)
+        self.room.publish([Message.of(frames.TEXT, b"1")])
+
+    def test_a_turn_is_observed(self) -> None:
+        """How many deliveries a turn made, and how long it took, is counted once."""
+        self.calls.pop()()
+
+        self.assertEqual(self.stats.flush_deliveries.total, 20)
+        self.assertAlmostEqual(self.stats.flush_seconds.total, 0.002)
+        self.assertEqual(sum(self.stats.flush_seconds.counts), 1)
+
+    def test_out_of_turn(self) -> None:
+        """A flush that somebody asked for is no turn, and is not observed."""
+        self.flushes.flush()
+
+        self.assertEqual(self.stats.deliveries, 20)
+        self.assertFalse(self.stats.flush_seconds)
