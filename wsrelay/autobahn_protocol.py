@@ -28,13 +28,13 @@ _IMMUTABLE: Final = (int, float, str, bytes, tuple, type(None))
 #: What Autobahn's handshake, which is not used, leaves to the frames; and no queue for each, where none is ever used.
 _ATTRIBUTES: Final = {"websocket_version": 13, "inside_message": False, "current_frame": None, "send_queue": ()}
 
-#: What every connection sets sooner or later, beside what it sets when it is made: it opens, and it gets a pong.
+#: What every connection sets sooner or later, beside what it sets when it is made: it opens, and it gets a pong. With
+#: those, there may be 30 names (CPython's bound on a table that instances share), and 29 are taken.
 _NAMES: Final = (
     "number",
     "opened_at",
     "tally",
-    "messages_in",
-    "bytes_in",
+    "published",
     "allowance",
     "_visit",
     "data",

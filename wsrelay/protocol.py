@@ -23,6 +23,7 @@ from wsrelay.message import Message
 from wsrelay.opening import Opening
 from wsrelay.status import ConnectionStatus
 from wsrelay.tally import NOTHING as NO_TALLY
+from wsrelay.tally import plus
 
 __all__ = ["RelayProtocol"]
 
@@ -46,15 +47,12 @@ class RelayProtocol(Opening):
         encoding: makes its frames of plain ones; set when it opens.
         grant: what it may do; nothing until it opens.
         opened_at: when it opened, in the reactor's seconds.
-        messages_in: messages that it published.
-        bytes_in: what these were as plain frames.
+        published: the messages that it published, and what these were as plain frames.
         tally: see :class:`wsrelay.interfaces.Subscriber`.
     """
 
     # On the class, because few connections have them (TRAPS 61).
-    messages_in = 0
-    bytes_in = 0
-    tally = NO_TALLY
+    published = tally = NO_TALLY
     opened_at = math.inf
     _ping_to_answer: bytes | None = None
     _type: int | None = None
@@ -106,8 +104,8 @@ class RelayProtocol(Opening):
             identity=self.grant.identity,
             state=_STATES[self.state],
             seconds=max(0.0, self.seconds() - self.opened_at),
-            messages_in=self.messages_in,
-            bytes_in=self.bytes_in,
+            messages_in=self.published[0],
+            bytes_in=self.published[1],
             messages_out=messages_out,
             bytes_out=bytes_out,
             paused=self.paused,
@@ -167,8 +165,7 @@ class RelayProtocol(Opening):
         size_bytes = sum(map(len, plain))
         stats.messages_in += len(plain)
         stats.bytes_in += size_bytes
-        self.messages_in += len(plain)
-        self.bytes_in += size_bytes
+        self.published = plus(self.published, (len(plain), size_bytes))
         self.allowance.messages -= len(plain)
         publisher = None if self.factory.settings.echo else self
         self.factory.backplane.publish(self.grant.room, [Message(frame, publisher) for frame in plain])
@@ -197,8 +194,8 @@ class RelayProtocol(Opening):
             by=by,
             code=ended_with,
             reason=said[:LOG_CHARS],
-            messages_in=self.messages_in,
-            bytes_in=self.bytes_in,
+            messages_in=self.published[0],
+            bytes_in=self.published[1],
             messages_out=messages_out,
             bytes_out=bytes_out,
         )
