@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from target import Target
 
 from tests.support import REQUEST_FIELDS, request_bytes
+from wsrelay.head import MAX_HEAD_BYTES, MAX_HEAD_LINES
 from wsrelay.names import canonical_room
-from wsrelay.request import MAX_HEAD_BYTES, MAX_HEAD_LINES
 
 CLOSE_CODES = Path(__file__).resolve().parent.parent / "docs" / "closecodes.md"
 

@@ -48,7 +48,7 @@ LAYERS = [
     ["limits"],
     ["request", "grant", "settings"],
     ["slow", "by_room"],
-    ["message", "names", "proxies"],
+    ["message", "names", "proxies", "head"],
     ["stats"],
     ["frames", "closecodes", "errors", "histogram", "options", "status", "tally"],
 ]

@@ -1,4 +1,4 @@
-"""Tests of wsrelay.request: the strict parser of the opening handshake."""
+"""Tests of wsrelay.request: the strict parser of the opening handshake, down to its bytes."""
 
 from dataclasses import FrozenInstanceError
 from typing import Any
@@ -9,51 +9,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support import REQUEST_FIELDS, request_bytes
 from wsrelay.errors import Denied
-from wsrelay.request import MAX_HEAD_BYTES, MAX_HEAD_LINES, HandshakeRequest, parse_request, split_host, take_head
+from wsrelay.head import MAX_HEAD_LINES
+from wsrelay.request import HandshakeRequest, parse_head, parse_request, split_host
 
 
 def head(*arguments: Any, **options: Any) -> bytes:
     """Return a request without its blank line."""
     return request_bytes(*arguments, **options)[:-4]
-
-
-class TakeHeadTests(SynchronousTestCase):
-    """From a buffer to a request head."""
-
-    def test_whole(self) -> None:
-        """The head is everything before the blank line."""
-        self.assertEqual(take_head(request_bytes()), head())
-
-    def test_every_prefix_waits(self) -> None:
-        """As long as the blank line is missing, more bytes are awaited."""
-        request = request_bytes()
-        for length in range(len(request)):
-            self.assertIsNone(take_head(request[:length]))
-
-    def test_too_large(self) -> None:
-        """A head that is too long is refused as soon as it can be known, whatever comes."""
-        for buffer, status in (
-            (b"x" * MAX_HEAD_BYTES, 414),
-            (b"x" * (MAX_HEAD_BYTES - 3) + b"\r\n\r\n", 431),
-            (b"x\r\n" * MAX_HEAD_BYTES, 431),
-        ):
-            self.assertEqual(self.assertRaises(Denied, take_head, buffer).status, status)
-
-    def test_no_request(self) -> None:
-        """What does not begin as a request, such as TLS, is refused at its first byte."""
-        for byte in b"\x16\x00\r\n \xff1":
-            for rest in (b"", b"GET / HTTP/1.1\r\n\r\n", b"x" * MAX_HEAD_BYTES):  # however much of it has come
-                denied = self.assertRaises(Denied, take_head, bytes([byte]) + rest)
-                self.assertEqual((denied.status, denied.reason), (400, "this is no HTTP request; is it TLS?"))
-
-    def test_largest(self) -> None:
-        """A head of just the largest size is taken."""
-        self.assertIsNotNone(take_head(b"x" * (MAX_HEAD_BYTES - 4) + b"\r\n\r\n"))
-
-    def test_nothing_may_follow(self) -> None:
-        """A frame or a second request sent before the 101 is refused (TRAPS 11)."""
-        for more in (b"\x81", request_bytes("/admin")):
-            self.assertEqual(self.assertRaises(Denied, take_head, request_bytes() + more).status, 400)
 
 
 class ParseTests(SynchronousTestCase):
@@ -247,6 +209,29 @@ class ParseTests(SynchronousTestCase):
                 self.assertIn(denied.status, (400, 405, 426, 431))
             else:
                 self.assertIsInstance(request, HandshakeRequest)
+
+
+class ParseHeadTests(SynchronousTestCase):
+    """Requests that are no handshakes."""
+
+    def test_any_method(self) -> None:
+        """The methods that may be used are; all other checks are those of a handshake."""
+        request = parse_head(head("/a?b=c", line="POST /a?b=c HTTP/1.1"), "peer", None, ["GET", "POST"])
+
+        self.assertEqual((request.method, request.room, request.query), ("POST", "a", {"b": ("c",)}))
+        for wrong, status in (
+            (head(line="PUT / HTTP/1.1"), 405),
+            (head(line="POST /a//b HTTP/1.1"), 400),
+            (head(fields={"Host": None}, line="POST / HTTP/1.1"), 400),
+        ):
+            self.assertEqual(self.assertRaises(Denied, parse_head, wrong, None, None, ["POST"]).status, status)
+
+    def test_no_upgrade(self) -> None:
+        """Without an upgrade, and with a body, it is a request; what comes of that is the caller's business."""
+        fields = {"Upgrade": None, "Connection": None, "Sec-WebSocket-Key": None, "Content-Length": "7"}
+        request = parse_head(head(fields=fields), None)
+
+        self.assertEqual((request.method, request.headers["content-length"]), ("GET", "7"))
 
 
 class SplitHostTests(SynchronousTestCase):

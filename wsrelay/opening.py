@@ -25,9 +25,10 @@ from wsrelay import closecodes, deflate
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
 from wsrelay.handshake import acceptance
+from wsrelay.head import take_head
 from wsrelay.intake import Intake
 from wsrelay.proxies import UNIX
-from wsrelay.request import HandshakeRequest, parse_request, take_head
+from wsrelay.request import HandshakeRequest, parse_request
 
 __all__ = ["Opening"]
 

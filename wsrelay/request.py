@@ -1,42 +1,22 @@
-"""The opening handshake's request: strict bytes in, one frozen :class:`HandshakeRequest` out.
+"""The opening handshake's request: a head in, one frozen :class:`HandshakeRequest` out.
 
 Pure: no I/O, no clock. Nothing is *decided* here about who may come in (that is the validators'), only
-whether the bytes are one well-formed WebSocket request. Sequence of calls::
-
-    head = take_head(buffer)          None: wait for more bytes; Denied: answer and drop
-    request = parse_request(head, …)  Denied: answer and drop
-
-Autobahn's own parser is not used, because of what it lets through (TRAPS 9-11): it has no bound on
-bytes or lines, takes 0x85, 0x0b, 0x0c, 0x1c-0x1e, bare CR, bare LF and folded lines for line ends, so that
-``x-user: admin`` can be smuggled past a proxy that strips ``X-User``, and joins duplicates.
+whether the bytes are one well-formed request: :func:`parse_request` for WebSocket, :func:`parse_head` for any other
+that is served. Which bytes are a head at all is :mod:`wsrelay.head`'s.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import parse_qs
 
 from wsrelay.errors import BadRoomName, Denied
+from wsrelay.head import parse_lines
 from wsrelay.names import ROOT, canonical_room
 
-__all__ = ["BEARER", "TOKEN", "HandshakeRequest", "parse_request", "split_host", "take_head"]
-
-#: The most bytes of a request, blank line included; browsers stay well below it, cookies and all.
-MAX_HEAD_BYTES: Final = 8192
-
-#: The most lines of a request, the request line included.
-MAX_HEAD_LINES: Final = 64
-
-_END: Final = b"\r\n\r\n"
-
-#: RFC 9112 section 3: method SP request-target SP HTTP-version, single spaces, visible ASCII.
-_REQUEST_LINE: Final = re.compile(rb"([A-Z]{1,20}) ([\x21-\x7e]+) HTTP/(\d\.\d)(?=\r\n|\Z)")
-
-#: Lines, all at once, because a match costs more than a line. RFC 9110 section 5.1: a field name is a token, the colon
-#: follows at once; RFC 9112 section 5.2: no folding.
-_FIELD_LINES: Final = re.compile(rb"(?:\r\n[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e]*+)*+")
+__all__ = ["BEARER", "TOKEN", "HandshakeRequest", "parse_head", "parse_request", "split_host"]
 
 #: RFC 9110 section 5.6.2, for names that end up in our own response.
 TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -52,11 +32,6 @@ BEARER: Final = "base64url.bearer."
 
 #: RFC 9110 section 15.5.22: a 426 says what to upgrade to.
 _UPGRADE: Final = (("Upgrade", "websocket"), ("Connection", "Upgrade"))
-
-#: Fields that are lists and that clients and proxies do repeat; all others may come once.
-_REPEATABLE: Final = frozenset(
-    ["accept", "accept-encoding", "accept-language", "cache-control", "connection", "pragma", "via"]
-)
 
 _NO_QUERY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
 
@@ -77,6 +52,7 @@ class HandshakeRequest:
             send one nowhere else. It is no subprotocol and can never be chosen; never logged.
         peer: the client's address, a Twisted ``IAddress``; the one that a trusted proxy names, then with port 0.
         tls: the client's certificate (an OpenSSL ``X509``), or ``None``.
+        method: the HTTP method; a WebSocket handshake's is always ``GET``.
     """
 
     path: str
@@ -89,53 +65,40 @@ class HandshakeRequest:
     bearers: tuple[str, ...] = field(repr=False)
     peer: Any
     tls: Any = None
-
-
-def take_head(buffer: bytes) -> bytes | None:
-    """Return the request without its blank line, or ``None`` when more bytes are needed.
-
-    Raises:
-        Denied: 431 when it is longer than :data:`MAX_HEAD_BYTES`, 414 when its first line is; 400 when it does not
-            begin as a request (as TLS would), or when anything follows it before the 101 (TRAPS 11).
-
-    Complexity:
-        Linear in ``buffer``, of which at most :data:`MAX_HEAD_BYTES` are looked at.
-    """
-    if buffer and not buffer[:1].isalpha():
-        raise Denied(400, "this is no HTTP request; is it TLS?")
-    end = buffer.find(_END, 0, MAX_HEAD_BYTES)
-    if end < 0:
-        if len(buffer) >= MAX_HEAD_BYTES:
-            status = 431 if b"\r\n" in buffer[:MAX_HEAD_BYTES] else 414
-            raise Denied(status, f"the request is larger than {MAX_HEAD_BYTES} bytes")
-        return None
-    if len(buffer) > end + len(_END):
-        raise Denied(400, "there is data behind the request; wait for the 101")
-    return buffer[:end]
+    method: str = "GET"
 
 
 def parse_request(head: bytes, peer: Any, tls: Any = None) -> HandshakeRequest:
-    """Parse a request head strictly.
-
-    Args:
-        head: what :func:`take_head` returned.
-        peer: the client's address.
-        tls: the client's certificate or ``None``.
+    """Parse the head of a WebSocket handshake strictly. See :func:`parse_head`.
 
     Raises:
-        Denied: 400 for anything malformed, 405 for another method, 426 for a request that is no WebSocket
-            handshake or for another version of it or of HTTP, 431 for too many lines.
+        Denied: also 426 for a request that is no WebSocket handshake or for another version of it.
 
-    Source: RFC 9112 sections 3-5; RFC 6455 sections 4.1 and 4.2.1.
+    Source: RFC 6455 sections 4.1 and 4.2.1.
     """
-    if head.count(b"\r\n") >= MAX_HEAD_LINES:
-        raise Denied(431, f"the request has more than {MAX_HEAD_LINES} lines")
-    target, end = _parse_request_line(head)
-    headers = _parse_fields(head, end)
+    request = parse_head(head, peer, tls)
+    _check_upgrade(request.headers)
+    return request
+
+
+def parse_head(head: bytes, peer: Any, tls: Any = None, methods: Collection[str] = ("GET",)) -> HandshakeRequest:
+    """Parse the head of an HTTP request strictly, whether it is a WebSocket handshake or not.
+
+    Whether it may have a body is the caller's business; this says no more of it than the fields do.
+
+    Args:
+        head: what :func:`wsrelay.head.split_head` returned.
+        peer: the client's address.
+        tls: the client's certificate or ``None``.
+        methods: which may be used.
+
+    Raises:
+        Denied: see :func:`wsrelay.head.parse_lines`; and 400 for a target or a field that is malformed.
+    """
+    method, target, headers = parse_lines(head, methods)
     host = headers.get("host", "").lower()
     if split_host(host) is None:
         raise Denied(400, "the Host field is missing or malformed")
-    _check_upgrade(headers)
     subprotocols, bearers = _parse_subprotocols(headers.get("sec-websocket-protocol"))
     path, _, query = target.partition("?")
     try:
@@ -153,6 +116,7 @@ def parse_request(head: bytes, peer: Any, tls: Any = None) -> HandshakeRequest:
         bearers=bearers,
         peer=peer,
         tls=tls,
+        method=method,
     )
 
 
@@ -167,44 +131,6 @@ def split_host(value: str) -> tuple[str, int | None] | None:
         return None
     port = match["port"]
     return match["host"].lower(), int(port) if port else None
-
-
-def _parse_request_line(head: bytes) -> tuple[str, int]:
-    """Return the target, and where the line ends."""
-    match = _REQUEST_LINE.match(head)
-    if match is None:
-        raise Denied(400, "the request line is malformed")
-    method, target, version = match.groups()
-    if version != b"1.1":
-        # Not 505: a health check that speaks HTTP/1.0 should read what to do (TRAPS 44).
-        raise Denied(426, "HTTP/1.1 and a WebSocket client are needed", _UPGRADE, cause="not_websocket")
-    if method != b"GET":
-        raise Denied(405, "the method must be GET", [("Allow", "GET")], cause="not_websocket")
-    if b"#" in target:
-        raise Denied(400, "the request target has a fragment")
-    return target.decode("ascii"), match.end()
-
-
-def _parse_fields(head: bytes, start: int) -> dict[str, str]:
-    if _FIELD_LINES.fullmatch(head, start) is None:
-        raise Denied(400, "a header line is malformed")
-    lines = head[start:].decode("ascii").split("\r\n")[1:]
-    fields = [(name.lower(), value.strip(" \t")) for name, _, value in [line.partition(":") for line in lines]]
-    headers = dict(fields)
-    return headers if len(headers) == len(fields) else _join(fields)
-
-
-def _join(fields: list[tuple[str, str]]) -> dict[str, str]:
-    """Join the values of the fields that come more than once and may."""
-    headers: dict[str, str] = {}
-    for name, value in fields:
-        if name not in headers:
-            headers[name] = value
-        elif name in _REPEATABLE:
-            headers[name] += f", {value}"
-        else:
-            raise Denied(400, "a header field comes more than once")
-    return headers
 
 
 def _check_upgrade(headers: Mapping[str, str]) -> None:
