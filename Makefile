@@ -2,6 +2,7 @@
 #
 #   PYTHON=python3.12      the interpreter for .venv
 #   LISTEN=tcp:9000        where `make relay` listens, as a Twisted endpoint
+#   DEMO=1                 `make relay` with a page to try it with, and plain HTTP
 #   ARGS='--echo'          more options for `make relay`, `make test` (pytest), `make conformance`,
 #                          `make bench`, `make fuzz` and `make soak`
 
@@ -17,7 +18,7 @@ TRY = .venv/bin/websockets ws://127.0.0.1:$(PORT)/demo
 INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable
 
 help:
-	@echo "make relay        run the relay on ws://127.0.0.1:8080/ (LISTEN=tcp:9000, ARGS='--echo')"
+	@echo "make relay        run the relay on ws://127.0.0.1:8080/ (DEMO=1: with a page; LISTEN=tcp:9000, ARGS='--echo')"
 	@echo "make test         run the tests, on this Python only (ARGS='-k unix' and the like)"
 	@echo "make check        style and types"
 	@echo "make matrix       everything on every Python, with tox"
@@ -29,8 +30,8 @@ help:
 
 relay: .venv/relay
 	@echo "the relay     ws://127.0.0.1:$(PORT)/ and any path behind it, which is the room; Ctrl-C stops it"
-	@echo "to try it     $(TRY)   in two more terminals, and type"
-	@exec .venv/bin/twistd --nodaemon --pidfile= wsrelay $(if $(LISTEN),--listen $(LISTEN)) $(ARGS)
+	@echo "to try it     $(if $(DEMO),http://127.0.0.1:$(PORT)/   in two tabs of a browser,$(TRY)   in two more terminals, and type)"
+	@exec .venv/bin/twistd --nodaemon --pidfile= wsrelay $(if $(DEMO),--demo --http) $(if $(LISTEN),--listen $(LISTEN)) $(ARGS)
 
 # All but the packaging tests, which take a minute more and are for `make matrix`. -rs: what is skipped, and why.
 test: .venv/test $(if $(shell command -v npm 2>/dev/null),tests/interop/node_modules)

@@ -26,6 +26,8 @@ class SettingsTests(SynchronousTestCase):
                 "listen": ("tcp:8080:interface=127.0.0.1",),
                 "echo": False,
                 "validate": (),
+                "http": False,
+                "demo": False,
                 "no_compress": False,
                 "compress_min_bytes": 256,
                 "max_message_bytes": 1_048_576,

@@ -61,6 +61,8 @@ class SourcesTests(TapTestCase):
             "listen": ["tcp:1", "unix:/run/a b"],
             "echo": True,
             "validate": ["rooms:a", "host:b"],
+            "http": True,
+            "demo": True,
             "no-compress": True,
             "compress-min-bytes": 100,
             "max-message-bytes": 1000,

@@ -148,7 +148,11 @@ class Connection(AutobahnProtocol):
             cause=cause,
             reason=str(denied.reason)[:LOG_CHARS],
         )
-        self.transport.write(refusal(denied))
+        self.respond(refusal(denied))
+
+    def respond(self, response: bytes) -> None:
+        """Write the last that there is to say, and end."""
+        self.transport.write(response)
         self.dropConnection()
 
     def fail(self, error: Failure | Exception) -> None:

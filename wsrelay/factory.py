@@ -38,6 +38,7 @@ from wsrelay.settings import Settings
 from wsrelay.stats import Stats
 from wsrelay.sweep import Sweep
 from wsrelay.validators.plugins import load
+from wsrelay.web.public import PublicSite
 
 __all__ = ["RelayFactory"]
 
@@ -72,6 +73,7 @@ class RelayFactory(WebSocketServerFactory):
         stats: what happened so far.
         lines: where connections log what happens to them.
         numbers: what connections are numbered with.
+        web: what is served beside WebSocket; ``None`` for nothing.
     """
 
     # The inherited default is the base that knows no Twisted (TRAPS 32).
@@ -112,6 +114,7 @@ class RelayFactory(WebSocketServerFactory):
         self.setProtocolOptions(**autobahn_options(settings))
         self.protocol = configured(self.protocol, self)
         self.numbers = count(1)
+        self.web = PublicSite(self) if settings.http or settings.demo else None
         self.sweep = Sweep(self.connections, self.slowed_down, self._steps(), self.stats, self.reactor)
         self._drains: list[Drain] = []
 

@@ -139,22 +139,26 @@ def _check(grant: object, request: HandshakeRequest) -> None:
     check_room(grant.room)
 
 
-def acceptance(key: str, subprotocol: str | None = None, extension: str | None = None) -> bytes:
+def acceptance(
+    key: str, subprotocol: str | None = None, extension: str | None = None, number: int | None = None
+) -> bytes:
     """Return the HTTP response to a granted handshake.
 
     Args:
         key: the ``Sec-WebSocket-Key`` field.
         subprotocol: one of those offered, or ``None``.
         extension: what the response's ``Sec-WebSocket-Extensions`` says, or ``None``.
+        number: the connection's, where its client can use it: for :data:`wsrelay.web.public.EXCEPT`.
 
     Source: RFC 6455 section 4.2.2.
     """
     accept = b64encode(sha1(key.encode("ascii") + _GUID, usedforsecurity=False).digest()).decode("ascii")
     chosen = "" if subprotocol is None else f"Sec-WebSocket-Protocol: {subprotocol}\r\n"
     agreed = "" if extension is None else f"Sec-WebSocket-Extensions: {extension}\r\n"
+    numbered = "" if number is None else f"Wsrelay-Connection: {number}\r\n"
     return (
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Accept: {accept}\r\n{chosen}{agreed}\r\n"
+        f"Sec-WebSocket-Accept: {accept}\r\n{chosen}{agreed}{numbered}\r\n"
     ).encode("ascii")
 
 

@@ -8,6 +8,7 @@ The whole of it replaces Autobahn's, whose parser takes what nobody should (TRAP
 of them for lines in a log that nobody reads.
 """
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any, Final
 
@@ -28,7 +29,7 @@ from wsrelay.handshake import acceptance
 from wsrelay.head import take_head
 from wsrelay.intake import Intake
 from wsrelay.proxies import UNIX
-from wsrelay.request import HandshakeRequest, parse_request
+from wsrelay.request import HandshakeRequest, check_upgrade, parse_head
 
 __all__ = ["Opening"]
 
@@ -39,6 +40,7 @@ _TURN_AWAY_SECONDS: Final = 1.0
 class Opening(Intake):
     """A connection that opens once it is admitted, and its request is well-formed and granted."""
 
+    methods: Collection[str] = ("GET",)  #: of HTTP that there are
     _granting: Deferred[Any] | None = None
     _visit: Any = None  #: the :class:`~wsrelay.admission.Visit`, once it is admitted
     _turned_away: Any = None  #: the :class:`~wsrelay.errors.Denied`, if it is one too many
@@ -98,22 +100,38 @@ class Opening(Intake):
                 self._identify()
             if self._granting is not None:
                 raise Denied(400, "there is data behind the request; wait for the 101", cause="malformed")
-            head = take_head(self.data)
+            head = self.take_head()
             if head is None:
                 return
             if self._turned_away is not None:
                 raise self._turned_away
-            certificate = self.transport.getPeerCertificate() if ISSLTransport.providedBy(self.transport) else None
-            request = self._behind_proxies(parse_request(head, self.transport.getPeer(), certificate))
-            self.data = b""
-            granted = self.factory.chain.grant(request)
+            request = self._behind_proxies(self._parse(head))
+            granted = self.ask(request)
         except Denied as denied:
             self.deny(denied)
             return
         if isinstance(granted, Grant):
-            self._open(granted, request)
+            self.admit(granted, request)
         else:
             self._wait_for(granted, request)
+
+    def _parse(self, head: bytes) -> HandshakeRequest:
+        certificate = self.transport.getPeerCertificate() if ISSLTransport.providedBy(self.transport) else None
+        return parse_head(head, self.transport.getPeer(), certificate, self.methods)
+
+    def take_head(self) -> bytes | None:
+        """Return the request's head, once all of it has come. See :func:`wsrelay.head.take_head`."""
+        return take_head(self.data)
+
+    def ask(self, request: HandshakeRequest) -> "Grant | Deferred[Grant]":
+        """Ask the validators.
+
+        Raises:
+            Denied: it is no handshake, or it is not granted.
+        """
+        check_upgrade(request.headers)
+        self.data = b""
+        return self.factory.chain.grant(request)
 
     def _behind_proxies(self, request: HandshakeRequest) -> HandshakeRequest:
         """Return the request as that of the client that trusted proxies name."""
@@ -133,7 +151,7 @@ class Opening(Intake):
     def _wait_for(self, granting: "Deferred[Grant]", request: HandshakeRequest) -> None:
         self.set_deadline(self.seconds() + self.factory.settings.validate_seconds, Opening._validation_timeout)
         self._granting = granting
-        granting.addCallbacks(self._open, self._refused, callbackArgs=(request,))
+        granting.addCallbacks(self.admit, self._refused, callbackArgs=(request,))
         granting.addErrback(self.fail)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -147,11 +165,8 @@ class Opening(Intake):
 
     def _validation_timeout(self) -> None:
         """Refuse; a validator that swallows the cancellation, and answers all the same, is not heard any more."""
-        self.deny(
-            Denied(
-                504, "the handshake could not be validated in time", [("Retry-After", "10")], cause="validate_seconds"
-            )
-        )
+        reason = "the handshake could not be validated in time"
+        self.deny(Denied(504, reason, [("Retry-After", "10")], cause="validate_seconds"))
         self._give_up_validating()
 
     def _give_up_validating(self) -> None:
@@ -164,20 +179,28 @@ class Opening(Intake):
 
     # --- the 101 ----------------------------------------------------------------------------------
 
-    def _open(self, grant: Grant, request: HandshakeRequest) -> None:
-        """Do as granted and send the 101, unless the client has gone while the validators were asked."""
+    def admit(self, grant: Grant, request: HandshakeRequest) -> None:
+        """Do as granted, unless the client has gone while the validators were asked."""
         if self.state != self.STATE_CONNECTING:
             return
         try:
             if grant.expires_at is not None and grant.expires_at <= self.factory.wall_clock():
                 raise Denied(401, closecodes.EXPIRED.text, cause="expired")
-            offers = request.headers.get("sec-websocket-extensions")
-            extension = self._agree(offers) if offers else None
-            self.enter(grant)
+            self.begin(grant, request)
         except Denied as denied:
             self.deny(denied)
-            return
-        self.succeedHandshake(acceptance(request.headers["sec-websocket-key"], grant.subprotocol, extension))
+
+    def begin(self, grant: Grant, request: HandshakeRequest) -> None:
+        """Join the room and send the 101.
+
+        Raises:
+            Denied: it cannot be done.
+        """
+        offers = request.headers.get("sec-websocket-extensions")
+        extension = self._agree(offers) if offers else None
+        self.enter(grant)
+        number = None if self.factory.web is None else self.number
+        self.succeedHandshake(acceptance(request.headers["sec-websocket-key"], grant.subprotocol, extension, number))
 
     def enter(self, grant: Grant) -> None:
         """Do what the grant says, before the 101.

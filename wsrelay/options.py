@@ -40,6 +40,8 @@ PARAMETERS: Final = {
 #: Options without one.
 FLAGS: Final = {
     "echo": "Send messages to their publisher, too.",
+    "http": "Serve rooms over plain HTTP, too: POST publishes, GET tails (text/event-stream) or describes (JSON).",
+    "demo": "Serve a page at / that talks: open it in two tabs.",
     "no-compress": "Decline permessage-deflate.",
 }
 

@@ -16,11 +16,10 @@ from zope.interface import implementer
 from wsrelay import closecodes, deflate, frames
 from wsrelay.closecodes import CloseReason
 from wsrelay.connection import LOG_CHARS
-from wsrelay.frames import Encoding
+from wsrelay.event_stream import EventStream
 from wsrelay.grant import Grant
 from wsrelay.limits import Allowance
 from wsrelay.message import Message
-from wsrelay.opening import Opening
 from wsrelay.status import ConnectionStatus
 from wsrelay.tally import NOTHING as NO_TALLY
 from wsrelay.tally import plus
@@ -40,7 +39,7 @@ NOTHING: Final = Grant(room="", can_publish=False, can_subscribe=False)
 
 
 @implementer(IPushProducer)
-class RelayProtocol(Opening):
+class RelayProtocol(EventStream):
     """One connection of a relay; a :class:`wsrelay.interfaces.Subscriber` of its room.
 
     Attributes:
@@ -59,7 +58,7 @@ class RelayProtocol(Opening):
 
     def __init__(self) -> None:
         super().__init__()
-        self.encoding: Encoding = frames.plain
+        self.encoding = frames.plain
         self.grant = NOTHING
         self._fragments = 0
 
@@ -204,7 +203,7 @@ class RelayProtocol(Opening):
         """Return who closed it, with which code, and for which reason."""
         if self.closedByMe:
             return "relay", cast("int", self.localCloseCode), cast("bytes", self.localCloseReason).decode()
-        if self.wasClean:
+        if self.wasClean or self.is_stream:  # whoever has read enough of a stream just leaves
             return "client", self.remoteCloseCode or closecodes.NO_CODE, self.remoteCloseReason or ""
         return "lost", closecodes.LOST, ""
 

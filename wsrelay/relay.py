@@ -34,6 +34,7 @@ class Relay(Protocol):
         chain: the handshake validators.
         lines: where connections log what happens to them.
         numbers: what connections are numbered with.
+        web: the :class:`wsrelay.web.public.PublicSite`; ``None`` where nothing but WebSocket is served.
         admission: how many connections there may be.
         trusted_proxies: who may say who their client is.
         rates: how fast each connection may send.
@@ -52,6 +53,7 @@ class Relay(Protocol):
     chain: ValidatorChain
     lines: Lines
     numbers: Iterator[int]
+    web: Any
     admission: Admission
     trusted_proxies: TrustedProxies
     rates: Rates

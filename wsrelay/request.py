@@ -16,7 +16,16 @@ from wsrelay.errors import BadRoomName, Denied
 from wsrelay.head import parse_lines
 from wsrelay.names import ROOT, canonical_room
 
-__all__ = ["BEARER", "TOKEN", "HandshakeRequest", "parse_head", "parse_request", "split_host"]
+__all__ = [
+    "BEARER",
+    "TOKEN",
+    "HandshakeRequest",
+    "check_upgrade",
+    "not_websocket",
+    "parse_head",
+    "parse_request",
+    "split_host",
+]
 
 #: RFC 9110 section 5.6.2, for names that end up in our own response.
 TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -67,6 +76,16 @@ class HandshakeRequest:
     tls: Any = None
     method: str = "GET"
 
+    @property
+    def wants_websocket(self) -> bool:
+        """Whether it is meant as a WebSocket handshake, be it right or wrong."""
+        return self.method == "GET" and _lists(self.headers.get("upgrade", ""), "websocket")
+
+    def accepts(self, media_type: str) -> bool:
+        """Whether its ``Accept`` field names a media type; ``*/*`` does not."""
+        ranges = self.headers.get("accept", "").split(",")
+        return media_type in [each.partition(";")[0].strip().lower() for each in ranges]
+
 
 def parse_request(head: bytes, peer: Any, tls: Any = None) -> HandshakeRequest:
     """Parse the head of a WebSocket handshake strictly. See :func:`parse_head`.
@@ -77,7 +96,7 @@ def parse_request(head: bytes, peer: Any, tls: Any = None) -> HandshakeRequest:
     Source: RFC 6455 sections 4.1 and 4.2.1.
     """
     request = parse_head(head, peer, tls)
-    _check_upgrade(request.headers)
+    check_upgrade(request.headers)
     return request
 
 
@@ -133,12 +152,18 @@ def split_host(value: str) -> tuple[str, int | None] | None:
     return match["host"].lower(), int(port) if port else None
 
 
-def _check_upgrade(headers: Mapping[str, str]) -> None:
+def not_websocket() -> Denied:
+    """Return what a request is answered with for which there is nothing but WebSocket."""
+    return Denied(426, "this is a WebSocket relay: connect with a WebSocket client", _UPGRADE, cause="not_websocket")
+
+
+def check_upgrade(headers: Mapping[str, str]) -> None:
+    """Raise ``Denied`` unless the fields are those of a WebSocket handshake. See :func:`parse_request`."""
     # RFC 6455 section 4.2.1, items 3-6; a body on an upgrade would be read as frames.
     if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
         raise Denied(400, "a WebSocket handshake has no body")
     if not (_lists(headers.get("upgrade", ""), "websocket") and _lists(headers.get("connection", ""), "upgrade")):
-        raise Denied(426, "this is a WebSocket relay: connect with a WebSocket client", _UPGRADE, cause="not_websocket")
+        raise not_websocket()
     if headers.get("sec-websocket-version") != "13":
         # Version 8 takes the origin from another field (TRAPS 15).
         raise Denied(426, "WebSocket version 13 is needed", [("Sec-WebSocket-Version", "13")], cause="not_websocket")

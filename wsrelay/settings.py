@@ -41,6 +41,8 @@ class Settings:
         listen: Twisted server endpoint strings.
         echo: whether publishers receive their own messages too.
         validate: handshake validators as ``NAME[:ARGUMENTS]``, in the order in which they are asked.
+        http: whether rooms are served over plain HTTP, too: publishing, tailing, describing.
+        demo: whether the demo page is served at ``/``.
         no_compress: whether permessage-deflate is declined (RFC 7692).
         compress_min_bytes: the shortest payload that is deflated.
         max_message_bytes: payload of one message, inflated, over all its fragments. Beyond: 1009.
@@ -82,6 +84,8 @@ class Settings:
     listen: Annotated[tuple[str, ...], Meta(min_length=1)] = ("tcp:8080:interface=127.0.0.1",)
     echo: bool = False
     validate: tuple[str, ...] = ()
+    http: bool = False
+    demo: bool = False
     no_compress: bool = False
     compress_min_bytes: Annotated[int, Meta(ge=0, le=2**31)] = 256
     max_message_bytes: _Bytes = 2**20

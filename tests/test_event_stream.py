@@ -1,0 +1,133 @@
+"""Tests of wsrelay.event_stream: a connection that tails its room; tests/test_events.py has how messages look."""
+
+import json
+from typing import Any
+
+from tests.support import Answer, Relay, RelayTestCase, Wire
+from tests.test_events import read
+from tests.web.asking import http_bytes
+from wsrelay import closecodes, events
+
+TAIL = http_bytes("GET /room", None, {"Accept": "text/event-stream"})
+
+
+class EventStreamTests(RelayTestCase):
+    """Being a subscriber."""
+
+    def tail(self, relay: Relay) -> Wire:
+        """Begin a stream."""
+        wire = relay.wire()
+        wire.head = wire.send(TAIL)
+        return wire
+
+    def heard(self, wire: Wire) -> list[tuple[str, str]]:
+        return read(wire.send(b""))
+
+    def test_all_that_is_said(self) -> None:
+        """A stream gets what everybody gets, from its beginning on."""
+        relay = self.relay(http=True)
+        a, wire = relay.client(), self.tail(relay)
+        a.say("one")
+        a.say(b"\x00")
+        relay.settle()
+
+        self.assertTrue(wire.head.endswith(b"\r\n\r\nd\r\nretry: 5000\n\n\r\n"), wire.head)
+        self.assertEqual(self.heard(wire), [("message", "one"), ("binary", "AA==")])
+
+    def test_one_encoding_for_all(self) -> None:
+        """An event is made once, however many streams there are."""
+        relay = self.relay(http=True)
+        a, wires = relay.client(), [self.tail(relay) for _ in range(3)]
+        made: list[bytes] = []
+        for connection in relay.factory.connections - {a.server}:
+            self.assertIs(connection.encoding, events.encode)
+        a.say("one")
+        relay.settle()
+        made.extend(wire.send(b"") for wire in wires)
+
+        self.assertEqual(len(set(made)), 1)
+
+    def test_lines_in_the_log(self) -> None:
+        """It joins and leaves as everybody does; that it just leaves is its way to close."""
+        relay = self.relay(http=True)
+        wire = self.tail(relay)
+        wire.hang_up()
+        records = [record for event in self.events for record in event.get("records", ())]
+
+        self.assertEqual([record["event"] for record in records], ["opened", "closed"])
+        self.assertEqual((records[1]["by"], records[1]["code"]), ("client", 1005))
+        self.assertEqual((len(relay.factory.hub), len(relay.factory.connections)), (0, 0))
+
+    def test_closed(self) -> None:
+        """A stream that the relay closes gets what was published before, the reason, and the end."""
+        relay = self.relay(http=True)
+        a, wire = relay.client(), self.tail(relay)
+        a.server.onMessage(b"last", False)
+        [connection] = relay.factory.connections - {a.server}
+        connection.close(closecodes.RESTARTING)
+        received = wire.send(b"")
+        last, (kind, data) = read(received)
+
+        self.assertEqual((last, kind), (("message", "last"), "close"))
+        self.assertEqual(json.loads(data), {"code": 1012, "reason": closecodes.RESTARTING.text})
+        self.assertTrue(received.endswith(events.END))
+        self.assertTrue(wire.ended)
+        wire.hang_up()
+        self.assertEqual(relay.stats.connections_closed, {("relay", "1012"): 1})
+
+    def test_nothing_can_be_published(self) -> None:
+        """What its client sends is thrown away, frames or not; too much of it is too much."""
+        relay = self.relay(http=True, max_bytes_per_second=1000, burst_seconds=1, rate_grace_seconds=0)
+        a, wire = relay.client(), self.tail(relay)
+        self.assertEqual(wire.send(b"\x81\x85\0\0\0\0hello"), b"")
+        self.assertEqual(a.messages, [])
+        relay.wait(2)
+        [(kind, data)] = read(wire.send(b"x" * 5000))
+
+        self.assertEqual((kind, json.loads(data)["code"]), ("close", 1008))
+
+    def test_pings(self) -> None:
+        """An idle stream gets a comment now and then, and lives without pongs."""
+        relay = self.relay(http=True, ping_seconds=10)
+        wire = self.tail(relay)
+        relay.wait(35)
+
+        self.assertEqual(wire.send(b""), events.ALIVE * 3)
+        self.assertFalse(wire.ended)
+
+    def stalled(self, **settings: Any) -> tuple[Relay, Wire]:
+        relay = self.relay(http=True, ping_seconds=10, slow_policy=("drop-oldest",), **settings)
+        wire = self.tail(relay)
+        wire.transport.stalled = True
+        a = relay.client()
+        a.say("x" * 100_000)
+        relay.settle()
+        return relay, wire
+
+    def test_dead(self) -> None:
+        """A stream that takes nothing from one ping to the next is dead, whatever its room's policy."""
+        relay, wire = self.stalled()
+        relay.wait(25)
+
+        self.assertEqual(relay.stats.closes_sent, {closecodes.PING_TIMEOUT.code: 1})
+        self.assertTrue(wire.transport.aborted)
+
+    def test_slow_but_alive(self) -> None:
+        """One that takes what waits is not dead."""
+        relay, wire = self.stalled()
+        relay.wait(12)
+        wire.transport.stalled = False
+        wire.send(b"")
+        relay.wait(12)
+
+        self.assertEqual((relay.stats.closes_sent, wire.ended), ({}, False))
+
+    def test_expiry(self) -> None:
+        """A grant that expires ends a stream, too."""
+        validator = Answer(lambda _, grant: grant.narrowed(expires_at=1_000_005.0))
+        relay = self.relay([validator], http=True)
+        wire = self.tail(relay)
+        relay.wait(6)
+        [(kind, data)] = self.heard(wire)
+
+        self.assertEqual((kind, json.loads(data)["code"]), ("close", 4401))

@@ -1,0 +1,72 @@
+"""Tests of wsrelay.events: read back by a parser that is not ours."""
+
+import json
+from base64 import b64decode
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.http import _ChunkedTransferDecoder
+
+from wsrelay import events, frames
+
+
+def unchunked(data: bytes) -> bytes:
+    """Return what is in chunks, of which the last may be there or not."""
+    parts: list[bytes] = []
+    decoder = _ChunkedTransferDecoder(parts.append, lambda rest: None)
+    decoder.dataReceived(data)
+    return b"".join(parts)
+
+
+def read(stream: bytes) -> list[tuple[str, str]]:
+    """Read a stream as the specification says: the type and the data of each event."""
+    found, kind, lines = [], "message", []
+    text = unchunked(stream).decode().replace("\r\n", "\n").replace("\r", "\n")
+    for line in text.split("\n"):
+        name, _, value = line.partition(":")
+        if not line:
+            if lines:
+                found.append((kind, "\n".join(lines)))
+            kind, lines = "message", []
+        elif name == "event":
+            kind = value.removeprefix(" ")
+        elif name == "data":
+            lines.append(value.removeprefix(" "))
+    return found
+
+
+class EventTests(SynchronousTestCase):
+    """Messages as events."""
+
+    @given(st.lists(st.tuples(st.booleans(), st.text() | st.text(alphabet="\r\n :a"))))
+    def test_whatever_is_said(self, messages: list[tuple[bool, str]]) -> None:
+        """All payloads come back as they were: text, also with line breaks of any kind, and binary."""
+        said = [(frames.BINARY if is_binary else frames.TEXT, text.encode()) for is_binary, text in messages]
+        stream = b"".join(events.encode(frames.encode(opcode, payload)) for opcode, payload in said)
+        heard = []
+        for kind, data in read(stream):
+            payload = data.encode() if kind == "message" else b64decode(data)
+            heard.append((frames.BINARY if kind == "binary" else frames.TEXT, payload))
+
+        self.assertEqual(heard, said)
+
+    def test_plain_text_stays_readable(self) -> None:
+        """Text is what a person with curl reads."""
+        self.assertEqual(unchunked(events.encode(frames.encode(frames.TEXT, b"a\nb"))), b"data: a\ndata: b\n\n")
+
+    def test_one_chunk_each(self) -> None:
+        """An event is one chunk, with its length in front."""
+        self.assertEqual(events.encode(frames.encode(frames.TEXT, b"x" * 10)), b"12\r\ndata: xxxxxxxxxx\n\n\r\n")
+
+    def test_close(self) -> None:
+        """The end says why, and is the end."""
+        end = events.close(1012, "the relay is restarting")
+        [(kind, data)] = read(end)
+
+        self.assertEqual((kind, json.loads(data)), ("close", {"code": 1012, "reason": "the relay is restarting"}))
+        self.assertTrue(end.endswith(events.END))
+
+    def test_alive(self) -> None:
+        """A comment is no event."""
+        self.assertEqual(read(events.ALIVE), [])

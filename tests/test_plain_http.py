@@ -1,0 +1,89 @@
+"""Tests of wsrelay.plain_http: what an exchange means for its connection; what is served is tested in tests/web/."""
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import ISSLTransport
+from zope.interface import directlyProvides
+
+from tests.support import Answer, RelayTestCase
+from tests.web.asking import http_bytes
+from wsrelay import closecodes
+
+
+class PlainHTTPTests(RelayTestCase):
+    """Deadlines, admission and the end."""
+
+    POST = http_bytes("POST /room", None, {"Content-Length": "5"})
+
+    def test_body_deadline(self) -> None:
+        """A body that does not come in time is a 408."""
+        relay = self.relay(http=True, message_seconds=2)
+        wire = relay.wire()
+        wire.send(self.POST)
+        relay.wait(3)
+        wire.send(b"")
+
+        self.assertEqual(wire.status, 408)
+        self.assertEqual(relay.stats.handshakes_denied, {(408, "message_seconds"): 1})
+
+    def test_no_body_deadline(self) -> None:
+        """Without a limit on messages, there is none on bodies."""
+        relay = self.relay(http=True, message_seconds=0)
+        wire = relay.wire()
+        wire.send(self.POST)
+        relay.wait(1000)
+        wire.send(b"hello")
+
+        self.assertEqual(wire.status, 202)
+
+    def test_validators_that_take_too_long(self) -> None:
+        """The validators' deadline is the same as for a handshake."""
+        relay = self.relay([Answer(Deferred())], http=True, validate_seconds=1)
+        wire = relay.wire()
+        wire.send(self.POST)
+        relay.wait(2)
+        wire.send(b"")
+
+        self.assertEqual(wire.status, 504)
+
+    def test_an_exchange_is_an_unfinished_handshake(self) -> None:
+        """It is counted as one until it is answered, so that the limits on those hold for it."""
+        relay = self.relay(http=True, max_handshakes_per_address=1)
+        wire, other = relay.wire(), relay.wire()
+        wire.send(self.POST)
+        self.assertEqual((other.send(self.POST), other.status), (other.received, 429))
+        wire.send(b"hello")
+        wire.hang_up()
+        other.hang_up()
+
+        self.assertEqual(relay.factory.admission.connections, 0)
+
+    def test_stopping(self) -> None:
+        """A relay that stops answers it with 503."""
+        relay = self.relay(http=True)
+        wire = relay.wire()
+        wire.send(self.POST)
+        relay.factory.close_all(closecodes.RESTARTING, 5)
+        wire.send(b"")
+
+        self.assertEqual(wire.status, 503)
+
+    def test_the_rest_of_a_body_is_read_away(self) -> None:
+        """A refusal ends our half only, or TCP would overtake it with a reset; then there is the deadline."""
+        relay = self.relay(http=True, max_message_bytes=3, room_log_bytes=1000, close_seconds=1)
+        wire = relay.wire()
+        wire.send(http_bytes("POST /room", None, {"Content-Length": "500"}) + b"x" * 100)
+        self.assertEqual((wire.status, wire.ended), (413, False))
+        self.assertEqual(wire.send(b"x" * 400), b"")
+        relay.wait(2)
+
+        self.assertTrue(wire.transport.aborted)
+
+    def test_tls_has_no_halves(self) -> None:
+        """With TLS all of the connection is ended."""
+        relay = self.relay(http=True)
+        wire = relay.wire()
+        directlyProvides(wire.transport, ISSLTransport)
+        wire.transport.getPeerCertificate = lambda: None
+        wire.send(http_bytes("GET /room"))
+
+        self.assertEqual((wire.status, wire.ended), (426, True))
