@@ -1,0 +1,158 @@
+"""Faults of what is served over plain HTTP: the same gate, the same limits, and no other harm."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from tests.clients import read_to_end
+from tests.faults.support import ATTACKED, FaultTestCase, Hook, attacked, pour
+from tests.live import Relay, relay
+from tests.test_events import read
+from tests.web.asking import Response, http_bytes
+from wsrelay import closecodes
+
+interop = pytest.mark.interop
+
+MIB = 2**20
+POST = f"POST /{ATTACKED}"
+TAIL = http_bytes(f"GET /{ATTACKED}", None, {"Accept": "text/event-stream"})
+DESCRIBE = http_bytes(f"GET /{ATTACKED}", None, {"Accept": "application/json"})
+
+
+class RequestTests(FaultTestCase):
+    """Requests that should not be."""
+
+    def refuse(self, *requests: bytes, statuses: tuple[int, ...] = (400,), **settings: Any) -> None:
+        """Send requests, each on a connection of its own: all are refused at once, and nothing is published."""
+        with self.attacked(http=True, **settings) as relay:
+            for request in requests:
+                wire = relay.wire()
+                wire.send(request)
+                self.assertIn(wire.status, statuses, request)
+                self.assertIn(b"\r\nConnection: close\r\n", wire.received)
+                # What comes behind is not read any more.
+                self.assertEqual(wire.send(http_bytes(POST, b"late")), b"")
+                relay.bystanders.exchange()
+            relay.wait(relay.factory.settings.close_seconds + 1)
+            self.assertEqual(relay.stats.http_requests, {})
+
+    def test_http_gate(self) -> None:
+        """What no handshake may have, no request may have: bytes, lines, doubles, targets."""
+        good = http_bytes(POST, b"hello")
+        self.refuse(
+            good.replace(b"\r\nContent", b"\nContent"),
+            good.replace(b"Host: ", b"Host:\r\n "),
+            good.replace(b"Host:", b"Host :"),
+            good.replace(b"relay.example", b"relay\x85.example"),
+            good.replace(b"\r\nContent", b"\r\nContent-Length: 5\r\nContent"),
+            good.replace(b"\r\nContent", b"\r\nTransfer-Encoding: chunked\r\nContent"),
+            good.replace(b"/room", b"/a/../b").replace(ATTACKED.encode(), b"a/../b"),
+            b"\x16\x03\x01\x02\x00\x01" + good,
+        )
+        self.refuse(b"POST /" + b"x" * 9000, statuses=(414,))
+        self.refuse(good.replace(b"Host", b"X-A: a\r\n" * 100 + b"Host"), statuses=(400, 431))
+
+    def test_http_bodies(self) -> None:
+        """Bodies of unclear length, too long ones, and those of requests that have none are refused."""
+        self.refuse(
+            http_bytes(POST, b"hello", {"Content-Length": "0x5"}),
+            http_bytes(POST, b"hello", {"Content-Length": None, "Transfer-Encoding": "gzip"}),
+            http_bytes(POST, b"\xff\xfe"),
+            DESCRIBE.replace(b"Accept", b"Content-Length: 5\r\nAccept") + b"hello",
+        )
+        self.refuse(http_bytes(POST, None), statuses=(411,))
+        self.refuse(http_bytes(POST, b"x" * (MIB + 1)), statuses=(413,))
+        self.refuse(http_bytes(POST, b"x", {"Content-Encoding": "gzip"}), statuses=(415,))
+
+    def test_http_second_request(self) -> None:
+        """What follows a request on its connection is no request: nothing can be smuggled into it."""
+        with self.attacked(http=True) as relay:
+            for first in (http_bytes(POST, b"{}"), DESCRIBE, TAIL):
+                wire = relay.wire()
+                answers = wire.send(first + http_bytes("POST /elsewhere", b"smuggled"))
+                answers += wire.send(http_bytes("POST /elsewhere", b"smuggled"))
+                self.assertEqual(answers.count(b"HTTP/1.1 "), 1)
+                if not wire.ended:
+                    wire.hang_up()
+            self.assertEqual(relay.stats.messages_in - relay.stats.http_requests["POST", 202], self.said(relay))
+            for client in relay._clients:
+                client.messages = [message for message in client.messages if message != "{}"]
+
+    def said(self, relay: Any) -> int:
+        """Return how many messages the bystanders have said."""
+        return sum(connection.published[0] for connection in relay.guests)
+
+    def test_http_dribble(self) -> None:
+        """A body that comes byte by byte is a 408 in the end, however long it is said to be."""
+        with self.attacked(http=True, message_seconds=4) as relay:
+            wire = relay.wire()
+            wire.send(http_bytes(POST, None, {"Content-Length": "1000000"}))
+            for _ in range(40):
+                relay.wait(0.25)
+                wire.send(b"x")
+                relay.bystanders.exchange()
+                if wire.received:
+                    break
+            self.assertEqual(wire.status, 408)
+            self.assertLess(relay.clock.seconds(), 6)
+
+    def test_http_gone_while_pending(self) -> None:
+        """A client that goes while the validators are asked about its request cancels them."""
+        pending: Deferred[Any] = Deferred()
+        with self.attacked([Hook(pending)], http=True) as relay:
+            wire = relay.wire()
+            wire.send(http_bytes("POST /hooked", b"hello"))
+            wire.hang_up()
+            self.assertTrue(pending.called)
+
+    def test_http_flood(self) -> None:
+        """One address that posts and posts is told 429, as one that connects and connects; others come in."""
+        with self.attacked(http=True, max_connects_per_second_per_address=10, burst_seconds=1) as relay:
+            answers = [relay.wire().send(http_bytes("POST /flooded", b"x")) for _ in range(100)]
+            statuses = [int(answer.split()[1]) for answer in answers if answer]
+            self.assertLessEqual(set(statuses), {202, 429})
+            self.assertLessEqual(statuses.count(202), 10)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Relay]:
+    """Run one relay for all live tests here."""
+    with relay("--http", "--message-seconds", "3", "--room-log-bytes", str(2 * MIB), "--slow-seconds", "3") as started:
+        yield started
+
+
+@interop
+def test_http_endless_body(server: Relay) -> None:
+    """A body that does not end costs no more than a message may: its client gets its 413, and is not read for ever."""
+    with attacked(server) as attack, server.connect() as connection:
+        connection.sendall(http_bytes(POST, None, {"Transfer-Encoding": "chunked"}))
+        pour(connection, b"%x\r\n%b\r\n" % (65536, b"x" * 65536), 1000)
+        assert Response(read_to_end(connection)).status == 413
+        assert attack.grown_bytes() < 8 * MIB
+
+
+@interop
+def test_http_stalled_body(server: Relay) -> None:
+    """A body that stops coming is a 408 at --message-seconds."""
+    with attacked(server), server.connect() as connection:
+        connection.sendall(http_bytes(POST, None, {"Content-Length": "10"}) + b"hello")
+        assert Response(read_to_end(connection)).status == 408
+
+
+@interop
+def test_http_unread_stream(server: Relay) -> None:
+    """A stream that nobody reads costs what a slow subscriber costs, and ends as one."""
+    with attacked(server, shared=False) as attack, server.connect(4096) as connection:
+        connection.sendall(TAIL)
+        for _ in range(100):
+            with server.connect() as publisher:
+                publisher.sendall(http_bytes(POST, b"x" * 100_000))
+                assert Response(read_to_end(publisher)).status == 202
+        assert attack.grown_bytes() < 8 * MIB
+        head, _, stream = read_to_end(connection).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        *_, (kind, data) = read(stream)
+        assert (kind, json.loads(data)["code"]) == ("close", closecodes.TOO_SLOW.code)
