@@ -16,7 +16,7 @@ class ExchangeTests(RelayTestCase):
         """What an answer raises is a 500 with an id, and harms no other connection."""
         relay = self.relay(http=True)
         client = relay.client()
-        self.patch(relay.factory.hub, "member_count", lambda name: 1 / 0)
+        self.patch(relay.factory.hub, "status", lambda name: 1 / 0)
         response = ask(relay, http_bytes("POST /room", b"hello"))
 
         self.assertEqual(response.status, 500)

@@ -81,6 +81,19 @@ class PublishTests(RelayTestCase):
         self.assertEqual(self.post(relay).status, 415)
         self.assertEqual(self.post(relay, Content_Type="image/png").status, 202)
 
+    def test_a_held_room(self) -> None:
+        """A room that waits for somebody slow takes nothing from here either, and says when to come back."""
+        relay = self.relay(
+            http=True, slow_policy=("pause-publishers",), max_message_bytes=100_000, room_log_bytes=150_000
+        )
+        slow = relay.client()
+        slow.server_transport.stalled = True
+        for _ in range(6):
+            response = self.post(relay, b"x" * 40_000)
+            relay.settle()
+
+        self.assertEqual((response.status, response.headers["Retry-After"]), (503, "1"))
+
     def test_one_is_left_out(self) -> None:
         """Wsrelay-Except names a connection that does not get it: the one whose 101 said that number."""
         relay = self.relay(http=True)

@@ -101,12 +101,15 @@ class PublicSite:
             _check_text(payload)
         if relay.message_types.of(grant.room) not in (None, opcode):
             raise Denied(415, "messages of this type are not taken here", cause="message_type")
+        status = relay.hub.status(grant.room)
+        if status is not None and status.held:
+            # Nobody can stop reading it, as the room's other publishers are (slow policy pause-publishers).
+            raise Denied(503, "this room waits for a slow subscriber", [("Retry-After", "1")], cause="slow_policy")
         message = Message.of(opcode, payload, self._except(headers))
-        members = relay.hub.member_count(grant.room)
         relay.stats.messages_in += 1
         relay.stats.bytes_in += len(message.plain)
         relay.backplane.publish(grant.room, [message])
-        self._respond(exchange, request, 202, {"room": grant.room, "members": members})
+        self._respond(exchange, request, 202, {"room": grant.room, "members": status.members if status else 0})
 
     def _except(self, headers: Mapping[str, str]) -> object:
         """Return the connection that a message is not for; one that has gone is nobody.
