@@ -1,0 +1,210 @@
+"""Chromium, driven by the Chrome DevTools Protocol, for tests of pages.
+
+:func:`browser` starts one and always stops it; :meth:`Browser.page` opens a tab. Nothing here sleeps or polls: a page
+says itself when something has become true (:meth:`Page.until`).
+
+Source: https://chromedevtools.github.io/devtools-protocol/
+"""
+
+import base64
+import itertools
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from websockets.sync.client import ClientConnection, connect
+
+from tests.live import SECONDS, Process, require
+
+OPTIONS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--ignore-certificate-errors",
+    "--no-proxy-server",
+    # Only one tab is in front, and timers of the others would be slowed down.
+    "--disable-background-timer-throttling",
+    "--disable-backgrounding-occluded-windows",
+    "--disable-renderer-backgrounding",
+    "--lang=en",
+    "--remote-debugging-port=0",
+]
+
+#: Resolves with the value of an expression as soon as it is true; the DOM is what changes it.
+UNTIL = """new Promise((resolve, reject) => {
+  const look = () => {
+    const value = (() => %s)();
+    if (value) { observer.disconnect(); clearTimeout(timer); resolve(value); }
+  };
+  const observer = new MutationObserver(look);
+  const timer = setTimeout(() => reject(new Error(document.body.innerText.slice(0, 2000))), %d);
+  observer.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
+  look();
+})"""
+
+
+class Browser:
+    """A running Chromium.
+
+    Args:
+        socket: a connection to its DevTools, which this owns for as long as it lives.
+
+    Attributes:
+        events: what DevTools said of the browser as a whole.
+    """
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+        self._numbers = itertools.count(1)
+        self._pages: dict[str, Page] = {}
+        self.events: list[dict[str, Any]] = []
+
+    def page(self, url: str, *, before: str = "", **screen: Any) -> "Page":
+        """Open a tab and wait until it has loaded.
+
+        Args:
+            url: what to open.
+            before: a script that runs before the page's own.
+            screen: ``width``, ``height`` and ``mobile``, where the page should believe in a screen like that.
+        """
+        target = self.call("Target.createTarget", url="about:blank", background=True)["targetId"]
+        session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        page = self._pages[session] = Page(self, session, target)
+        for domain in ("Page", "Runtime", "Log", "Audits", "DOM"):
+            page.call(f"{domain}.enable")
+        page.call("Emulation.setFocusEmulationEnabled", enabled=True)
+        if screen:
+            page.call("Emulation.setDeviceMetricsOverride", **{"deviceScaleFactor": 1, "mobile": False, **screen})
+        page.call("Page.addScriptToEvaluateOnNewDocument", source=before)
+        page.go(url)
+        return page
+
+    def call(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
+        """Call a method, and return its result; events that come before it are handed to their pages."""
+        number = next(self._numbers)
+        message = {"id": number, "method": method, "params": parameters}
+        self._socket.send(json.dumps(message if session is None else {**message, "sessionId": session}))
+        while (answer := self.hear()).get("id") != number:
+            pass
+        assert "error" not in answer, f"{method}: {answer['error']}"
+        result: dict[str, Any] = answer["result"]
+        return result
+
+    def hear(self) -> dict[str, Any]:
+        """Return the next message, an event or an answer."""
+        # A little longer than what is waited for inside, whose failure says more.
+        message: dict[str, Any] = json.loads(self._socket.recv(SECONDS + 5))
+        page = self._pages.get(message.get("sessionId", ""))
+        (page or self).events.append(message)
+        return message
+
+    def download(self, folder: Path) -> Path:
+        """Wait until the next download is complete, and return its file."""
+        while True:
+            match self.hear():
+                case {"method": "Browser.downloadProgress", "params": {"state": "completed", "guid": str(guid)}}:
+                    return folder / guid
+
+
+class Page:
+    """A tab.
+
+    Attributes:
+        events: all that DevTools said of it.
+    """
+
+    def __init__(self, browser: Browser, session: str, target: str) -> None:
+        self._browser = browser
+        self._session = session
+        self._target = target
+        self.events: list[dict[str, Any]] = []
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Call a method of DevTools for this tab."""
+        return self._browser.call(method, self._session, **parameters)
+
+    def go(self, url: str) -> None:
+        """Open a URL, and wait until it has loaded."""
+        self.events.clear()
+        self.call("Page.navigate", url=url)
+        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
+            self._browser.hear()
+
+    def run(self, script: str, **options: Any) -> Any:
+        """Return the value of an expression, awaited where it is a promise."""
+        usual = {"awaitPromise": True, "returnByValue": True, "userGesture": True}
+        answer = self.call("Runtime.evaluate", expression=script, **{**usual, **options})
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value", answer["result"].get("objectId"))
+
+    def until(self, expression: str) -> Any:
+        """Wait until an expression is true, and return its value."""
+        return self.run(UNTIL % (expression, SECONDS * 1000))
+
+    def choose_files(self, selector: str, *files: Path) -> None:
+        """Choose files in a file input, as its dialog would."""
+        chooser = self.run(f"document.querySelector({json.dumps(selector)})", returnByValue=False)
+        self.call("DOM.setFileInputFiles", objectId=chooser, files=[str(file) for file in files])
+
+    def press(self, key: str, text: str = "", modifiers: int = 0) -> None:
+        """Press and let go of a key."""
+        code = {"Tab": 9, "Enter": 13}[key]
+        same = {"key": key, "code": key, "windowsVirtualKeyCode": code, "modifiers": modifiers}
+        self.call("Input.dispatchKeyEvent", type="keyDown", **({"text": text} if text else {}), **same)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **same)
+
+    def type(self, text: str) -> None:
+        """Type into what has the focus."""
+        self.call("Input.insertText", text=text)
+
+    def screenshot(self, file: Path, **options: Any) -> None:
+        """Save what it looks like."""
+        file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", **options)["data"]))
+
+    def complaints(self) -> list[str]:
+        """Return what the console holds of errors and warnings, exceptions and violations of the policy included."""
+        self.run("0")  # all that came before its answer has been heard
+        found = []
+        for event in self.events:
+            parameters = event.get("params", {})
+            match event.get("method"):
+                case "Runtime.exceptionThrown":
+                    found.append(json.dumps(parameters["exceptionDetails"]))
+                case "Runtime.consoleAPICalled" if parameters["type"] in ("error", "warning", "assert"):
+                    found.append(json.dumps(parameters["args"]))
+                case "Log.entryAdded" if parameters["entry"]["level"] in ("error", "warning"):
+                    found.append(parameters["entry"]["text"])
+                case "Audits.issueAdded":
+                    found.append(json.dumps(parameters["issue"]))
+        return found
+
+    def close(self) -> None:
+        """Close the tab."""
+        self._browser.call("Target.closeTarget", targetId=self._target)
+
+
+@contextmanager
+def browser(folder: Path, *options: str) -> Iterator[Browser]:
+    """Run Chromium while the block runs.
+
+    Args:
+        folder: where it keeps its things; empty.
+        options: more of its options.
+    """
+    command = [require("chromium"), *OPTIONS, *options, f"--user-data-dir={folder}", "about:blank"]
+    with Process(command) as process:
+        (url,) = process.output.wait_for(r"DevTools listening on (\S+)")
+        with connect(url, proxy=None, max_size=None, compression=None, open_timeout=SECONDS) as socket:
+            started = Browser(socket)
+            yield started
+            with suppress(Exception):  # it may end before it answers
+                started.call("Browser.close")
+        process.wait()
