@@ -30,7 +30,7 @@ OPTIONS = [
     "--disable-sync",
     "--ignore-certificate-errors",
     "--no-proxy-server",
-    # Only one tab is in front, and timers of the others would be slowed down.
+    # Each page has a window of its own, but only one can be in front: the others would be slowed down.
     "--disable-background-timer-throttling",
     "--disable-backgrounding-occluded-windows",
     "--disable-renderer-backgrounding",
@@ -68,14 +68,14 @@ class Browser:
         self.events: list[dict[str, Any]] = []
 
     def page(self, url: str, *, before: str = "", **screen: Any) -> "Page":
-        """Open a tab and wait until it has loaded.
+        """Open a page in a window of its own, and wait until it has loaded.
 
         Args:
             url: what to open.
             before: a script that runs before the page's own.
             screen: ``width``, ``height`` and ``mobile``, where the page should believe in a screen like that.
         """
-        target = self.call("Target.createTarget", url="about:blank", background=True)["targetId"]
+        target = self.call("Target.createTarget", url="about:blank", newWindow=True)["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         page = self._pages[session] = Page(self, session, target)
         for domain in ("Page", "Runtime", "Log", "Audits", "DOM"):
@@ -115,7 +115,7 @@ class Browser:
 
 
 class Page:
-    """A tab.
+    """A page in its window.
 
     Attributes:
         events: all that DevTools said of it.
@@ -135,6 +135,15 @@ class Page:
         """Open a URL, and wait until it has loaded."""
         self.events.clear()
         self.call("Page.navigate", url=url)
+        self._await_load()
+
+    def reload(self) -> None:
+        """Load it once more, and wait until it has loaded."""
+        self.events.clear()
+        self.call("Page.reload")
+        self._await_load()
+
+    def _await_load(self) -> None:
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             self._browser.hear()
 
