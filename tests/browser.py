@@ -38,6 +38,9 @@ OPTIONS = [
     "--remote-debugging-port=0",
 ]
 
+#: Code of a key → the number that it has in DevTools.
+KEYS = {"ArrowDown": 40, "ArrowLeft": 37, "ArrowRight": 39, "ArrowUp": 38, "Enter": 13, "Space": 32, "Tab": 9}
+
 #: Resolves with the value of an expression as soon as it is true; the DOM is what changes it.
 UNTIL = """new Promise((resolve, reject) => {
   const look = () => {
@@ -163,10 +166,9 @@ class Page:
         chooser = self.run(f"document.querySelector({json.dumps(selector)})", returnByValue=False)
         self.call("DOM.setFileInputFiles", objectId=chooser, files=[str(file) for file in files])
 
-    def press(self, key: str, text: str = "", modifiers: int = 0) -> None:
-        """Press and let go of a key."""
-        code = {"Tab": 9, "Enter": 13}[key]
-        same = {"key": key, "code": key, "windowsVirtualKeyCode": code, "modifiers": modifiers}
+    def press(self, code: str, text: str = "") -> None:
+        """Press and let go of a key; ``text`` is what it writes, if anything."""
+        same = {"key": text if text == " " else code, "code": code, "windowsVirtualKeyCode": KEYS[code]}
         self.call("Input.dispatchKeyEvent", type="keyDown", **({"text": text} if text else {}), **same)
         self.call("Input.dispatchKeyEvent", type="keyUp", **same)
 
