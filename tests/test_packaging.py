@@ -102,12 +102,12 @@ def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Environ
 
 def package_files() -> set[str]:
     """Return the files that are installed for the package, as they stand in the repository."""
-    modules = [*ROOT.glob("wsrelay/**/*.py"), *ROOT.glob("twisted/plugins/*.py"), ROOT / "wsrelay" / "py.typed"]
-    return {str(file.relative_to(ROOT)) for file in modules}
+    patterns = ("wsrelay/**/*.py", "wsrelay/py.typed", "wsrelay/web/*.html", "twisted/plugins/*.py")
+    return {str(file.relative_to(ROOT)) for pattern in patterns for file in ROOT.glob(pattern)}
 
 
 def test_wheel_files(built: Built) -> None:
-    """The wheel has the package, py.typed, the plugins and its metadata; no tests, no __init__.py of Twisted's."""
+    """The wheel has the package and its pages, py.typed, plugins, metadata; no tests, no __init__.py of Twisted's."""
     with zipfile.ZipFile(built.wheel) as wheel:
         names = {name for name in wheel.namelist() if f"wsrelay-{__version__}.dist-info/" not in name}
     assert names == package_files()
