@@ -16,7 +16,6 @@ import wsrelay.web
 from tests.browser import Browser, Page, browser
 from tests.clients import WebsocketsClient, binary, text
 from tests.live import Relay, make_certificate, relay
-from tests.web.front import front
 from wsrelay.closecodes import TABLE
 
 FILE = Path(wsrelay.web.__file__).with_name("demo.html")
@@ -104,17 +103,19 @@ class Site:
     def __init__(self, chromium: Browser, stack: ExitStack) -> None:
         self.chromium = chromium
         self._stack = stack
+        self._port = "0"
 
     def start(self, *options: str, certificate: Path | None = None) -> None:
         """Start a relay, on the same port as the last one if there was one."""
-        self.server = self._stack.enter_context(
-            relay("--drain-seconds", "0", *options, listen=[f"tcp:{self._port}:interface=127.0.0.1"])
-        )
-        if not self._port:
-            self._port = int(self.server.addresses[0].rstrip("/").rpartition(":")[2])
-            self.url = self._stack.enter_context(front(self._port, certificate))
+        tcp, ssl = f"tcp:{self._port}", f"ssl:{self._port}:privateKey={certificate}"
+        listen = f"{tcp if certificate is None else ssl}:interface=127.0.0.1"
+        self.server = self._stack.enter_context(relay("--demo", "--drain-seconds", "0", *options, listen=[listen]))
+        self._port = self.server.addresses[0].rstrip("/").rpartition(":")[2]
 
-    _port = 0
+    @property
+    def url(self) -> str:
+        """The address of the page."""
+        return self.server.url().replace("ws", "http", 1)
 
     def tab(self, room: str = "lobby", state: str = "open", **options: Any) -> Page:
         """Open the page in a tab, and wait until it is in a state."""
@@ -337,10 +338,32 @@ def test_too_big(site: Site) -> None:
 
 
 @deploy
-@pytest.mark.parametrize("validator", ["rooms:public/*", "origin:https://app.example"])
-def test_refused(site: Site, validator: str) -> None:
-    """A refusal is shown as one."""
-    site.start("--validate", validator)
+@pytest.mark.parametrize(
+    ("validator", "reason"), [("rooms:public/*", "this room"), ("origin:https://app.example", "origin")]
+)
+def test_refused(site: Site, validator: str, reason: str) -> None:
+    """With --http, a refusal is shown with its status and reason; it is not tried again."""
+    site.start("--http", "--validate", validator)
+    page = site.tab("private", state="closed")
+    await_text(page, "Refused with HTTP 403", "#why")
+    await_text(page, reason, "#why")
+
+
+@deploy
+def test_refused_for_now(site: Site) -> None:
+    """Who is refused for what passes is let in when it has passed."""
+    site.start("--http", "--max-room-members", "1")
+    with site.client():
+        page = site.tab(state="waiting")
+        await_text(page, "A full room", "#why")
+    page.run("document.getElementById('now').click()")
+    await_state(page, "open")
+
+
+@deploy
+def test_refused_without_words(site: Site) -> None:
+    """Without --http nobody says why, and the page says so."""
+    site.start("--validate", "rooms:public/*")
     page = site.tab("private", state="waiting")
     await_text(page, "Refused (1006)", "#why")
 
