@@ -110,11 +110,14 @@ class Browser:
         return message
 
     def download(self, folder: Path) -> Path:
-        """Wait until the next download is complete, and return its file."""
+        """Wait until a download is complete, and return its file."""
         while True:
-            match self.hear():
-                case {"method": "Browser.downloadProgress", "params": {"state": "completed", "guid": str(guid)}}:
-                    return folder / guid
+            for event in self.events:
+                match event:
+                    case {"method": "Browser.downloadProgress", "params": {"state": "completed", "guid": str(guid)}}:
+                        self.events.remove(event)
+                        return folder / guid
+            self.hear()
 
 
 class Page:

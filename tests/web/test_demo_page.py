@@ -166,6 +166,10 @@ def test_two_tabs_talk(site: Site, scheme: str, certificate: Path) -> None:
     await_text(other, "Grüße, 世界 🙂")
     say(other, "hello back")
     await_text(one, "hello back")
+    other.run("location.hash = 'chat/else'")
+    await_text(other, "You are in chat/else")
+    say(other, "over here")
+    await_text(outside, "over here")
     assert "世界" not in outside.run("document.getElementById('log').innerText")
     assert [page.complaints() for page in (one, other, outside)] == [[], [], []]
 
