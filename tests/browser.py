@@ -213,6 +213,11 @@ def browser(folder: Path, *options: str) -> Iterator[Browser]:
         folder: where it keeps its things; empty.
         options: more of its options.
     """
+    # No sockets on speculation: a relay that stops waits for them, and what it answers on one (503, Retry-After: 10) is
+    # what the page would go by.
+    preferences = folder / "Default" / "Preferences"
+    preferences.parent.mkdir(parents=True)
+    preferences.write_text(json.dumps({"net": {"network_prediction_options": 2}}))
     command = [require("chromium"), *OPTIONS, *options, f"--user-data-dir={folder}", "about:blank"]
     with Process(command) as process:
         (url,) = process.output.wait_for(r"DevTools listening on (\S+)")
