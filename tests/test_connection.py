@@ -85,11 +85,15 @@ class CloseTests(RelayTestCase):
     def test_closing_a_handshake(self) -> None:
         """A connection that is not open yet is refused with 503 and told when to come back."""
         relay = self.relay()
-        wire = relay.wire()
-        next(iter(relay.factory.connections)).close(closecodes.RESTARTING)
+        wire, silent = relay.wire(), relay.wire()
+        wire.send(request_bytes()[:-2])
+        for connection in tuple(relay.factory.connections):
+            connection.close(closecodes.RESTARTING)
         wire.send(b"")
 
         self.assertEqual((wire.status, wire.ended), (503, True))
+        # Who has not asked for anything is not answered: it would take that for the answer to its first request.
+        self.assertEqual((silent.send(b""), silent.ended), (b"", True))
         self.assertIn(b"Retry-After: 10\r\n", wire.received)
 
     def test_out_of_the_room_at_the_first_sign(self) -> None:

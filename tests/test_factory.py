@@ -204,6 +204,7 @@ class CloseAllTests(RelayTestCase):
         relay = self.relay()
         clients = [relay.client("/x"), relay.client("/x"), relay.client("/y")]
         handshaking = relay.wire()
+        handshaking.send(b"G")
         clients[0].say("last words")
         relay.pumps[0].pump(advanceClock=False)
         closed = relay.factory.close_all(closecodes.RESTARTING, 5)

@@ -132,6 +132,7 @@ class StopTests(ServiceTestCase):
         pending: Deferred[Any] = Deferred()
         made = self.start(validators=[Answer(pending)])
         client, silent = self.harness.client(), self.harness.wire()
+        silent.send(b"G")
         stopped = made.stopService()
         self.harness.settle()
         silent.send(b"")

@@ -12,6 +12,7 @@ from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
+from wsrelay.closecodes import CloseReason
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
 from wsrelay.head import split_head
@@ -36,6 +37,19 @@ class PlainHTTP(Opening):
         if self.factory.web is not None:
             self.methods = self.factory.web.methods
         super().connectionMade()
+
+    def close(self, reason: CloseReason, detail: str = "") -> None:
+        """Close. See :meth:`wsrelay.connection.Connection.close`.
+
+        Peer sees:
+            Just the end, where it has not asked for anything: browsers open sockets on speculation, and would take a
+            503 for the answer to whatever they ask on one of them later.
+        """
+        has_asked = self.data or self._granting is not None or self._exchange is not None
+        if self.state == self.STATE_CONNECTING and not has_asked:
+            self.dropConnection()
+        else:
+            super().close(reason, detail)
 
     def processHandshake(self) -> None:
         """Take what has come: of a request's head, or of its body."""
