@@ -22,7 +22,7 @@ from wsrelay import __version__
 pytestmark = [pytest.mark.packaging, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).resolve().parent.parent
-EXAMPLE = ROOT / "tests" / "fixtures" / "wsrelay_example_validator"
+EXAMPLE = ROOT / "examples" / "validator-package"
 
 #: A bound on one step of building or installing, which may have to load what it needs.
 STEP_SECONDS = 300
@@ -156,22 +156,31 @@ def test_start(installed: Environment, program: str) -> None:
 def test_validator_listed(installed: Environment, program: str) -> None:
     """A validator in a package of somebody else's is listed beside the built-in ones."""
     listed = step(installed.scripts / program, "wsrelay", "--help-validators")
-    assert "\nteapot:WORD\n    Wants a word in the X-Tea field, and brews no coffee (418).\n" in listed
+    assert "api-keys:FILE\n    Wants a key that is in a file (401): Authorization: Bearer KEY.\n" in listed
     assert "\norigin:" in listed
 
 
 @pytest.mark.parametrize("program", BOTH)
-def test_validator_denies(installed: Environment, program: str) -> None:
+def test_validator_denies(installed: Environment, program: str, tmp_path: Path) -> None:
     """It is found by its name, denies with its own status and reason, and lets in whom it lets in."""
-    with relay("--validate", "teapot:oolong", program=program, scripts=installed.scripts) as server:
+    key = "k" * 32
+    keys = tmp_path / "keys"
+    keys.write_text(f"alice {key}\n", "utf-8")
+    with relay("--validate", f"api-keys:{keys}", program=program, scripts=installed.scripts) as server:
         with server.connect() as connection:
-            connection.sendall(handshake("/room", X_Tea="coffee"))
+            connection.sendall(handshake("/room", Authorization="Bearer coffee"))
             head, _, body = read_to_end(connection).partition(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 418 ")
-        assert body == b"this relay brews tea only\n"
+        assert head.startswith(b"HTTP/1.1 401 ")
+        assert body == b"there is no such API key\n"
 
-        with WebsocketsClient(server.url("/room"), additional_headers={"X-Tea": "oolong"}):
-            server.output.wait_for("joined 'room' as 'tea drinker'")
+        with WebsocketsClient(server.url("/room"), additional_headers={"Authorization": f"Bearer {key}"}):
+            server.output.wait_for("joined 'room' as 'alice'")
+        assert key not in server.output.text
+
+
+def test_validator_tests(installed: Environment) -> None:
+    """The tests that the example brings with it pass where it is installed."""
+    assert "OK" in step(installed.scripts / "python", "-m", "unittest", cwd=EXAMPLE)
 
 
 @pytest.mark.parametrize("options", [(), ("--editable",)], ids=["pip install .", "pip install -e ."])

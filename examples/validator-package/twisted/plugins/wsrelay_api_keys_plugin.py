@@ -1,0 +1,10 @@
+"""Tells wsrelay that there is a validator ``api-keys``: data only, because every run of twistd imports it."""
+
+from wsrelay.validators.plugins import ValidatorPlugin
+
+api_keys = ValidatorPlugin(
+    "api-keys",
+    "FILE",
+    "Wants a key that is in a file (401): Authorization: Bearer KEY.",
+    "wsrelay_api_keys.ApiKeyValidator",
+)
