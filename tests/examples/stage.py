@@ -1,0 +1,101 @@
+"""A server that does with each client what a test wants: what no relay does on demand."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+from websockets.sync.server import ServerConnection, serve
+
+from tests.live import SECONDS
+from wsrelay.closecodes import CloseReason
+
+
+@dataclass
+class Refuse:
+    """Answers a handshake with a status, a body and other fields."""
+
+    status: int
+    body: str = "not now"
+    fields: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Close:
+    """Lets a client in, and closes with a row of the table; before that, keeps it for a while that it is silent."""
+
+    row: CloseReason
+    after_seconds: float = 0
+
+
+@dataclass
+class Hear:
+    """Lets a client in, and keeps what it says until it has closed."""
+
+    heard: list[str | bytes] = field(default_factory=list)
+    code: int | None = None
+
+
+Act = Refuse | Close | Hear
+
+
+@dataclass
+class Stage:
+    """What has come to a server that does with each client what it is told.
+
+    Attributes:
+        url: where it is.
+        requests: the handshakes so far.
+        times: when they came.
+    """
+
+    url: str = ""
+    requests: list[Request] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+
+
+@contextmanager
+def stage(next_act: Callable[[], Act]) -> Iterator[Stage]:
+    """Run a server while the block runs; ``next_act`` is asked with each handshake, in a thread of its own."""
+    found = Stage()
+    acts: dict[ServerConnection, Act] = {}
+
+    def on_request(connection: ServerConnection, request: Request) -> Response | None:
+        found.requests.append(request)
+        found.times.append(time.monotonic())
+        act = acts[connection] = next_act()
+        if not isinstance(act, Refuse):
+            return None
+        response = connection.respond(act.status, act.body + "\n")
+        response.headers.update(act.fields)
+        return response
+
+    def on_client(connection: ServerConnection) -> None:
+        act = acts[connection]
+        if isinstance(act, Close):
+            with suppress(TimeoutError):
+                connection.recv(act.after_seconds)
+            connection.close(act.row.code, act.row.text)
+        elif isinstance(act, Hear):
+            with suppress(ConnectionClosed):
+                while True:
+                    act.heard.append(connection.recv(SECONDS))
+            act.code = connection.close_code
+
+    with serve(on_client, "127.0.0.1", 0, process_request=on_request) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        found.url = f"ws://127.0.0.1:{server.socket.getsockname()[1]}/chat"
+        try:
+            yield found
+        finally:
+            server.shutdown()
+            thread.join(SECONDS)
+
+
+def in_turn(*acts: Act) -> Callable[[], Act]:
+    """Return what does one thing after the other."""
+    return iter(acts).__next__
