@@ -12,7 +12,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from tests.clients import WebsocketsClient, binary, mute, read_to_end, text, tls_context
-from tests.live import LOOPBACK, Relay, command_line, make_certificate, relay, run, taken_port
+from tests.live import LOOPBACK, SCRIPTS, Relay, command_line, make_certificate, relay, run, taken_port
 from wsrelay import __version__
 
 pytestmark = pytest.mark.interop
@@ -206,6 +206,18 @@ def test_port_in_use(program: str) -> None:
     (line,) = (line for line in ended.stdout.splitlines() if str(port) in line)
     assert f"wsrelay: cannot listen: Couldn't listen on 127.0.0.1:{port}: " in line
     assert "Traceback" not in ended.stdout
+
+
+def test_daemon_cannot_listen(tmp_path: Path) -> None:
+    """A daemon whose port is taken exits with 1, says so, leaves no PID file, and its log says why."""
+    with taken_port() as taken:
+        where = f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
+        options = ["--pidfile=relay.pid", "--logfile=relay.log", "wsrelay", "--listen", where]
+        ended = run(SCRIPTS / "twistd", *options, cwd=tmp_path)
+    assert ended.returncode == 1
+    assert "cannot listen" in ended.stdout
+    assert not (tmp_path / "relay.pid").exists()
+    assert "wsrelay: cannot listen: Couldn't listen on 127.0.0.1:" in (tmp_path / "relay.log").read_text()
 
 
 def test_wrong_options(program: str) -> None:

@@ -127,6 +127,14 @@ class RelayService(Service):
             _log.warn("autobahn has no NVX here: checking text for UTF-8 is 80 times slower; install its wheel")
 
 
+class _CannotListen(SystemExit, Exception):
+    """Ends the process with 1 and one line.
+
+    An error as well, because twistd looks for those: it tells the process that was called, which waits for its daemon
+    to start and would wait for ever, and removes the PID file (TRAPS 81).
+    """
+
+
 class RelayProcess(RelayService):
     """A relay that is the process: what ``twistd wsrelay`` and ``twist wsrelay`` run.
 
@@ -152,7 +160,7 @@ class RelayProcess(RelayService):
         try:
             super().privilegedStartService()
         except Exception as error:  # noqa: BLE001 - taken, no such folder, no such port, not allowed …
-            raise SystemExit(f"wsrelay: cannot listen: {error}") from None
+            raise _CannotListen(f"wsrelay: cannot listen: {error}") from None
 
     def stopService(self) -> "Deferred[Any]":
         """Stop as the signal said that has begun it. See :meth:`RelayService.stopService`."""
