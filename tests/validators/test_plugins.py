@@ -24,7 +24,9 @@ BUILT_IN = ["host", "http", "origin", "python", "rooms", "subprotocol", "token"]
 
 def fail(arguments: str) -> Any:
     """Fail as the arguments say."""
-    raise {"os": OSError("no such file"), "import": ImportError("no such package")}[arguments]
+    raise {"os": OSError("no such file"), "import": ImportError("no such package"), "bug": RuntimeError("not today")}[
+        arguments
+    ]
 
 
 FAILING = ValidatorPlugin("failing", "", "Fails.", f"{__name__}.fail")
@@ -107,10 +109,11 @@ class LoadTests(ValidatorTestCase):
         self.assertIn("validate: host:a b: 'a b' is no host", error.problems[2])
 
     def test_failing_factories(self) -> None:
-        """A file that cannot be read, a package or a class that is not there: each is one line."""
+        """A file that cannot be read, a package or a class that is not there, a bug: each is one line."""
         for string, problem in (
             ("failing:os", "validate: failing:os: no such file"),
             ("failing:import", "validate: failing:import: no such package"),
+            ("failing:bug", "validate: failing:bug: RuntimeError: not today"),
             ("missing", "validate: missing: "),
             ("misnamed", "validate: misnamed: "),
         ):

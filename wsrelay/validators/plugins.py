@@ -71,6 +71,8 @@ def load(strings: Sequence[str]) -> list[IHandshakeValidator]:
             validators.append(_make(string, factories))
         except (ValueError, OSError, ImportError, AttributeError) as error:
             problems.append(f"validate: {string}: {error}")
+        except Exception as error:  # noqa: BLE001 - what is imported is anybody's
+            problems.append(f"validate: {string}: {type(error).__name__}: {error}")
     if problems:
         raise SettingsError(problems)
     return validators
