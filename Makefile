@@ -6,7 +6,7 @@
 #   ARGS='--echo'          more options for `make relay`, `make test` (pytest), `make conformance`,
 #                          `make bench`, `make fuzz` and `make soak`
 
-.PHONY: help relay test check matrix conformance bench fuzz soak clean
+.PHONY: help relay test check reference matrix conformance bench fuzz soak clean
 .DEFAULT_GOAL := help
 
 ARGS ?=
@@ -21,6 +21,7 @@ help:
 	@echo "make relay        run the relay on ws://127.0.0.1:8080/ (DEMO=1: with a page; LISTEN=tcp:9000, ARGS='--echo')"
 	@echo "make test         run the tests, on this Python only (ARGS='-k unix' and the like)"
 	@echo "make check        style and types"
+	@echo "make reference    write the options into docs/options.md and the man page"
 	@echo "make matrix       everything on every Python, with tox"
 	@echo "make conformance  the Autobahn testsuite; needs a Python 2.7 (ARGS=--quick)"
 	@echo "make bench        measure the relay beside its peers, most of an hour (ARGS=--quick: a minute)"
@@ -39,6 +40,9 @@ test: .venv/test $(if $(shell command -v npm 2>/dev/null),tests/interop/node_mod
 
 check: .venv/tox
 	.venv/bin/tox -q -e lint,types
+
+reference: .venv/relay
+	.venv/bin/python docs/write_reference.py
 
 matrix: .venv/tox
 	.venv/bin/tox

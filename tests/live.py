@@ -38,15 +38,18 @@ SCRIPTS = Path(sysconfig.get_path("scripts"))
 COMMANDS = {"twistd": ("twistd", "--nodaemon", "--pidfile="), "twist": ("twist", "--log-format=text")}
 
 #: What the relay says once per endpoint.
-LISTENING = re.compile(r"relaying to .* on (\S+)")
+LISTENING = re.compile(r"relaying to .* on ([^\s\"]+)")
 
 #: Program → how to get it.
 PROGRAMS = {
     "chromium": "apt-get install chromium",
     "curl": "apt-get install curl",
+    "groff": "apt-get install groff-base",
     "haproxy": "apt-get install haproxy",
+    "man": "apt-get install man-db",
     "nginx": "apt-get install nginx-light",
     "node": "apt-get install nodejs",
+    "zsh": "apt-get install zsh",
 }
 
 

@@ -26,8 +26,17 @@ LAYERS = [
     ["intake"],
     ["keepalive"],
     ["connection"],
-    ["relay"],
-    ["drain", "lines", "descriptors", "validators.plugins", "autobahn_protocol", "deflate"],
+    ["relay", "completion"],
+    [
+        "drain",
+        "lines",
+        "descriptors",
+        "validators.plugins",
+        "autobahn_protocol",
+        "deflate",
+        "effective",
+        "logs",
+    ],
     [
         "validators.origin",
         "validators.token",
@@ -40,8 +49,8 @@ LAYERS = [
     ["validators.arguments", "validators.backend", "validators.keys", "handshake"],
     ["failures"],
     # --- below this line: no twisted, no autobahn, no clock, no I/O ---
-    ["budget"],
-    ["hub", "admission"],
+    ["budget", "reference"],
+    ["hub", "admission", "options"],
     ["flushes"],
     ["room"],
     ["publishers", "subscribers"],
@@ -51,11 +60,11 @@ LAYERS = [
     ["limits"],
     ["request", "grant", "settings"],
     ["slow", "by_room"],
-    ["events", "message", "names", "proxies", "head"],
+    ["events", "message", "names", "proxies", "head", "option_limits"],
     ["stats"],
-    ["frames", "closecodes", "errors", "histogram", "options", "status", "tally"],
+    ["frames", "closecodes", "errors", "histogram", "option", "status", "tally"],
 ]
-PURE = {name for row in LAYERS[LAYERS.index(["budget"]) :] for name in row}
+PURE = {name for row in LAYERS[LAYERS.index(["budget", "reference"]) :] for name in row}
 IMPURE_IMPORTS = {
     "twisted",
     "autobahn",

@@ -107,10 +107,11 @@ def package_files() -> set[str]:
 
 
 def test_wheel_files(built: Built) -> None:
-    """The wheel has the package and its pages, py.typed, plugins, metadata; no tests, no __init__.py of Twisted's."""
+    """The wheel has package and pages, py.typed, plugins, man page, metadata; no tests, no __init__.py of Twisted's."""
     with zipfile.ZipFile(built.wheel) as wheel:
         names = {name for name in wheel.namelist() if f"wsrelay-{__version__}.dist-info/" not in name}
-    assert names == package_files()
+    man_page = f"wsrelay-{__version__}.data/data/share/man/man1/twistd-wsrelay.1"
+    assert names == package_files() | {man_page}
     assert {"twisted/plugins/wsrelay_plugin.py", "twisted/plugins/wsrelay_validators.py", "wsrelay/py.typed"} <= names
     assert {name for name in names if name.startswith("twisted/") and name.endswith("__init__.py")} == set()
 
@@ -119,7 +120,7 @@ def test_sdist_files(built: Built) -> None:
     """The sdist has all that it takes to build the wheel, readme and licence, and no part of the tests."""
     with tarfile.open(built.sdist) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}
-    assert package_files() | {"setup.cfg", "pyproject.toml", "README.md", "LICENSE"} <= names
+    assert package_files() | {"setup.cfg", "pyproject.toml", "README.md", "LICENSE", "man/twistd-wsrelay.1"} <= names
     assert {
         name for name in names if name.startswith(("tests", "twisted/__init__", "twisted/plugins/__init__"))
     } == set()
@@ -138,6 +139,11 @@ def test_metadata(installed: Environment, tmp_path: Path) -> None:
     ]:
         assert [name, value] in metadata
     installed.pip("check")
+
+
+def test_man_page(installed: Environment) -> None:
+    """The man page is where man looks for it beside programs on PATH."""
+    assert (installed.scripts.parent / "share" / "man" / "man1" / "twistd-wsrelay.1").exists()
 
 
 @pytest.mark.parametrize("program", BOTH)

@@ -1,18 +1,23 @@
 """``twistd wsrelay`` and ``twist wsrelay`` as an operator meets them: options, signals, exit codes."""
 
+import json
+import os
 import re
 import signal
 import socket
 import ssl
+import subprocess
 import sys
+import time
+import tomllib
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from tests.clients import WebsocketsClient, binary, mute, read_to_end, text, tls_context
-from tests.live import LOOPBACK, SCRIPTS, Relay, command_line, make_certificate, relay, run, taken_port
+from tests.clients import WebsocketsClient, binary, handshake, mute, read_to_end, text, tls_context
+from tests.live import LOOPBACK, SCRIPTS, SECONDS, Relay, command_line, make_certificate, relay, run, taken_port
 from wsrelay import __version__
 
 pytestmark = pytest.mark.interop
@@ -208,18 +213,6 @@ def test_port_in_use(program: str) -> None:
     assert "Traceback" not in ended.stdout
 
 
-def test_daemon_cannot_listen(tmp_path: Path) -> None:
-    """A daemon whose port is taken exits with 1, says so, leaves no PID file, and its log says why."""
-    with taken_port() as taken:
-        where = f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
-        options = ["--pidfile=relay.pid", "--logfile=relay.log", "wsrelay", "--listen", where]
-        ended = run(SCRIPTS / "twistd", *options, cwd=tmp_path)
-    assert ended.returncode == 1
-    assert "cannot listen" in ended.stdout
-    assert not (tmp_path / "relay.pid").exists()
-    assert "wsrelay: cannot listen: Couldn't listen on 127.0.0.1:" in (tmp_path / "relay.log").read_text()
-
-
 def test_wrong_options(program: str) -> None:
     """Wrong options are named all at once; the process fails."""
     ended = run(*command_line(program, "--listen", LOOPBACK, "--max-message-bytes", "-5", "--validate", "nosuch"))
@@ -268,3 +261,140 @@ def test_environment(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with relay(program=program) as server, WebsocketsClient(server.url()) as client:
         client.say(text("hello"))
         client.hears_nothing()
+
+
+def test_help(program: str) -> None:
+    """--help fits a terminal of 80 columns and stands under headings, whichever command prints it."""
+    ended = run(*command_line(program, "--help"), env={**os.environ, "COLUMNS": "80"})
+    assert ended.returncode == 0
+    assert [line for line in ended.stdout.splitlines() if len(line) > 80] == []
+    assert ended.stdout.startswith(f"Usage: {program} [options] ")
+    assert "\nRooms and slow readers:\n  --slow-policy=POLICY  What becomes of slow subscribers: " in ended.stdout
+
+
+def test_check_config(program: str, tmp_path: Path) -> None:
+    """--check-config prints what holds, as a file that comes to the same, listens on nothing, and exits with 0."""
+    file = tmp_path / "relay.toml"
+    with taken_port() as taken:
+        file.write_text(f'listen = ["tcp:{taken.getsockname()[1]}:interface=127.0.0.1"]\nmax-rooms = 7\n')
+        options = ["--config", str(file), "--echo", "--check-config"]
+        first = run(*command_line(program, *options), stderr=subprocess.PIPE)
+    assert (first.returncode, first.stderr) == (0, "")
+    assert f"max-rooms = 7  # {file}\n" in first.stdout
+    file.write_text(first.stdout)
+    second = run(*command_line(program, "--config", str(file), "--check-config"))
+    assert tomllib.loads(second.stdout) == tomllib.loads(first.stdout)
+    assert tomllib.loads(second.stdout)["echo"] is True
+
+
+#: What can be wrong before anything is listened on, and what is said of it.
+WRONG = {
+    "--max-rooms=x": "--max-rooms: expected a whole number, got 'x'",
+    "--config=/nowhere/relay.toml": "/nowhere/relay.toml: [Errno 2] No such file or directory",
+    "--listen=tcp:80:nonsense=1": "listen: tcp:80:nonsense=1: ",
+    "--listen=ssl:443:privateKey=/nowhere/key.pem": "listen: ssl:443:privateKey=/nowhere/key.pem: ",
+    "--validate=token:key=/nowhere/key,algorithm=HS256": "validate: token:key=/nowhere/key,algorithm=HS256: ",
+    "--validate=python:broken:it": "validate: python:broken:it: broken cannot be imported: ZeroDivisionError: ",
+}
+
+
+def test_what_is_wrong(program: str, tmp_path: Path) -> None:
+    """Whatever can be known before listening is a wrong option, with --check-config as without: no traceback."""
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    code = {"twistd": 1, "twist": 64}[program]
+    ended = run(*command_line(program, *WRONG), env=environ)
+    checked = run(*command_line(program, *WRONG, "--check-config"), env=environ, stderr=subprocess.PIPE)
+    for returncode, said in ((ended.returncode, ended.stdout), (checked.returncode, checked.stderr)):
+        assert [line for line in WRONG.values() if line not in said] == []
+        assert (returncode, "Traceback" in said) == (code, False)
+    assert [line for line in WRONG.values() if line in checked.stdout] == []
+
+
+def test_daemon_cannot_listen(tmp_path: Path) -> None:
+    """A daemon whose port is taken exits with 1, and its log says why, in the format that was asked for."""
+    with taken_port() as taken:
+        where = f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
+        options = ["--pidfile=relay.pid", "--logfile=relay.log", "wsrelay", "--listen", where, "--log-format=json"]
+        ended = run(SCRIPTS / "twistd", *options, cwd=tmp_path)
+    assert ended.returncode == 1
+    assert "cannot listen" in ended.stdout
+    assert not (tmp_path / "relay.pid").exists()
+    said = [json.loads(line)["message"] for line in (tmp_path / "relay.log").read_text().splitlines()]
+    assert any(line.startswith("wsrelay: cannot listen: Couldn't listen on 127.0.0.1:") for line in said)
+
+
+def objects(text: str) -> list[dict[str, object]]:
+    """Return the lines of a log, each of which must be an object with what all have."""
+    read = [json.loads(line) for line in text.splitlines()]
+    assert all({"time", "level", "logger"} <= set(line) for line in read)
+    return read
+
+
+def test_json(program: str) -> None:
+    """With --log-format json every line is an object, the first and last ones of Twisted's included."""
+    with relay("--log-format=json", program=program) as server, WebsocketsClient(server.url("/room")) as client:
+        client.hears_nothing()
+    lines = objects(server.output.text)
+    last = {"twistd": "Server Shut Down.", "twist": "Main loop terminated."}[program]
+    assert lines[-1]["message"] == last
+    assert {"wsrelay", "twisted.internet.base"} <= {line["logger"] for line in lines}
+
+
+@pytest.mark.parametrize("theirs", ["--log-format=json", "--log-level=critical"])
+def test_twist_has_options_of_its_own(theirs: str) -> None:
+    """twist's own options about the log do not get in the way of the relay's."""
+    for form in ("text", "json"):
+        command = [str(SCRIPTS / "twist"), theirs, "wsrelay", "--listen", LOOPBACK, "--log-format", form]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            said = ""
+            while "relaying to" not in said:
+                said += process.stdout.readline() or pytest.fail(said)
+            process.send_signal(signal.SIGTERM)
+            said += process.stdout.read()
+            assert process.wait(SECONDS) == 0
+        assert said.startswith("{") == (form == "json")
+        assert form == "text" or objects(said)
+
+
+def test_json_of_a_daemon(tmp_path: Path) -> None:
+    """A daemon's log file has objects only, also after it was rotated."""
+    options = ["--pidfile=relay.pid", "--logfile=relay.log", "wsrelay", "--listen", LOOPBACK, "--log-format=json"]
+    assert run(SCRIPTS / "twistd", *options, cwd=tmp_path).returncode == 0
+    log, pid = tmp_path / "relay.log", int((tmp_path / "relay.pid").read_text())
+
+    def wait_for(file: Path, what: str) -> None:
+        end = time.monotonic() + SECONDS
+        while not file.exists() or what not in file.read_text():
+            assert time.monotonic() < end, what
+            time.sleep(0.02)
+
+    try:
+        wait_for(log, "relaying to")
+        os.kill(pid, signal.SIGUSR1)
+        wait_for(tmp_path / "relay.log.1", "relaying to")
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    wait_for(log, "Server Shut Down.")
+    assert objects(log.read_text() + (tmp_path / "relay.log.1").read_text())
+
+
+def test_levels(program: str) -> None:
+    """Above info a relay that is well says nothing at all; what is wrong is still said."""
+    options = ["--log-level=warn", "--validate=python:os:getpid", "--listen", LOOPBACK]
+    with taken_port() as taken:
+        ended = run(*command_line(program, *options, "--listen", f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"))
+    assert ended.returncode == 1
+    (line,) = ended.stdout.splitlines()
+    assert "wsrelay: cannot listen: " in line
+
+
+def test_no_secrets(program: str) -> None:
+    """At the level debug as well, what a client sends in confidence is not in the log."""
+    with relay("--log-level=debug", "--log-format=json", program=program) as server:
+        with server.connect() as connection:
+            connection.sendall(handshake("/room?token=secret1", Cookie="secret2", Authorization="Bearer secret3"))
+            assert connection.recv(12, socket.MSG_WAITALL) == b"HTTP/1.1 101"
+        server.output.wait_for("room")
+    assert "secret" not in server.output.text

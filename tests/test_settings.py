@@ -57,6 +57,8 @@ class SettingsTests(SynchronousTestCase):
                 "close_seconds": 3.0,
                 "drain_seconds": 5.0,
                 "ping_seconds": 20.0,
+                "log_format": "text",
+                "log_level": "info",
             },
         )
 

@@ -1,13 +1,16 @@
 """Tests of wsrelay.tap."""
 
 import builtins
+import io
 import os
 import subprocess
 import sys
 import tempfile
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
@@ -92,6 +95,8 @@ class SourcesTests(TapTestCase):
             "close-seconds": 9,
             "drain-seconds": 0.5,
             "ping-seconds": 0,
+            "log-format": "json",
+            "log-level": "warn",
         }
         expected = {
             name.replace("-", "_"): tuple(value) if isinstance(value, list) else value for name, value in given.items()
@@ -112,7 +117,7 @@ class SourcesTests(TapTestCase):
             else:
                 arguments += [f"--{name}", str(value)]
                 environ[variable] = str(value)
-                lines.append(f"{name} = {value}")
+                lines.append(f"{name} = {value!r}")
 
         for options in (self.parse(*arguments), self.parse(environ=environ), self.parse(file="\n".join(lines))):
             self.assertEqual(asdict(options.settings), expected)
@@ -151,6 +156,7 @@ class WrongTests(TapTestCase):
                 "--validate=origin:",
                 "--listen=nowhere:1",
                 "--slow-policy=newest",
+                "--log-level=loud",
                 file="max-rooms = '7'\nmax-room = 7\n",
                 environ={"WSRELAY_ECHO": "maybe", "WSRELAY_LISTEN": "'open"},
             ),
@@ -161,6 +167,7 @@ class WrongTests(TapTestCase):
                 "WSRELAY_ECHO: expected true or false, got 'maybe'",
                 "--max-message-bytes: expected a whole number >= 1, got '-5'",
                 mock_any("--slow-policy: 'newest': write NAME or PATTERN=NAME with one of "),
+                "--log-level: expected one of debug, info, warn, error, got 'loud'",
                 "listen: nowhere:1: Unknown endpoint type: 'nowhere'",
                 mock_any("validate: nosuch: there is no validator of this name; installed are host, http, "),
                 mock_any("validate: origin:: "),
@@ -291,12 +298,69 @@ class PrintTests(TapTestCase):
         self.assertEqual(self.printed("--help-validators"), "plain\n    Says yes.")
 
     def test_help(self) -> None:
-        """--help names every option with its default and fits 80 columns."""
-        help_text = str(Options())
-        for field in fields(Settings):
-            self.assertIn(f"--{field.name.replace('_', '-')}", help_text)
-        self.assertIn("[default: 1048576]", help_text)
-        self.assertLessEqual(max(map(len, help_text.splitlines())), 80)
+        """--help says how to use it and what it is, names every option, and fits the terminal, and 80 columns."""
+        for columns, most in (("", 80), ("70", 70), ("200", 80), ("nonsense", 80)):
+            with mock.patch.dict(os.environ, {"COLUMNS": columns}):
+                help_text = str(Options())
+            for field in fields(Settings):
+                self.assertIn(f"--{field.name.replace('_', '-')}", help_text)
+            self.assertIn("[default: 1048576]", help_text)
+            self.assertLessEqual(max(map(len, help_text.splitlines())), most)
+            self.assertIn("[options]\n\nA WebSocket relay: ", help_text)
+        self.assertLessEqual(max(map(len, Options().getUsage(width=60).splitlines())), 60)
+
+
+class CheckConfigTests(TapTestCase):
+    """--check-config."""
+
+    def check(self, *arguments: str, **sources: Any) -> str:
+        """Return what is printed on stdout before the exit with 0."""
+        with redirect_stdout(io.StringIO()) as printed:
+            error = self.assertRaises(SystemExit, self.parse, *arguments, "--check-config", **sources)
+        self.assertEqual(error.code, 0)
+        return printed.getvalue()
+
+    def test_effective(self) -> None:
+        """What holds is printed, with where it comes from, and is a file that comes to the same."""
+        file = "max-rooms = 1\nmax-fragments = 1\n"
+        printed = self.check("--max-fragments", "3", file=file, environ={"WSRELAY_VALIDATE": "rooms:a 'host:b'"})
+
+        for line in (
+            f"max-rooms = 1  # {self.path}",
+            "max-fragments = 3  # --max-fragments",
+            'validate = ["rooms:a", "host:b"]  # WSRELAY_VALIDATE',
+            "echo = false  # default",
+        ):
+            self.assertIn(line, printed.splitlines())
+        expected = Settings(max_rooms=1, max_fragments=3, validate=("rooms:a", "host:b"))
+        self.assertEqual(self.parse(file=printed).settings, expected)
+
+    def test_connections(self) -> None:
+        """How many connections there may be is what the limit on open files will leave room for."""
+        self.patch(tap, "most_connections", lambda raised: 99 if raised else 5)
+
+        self.assertIn("max-connections = 0  # default; 99 by the limit on open files", self.check())
+
+    def test_wrong(self) -> None:
+        """All that is wrong is named on stderr, and nothing is printed on stdout."""
+        with redirect_stdout(io.StringIO()) as printed, redirect_stderr(io.StringIO()) as complaints:
+            error = self.assertRaises(
+                UsageError, self.parse, "--check-config", "--max-rooms=x", "--validate=python:nosuch:it"
+            )
+        self.assertEqual((str(error), printed.getvalue()), ("wrong options", ""))
+        first, second = complaints.getvalue().splitlines()
+        self.assertEqual(first, "--max-rooms: expected a whole number, got 'x'")
+        self.assertIn("validate: python:nosuch:it: ", second)
+
+    def test_bytes(self) -> None:
+        """What came as bytes that are no text is escaped, not a traceback."""
+        self.assertIn(r"/\udcff", self.check("--listen", "unix:/\udcff"))
+
+    def test_not_from_elsewhere(self) -> None:
+        """It is an option of the command line only: a file has none, and the environment is not asked."""
+        [problem] = self.problems(file="check-config = true\n")
+        self.assertIn("there is no such option", problem)
+        self.assertEqual(self.parse(environ={"WSRELAY_CHECK_CONFIG": "1"}).settings, Settings())
 
 
 class OpenFilesTests(TapTestCase):
@@ -314,6 +378,7 @@ class OpenFilesTests(TapTestCase):
         """A relay that is the process raises its limit before it counts how many connections there may be."""
         raised: list[bool] = []
         self.patch(tap, "raise_limit", lambda: raised.append(True))
+        self.patch(tap, "shape", lambda form, least: None)
         makeService(self.parse())
 
         self.assertEqual(raised, [True])
@@ -324,8 +389,11 @@ class MakeServiceTests(TapTestCase):
 
     def test_service(self) -> None:
         """The parsed options become a relay that is the process."""
-        options = self.parse("--listen", "tcp:0:interface=127.0.0.1", "--echo")
+        shaped: list[tuple[str, str]] = []
+        self.patch(tap, "shape", lambda *given: shaped.append(given))
+        options = self.parse("--listen", "tcp:0:interface=127.0.0.1", "--echo", "--log-format=json")
         service = makeService(options)
+        self.assertEqual(shaped, [("json", "info")])
 
         self.assertIsInstance(service, RelayProcess)
         self.assertIs(service._factory.settings, options.settings)  # type: ignore[attr-defined]

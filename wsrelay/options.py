@@ -1,59 +1,131 @@
-"""The options: what each means, as ``--help`` says it. Ranges and defaults are the Settings'.
+"""The options: one row for each, from which come ``--help``, the man page, zsh's completion and docs/options.md.
 
-A new option is a row in one of the tables, a field in :class:`wsrelay.settings.Settings` of the same name, and a row in
-docs/options.md. How they are read is :mod:`wsrelay.tap`'s.
+A new option is a row here, or in :mod:`wsrelay.option_limits` if it is a number, and a field in
+:class:`wsrelay.settings.Settings` of the same name, where its range and default are; then ``make reference``. How
+options are read is :mod:`wsrelay.tap`'s, how they are shown :mod:`wsrelay.reference`'s.
 """
 
 from typing import Final
 
-__all__ = ["FLAGS", "PARAMETERS", "REPEATABLE"]
+from wsrelay.by_room import MESSAGE_TYPES
+from wsrelay.option import GROUPS, Option
+from wsrelay.option_limits import LIMITS
+from wsrelay.settings import LOG_FORMATS, LOG_LEVELS
+from wsrelay.slow import SLOW_POLICIES
 
-#: Options with a value; the default is added to the text.
-PARAMETERS: Final = {
-    "compress-min-bytes": "Shortest payload that is deflated.",
-    "max-message-bytes": "Largest message, in bytes of payload. Larger: close 1009.",
-    "max-fragments": "Most frames of one message. More: close 1008.",
-    "max-frames-per-second": "Most frames of one connection, control frames included. More: it waits, then close 1008.",
-    "max-messages-per-second": "Most messages of one connection. More: it waits, then close 1008.",
-    "max-bytes-per-second": "Most bytes of one connection. More: it waits, then close 1008.",
-    "burst-seconds": "How many seconds' worth of any rate may come at once.",
-    "rate-grace-seconds": "How long a connection may be slowed down. Longer: close 1008.",
-    "message-seconds": "Time for a message to come to its end. Longer: close 1008. 0 is no limit.",
-    "max-connections": "Most connections. More: 503. 0 is as many as files may be open.",
-    "max-connections-per-address": "Most connections of one IPv4 address or IPv6 /64. More: 429. 0 is no limit.",
-    "max-handshakes": "Most unfinished handshakes. More: 503. 0 is no limit.",
-    "max-handshakes-per-address": "Most unfinished handshakes of one address. More: 429. 0 is no limit.",
-    "max-connects-per-second": "Most new connections. More: 503. 0 is no limit.",
-    "max-connects-per-second-per-address": "Most new connections of one address. More: 429. 0 is no limit.",
-    "max-rooms": "Most rooms with anyone in them. More: 503.",
-    "max-room-members": "Most connections in one room. More: 503.",
-    "memory-budget": "Bytes for all that is kept for clients. More: 503, and the slowest are closed. 0 is no limit.",
-    "room-log-bytes": "What a room keeps for subscribers that read slowly. Further behind: close 1013.",
-    "slow-seconds": "Time a message may wait for a slow subscriber. Longer: close 1013. 0 is for ever.",
-    "handshake-seconds": "Time for a client to send its request. Longer: 408.",
-    "validate-seconds": "Time for all validators together. Longer: 504.",
-    "close-seconds": "Time for clients to answer a close.",
-    "drain-seconds": "Time over which SIGTERM spreads its closes. 0 is all at once.",
-    "ping-seconds": "Time between pings, and for their pongs. Longer: close 3008. 0 is never.",
-}
+__all__ = ["FLAGS", "OPTIONS", "PARAMETERS", "REPEATABLE"]
 
-#: Options without one.
-FLAGS: Final = {
-    "echo": "Send messages to their publisher, too.",
-    "http": "Serve rooms over plain HTTP, too: POST publishes, GET tails (text/event-stream) or describes (JSON).",
-    "demo": "Serve a page at / that talks: open it in two tabs.",
-    "no-compress": "Decline permessage-deflate.",
-}
+#: What endpoints can begin with; more come with plugins.
+ENDPOINTS: Final = ("tcp:", "tcp6:", "ssl:", "tls:", "unix:", "systemd:", "haproxy:")
 
-#: Options that can be given more than once; from the environment, as words in shell quoting.
-REPEATABLE: Final = {
-    "listen": "Where to listen, as a Twisted server endpoint string (tcp, tcp6, ssl, tls, unix, systemd, haproxy:...)."
-    " [default: tcp:8080:interface=127.0.0.1]",
-    "validate": "Handshake validator, NAME[:ARGUMENTS], see --help-validators; asked in this order."
-    " [default: origin:same-host]",
-    "message-type": "What may be published: any, text or binary; PATTERN=TYPE for some rooms. Other: close 1003."
-    " [default: any]",
-    "trusted-proxies": "Proxies whose X-Forwarded-For is believed: an address, a network in CIDR notation, or unix.",
-    "slow-policy": "What becomes of slow subscribers: disconnect, drop-oldest, latest or pause-publishers;"
-    " PATTERN=POLICY for some rooms. [default: disconnect]",
-}
+_CHOICES: Final = (
+    Option(
+        "listen",
+        "Listening",
+        "Where to listen, as a Twisted server endpoint (tcp, tcp6, ssl, tls, unix, systemd, haproxy:...).",
+        detail="Any endpoint that Twisted or its plugins know; each of these also behind `haproxy:`. The backlog is"
+        " 1024 unless `:backlog=` says otherwise. A port in use: exit 1.",
+        kind="repeatable",
+        value="ENDPOINT",
+        default="tcp:8080:interface=127.0.0.1",
+        choices=ENDPOINTS,
+    ),
+    Option(
+        "trusted-proxies",
+        "Listening",
+        "Proxies whose X-Forwarded-For is believed: an address, a network in CIDR notation, or unix.",
+        detail="It is read from right to left; `unix` is whoever connects through a unix socket. From others it is"
+        " ignored.",
+        kind="repeatable",
+        value="NETWORK",
+        default="none",
+        choices=("unix",),
+    ),
+    Option(
+        "http",
+        "Listening",
+        "Serve rooms over plain HTTP, too: POST publishes, GET tails or describes.",
+        detail="On the same ports, behind the same validators and limits: [plain HTTP](http.md).",
+        kind="flag",
+    ),
+    Option("demo", "Listening", "Serve a page at / that talks to its like: open it in two tabs.", kind="flag"),
+    Option(
+        "validate",
+        "Who comes in",
+        "Handshake validator, see --help-validators; asked in this order.",
+        detail="What they are and what they take: [Handshake validators](validators.md). `origin:same-host` is asked"
+        " first unless another `origin` is given. Who does not pass is refused with the validator's own status.",
+        kind="repeatable",
+        value="NAME[:ARGUMENTS]",
+        default="origin:same-host",
+    ),
+    Option("help-validators", "Who comes in", "List the installed validators with their arguments.", kind="action"),
+    Option("echo", "Messages", "Send messages to their publisher, too.", kind="flag"),
+    Option(
+        "message-type",
+        "Messages",
+        "What may be published: any, text or binary; PATTERN=TYPE for some rooms. Other: close 1003.",
+        detail="Of several patterns the first that fits counts.",
+        kind="repeatable",
+        value="TYPE",
+        default="any",
+        choices=tuple(MESSAGE_TYPES),
+    ),
+    Option("no-compress", "Messages", "Decline permessage-deflate.", detail="See RFC 7692.", kind="flag"),
+    Option(
+        "slow-policy",
+        "Rooms and slow readers",
+        "What becomes of slow subscribers: disconnect, drop-oldest, latest or pause-publishers; PATTERN=POLICY for some"
+        " rooms.",
+        detail="One for all rooms, and others for those of a pattern, of which the first that fits counts; see"
+        " [Slow subscribers](#slow-subscribers).",
+        kind="repeatable",
+        value="POLICY",
+        default="disconnect",
+        choices=tuple(SLOW_POLICIES),
+    ),
+    Option(
+        "log-format",
+        "Observing",
+        "How the log is written: text for people, or json.",
+        detail="With `json` each line is one object; see [The log](#the-log). Where `twist` was given a `--log-format`"
+        " of its own, this one counts.",
+        value="FORMAT",
+        choices=LOG_FORMATS,
+    ),
+    Option(
+        "log-level",
+        "Observing",
+        "The least that is logged: debug, info, warn or error.",
+        detail="Of the relay and of Twisted. Where `twist` was given a `--log-level` of its own, this one counts.",
+        value="LEVEL",
+        choices=LOG_LEVELS,
+    ),
+    Option(
+        "config",
+        "Process",
+        "TOML file with options.",
+        detail="Any of these but the last four.",
+        value="FILE",
+        default="none",
+    ),
+    Option(
+        "check-config",
+        "Process",
+        "Print the effective settings and exit: 0, or as wrong options do.",
+        detail="As a file for `--config`, with where each value comes from. Nothing is listened on, but all else that"
+        " can be wrong at start is checked: values, endpoints, certificates, validators with their keys.",
+        kind="action",
+    ),
+    Option("version", "Process", "Print the version and exit.", kind="action"),
+    Option("help", "Process", "Print this help and exit.", kind="action"),
+)
+
+#: All options, as they are shown: by heading.
+OPTIONS: Final[tuple[Option, ...]] = tuple(sorted((*_CHOICES, *LIMITS), key=lambda option: GROUPS.index(option.group)))
+
+#: The names of those with a value, of those without one, and of those that can be given more than once; from the
+#: environment the latter come as words in shell quoting.
+PARAMETERS: Final = tuple(option.name for option in OPTIONS if option.kind == "value")
+FLAGS: Final = tuple(option.name for option in OPTIONS if option.kind == "flag")
+REPEATABLE: Final = tuple(option.name for option in OPTIONS if option.kind == "repeatable")

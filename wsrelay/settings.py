@@ -1,7 +1,7 @@
 """Settings: every number and choice of a relay, with unit, range and default, in one frozen object.
 
 Where a value comes from (command line, environment, file) is :mod:`wsrelay.tap`'s business; what the
-``--validate`` strings mean is the validators'. The order of the fields is the order of the reference page.
+``--validate`` strings mean is the validators'.
 """
 
 import re
@@ -19,7 +19,13 @@ from wsrelay.message import MESSAGE_OVERHEAD_BYTES
 from wsrelay.proxies import TrustedProxies
 from wsrelay.slow import SLOW_POLICIES
 
-__all__ = ["FIELD_TYPES", "RELOADABLE", "Settings", "check_value"]
+__all__ = ["FIELD_TYPES", "LOG_FORMATS", "LOG_LEVELS", "RELOADABLE", "Settings", "check_value"]
+
+#: How the log may be written.
+LOG_FORMATS: Final = ("text", "json")
+
+#: What the least that is logged may be, from much to little.
+LOG_LEVELS: Final = ("debug", "info", "warn", "error")
 
 _Count = Annotated[int, Meta(ge=1, le=2**62)]
 _CountOrOff = Annotated[int, Meta(ge=0, le=2**62)]
@@ -79,6 +85,8 @@ class Settings:
         close_seconds: from our close frame to the end of the TCP connection.
         drain_seconds: the time over which the closes are spread when the relay stops. 0 is all at once.
         ping_seconds: between pings, and for the pong to come. Without it: 3008. 0 turns pings off.
+        log_format: one of :data:`LOG_FORMATS`. This and the next are for a relay that is the process.
+        log_level: the least that is logged, one of :data:`LOG_LEVELS`.
     """
 
     listen: Annotated[tuple[str, ...], Meta(min_length=1)] = ("tcp:8080:interface=127.0.0.1",)
@@ -115,6 +123,8 @@ class Settings:
     close_seconds: _Seconds = 3.0
     drain_seconds: _SecondsOrOff = 5.0
     ping_seconds: _SecondsOrOff = 20.0
+    log_format: str = "text"
+    log_level: str = "info"
 
     def __post_init__(self) -> None:
         problems = [
@@ -160,11 +170,19 @@ _WORDS: Final = (
     ("^Number out of range", "expected a smaller number"),
 )
 
+
+def _one_of(value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"expected one of {', '.join(choices)}, got {value!r}")
+
+
 #: Field name → what makes something of its value, and raises ``ValueError`` for one that means nothing.
 _MEANINGS: Final[Mapping[str, Callable[[Any], object]]] = {
     "message_type": partial(ByRoom, choices=MESSAGE_TYPES),
     "trusted_proxies": TrustedProxies,
     "slow_policy": partial(ByRoom, choices=SLOW_POLICIES),
+    "log_format": partial(_one_of, choices=LOG_FORMATS),
+    "log_level": partial(_one_of, choices=LOG_LEVELS),
 }
 
 #: Field name → its type with its range.

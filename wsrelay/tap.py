@@ -7,6 +7,9 @@ here, and nothing it imports, may import the reactor: twistd has not chosen one 
 import difflib
 import os
 import shlex
+import shutil
+import sys
+import textwrap
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,10 +21,14 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from wsrelay import __version__
-from wsrelay.descriptors import check_limit, raise_limit
+from wsrelay.completion import completions
+from wsrelay.descriptors import check_limit, most_connections, raise_limit
+from wsrelay.effective import as_toml
 from wsrelay.errors import SettingsError
 from wsrelay.interfaces import IHandshakeValidator
+from wsrelay.logs import shape
 from wsrelay.options import FLAGS, PARAMETERS, REPEATABLE
+from wsrelay.reference import help_text
 from wsrelay.settings import Settings, check_value
 from wsrelay.validators.plugins import available, load
 
@@ -29,11 +36,6 @@ __all__ = ["Options", "makeService"]
 
 #: Where one value came from: option, how to name it to the operator, value, whether its type must fit as it is.
 _Given = tuple[str, str, object, bool]
-
-
-def _help(option: str, text: str) -> str:
-    default: Any = Settings.__dataclass_fields__[_field(option)].default
-    return f"{text} [default: {int(default) if default == int(default) else default}]"
 
 
 def _field(option: str) -> str:
@@ -46,6 +48,7 @@ class Options(usage.Options):
     Attributes:
         settings: the result; set when parsing has succeeded.
         validators: the handshake validators that the settings name.
+        sources: field of the settings → what has set it, as the operator would name it; the others are the defaults.
     """
 
     synopsis = "[options]"
@@ -55,16 +58,14 @@ class Options(usage.Options):
         "WSRELAY_ and its name in capitals with underscores; the command line wins over the environment, "
         "and that over the file."
     )
-    optFlags = [[option, None, text] for option, text in FLAGS.items()]
-    optParameters = [
-        ["config", None, None, "TOML file with options."],
-        *([option, None, None, _help(option, text)] for option, text in PARAMETERS.items()),
-    ]
-    compData = usage.Completions(optActions={"config": usage.CompleteFiles("*.toml")})
+    optFlags = [[option, None, None] for option in (*FLAGS, "check-config")]
+    optParameters = [[option, None, None, None] for option in PARAMETERS]
+    compData = completions()
 
     environ: Mapping[str, str] = os.environ
     settings: Settings
     validators: list[IHandshakeValidator]
+    sources: Mapping[str, str]
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,7 +97,15 @@ class Options(usage.Options):
             check_limit(self.settings.max_connections)  # not when reloading, with connections among the open files
         except SettingsError as error:
             self._wrong = True
+            if self["check-config"]:
+                # Not in the UsageError: twistd prints that to stdout.
+                print("\n".join(error.problems), file=sys.stderr)  # noqa: T201 - asked for
+                raise usage.UsageError("wrong options") from None
             raise usage.UsageError("\n    ".join(["wrong options, see --help:", *error.problems])) from None
+        if self["check-config"]:
+            text = as_toml(self.settings, self.sources, most_connections(raised=True))
+            print(text.encode(errors="backslashreplace").decode())  # noqa: T201 - asked for
+            raise SystemExit(0)
 
     def read(self) -> tuple[Settings, list[IHandshakeValidator]]:
         """Read everything that the command line, which has been parsed, leaves to be read: now, and when reloading.
@@ -112,6 +121,7 @@ class Options(usage.Options):
 
         problems: list[str] = []
         chosen: dict[str, Any] = {}
+        sources: dict[str, str] = {}
         # Later sources win; a wrong value is named even where a later one hides it.
         for option, label, value, strict in self._given(problems):
             converted, problem = check_value(_field(option), value, strict=strict)
@@ -119,6 +129,7 @@ class Options(usage.Options):
                 problems.append(f"{label}: {problem}")
             else:
                 chosen[_field(option)] = converted
+                sources[_field(option)] = label.removesuffix(f": {option}")
         with _adding_to(problems):
             settings = Settings(**chosen)
         with _adding_to(problems):
@@ -127,11 +138,13 @@ class Options(usage.Options):
             validators = load(chosen.get("validate", ()))
         if problems:
             raise SettingsError(problems)
+        self.sources = sources
         return settings, validators
 
     def getUsage(self, width: int | None = None) -> str:
         """Return the help, or nothing where twistd would print it on top of what is wrong."""
-        return "" if self._wrong else super().getUsage(width)
+        columns = width or shutil.get_terminal_size().columns
+        return "" if self._wrong else f"\n{textwrap.fill(self.longdesc, min(columns, 80))}\n\n{help_text(columns)}"
 
     def _given(self, problems: list[str]) -> Iterator[_Given]:
         """Yield every value that was given: file, environment, command line."""
@@ -155,17 +168,16 @@ class Options(usage.Options):
                 yield option, f"--{option}", value, False
 
 
-def _repeatable(option: str, text: str) -> Callable[[Options, str], None]:
+def _repeatable(option: str) -> Callable[[Options, str], None]:
     def collect(self: Options, value: str) -> None:
         self._repeated.setdefault(option, []).append(value)
 
-    collect.__doc__ = f"{text} Repeatable."
     return collect
 
 
 # Twisted asks the class for its opt_ methods.
-for _option, _text in REPEATABLE.items():
-    setattr(Options, f"opt_{_field(_option)}", _repeatable(_option, _text))
+for _option in REPEATABLE:
+    setattr(Options, f"opt_{_field(_option)}", _repeatable(_option))
 
 
 @contextmanager
@@ -203,4 +215,5 @@ def makeService(options: Options) -> IService:
     from wsrelay.service import RelayProcess  # noqa: PLC0415
 
     raise_limit()
+    shape(options.settings.log_format, options.settings.log_level)
     return RelayProcess(RelayFactory(options.settings, options.validators, reactor), options.read)

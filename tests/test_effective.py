@@ -1,0 +1,67 @@
+"""Tests of wsrelay.effective."""
+
+import tomllib
+from dataclasses import fields
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from wsrelay.effective import as_toml
+from wsrelay.settings import Settings
+
+
+class TomlTests(SynchronousTestCase):
+    """Settings as TOML."""
+
+    def again(self, **given: object) -> Settings:
+        """Return the settings that are read from those with some values."""
+        read = tomllib.loads(as_toml(Settings(**given), {}, 7))  # type: ignore[arg-type]
+        self.assertEqual(len(read), len(fields(Settings)))
+        return Settings(
+            **{
+                name.replace("-", "_"): tuple(value) if isinstance(value, list) else value
+                for name, value in read.items()
+            }
+        )
+
+    def test_read_again(self) -> None:
+        """What is written is read as the same settings, whatever strings have in them."""
+        self.assertEqual(self.again(), Settings())
+        given = {
+            "listen": ("tcp:80", 'unix:/run/"a" \\b\n\t\x7f\x00é\u2028😀'),
+            "echo": True,
+            "max_rooms": 2**62,
+            "ping_seconds": 0.1,
+            "max_frames_per_second": 1e12,
+            "drain_seconds": 1e-9,
+            "log_format": "json",
+        }
+        self.assertEqual(self.again(**given), Settings(**given))  # type: ignore[arg-type]
+
+    def test_sources(self) -> None:
+        """Each value says where it comes from; one that could pass for a line of its own is escaped."""
+        sources = {"max_rooms": "--max-rooms", "echo": "WSRELAY_ECHO", "max_fragments": "a\nb.toml"}
+        lines = as_toml(Settings(echo=True), sources, 7).splitlines()
+
+        for line in (
+            "max-rooms = 10000  # --max-rooms",
+            "echo = true  # WSRELAY_ECHO",
+            "max-fragments = 1024  # a\\nb.toml",
+            "max-connections = 0  # default; 7 by the limit on open files",
+            "validate = []  # default: origin:same-host",
+            'log-level = "info"  # default',
+            "ping-seconds = 20  # default",
+        ):
+            self.assertIn(line, lines)
+
+    def test_connections(self) -> None:
+        """How many connections there may be is said only where the settings leave it open."""
+        text = as_toml(Settings(max_connections=5), {"max_connections": "--max-connections"}, 7)
+
+        self.assertIn("max-connections = 5  # --max-connections\n", text)
+
+    def test_headings(self) -> None:
+        """The options stand under their headings."""
+        text = as_toml(Settings(), {}, 7)
+
+        self.assertTrue(text.startswith("# Listening\nlisten = "))
+        self.assertIn("\n\n# Rooms and slow readers\n", text)

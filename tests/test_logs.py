@@ -1,0 +1,200 @@
+"""Tests of wsrelay.logs."""
+
+import io
+import json
+import sys
+import warnings
+from typing import Any
+
+from twisted.application.runner._runner import Runner
+from twisted.internet.testing import MemoryReactor
+from twisted.logger import (
+    FileLogObserver,
+    FilteringLogObserver,
+    LegacyLogObserverWrapper,
+    LogBeginner,
+    Logger,
+    LogLevel,
+    LogLevelFilterPredicate,
+    LogPublisher,
+    jsonFileLogObserver,
+    textFileLogObserver,
+)
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from wsrelay.logs import as_json, shape
+
+
+def fields(**event: Any) -> dict[str, Any]:
+    """Return the fields of the one line that an event becomes."""
+    text = as_json(event)
+    assert text is not None
+    assert text.endswith("\n")
+    read: dict[str, Any] = json.loads(text)
+    return read
+
+
+class JsonTests(SynchronousTestCase):
+    """Events as JSON."""
+
+    def test_fields(self) -> None:
+        """An event is its time in UTC, its level, whose it is, and its text."""
+        event = {"log_time": 1e9 + 0.5, "log_level": LogLevel.warn, "log_namespace": "wsrelay"}
+
+        self.assertEqual(
+            fields(**event, log_format="{count} left", count=7),
+            {"time": "2001-09-09T01:46:40.500Z", "level": "warn", "logger": "wsrelay", "message": "7 left"},
+        )
+
+    def test_bare(self) -> None:
+        """What an event lacks is made up for."""
+        made = fields(log_format="hello")
+
+        self.assertRegex(made.pop("time"), r"^20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
+        self.assertEqual(made, {"level": "info", "logger": "", "message": "hello"})
+
+    def test_records(self) -> None:
+        """An event with records is one line for each, with its fields; none takes the place of ours."""
+        records = [{"event": "opened", "room": "a\nb"}, {"event": "closed", "time": "x", "peer": object}]
+        text = as_json({"log_time": 1.0, "log_namespace": "wsrelay", "log_format": "two lines", "records": records})
+        head = {"time": "1970-01-01T00:00:01.000Z", "level": "info", "logger": "wsrelay"}
+
+        self.assertEqual(
+            [json.loads(line) for line in (text or "").splitlines()],
+            [head | {"event": "opened", "room": "a\nb"}, head | {"event": "closed", "peer": str(object)}],
+        )
+
+    def test_failures(self) -> None:
+        """A failure has its traceback and its incident in fields of their own, and may have no text."""
+        failure = Failure(ValueError("broken"))
+        made = fields(log_format="it failed [{incident}]", log_failure=failure, incident="0badcafe")
+        self.assertEqual((made["message"], made["incident"]), ("it failed [0badcafe]", "0badcafe"))
+        self.assertIn("ValueError: broken", made["traceback"])
+        self.assertIn("ValueError: broken", fields(log_failure=failure)["traceback"])
+
+    def test_nothing(self) -> None:
+        """An event that says nothing is no line."""
+        self.assertEqual(as_json({"log_level": LogLevel.info, "log_namespace": "x"}), None)
+
+    def test_escaped(self) -> None:
+        """Whatever is said, a line is one line of printable ASCII."""
+        said = "".join(map(chr, range(0x20))) + '"\\\x7f\x80\x85\x9b\u2028\u202e\ud800\U0001f600'
+        text = as_json({"log_format": "{said}", "said": said}) or ""
+
+        self.assertTrue(text[:-1].isascii())
+        self.assertTrue(text[:-1].isprintable())
+        self.assertEqual(json.loads(text)["message"], said)
+
+
+class ShapeTests(SynchronousTestCase):
+    """Beginning."""
+
+    def setUp(self) -> None:
+        self.publisher = LogPublisher()
+        self.file = io.StringIO()
+        stdio = type("stdio", (), {"stdout": io.StringIO(), "stderr": io.StringIO()})
+        self.patch(warnings, "showwarning", warnings.showwarning)
+        self.stdio = stdio
+        self.beginner = LogBeginner(self.publisher, io.StringIO(), stdio, warnings)
+        self.log = Logger(namespace="wsrelay", observer=self.publisher)
+
+    def messages(self) -> list[str]:
+        """Return what the lines in the file say, all of which are objects."""
+        return [json.loads(line)["message"] for line in self.file.getvalue().splitlines()]
+
+    def test_before_and_after(self) -> None:
+        """All lines are of the form, whether they were logged before the log began, or after."""
+        self.log.info("early")
+        shape("json", "info", self.beginner)
+        self.log.info("between")
+        self.beginner.beginLoggingTo([textFileLogObserver(self.file)])
+        self.log.info("late")
+
+        self.assertEqual(self.messages(), ["early", "between", "late"])
+
+    def test_printed(self) -> None:
+        """What is printed, and what Python warns of, is of the form, too."""
+        shape("json", "info", self.beginner)
+        self.beginner.beginLoggingTo([textFileLogObserver(self.file)])
+        self.stdio.stdout.write("printed\n")
+        self.stdio.stderr.write("complained\n")
+        warnings.showwarning("beware", UserWarning, "file.py", 7)
+
+        self.assertEqual(self.messages(), ["printed", "complained", "file.py:7: builtins.UserWarning: beware"])
+
+    def test_levels(self) -> None:
+        """What is below the level is left out, before the log begins as well; a failure is above all of them."""
+        for least, count in (("debug", 5), ("info", 4), ("warn", 3), ("error", 2)):
+            self.setUp()
+            shape("json", least, self.beginner)
+            self.log.debug("debug")
+            self.log.info("info")
+            self.beginner.beginLoggingTo([textFileLogObserver(self.file)])
+            self.log.warn("warn")
+            self.log.error("error")
+            self.log.failure("critical", Failure(ValueError()))
+            self.assertEqual(self.messages(), ["debug", "info", "warn", "error", "critical"][-count:])
+
+    def test_text(self) -> None:
+        """Text is as Twisted writes it, also where the observer would have written JSON."""
+        shape("text", "info", self.beginner)
+        self.beginner.beginLoggingTo([jsonFileLogObserver(self.file)])
+        self.log.info("hello")
+
+        self.assertRegex(self.file.getvalue(), r"^20\S+ \[wsrelay#info\] hello\n$")
+
+    def test_filtered(self) -> None:
+        """The level of an observer that has one of its own does not count."""
+        shape("json", "debug", self.beginner)
+        strict = LogLevelFilterPredicate(defaultLogLevel=LogLevel.critical)
+        self.beginner.beginLoggingTo([FilteringLogObserver(textFileLogObserver(self.file), [strict])])
+        self.log.debug("hello")
+
+        self.assertEqual(self.messages(), ["hello"])
+
+    def test_no_files(self) -> None:
+        """An observer that writes to no file, as that for syslog, gets events of the level."""
+        seen: list[str] = []
+        shape("json", "warn", self.beginner)
+        self.beginner.beginLoggingTo([LegacyLogObserverWrapper(lambda event: seen.append(event["log_format"]))])
+        self.log.info("info")
+        self.log.warn("warn")
+
+        self.assertEqual(seen, ["warn"])
+
+    def test_once(self) -> None:
+        """What begins it later is left alone; arguments are handed on."""
+        shape("json", "info", self.beginner)
+        stdout = self.stdio.stdout
+        self.beginner.beginLoggingTo([], redirectStandardIO=False)
+        self.assertIs(self.stdio.stdout, stdout)
+        self.beginner.beginLoggingTo([textFileLogObserver(self.file)], discardBuffer=True, redirectStandardIO=False)
+        self.log.info("hello")
+
+        self.assertRegex(self.file.getvalue(), r"\[wsrelay#info\] hello\n$")
+
+
+class CanaryTests(SynchronousTestCase):
+    """What is relied on in Twisted (TRAPS 82)."""
+
+    def test_files(self) -> None:
+        """A FileLogObserver writes what its formatEvent returns."""
+        file = io.StringIO()
+        observer = textFileLogObserver(file)
+        observer.formatEvent = lambda event: "ours\n"  # type: ignore[method-assign,assignment]
+        observer({})
+        self.assertEqual(file.getvalue(), "ours\n")
+
+    def test_twist(self) -> None:
+        """twist begins its log through the global beginner, with a file observer inside of one that filters."""
+        begun: list[Any] = []
+        self.patch(
+            sys.modules["twisted.application.runner._runner"],
+            "globalLogBeginner",
+            type("Beginner", (), {"beginLoggingTo": lambda _, observers: begun.extend(observers)})(),
+        )
+        Runner(reactor=MemoryReactor(), logFile=io.StringIO()).startLogging()
+
+        self.assertIsInstance(begun[0], FilteringLogObserver)
+        self.assertIsInstance(begun[0]._observer, FileLogObserver)
