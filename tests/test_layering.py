@@ -34,6 +34,7 @@ LAYERS = [
         "validators.plugins",
         "autobahn_protocol",
         "deflate",
+        "announcement",
         "effective",
         "logs",
     ],

@@ -324,6 +324,14 @@ def test_daemon_cannot_listen(tmp_path: Path) -> None:
     assert any(line.startswith("wsrelay: cannot listen: Couldn't listen on 127.0.0.1:") for line in said)
 
 
+def test_announcement(program: str) -> None:
+    """At start the log says once what runs, and with which limits."""
+    with relay("--max-connections", "7", program=program) as server:
+        pass
+    assert len(re.findall(rf"\] started: wsrelay {__version__}, Python 3\.", server.output.text)) == 1
+    assert len(re.findall(r"\] limits: max-connections=7 max-connections-per-address=1024 ", server.output.text)) == 1
+
+
 def objects(text: str) -> list[dict[str, object]]:
     """Return the lines of a log, each of which must be an object with what all have."""
     read = [json.loads(line) for line in text.splitlines()]

@@ -261,6 +261,15 @@ class ProcessTests(ServiceTestCase):
             error.code, "wsrelay: cannot listen: Couldn't listen on 127.0.0.1:8080: [Errno 98] Address already in use."
         )
 
+    def test_announcement(self) -> None:
+        """At start it says once what it is, with which limits, and where it listens."""
+        self.start(max_connections=7)
+        started, limits, where = self.logged()
+
+        self.assertTrue(started.startswith("started: wsrelay "))
+        self.assertTrue(limits.startswith("limits: max-connections=7 "))
+        self.assertTrue(where.startswith("relaying to everyone else "))
+
     def test_sigterm(self) -> None:
         """SIGTERM stops the reactor, which stops the service, spread over drain_seconds."""
         made = self.start(drain_seconds=2.5)

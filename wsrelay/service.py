@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from wsrelay import closecodes
+from wsrelay.announcement import announcement
 from wsrelay.drain import abort_all
 from wsrelay.endpoints import Endpoint, end_when_dead, endpoints
 from wsrelay.errors import SettingsError
@@ -174,6 +175,8 @@ class RelayProcess(RelayService):
         # The reactor has installed its own handlers by now; whoever reads where we listen may signal us.
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
+        for line in announcement(self._factory.settings, self._factory.max_connections, self._factory.reactor):
+            _log.info("{line}", line=line)
         super()._announce()
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
