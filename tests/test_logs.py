@@ -2,8 +2,10 @@
 
 import io
 import json
+import re
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 from twisted.application.runner._runner import Runner
@@ -23,6 +25,7 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from wsrelay.lines import TEXTS
 from wsrelay.logs import as_json, shape
 
 
@@ -85,6 +88,31 @@ class JsonTests(SynchronousTestCase):
         self.assertTrue(text[:-1].isascii())
         self.assertTrue(text[:-1].isprintable())
         self.assertEqual(json.loads(text)["message"], said)
+
+
+class DocsTests(SynchronousTestCase):
+    """docs/logs.md."""
+
+    def test_fields(self) -> None:
+        """Each event about connections, and each field of it, is explained; so are those that all lines have."""
+        page = (Path(__file__).parent.parent / "docs" / "logs.md").read_text("utf-8")
+        explained: dict[str, set[str]] = {event: set() for event in TEXTS}
+        events: list[str] = []
+        for first, names in re.findall(r"^\| (`[a-z_`, ]+`|) ?\| ([a-z_`, ]+) \| [^|]* \|$", page, re.MULTILINE):
+            events = re.findall("[a-z_]+", first) or events
+            for event in events:
+                explained[event] |= set(re.findall("[a-z_]+", names))
+
+        self.assertEqual(
+            explained,
+            {event: set(re.findall(r"{([a-z_]+)", text)) | MORE.get(event, set()) for event, text in TEXTS.items()},
+        )
+        for field in fields(log_format="hello"):
+            self.assertIn(f"| `{field}` |", page)
+
+
+#: Event → fields that its text leaves out.
+MORE = {"denied": {"connection"}}
 
 
 class ShapeTests(SynchronousTestCase):

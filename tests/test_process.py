@@ -269,6 +269,7 @@ def test_help(program: str) -> None:
     assert ended.returncode == 0
     assert [line for line in ended.stdout.splitlines() if len(line) > 80] == []
     assert ended.stdout.startswith(f"Usage: {program} [options] ")
+    assert "\n\nA WebSocket relay: the URL path is the room, and " in ended.stdout
     assert "\nRooms and slow readers:\n  --slow-policy=POLICY  What becomes of slow subscribers: " in ended.stdout
 
 
@@ -309,6 +310,26 @@ def test_what_is_wrong(program: str, tmp_path: Path) -> None:
         assert [line for line in WRONG.values() if line not in said] == []
         assert (returncode, "Traceback" in said) == (code, False)
     assert [line for line in WRONG.values() if line in checked.stdout] == []
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (["twistd", "wsrelay", "--nosuch"], 1),
+        (["twist", "wsrelay", "--nosuch"], 64),
+        (["twistd", "--nosuch", "wsrelay"], 1),
+        (["twist", "--nosuch", "wsrelay"], 64),
+        (["twist", "--log-file=/nowhere/relay.log", "wsrelay"], 74),
+        (["twistd", "--nodaemon", "--pidfile=taken.pid", "wsrelay"], 1),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_exit_codes(command: list[str], code: int, tmp_path: Path) -> None:
+    """What Twisted itself refuses has the exit codes of docs/options.md, and says why without pages of help."""
+    (tmp_path / "taken.pid").write_text(str(os.getpid()))
+    ended = run(SCRIPTS / command[0], *command[1:], cwd=tmp_path)
+    assert (ended.returncode, "Traceback" in ended.stdout) == (code, False)
+    assert command[1] == "--nosuch" or ended.stdout.count("\n") < 9
 
 
 def test_daemon_cannot_listen(tmp_path: Path) -> None:

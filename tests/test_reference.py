@@ -16,6 +16,7 @@ from wsrelay.options import OPTIONS, PARAMETERS
 from wsrelay.settings import Settings
 
 ROOT = Path(__file__).parent.parent
+ABOUT = "What it is all about, in a paragraph of more than forty, and more than eighty columns, which may be broken."
 MAN_PAGE = ROOT / "man" / "twistd-wsrelay.1"
 
 
@@ -53,16 +54,17 @@ class HelpTests(SynchronousTestCase):
     def test_width(self) -> None:
         """No line is longer than the terminal, nor than 80 columns where that is wider."""
         for width, most in ((40, 40), (60, 60), (79, 79), (80, 80), (200, 80)):
-            lines = reference.help_text(width).splitlines()
+            lines = reference.help_text(ABOUT, width).splitlines()
             names = [line for line in lines if len(line) > most]
             # In a narrow one, only names that are longer themselves.
             self.assertEqual([line for line in names if not re.fullmatch(r"  --\S+", line)], [], width)
-        self.assertLessEqual(max(map(len, reference.help_text(80).splitlines())), 80)
+        self.assertLessEqual(max(map(len, reference.help_text(ABOUT, 80).splitlines())), 80)
 
     def test_groups(self) -> None:
         """The options stand under their headings, each with its limit and default, which no line break parts."""
-        text = reference.help_text(80)
+        text = reference.help_text(ABOUT, 80)
 
+        self.assertTrue(text.startswith("What it is all about, in a paragraph"))
         self.assertEqual(re.findall(r"^(\S.*):$", text, re.MULTILINE), list(GROUPS))
         self.assertEqual(re.findall(r"^  --([a-z-]+)", text, re.MULTILINE), [option.name for option in OPTIONS])
         self.assertIn("Beyond: close 1009. [default: 1048576]", " ".join(text.split()))
@@ -71,7 +73,7 @@ class HelpTests(SynchronousTestCase):
 
     def test_short_and_long_names(self) -> None:
         """A text begins beside its name where there is room, and below it where there is none."""
-        text = reference.help_text(80)
+        text = reference.help_text(ABOUT, 80)
 
         self.assertIn(f"  --echo{'':16}Send messages to their publisher, too.\n", text)
         self.assertIn(f"  --max-fragments=NUMBER\n{'':24}Most frames", text)

@@ -79,9 +79,13 @@ def _shaped(observer: ILogObserver, form: str, least: str) -> ILogObserver:
     return FilteringLogObserver(observer, [LogLevelFilterPredicate(defaultLogLevel=level)])
 
 
+#: Made once: json.dumps would make one for each line.
+_encode: Final = json.JSONEncoder(default=str).encode
+
+
 def _line(fields: Mapping[str, Any]) -> str:
     # json escapes all but this of what terminals and readers of lines take for more than text.
-    return json.dumps(fields, default=str).replace("\x7f", "\\u007f") + "\n"
+    return _encode(fields).replace("\x7f", "\\u007f") + "\n"
 
 
 def _rfc3339(seconds: float) -> str:

@@ -88,7 +88,7 @@ _CHOICES: Final = (
         "log-format",
         "Observing",
         "How the log is written: text for people, or json.",
-        detail="With `json` each line is one object; see [The log](#the-log). Where `twist` was given a `--log-format`"
+        detail="With `json` each line is one object; see [The log](logs.md). Where `twist` was given a `--log-format`"
         " of its own, this one counts.",
         value="FORMAT",
         choices=LOG_FORMATS,
@@ -105,14 +105,14 @@ _CHOICES: Final = (
         "config",
         "Process",
         "TOML file with options.",
-        detail="Any of these but the last four.",
+        detail="Under their names without dashes in front; those that can be repeated are lists.",
         value="FILE",
         default="none",
     ),
     Option(
         "check-config",
         "Process",
-        "Print the effective settings and exit: 0, or as wrong options do.",
+        "Print the effective settings, or all that is wrong, and exit.",
         detail="As a file for `--config`, with where each value comes from. Nothing is listened on, but all else that"
         " can be wrong at start is checked: values, endpoints, certificates, validators with their keys.",
         kind="action",

@@ -34,20 +34,22 @@ def default(option: Option) -> str:
     value = {field.name: field.default for field in fields(Settings)}[option.field]
     if isinstance(value, bool):
         return "on" if value else "off"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.16g}" if isinstance(value, float) else str(value)
 
 
-def help_text(width: int) -> str:
-    """Return what ``--help`` says of the options, under their headings.
+def help_text(about: str, width: int) -> str:
+    """Return what ``--help`` says: what it is all about, and the options under their headings.
 
     Args:
+        about: a paragraph.
         width: the columns of the terminal; no line is longer, unless it is very narrow.
     """
     columns = min(max(width, _NARROWEST), _WIDEST)
-    return "\n".join(
+    groups = (
         f"{group}:\n" + "".join(_help(option, columns) for option in OPTIONS if option.group == group)
         for group in GROUPS
     )
+    return "\n".join([textwrap.fill(about, columns) + "\n", *groups])
 
 
 def _help(option: Option, columns: int) -> str:

@@ -9,7 +9,6 @@ import os
 import shlex
 import shutil
 import sys
-import textwrap
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -70,7 +69,12 @@ class Options(usage.Options):
     def __init__(self) -> None:
         super().__init__()
         self._repeated: dict[str, list[str]] = {}
-        self._wrong = False
+
+    def opt_help(self) -> NoReturn:
+        """Print the help and exit."""
+        text = help_text(self.longdesc, shutil.get_terminal_size().columns)
+        print(f"{self.getSynopsis()}\n\n{text}", end="")  # noqa: T201 - asked for
+        raise SystemExit(0)
 
     def opt_help_validators(self) -> NoReturn:
         """List the installed handshake validators."""
@@ -96,7 +100,6 @@ class Options(usage.Options):
             self.settings, self.validators = self.read()
             check_limit(self.settings.max_connections)  # not when reloading, with connections among the open files
         except SettingsError as error:
-            self._wrong = True
             if self["check-config"]:
                 # Not in the UsageError: twistd prints that to stdout.
                 print("\n".join(error.problems), file=sys.stderr)  # noqa: T201 - asked for
@@ -142,9 +145,8 @@ class Options(usage.Options):
         return settings, validators
 
     def getUsage(self, width: int | None = None) -> str:
-        """Return the help, or nothing where twistd would print it on top of what is wrong."""
-        columns = width or shutil.get_terminal_size().columns
-        return "" if self._wrong else f"\n{textwrap.fill(self.longdesc, min(columns, 80))}\n\n{help_text(columns)}"
+        """Return nothing: both commands print it beside what is wrong with the options, which would be lost in it."""
+        return ""
 
     def _given(self, problems: list[str]) -> Iterator[_Given]:
         """Yield every value that was given: file, environment, command line."""
