@@ -63,6 +63,7 @@ clean:
 	rm -rf .venv .tox .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage build dist *.egg-info
 	rm -rf conformance/.env27 conformance/reports tests/interop/node_modules twisted/plugins/dropin.cache
 	rm -rf bench/.build bench/.env bench/peers/node_modules bench/results/quick bench/results/samples.jsonl
+	rm -rf examples/node_modules examples/validator-package/build
 	rm -rf fuzz/.env fuzz/.corpus fuzz/.finds soak/.env soak/results
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
