@@ -6,7 +6,7 @@
 #   ARGS='--echo'          more options for `make relay`, `make test` (pytest), `make conformance`,
 #                          `make bench`, `make fuzz` and `make soak`
 
-.PHONY: help relay test check reference matrix conformance bench fuzz soak clean
+.PHONY: help relay test check reference docs matrix conformance bench fuzz soak clean
 .DEFAULT_GOAL := help
 
 ARGS ?=
@@ -22,6 +22,7 @@ help:
 	@echo "make test         run the tests, on this Python only (ARGS='-k unix' and the like)"
 	@echo "make check        style and types"
 	@echo "make reference    write the options into docs/options.md and the man page"
+	@echo "make docs         build the pages as a site, docs/.build/html/index.html"
 	@echo "make matrix       everything on every Python, with tox"
 	@echo "make conformance  the Autobahn testsuite; needs a Python 2.7 (ARGS=--quick)"
 	@echo "make bench        measure the relay beside its peers, most of an hour (ARGS=--quick: a minute)"
@@ -44,6 +45,10 @@ check: .venv/tox
 reference: .venv/relay
 	.venv/bin/python docs/write_reference.py
 
+docs: .venv/tox
+	.venv/bin/tox -q -e docs -- $(ARGS)
+	@echo "the site      file://$(CURDIR)/docs/.build/html/index.html"
+
 matrix: .venv/tox
 	.venv/bin/tox
 
@@ -62,7 +67,7 @@ soak: .venv/relay
 clean:
 	rm -rf .venv .tox .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage build dist *.egg-info
 	rm -rf conformance/.env27 conformance/reports tests/interop/node_modules twisted/plugins/dropin.cache
-	rm -rf bench/.build bench/.env bench/peers/node_modules bench/results/quick bench/results/samples.jsonl
+	rm -rf docs/.build bench/.build bench/.env bench/peers/node_modules bench/results/quick bench/results/samples.jsonl
 	rm -rf examples/node_modules examples/validator-package/build
 	rm -rf fuzz/.env fuzz/.corpus fuzz/.finds soak/.env soak/results
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
