@@ -5,7 +5,9 @@
 """
 
 import datetime
+import http.client
 import ipaddress
+import json
 import os
 import re
 import shutil
@@ -16,9 +18,10 @@ import sysconfig
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NoReturn, Self
+from urllib.parse import urlsplit
 
 import pytest
 from cryptography import x509
@@ -40,6 +43,9 @@ COMMANDS = {"twistd": ("twistd", "--nodaemon", "--pidfile="), "twist": ("twist",
 #: What the relay says once per endpoint.
 LISTENING = re.compile(r"relaying to .* on ([^\s\"]+)")
 
+#: What it says of its admin endpoint, where it has one.
+ADMIN = re.compile(r"admin endpoint on ([^\s\"]+)")
+
 #: Program → how to get it.
 PROGRAMS = {
     "chromium": "apt-get install chromium",
@@ -49,6 +55,7 @@ PROGRAMS = {
     "man": "apt-get install man-db",
     "nginx": "apt-get install nginx-light",
     "node": "apt-get install nodejs",
+    "promtool": "apt-get install prometheus",
     "zsh": "apt-get install zsh",
 }
 
@@ -239,6 +246,22 @@ class Relay(Process):
     def url(self, path: str = "/") -> str:
         """Return the URL of a path on the first endpoint."""
         return self.addresses[0] + path.removeprefix("/")
+
+    @property
+    def admin(self) -> str:
+        """The URL of its admin endpoint; it ends with "/"."""
+        return self.output.wait_for(ADMIN)[0]
+
+    def ask(self, path: str, method: str = "GET", **fields: str) -> "tuple[int, Any]":
+        """Ask its admin endpoint for something, and return the status and the body, which is JSON or text."""
+        url = urlsplit(self.admin)
+        connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=SECONDS)
+        with closing(connection):
+            connection.request(method, path, headers=fields)
+            response = connection.getresponse()
+            body = response.read()
+        is_json = response.headers.get_content_type() == "application/json"
+        return response.status, json.loads(body) if is_json else body.decode()
 
     def connect(self, receive_bytes: int | None = None) -> socket.socket:
         """Return a socket that is connected to the first endpoint, which is on 127.0.0.1.

@@ -83,7 +83,7 @@ class MemorySocket:
 class _Port:
     """What a transport knows of the port that accepted it."""
 
-    _realPortNumber = 8080  # noqa: N815 - Twisted's
+    _realPortNumber = 8080
 
 
 class Peers:

@@ -88,7 +88,7 @@ class CountedAsTests(SynchronousTestCase):
     def test_few_counters(self) -> None:
         """Registered codes and ours are themselves; all others, of which there are thousands, are two."""
         self.assertEqual([counted_as(code) for code in (1000, 1006, 1014, 4401)], ["1000", "1006", "1014", "4401"])
-        self.assertLessEqual({counted_as(code) for code in range(3000, 5000)}, {"3xxx", "4xxx", "3008", "4401"})
+        self.assertLessEqual({counted_as(code) for code in range(3000, 5000)}, {"3xxx", "4xxx", "3008", "4401", "4403"})
 
 
 class ReferenceTests(SynchronousTestCase):

@@ -10,13 +10,16 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import fail
+from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live import make_certificate
 from tests.support import RelayTestCase, request_bytes
-from wsrelay.endpoints import Endpoint, end_when_dead, endpoints
+from wsrelay.endpoints import Door, Endpoint, admin_endpoint, end_when_dead, endpoints
 from wsrelay.errors import SettingsError
 
 #: What Twisted calls of pyOpenSSL.
@@ -254,3 +257,70 @@ class CertificatesTests(RelayTestCase):
     def pem(self) -> str:
         """Return the certificate that the file holds now."""
         return self.file.read_text()[self.file.read_text().index("-----BEGIN CERTIFICATE") :]
+
+
+class AdminTests(SynchronousTestCase):
+    """The admin endpoint."""
+
+    def where(self, description: str) -> tuple[Any, ...]:
+        """Return on which interface and port an admin endpoint listens."""
+        reactor = MemoryReactorClock()
+        admin_endpoint(reactor, description).listen_now(Factory())
+        [server] = reactor.tcpServers + reactor.sslServers
+        return server[-1], server[0]
+
+    def test_loopback(self) -> None:
+        """It listens on loopback unless it is told otherwise."""
+        pem = make_certificate(Path(self.enterContext(tempfile.TemporaryDirectory())))
+        for description, where in (
+            ("tcp:1", ("127.0.0.1", 1)),
+            ("tcp6:2", ("::1", 2)),
+            (f"ssl:3:privateKey={pem}", ("127.0.0.1", 3)),
+            ("tcp:4:interface=192.0.2.1", ("192.0.2.1", 4)),
+            ("tcp:5:interface=", ("", 5)),
+            (f"ssl:6:privateKey={pem}:interface=0.0.0.0", ("0.0.0.0", 6)),
+        ):
+            self.assertEqual(self.where(description), where, description)
+
+    def test_unix(self) -> None:
+        """A unix socket has no interface."""
+        reactor = MemoryReactorClock()
+        admin_endpoint(reactor, "unix:/run/admin").listen_now(Factory())
+        self.assertEqual(reactor.unixServers[0][0], "/run/admin")
+
+    def test_wrong(self) -> None:
+        """Whatever is none says which option it comes from, and what may be."""
+        for description in (
+            "nowhere:1",
+            "haproxy:tcp:1",
+            "9100",
+            "tcp:x",
+            "tcp:1:nosuch=1",
+            "systemd:domain=INET:name=a",
+        ):
+            [problem] = self.assertRaises(SettingsError, admin_endpoint, None, description).problems
+            self.assertTrue(problem.startswith(f"admin: {description.split(':interface')[0]}"), problem)
+
+
+class DoorTests(SynchronousTestCase):
+    """How a relay can be reached."""
+
+    def test_doors(self) -> None:
+        """An endpoint knows where it listens, and what has to come first."""
+        reactor = MemoryReactorClock()
+        pem = make_certificate(Path(self.enterContext(tempfile.TemporaryDirectory())))
+        for description, is_tls, speaks_proxy in (
+            ("tcp:1", False, False),
+            (f"ssl:2:privateKey={pem}", True, False),
+            ("haproxy:tcp:3", False, True),
+            (f"haproxy:ssl:4:privateKey={pem}", True, True),
+        ):
+            endpoint = Endpoint(reactor, description)
+            port = endpoint.listen_now(Factory())
+            self.assertEqual(endpoint.door(port), Door(port.getHost(), is_tls, speaks_proxy), description)
+
+    def test_taken(self) -> None:
+        """A port that is taken is told by an exception."""
+        endpoint = Endpoint(MemoryReactorClock(), "tcp:1")
+        self.patch(endpoint, "listen", lambda factory: fail(CannotListenError("", 1, OSError())))
+        self.assertRaises(CannotListenError, endpoint.listen_now, Factory())

@@ -17,7 +17,7 @@ def no_such_programs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_skip(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without CI, a test that lacks its client is skipped and says how to get it."""
     monkeypatch.setenv("CI", "")
-    with pytest.raises(pytest.skip.Exception, match=f"{program} is not installed; .* apt-get install {program}"):
+    with pytest.raises(pytest.skip.Exception, match=f"{program} is not installed; .* {PROGRAMS[program]}"):
         require(program)
 
 

@@ -12,11 +12,13 @@ from twisted.logger import LogLevel
 
 from tests.live import make_certificate
 from tests.support import Answer, RelayTestCase
+from tests.web.support import Connection, head
 from wsrelay import service
 from wsrelay.errors import SettingsError
 from wsrelay.factory import RelayFactory
 from wsrelay.service import RelayProcess, RelayService
 from wsrelay.settings import Settings
+from wsrelay.web import admin
 
 #: What Twisted calls of pyOpenSSL.
 pytestmark = pytest.mark.filterwarnings("ignore:.*You should use.*cryptography:DeprecationWarning")
@@ -101,10 +103,8 @@ RESTARTING = (1012, "the relay is restarting: reconnect with back-off")
 class Taken:
     """An endpoint whose port is taken."""
 
-    def listen(self, factory: object) -> Any:
-        from twisted.internet.defer import fail  # noqa: PLC0415
-
-        return fail(CannotListenError("127.0.0.1", 8080, OSError(98, "Address already in use")))
+    def listen_now(self, factory: object) -> Any:
+        raise CannotListenError("127.0.0.1", 8080, OSError(98, "Address already in use"))
 
 
 class StopTests(ServiceTestCase):
@@ -269,6 +269,70 @@ class ProcessTests(ServiceTestCase):
         self.assertTrue(started.startswith("started: wsrelay "))
         self.assertTrue(limits.startswith("limits: max-connections=7 "))
         self.assertTrue(where.startswith("relaying to everyone else "))
+
+    def test_admin(self) -> None:
+        """The admin endpoint is there as long as the relay, its drain included, and not longer."""
+        made = self.start(admin="tcp:9100", drain_seconds=2)
+        site = self.reactor.tcpServers[1][1]
+        client = self.harness.client()
+        self.assertEqual(Connection(site).send(head("/healthz")).status, 200)
+        self.assertIn("admin endpoint on http://0.0.0.0:9100/", self.logged())
+        stopped = made.stopService()
+        asked = Connection(site).send(head("/readyz"))
+        self.assertEqual((asked.status, asked.json["checks"]["listening"]), (503, "the relay does not listen"))
+        silent = Connection(site)
+        self.harness.wait(1)
+        self.assertFalse(silent.ended)
+        self.harness.wait(1)
+
+        self.assertEqual((client.closed, silent.ended), (RESTARTING, True))
+        self.successResultOf(stopped)
+
+    def test_admin_taken(self) -> None:
+        """An admin endpoint that is taken ends the process with one line, too."""
+        taken = Taken()
+        self.patch(admin, "admin_endpoint", lambda reactor, description: taken)
+        error = self.assertRaises(SystemExit, self.start, admin="tcp:9100")
+
+        self.assertIn("wsrelay: cannot listen: ", str(error.code))
+
+    def test_doors(self) -> None:
+        """It says where it can be reached, as long as it can be."""
+        made = self.start("tcp:1", "haproxy:tcp:2")
+        self.assertEqual([(door.address.port, door.speaks_proxy) for door in made.doors()], [(1, False), (2, True)])
+        self.successResultOf(made.stopService())
+        self.assertEqual(made.doors(), [])
+
+    def test_drain(self) -> None:
+        """POST /drain is SIGTERM, but however often it comes, it stops nobody sooner."""
+        made = self.start(admin="tcp:9100", drain_seconds=2.5)
+        site = self.reactor.tcpServers[1][1]
+        client = self.harness.client()
+        self.assertEqual([Connection(site).send(head("/drain", "POST")).status for _ in range(2)], [202, 202])
+        self.assertEqual(self.stops, 0)
+        self.harness.settle()
+        self.assertEqual(self.stops, 1)
+        self.assertIn("POST /drain: closing 1 connections over 2.5 s", self.logged())
+        stopped = made.stopService()
+        self.assertEqual(Connection(site).send(head("/drain", "POST")).status, 202)
+        self.harness.wait(2.5)
+
+        self.assertEqual((self.stops, client.closed), (1, RESTARTING))
+        self.successResultOf(stopped)
+
+    def test_admin_certificates(self) -> None:
+        """SIGHUP reads the admin endpoint's certificates again; where they are wrong, nothing is reloaded."""
+        folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.start(admin=f"ssl:9100:privateKey={make_certificate(folder)}")
+        before = self.reactor.sslServers[0][2].creator
+        self.signal(signal.SIGHUP)
+        renewed = self.reactor.sslServers[0][2].creator
+        self.assertIsNot(renewed, before)
+        (folder / "relay.pem").write_text("nothing")
+        self.signal(signal.SIGHUP)
+
+        self.assertIs(self.reactor.sslServers[0][2].creator, renewed)
+        self.assertIn("SIGHUP: nothing was reloaded: admin: ssl:", self.logged(LogLevel.error)[0])
 
     def test_sigterm(self) -> None:
         """SIGTERM stops the reactor, which stops the service, spread over drain_seconds."""

@@ -25,6 +25,8 @@ class SettingsTests(SynchronousTestCase):
             {
                 "listen": ("tcp:8080:interface=127.0.0.1",),
                 "echo": False,
+                "admin": "",
+                "canary_seconds": 1.0,
                 "validate": (),
                 "http": False,
                 "demo": False,

@@ -63,6 +63,8 @@ class SourcesTests(TapTestCase):
         given = {
             "listen": ["tcp:1", "unix:/run/a b"],
             "echo": True,
+            "admin": "tcp:9100",
+            "canary-seconds": 0.25,
             "validate": ["rooms:a", "host:b"],
             "http": True,
             "demo": True,
@@ -109,7 +111,7 @@ class SourcesTests(TapTestCase):
             if isinstance(value, list):
                 arguments += [word for item in value for word in (f"--{name}", item)]
                 environ[variable] = " ".join(f"'{item}'" for item in value)
-                lines.append(f"{name} = {value}")
+                lines.append(f"{name} = {json.dumps(value)}")
             elif value is True:
                 arguments.append(f"--{name}")
                 environ[variable] = "1"
@@ -193,6 +195,12 @@ class WrongTests(TapTestCase):
     def test_unknown_options(self) -> None:
         """An option that is none is a usage error as everywhere."""
         self.assertRaises(UsageError, self.parse, "--nosuch")
+
+    def test_admin(self) -> None:
+        """An admin endpoint that is none is a wrong option; an empty one is none at all."""
+        [problem] = self.problems("--admin", "nowhere:1")
+        self.assertEqual(problem, "admin: nowhere:1: must be one of ssl, systemd, tcp, tcp6, unix")
+        self.assertEqual(self.parse("--admin", "").settings.admin, "")
 
     def test_certificates(self) -> None:
         """A certificate that cannot be read is named before anything starts."""

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from wsrelay.interfaces import Send
 
-__all__ = ["AutobahnProtocol", "initial_attributes", "share_names"]
+__all__ = ["AutobahnProtocol", "Silence", "initial_attributes", "share_names"]
 
 #: Values that connections may share.
 _IMMUTABLE: Final = (int, float, str, bytes, tuple, type(None))
@@ -49,7 +49,7 @@ _NAMES: Final = (
 _TRANSPORT_NAMES: Final = ("producer", "streamingProducer", "producerPaused", "dataBuffer", "offset")
 
 
-class _Silence:
+class Silence:
     """Autobahn's logger on our connections: it says nothing.
 
     Autobahn writes up to two warnings per bad client, and at debug level the raw request with its cookies
@@ -72,7 +72,7 @@ class AutobahnProtocol(WebSocketServerProtocol):
         paused: whether something waits in the transport. As long as it does not, ``send`` may be called.
     """
 
-    log = _Silence()
+    log = Silence()
     transport: Any
     tcpNoDelay: bool
     perMessageCompressionAccept: Callable[[list[PerMessageDeflateOffer]], PerMessageDeflateOfferAccept | None]

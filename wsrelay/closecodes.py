@@ -87,6 +87,9 @@ OVERLOADED = CloseReason(
 )
 PING_TIMEOUT = CloseReason(3008, "no pong in time", True, "The client did not answer a ping within --ping-seconds.")
 EXPIRED = CloseReason(4401, "the grant has expired", True, "The token's exp, or the grant's expires_at, has passed.")
+CLOSED_BY_OPERATOR = CloseReason(
+    4403, "closed by the operator", False, "The operator has closed this connection (the admin endpoint's DELETE)."
+)
 
 #: All rows, by code. The reference page and its test read this.
 TABLE: Final = (
@@ -104,6 +107,7 @@ TABLE: Final = (
     OVERLOADED,
     PING_TIMEOUT,
     EXPIRED,
+    CLOSED_BY_OPERATOR,
 )
 
 #: The codes of RFC 6455 section 7.4.1 and the IANA registry that an end may have: the peer's, or none at all.

@@ -5,6 +5,7 @@ What is served there is the factory's; when, the service's.
 
 import socket
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,11 +14,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import _parse, serverFromString
 from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator, IProtocolFactory
 from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper, HAProxyWrappingFactory
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from wsrelay.errors import SettingsError
 
-__all__ = ["Endpoint", "end_when_dead", "endpoints"]
+__all__ = ["Door", "Endpoint", "admin_endpoint", "end_when_dead", "endpoints"]
 
 #: Connections that wait to be accepted. Twisted's default of 50 is too few for a reconnect storm (TRAPS 42).
 BACKLOG: Final = 1024
@@ -27,6 +29,24 @@ _WITH_BACKLOG: Final = frozenset(["ssl", "tcp", "tcp6", "tls", "unix"])
 
 #: Endpoints with TLS, and where Twisted's keep what makes their connections; tests/test_endpoints.py has a canary.
 _TLS: Final = {"ssl": "_sslContextFactory", "tls": "connectionCreator"}
+
+#: Endpoints on which the admin endpoint may be, and what is loopback there; the others' owner says who may come.
+_ADMIN: Final = {"ssl": "127.0.0.1", "tcp": "127.0.0.1", "tcp6": r"\:\:1", "systemd": None, "unix": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where a relay can be reached.
+
+    Attributes:
+        address: of Twisted's: where it listens, which may be all of this machine's addresses.
+        is_tls: whether it speaks TLS.
+        speaks_proxy: whether a PROXY header comes first.
+    """
+
+    address: Any
+    is_tls: bool = False
+    speaks_proxy: bool = False
 
 
 class Endpoint:
@@ -64,9 +84,26 @@ class Endpoint:
         listening: Deferred[IListeningPort] = self._endpoint.listen(factory)
         return listening
 
-    def url(self, address: Any) -> str:
-        """Return the URL of the room "/" on a port of this endpoint, as one would type it."""
-        scheme = "wss" if self._kind in _TLS else "ws"
+    def listen_now(self, factory: IProtocolFactory) -> IListeningPort:
+        """Listen; all of Twisted's endpoints do at once, or fail at once.
+
+        Raises:
+            CannotListenError: it is taken.
+        """
+        ports: list[IListeningPort] = []
+        failures: list[Failure] = []
+        self.listen(factory).addCallbacks(ports.append, failures.append)
+        for failure in failures:
+            failure.raiseException()
+        return ports[0]
+
+    def door(self, port: IListeningPort) -> Door:
+        """Return how a port of this endpoint can be reached."""
+        return Door(port.getHost(), self._kind in _TLS, self.description.startswith("haproxy:"))
+
+    def url(self, address: Any, scheme: str = "ws") -> str:
+        """Return the URL of "/" on a port of this endpoint, as one would type it."""
+        scheme += "s" if self._kind in _TLS else ""
         if hasattr(address, "port"):
             host = f"[{address.host}]" if ":" in address.host else address.host
             return f"{scheme}://{host}:{address.port}/"
@@ -163,11 +200,11 @@ def _refuse_encrypted_keys(description: str) -> None:
                 raise ValueError(f"the key in {file} is encrypted, which nobody could unlock when it is reloaded")
 
 
-def endpoints(reactor: Any, descriptions: Iterable[str]) -> list[Endpoint]:
+def endpoints(reactor: Any, descriptions: Iterable[str], option: str = "listen") -> list[Endpoint]:
     """Return the endpoints of all descriptions. See :class:`Endpoint`.
 
     Raises:
-        SettingsError: names every wrong one.
+        SettingsError: names every wrong one, and the option that they come from.
     """
     made: list[Endpoint] = []
     problems: list[str] = []
@@ -175,7 +212,21 @@ def endpoints(reactor: Any, descriptions: Iterable[str]) -> list[Endpoint]:
         try:
             made.append(Endpoint(reactor, description))
         except Exception as error:  # noqa: BLE001 - endpoint plugins and certificates raise what they like
-            problems.append(f"listen: {description}: {error}")
+            problems.append(f"{option}: {description}: {error}")
     if problems:
         raise SettingsError(problems)
     return made
+
+
+def admin_endpoint(reactor: Any, description: str) -> Endpoint:
+    """Return the admin endpoint; on loopback, unless the description names an interface.
+
+    Raises:
+        SettingsError: it is none.
+    """
+    kind = description.partition(":")[0]
+    if kind not in _ADMIN:
+        raise SettingsError([f"admin: {description}: must be one of {', '.join(sorted(_ADMIN))}"])
+    if _ADMIN[kind] is not None and ":interface=" not in description:
+        description = f"{description}:interface={_ADMIN[kind]}"
+    return endpoints(reactor, [description], "admin")[0]

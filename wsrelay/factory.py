@@ -7,7 +7,7 @@ a service of your own, make a ``RelayFactory(Settings(…))`` and listen with it
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import count
 from typing import Any, Final
@@ -113,7 +113,7 @@ class RelayFactory(WebSocketServerFactory):
         self.chain = ValidatorChain(load(settings.validate) if validators is None else validators)
         self.setProtocolOptions(**autobahn_options(settings))
         self.protocol = configured(self.protocol, self)
-        self.numbers = count(1)
+        self.numbers: Iterator[int] = count(1)
         self.web = PublicSite(self) if settings.http or settings.demo else None
         self.sweep = Sweep(self.connections, self.slowed_down, self._steps(), self.stats, self.reactor)
         self._drains: list[Drain] = []

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from twisted.logger import Logger
 
+from wsrelay import canary
 from wsrelay.failures import printable
 
 __all__ = ["MAX_LINES", "MAX_REFUSALS", "TEXTS", "Lines"]
@@ -46,12 +47,14 @@ class Lines:
         self._refusals = 0
 
     def add(self, event: str, **fields: object) -> None:
-        """Log a line, at the end of this turn.
+        """Log a line, at the end of this turn. The canary, which comes every few seconds, has none.
 
         Args:
             event: a key of :data:`TEXTS`.
             fields: those that its text names.
         """
+        if fields.get("room") == canary.ROOM:
+            return
         if not self._records:
             self._call_soon(self.flush)
         self._records.append({"event": event, **fields})

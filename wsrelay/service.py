@@ -15,12 +15,11 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from wsrelay import closecodes
 from wsrelay.announcement import announcement
 from wsrelay.drain import abort_all
-from wsrelay.endpoints import Endpoint, end_when_dead, endpoints
+from wsrelay.endpoints import Door, Endpoint, end_when_dead, endpoints
 from wsrelay.errors import SettingsError
 from wsrelay.factory import RelayFactory
 from wsrelay.interfaces import IHandshakeValidator
@@ -60,12 +59,7 @@ class RelayService(Service):
         super().privilegedStartService()
         self._endpoints = endpoints(self._factory.reactor, self._factory.settings.listen)
         for endpoint in self._endpoints:
-            listening = endpoint.listen(self._factory)
-            failures: list[Failure] = []
-            listening.addCallbacks(self.ports.append, failures.append)
-            # All of Twisted's endpoints listen at once, or fail at once.
-            for failure in failures:
-                failure.raiseException()
+            self.ports.append(endpoint.listen_now(self._factory))
         if self._factory.settings.ping_seconds:
             for port in self.ports:
                 end_when_dead(port, 2 * self._factory.settings.ping_seconds)
@@ -101,6 +95,10 @@ class RelayService(Service):
         self._factory.reload(settings, validators)
         for endpoint, renewed in zip(self._endpoints, fresh, strict=True):
             endpoint.renew(renewed)
+
+    def doors(self) -> list[Door]:
+        """Return where it can be reached; nowhere, once it takes no new connections."""
+        return [endpoint.door(port) for endpoint, port in zip(self._endpoints, self.ports, strict=True)]
 
     def _stop_within(self, spread_seconds: float) -> "Deferred[Any]":
         super().stopService()
@@ -140,6 +138,7 @@ class RelayProcess(RelayService):
     """A relay that is the process: what ``twistd wsrelay`` and ``twist wsrelay`` run.
 
     SIGTERM stops it politely, SIGINT too but with all closes at once, and it exits with 0; a second one stops it now.
+    So does the admin endpoint's ``POST /drain``, but however often. That endpoint is there until all is done.
     SIGHUP reloads. Without this, twistd kills itself with the signal it received, and SIGHUP kills it without a word to
     its clients (TRAPS 40).
 
@@ -155,17 +154,44 @@ class RelayProcess(RelayService):
         self._read = read
         self._stopping = False
         self._spread_seconds = factory.settings.drain_seconds
+        self._admin = _admin_service(self, factory) if factory.settings.admin else None
 
     def privilegedStartService(self) -> None:
         """Listen. Exits with 1 and one line when that cannot be."""
         try:
             super().privilegedStartService()
+            if self._admin is not None:
+                self._admin.privilegedStartService()
         except Exception as error:  # noqa: BLE001 - taken, no such folder, no such port, not allowed …
             raise _CannotListen(f"wsrelay: cannot listen: {error}") from None
 
+    def startService(self) -> None:
+        """Listen, if that was not done before; then the admin endpoint says where, too."""
+        super().startService()
+        if self._admin is not None:
+            self._admin.startService()
+
     def stopService(self) -> "Deferred[Any]":
-        """Stop as the signal said that has begun it. See :meth:`RelayService.stopService`."""
-        return self._stop_within(self._spread_seconds)
+        """Stop as the signal said that has begun it, and the admin endpoint last. See :class:`RelayService`."""
+        stopped = self._stop_within(self._spread_seconds)
+        if self._admin is not None:
+            stopped.addBoth(_after, self._admin.stopService)
+        return stopped
+
+    def reload(self, settings: Settings, validators: Sequence[IHandshakeValidator]) -> None:
+        """Reload, the admin endpoint's certificates included. See :meth:`RelayService.reload`."""
+        fresh = None if self._admin is None else self._admin.fresh_endpoint()
+        super().reload(settings, validators)
+        if self._admin is not None and fresh is not None:
+            self._admin.renew(fresh)
+
+    def drain(self) -> None:
+        """Stop as SIGTERM does, if nothing has stopped it yet; the answer to whoever asked for it goes out before."""
+        self._factory.reactor.callLater(0, self._drain_once)
+
+    def _drain_once(self) -> None:
+        if not self._stopping:
+            self._stop("POST /drain")
 
     def _announce(self) -> None:
         # What was made until now stays, 50 000 objects of Twisted and Autobahn: without this, each full collection
@@ -181,10 +207,10 @@ class RelayProcess(RelayService):
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         act = self._reload if number == signal.SIGHUP else self._stop
-        self._factory.reactor.callFromThread(act, signal.Signals(number))
+        self._factory.reactor.callFromThread(act, signal.Signals(number).name)
 
-    def _stop(self, number: signal.Signals) -> None:
-        if self._stopping or number == signal.SIGINT:
+    def _stop(self, name: str) -> None:
+        if self._stopping or name == "SIGINT":
             self._spread_seconds = 0
         if self._stopping:
             abort_all(self._factory.connections)
@@ -192,27 +218,38 @@ class RelayProcess(RelayService):
         self._stopping = True
         _log.info(
             "{name}: closing {count} connections over {seconds:g} s",
-            name=number.name,
+            name=name,
             count=len(self._factory.connections),
             seconds=self._spread_seconds,
         )
         self._factory.reactor.stop()
 
-    def _reload(self, number: signal.Signals) -> None:
+    def _reload(self, name: str) -> None:
         """Reload all that can be, or nothing where anything is wrong, and say so in one line."""
         try:
             settings, validators = self._read()
             self.reload(settings, validators)
         except SettingsError as error:
-            _log.error("{name}: nothing was reloaded: {why}", name=number.name, why="; ".join(error.problems))
+            _log.error("{name}: nothing was reloaded: {why}", name=name, why="; ".join(error.problems))
         except Exception:  # noqa: BLE001 - a validator's plugin; whatever it was, it must not end the relay
-            _log.failure("{name}: nothing was reloaded", name=number.name)
+            _log.failure("{name}: nothing was reloaded", name=name)
         else:
             waiting = [name.replace("_", "-") for name in self._factory.settings.differences(settings)]
             _log.info(
                 "{name}: reloaded {certificates} certificates, {validators} validators and the slow policies{rest}",
-                name=number.name,
+                name=name,
                 certificates=sum(endpoint.certificates is not None for endpoint in self._endpoints),
                 validators=len(validators),
                 rest=f"; changed, but it needs a restart: {', '.join(waiting)}" if waiting else "",
             )
+
+
+def _admin_service(process: RelayProcess, factory: RelayFactory) -> Any:
+    # Imported late: most have no need of it, and it brings twisted.web and prometheus-client.
+    from wsrelay.web.admin import AdminService  # noqa: PLC0415
+
+    return AdminService(factory, factory.settings.admin, doors=process.doors, drain=process.drain)
+
+
+def _after(outcome: object, stop: "Callable[[], Deferred[Any]]") -> "Deferred[Any]":
+    return stop().addCallback(lambda _: outcome)

@@ -46,6 +46,8 @@ class Settings:
     Attributes:
         listen: Twisted server endpoint strings.
         echo: whether publishers receive their own messages too.
+        admin: the endpoint string of the admin endpoint; empty for none.
+        canary_seconds: how long its canary may take, from the connect to the delivery.
         validate: handshake validators as ``NAME[:ARGUMENTS]``, in the order in which they are asked.
         http: whether rooms are served over plain HTTP, too: publishing, tailing, describing.
         demo: whether the demo page is served at ``/``.
@@ -91,6 +93,8 @@ class Settings:
 
     listen: Annotated[tuple[str, ...], Meta(min_length=1)] = ("tcp:8080:interface=127.0.0.1",)
     echo: bool = False
+    admin: str = ""
+    canary_seconds: _Seconds = 1.0
     validate: tuple[str, ...] = ()
     http: bool = False
     demo: bool = False

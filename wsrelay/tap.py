@@ -120,7 +120,7 @@ class Options(usage.Options):
             SettingsError: names every wrong value, wherever it came from.
         """
         # Imported late: it is not needed for --help.
-        from wsrelay.endpoints import endpoints  # noqa: PLC0415
+        from wsrelay.endpoints import admin_endpoint, endpoints  # noqa: PLC0415
 
         problems: list[str] = []
         chosen: dict[str, Any] = {}
@@ -137,6 +137,9 @@ class Options(usage.Options):
             settings = Settings(**chosen)
         with _adding_to(problems):
             endpoints(None, chosen.get("listen", ()))
+        with _adding_to(problems):
+            if chosen.get("admin"):
+                admin_endpoint(None, chosen["admin"])
         with _adding_to(problems):
             validators = load(chosen.get("validate", ()))
         if problems:

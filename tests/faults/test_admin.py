@@ -1,0 +1,140 @@
+"""Faults of clients of the admin endpoint, on real sockets; in memory they are tests.web.test_gate's."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.clients import read_to_end
+from tests.faults.support import attacked, pour, remarks
+from tests.live import LOOPBACK, SECONDS, Relay, make_certificate, relay
+from wsrelay.web.gate import MAX_CONNECTIONS
+
+pytestmark = pytest.mark.interop
+
+GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+END = b"\r\n"
+
+#: What is sent → the status of the answer.
+BAD = {
+    "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500), 400),
+    "zeros": (bytes(20000), 400),
+    "PROXY": (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n" + GET + END, 400),
+    "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 426),
+    "HTTP/1.0": (b"GET /healthz HTTP/1.0\r\n\r\n", 426),
+    "HTTP/0.9": (b"GET /healthz\r\n\r\n", 400),
+    "no host": (b"GET /healthz HTTP/1.1\r\n\r\n", 400),
+    "strange host": (b"GET /healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n", 421),
+    "unknown method": (b"BREW /pot HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
+    "CONNECT": (b"CONNECT localhost:22 HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
+    "wrong method": (b"DELETE /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
+    "unknown path": (b"GET /../../etc/passwd.%2e HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+    "no such path": (b"GET /etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+    "huge URL": (b"GET /" + b"x" * 100_000, 414),
+    "huge query": (b"GET /rooms?after=" + b"x" * 7000 + b" HTTP/1.1\r\nHost: localhost\r\n" + b"A: b\r\n" * 200, 431),
+    "endless head": (GET + b"X-A: a\r\n" * 10_000, 431),
+    "smuggled line": (GET + b"X-A: a\x0bX-User: admin\r\n" + END, 400),
+    "bare line feeds": (GET.replace(b"\r\n", b"\n") + b"\n\r\n\r\n", 400),
+    "folded line": (GET + b"X-A: a\r\n b\r\n" + END, 400),
+    "two lengths": (GET + b"Content-Length: 0\r\nContent-Length: 5\r\n" + END + b"hello", 400),
+    "body": (b"POST /drain HTTP/1.1\r\nHost: localhost\r\nContent-Length: 300000\r\n\r\n" + bytes(300_000), 413),
+    "chunks": (b"POST /drain HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 413),
+    "pipelining": (2 * (GET + END), 400),
+    "strange page": (
+        b"POST /drain HTTP/1.1\r\nHost: localhost\r\nOrigin: https://evil.example\r\n\r\n",
+        403,
+    ),
+    "strange fetch": (b"POST /drain HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: cross-site\r\n\r\n", 403),
+}
+
+
+@pytest.fixture(scope="module", name="server")
+def fixture_server() -> Iterator[Relay]:
+    """Run a relay with an admin endpoint; clients have two seconds for their requests."""
+    with relay("--admin", "tcp:0", "--handshake-seconds", "2", listen=[LOOPBACK]) as server:
+        yield server
+
+
+def connect(server: Relay) -> socket.socket:
+    """Return a socket that is connected to the admin endpoint."""
+    return socket.create_connection(("127.0.0.1", int(server.admin.rstrip("/").rpartition(":")[2])), SECONDS)
+
+
+def ask(server: Relay, data: bytes) -> bytes:
+    """Send bytes to the admin endpoint and return what it answers."""
+    with connect(server) as connection:
+        pour(connection, data)
+        return read_to_end(connection)
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_bad_requests(server: Relay, fault: str) -> None:
+    """What is no good request is answered with what is wrong about it, and nothing in the log."""
+    data, status = BAD[fault]
+    with attacked(server) as attack:
+        before = remarks(server)
+        head, _, body = ask(server, data).partition(b"\r\n\r\n")
+        attack.bystanders.exchange()
+
+        assert head.startswith(b"HTTP/1.1 %d " % status), head
+        assert len(body) > 15
+        assert b"Twisted" not in head + body
+        assert remarks(server) == before
+
+
+def test_slow_requests(server: Relay) -> None:
+    """Requests that do not come to their end are answered with 408 when their time is over, however they dribble in."""
+    with attacked(server) as attack, ExitStack() as stack:
+        slow = [stack.enter_context(connect(server)) for _ in range(20)]
+        for byte in GET[:10]:
+            for connection in slow:
+                connection.sendall(bytes([byte]))
+            attack.bystanders.exchange()
+        assert {read_to_end(connection)[:12] for connection in slow} == {b"HTTP/1.1 408"}
+
+
+def test_many_connections(server: Relay) -> None:
+    """One connection too many is told so; those that come then do not keep others from the relay itself."""
+    with attacked(server) as attack, ExitStack() as stack:
+        silent = [stack.enter_context(connect(server)) for _ in range(MAX_CONNECTIONS)]
+        assert read_to_end(stack.enter_context(connect(server))).startswith(b"HTTP/1.1 503 ")
+        attack.bystanders.welcome()
+        for connection in silent:
+            assert read_to_end(connection).startswith(b"HTTP/1.1 408 ")
+            connection.close()
+        assert ask(server, GET + END).startswith(b"HTTP/1.1 200 ")
+
+
+def test_endless_request(server: Relay) -> None:
+    """32 MiB that never come to an end cost next to nothing."""
+    with attacked(server) as attack, connect(server) as connection:
+        before = attack.cpu_seconds()
+        pour(connection, GET + b"X-A: " + b"a" * 2**20, 32)
+        read_to_end(connection)
+
+        assert attack.cpu_seconds() - before < 0.5
+        assert attack.grown_bytes() < 8 * 2**20
+
+
+def test_gone(server: Relay) -> None:
+    """Clients that go while the canary flies leave nothing behind."""
+    with attacked(server) as attack:
+        for _ in range(20):
+            with connect(server) as connection:
+                connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            attack.bystanders.exchange()
+        assert ask(server, GET + END).startswith(b"HTTP/1.1 200 ")
+
+
+def test_plain_to_tls(tmp_path: Path) -> None:
+    """On an admin endpoint with TLS, what speaks none gets an end."""
+    with (
+        relay("--admin", f"ssl:0:privateKey={make_certificate(tmp_path)}", "--handshake-seconds", "1") as server,
+        attacked(server),
+        connect(server) as silent,
+    ):
+        assert server.admin.startswith("https://127.0.0.1:")
+        assert ask(server, GET + END)[:4] != b"HTTP"
+        assert read_to_end(silent) == b""

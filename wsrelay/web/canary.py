@@ -1,0 +1,166 @@
+"""The canary: whether a message that is published is delivered, tried out on one of the relay's own ports.
+
+A round is two fresh connections, made with Autobahn's client as anybody's are: one says something, and the other has to
+hear it. So nothing is left out that a stranger's message needs: the port, the parser, the hub and its flush, the
+transport. The validators let them in by :mod:`wsrelay.canary`.
+"""
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+
+from wsrelay import canary, frames
+from wsrelay.endpoints import Door
+from wsrelay.relay import Relay
+from wsrelay.web.clients import Client, connect
+
+__all__ = ["Canary", "Outcome"]
+
+#: How old a result may be that is given again, in seconds: many may ask at once, and each round costs two handshakes.
+REUSE_SECONDS: Final = 0.25
+
+#: How long its connections may take to end.
+END_SECONDS: Final = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a round ended.
+
+    Attributes:
+        problem: what went wrong; empty if nothing did.
+        seconds: how long it took.
+    """
+
+    problem: str
+    seconds: float
+
+
+class Canary:
+    """Asks whether a relay relays.
+
+    Args:
+        relay: the relay.
+        doors: where it listens, as it is at any time.
+        seconds: how long a round may take.
+    """
+
+    def __init__(self, relay: Relay, doors: Callable[[], Sequence[Door]], seconds: float) -> None:
+        self._relay = relay
+        self._doors = doors
+        self._seconds = seconds
+        self._round: _Round | None = None
+        self._waiting: list[Deferred[Outcome]] = []
+        self._last: tuple[float, Outcome] | None = None
+
+    def ask(self) -> "Deferred[Outcome]":
+        """Return how a round ends: a new one, the one that is under way, or one that has just ended."""
+        asked: Deferred[Outcome] = Deferred()
+        now = self._relay.reactor.seconds()
+        if self._round is None and self._last is not None and now - self._last[0] <= REUSE_SECONDS:
+            asked.callback(self._last[1])
+            return asked
+        self._waiting.append(asked)
+        if self._round is None:
+            self._round = _Round(self._relay, self._seconds, self._ended)
+            # The cheapest to reach: what TLS and PROXY add is not what is tried out.
+            self._round.start(min(self._doors(), key=lambda door: (door.is_tls, door.speaks_proxy), default=None))
+        return asked
+
+    def stop(self) -> None:
+        """Give up a round that is under way; a relay that stops has nothing to prove."""
+        if self._round is not None:
+            self._round.end("the relay has stopped")
+
+    def _ended(self, outcome: Outcome) -> None:
+        self._round, self._last = None, (self._relay.reactor.seconds(), outcome)
+        waiting, self._waiting = self._waiting, []
+        for asked in waiting:
+            asked.callback(outcome)
+
+
+class _Round:
+    """One round.
+
+    Args:
+        relay: the relay.
+        seconds: how long it may take.
+        ended: is told how it ended, once.
+    """
+
+    def __init__(self, relay: Relay, seconds: float, ended: Callable[[Outcome], None]) -> None:
+        self._reactor = relay.reactor
+        self._is_binary = relay.message_types.of(canary.ROOM) == frames.BINARY
+        # What is left of an earlier round must not pass for this one's.
+        self._word = secrets.token_hex(8).encode("ascii")[: relay.settings.max_message_bytes]
+        self._seconds = seconds
+        self._ended: Callable[[Outcome], None] | None = ended
+        self._stage = "the connections were not accepted"
+        self._connecting: list[Deferred[Any]] = []
+        self._clients: list[Client] = []
+        self._watchdog: Any = None
+
+    def start(self, door: Door | None) -> None:
+        """Connect twice."""
+        self._began = self._reactor.seconds()
+        self._watchdog = self._reactor.callLater(self._seconds, self._timeout)
+        if door is None:
+            self.end("the relay listens nowhere where it can be asked")
+            return
+        for _ in range(2):
+            connecting = connect(self, self._reactor, door, self._seconds)
+            self._connecting.append(connecting)
+            connecting.addErrback(lambda failure: self.end(f"it could not connect: {failure.getErrorMessage()}"))
+
+    def end(self, problem: str = "") -> None:
+        """Tell how it ended, the first time, and let the connections go."""
+        if self._ended is None:
+            return
+        ended, self._ended = self._ended, None
+        if self._watchdog.active():
+            self._watchdog.cancel()
+        for connecting in self._connecting:
+            connecting.cancel()
+        self._watchdog = self._reactor.callLater(END_SECONDS, self._abort)
+        for client in tuple(self._clients):
+            client.end()
+        self._forget_watchdog()
+        ended(Outcome(problem, self._reactor.seconds() - self._began))
+
+    # --- what the clients tell --------------------------------------------------------------------
+
+    def made(self, client: Client) -> None:
+        """TCP has begun."""
+        self._clients.append(client)
+        self._stage = "the handshakes were not answered"
+
+    def opened(self) -> None:
+        """A handshake is done; with both, it can be said what the other one has to hear."""
+        if self._ended is not None and [client.state for client in self._clients].count(Client.STATE_OPEN) == 2:
+            self._stage = "what was published was not delivered"
+            self._clients[0].sendMessage(self._word, self._is_binary)
+
+    def heard(self, client: Client, payload: bytes) -> None:
+        """Something has come; with ``echo``, also to the one that said it."""
+        if client is self._clients[1] and payload == self._word:
+            self.end()
+
+    def lost(self, client: Client, problem: str) -> None:
+        """TCP has ended."""
+        self._clients.remove(client)
+        self.end(problem)
+        self._forget_watchdog()
+
+    def _timeout(self) -> None:
+        self.end(f"{self._stage} within {self._seconds:g} s")
+
+    def _abort(self) -> None:
+        for client in tuple(self._clients):
+            client.transport.abortConnection()
+
+    def _forget_watchdog(self) -> None:
+        if not self._clients and self._watchdog.active():
+            self._watchdog.cancel()
