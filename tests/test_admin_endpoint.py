@@ -1,12 +1,14 @@
 """The admin endpoint of a relay in a process of its own. In memory it is tests.web's."""
 
+import html
 import os
+import re
 import signal
 import socket
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 
@@ -168,3 +170,24 @@ def test_beyond_loopback() -> None:
     with relay(*ADMIN) as server:
         assert server.admin.startswith("http://127.0.0.1:")
     assert "has no password" not in server.output.text
+
+
+def test_page(tmp_path: Path) -> None:
+    """The status page runs in a browser as its policy demands, and shows strangers' words as words."""
+    chromium = require("chromium")
+    name = "<b onclick=alert(1)>&amp;"
+    with relay(*ADMIN) as server, WebsocketsClient(server.url("/" + quote(name))):
+        shown = run(
+            chromium,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            f"--user-data-dir={tmp_path}",
+            "--enable-logging=stderr",
+            "--virtual-time-budget=5000",
+            "--dump-dom",
+            server.admin,
+        ).stdout
+    assert re.search(r"<span [^>]*>● ready</span>", shown), shown
+    assert f"<td>{html.escape(name, quote=False)}</td>" in shown
+    assert "CONSOLE" not in shown, shown

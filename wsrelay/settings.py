@@ -94,7 +94,7 @@ class Settings:
     listen: Annotated[tuple[str, ...], Meta(min_length=1)] = ("tcp:8080:interface=127.0.0.1",)
     echo: bool = False
     admin: str = ""
-    canary_seconds: _Seconds = 1.0
+    canary_seconds: Annotated[float, Meta(gt=0, le=10)] = 1.0
     validate: tuple[str, ...] = ()
     http: bool = False
     demo: bool = False

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, UNIXAddress
+from twisted.internet.defer import fail
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.python.failure import Failure
 from twisted.test.iosim import IOPump, connect
@@ -10,6 +11,7 @@ from twisted.test.iosim import IOPump, connect
 from tests.support import Relay, RelayTestCase, Transport
 from wsrelay import canary, closecodes
 from wsrelay.endpoints import Door
+from wsrelay.web import clients
 from wsrelay.web.canary import END_SECONDS, REUSE_SECONDS, Canary, Outcome
 
 DOOR = Door(IPv4Address("TCP", "127.0.0.1", 8080))
@@ -47,6 +49,17 @@ class CanaryTestCase(RelayTestCase):
         self.harness.settle()
         self.assertEqual((self.harness.factory.connections, list(self.harness.factory.hub)), (set(), []))
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+
+
+class FailingEndpoint:
+    """An endpoint to which no connect comes through."""
+
+    def __init__(self, tried: list[object]) -> None:
+        self._tried = tried
+
+    def connect(self, factory: object) -> Any:
+        self._tried.append(factory)
+        return fail(OSError("No such file"))
 
 
 class WellTests(CanaryTestCase):
@@ -168,6 +181,24 @@ class IllTests(CanaryTestCase):
             client[2].clientConnectionFailed(None, Failure(Refused("nobody there")))
         self.assertIn("it could not connect: ", self.problem(answers))
         self.assertIn("nobody there", answers[0].problem)
+
+    def test_fails_at_once(self) -> None:
+        """Where a connect fails at once, as to a unix socket that is not there, there is no second one."""
+        self.start(doors=[Door(UNIXAddress(None))])
+        tried: list[object] = []
+        self.patch(clients, "UNIXClientEndpoint", lambda *where, **options: FailingEndpoint(tried))
+        self.assertEqual(self.ask()[0].problem, "it could not connect: No such file")
+        self.assertEqual(len(tried), 1)
+
+    def test_heard_too_late(self) -> None:
+        """What is delivered after all does not make it well, nor does it raise."""
+        self.start()
+        answers = self.ask()
+        [(client, _, _), _] = self.connect()
+        self.harness.settle()
+        client._wrappedProtocol.onMessage(b"late", isBinary=False)
+
+        self.assertEqual(answers, [Outcome("", 0.0)])
 
     def test_full(self) -> None:
         """Where there is no room for it, there is none for anybody: it says what it was told."""

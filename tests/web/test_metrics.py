@@ -132,7 +132,10 @@ class CollectTests(MetricsTestCase):
         text, kind = self.metrics.text("application/openmetrics-text; version=1.0.0")
         self.assertTrue(text.endswith(b"# EOF\n"))
         self.assertIn("application/openmetrics-text", kind)
-        self.assertIn("text/plain; version=0.0.4", self.metrics.text("*/*")[1])
+        for accept in ("*/*", "", ";;;", "text/plain; version=x"):
+            self.assertIn("text/plain; version=0.0.4", self.metrics.text(accept)[1])
+        for accept in ("application/openmetrics-text", "application/openmetrics-text; version=x; escaping="):
+            self.assertEqual(self.metrics.text(accept)[1], kind)
 
 
 @pytest.mark.interop

@@ -110,7 +110,7 @@ class _Round:
         if door is None:
             self.end("the relay listens nowhere where it can be asked")
             return
-        for _ in range(2):
+        while len(self._connecting) < 2 and self._ended is not None:  # the first may fail at once
             connecting = connect(self, self._reactor, door, self._seconds)
             self._connecting.append(connecting)
             connecting.addErrback(lambda failure: self.end(f"it could not connect: {failure.getErrorMessage()}"))
@@ -145,7 +145,7 @@ class _Round:
 
     def heard(self, client: Client, payload: bytes) -> None:
         """Something has come; with ``echo``, also to the one that said it."""
-        if client is self._clients[1] and payload == self._word:
+        if self._ended is not None and client is self._clients[1] and payload == self._word:
             self.end()
 
     def lost(self, client: Client, problem: str) -> None:

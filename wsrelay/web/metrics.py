@@ -40,6 +40,9 @@ _LABELLED: Final = {
     "http_requests": ("HTTP requests on the relay's own ports.", "http_requests", ("method", "status")),
 }
 
+#: The newer of the two formats.
+_OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0"
+
 _HISTOGRAMS: Final = {
     "flush_deliveries": "Deliveries of the flushes of one turn of the reactor.",
     "flush_seconds": "Time that the flushes of one turn of the reactor took.",
@@ -67,7 +70,8 @@ class Metrics(Collector):
         Args:
             accept: the ``Accept`` field of who asks.
         """
-        encode, content_type = choose_encoder(accept)
+        # Not what the client says in full: prometheus-client raises for versions that are none.
+        encode, content_type = choose_encoder(_OPENMETRICS if "application/openmetrics-text" in accept else "")
         return encode(self._registry), content_type
 
     def describe(self) -> Iterable[Metric]:
