@@ -111,7 +111,7 @@ class SourcesTests(TapTestCase):
             if isinstance(value, list):
                 arguments += [word for item in value for word in (f"--{name}", item)]
                 environ[variable] = " ".join(f"'{item}'" for item in value)
-                lines.append(f"{name} = {json.dumps(value)}")
+                lines.append(f"{name} = {value}")
             elif value is True:
                 arguments.append(f"--{name}")
                 environ[variable] = "1"

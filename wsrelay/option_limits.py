@@ -135,4 +135,11 @@ LIMITS: Final = (
         "Time over which SIGTERM spreads its closes. 0 is all at once.",
         detail="So that clients do not all come back at once.",
     ),
+    Option(
+        "canary-seconds",
+        "Observing",
+        "Time for the message with which /readyz of the admin endpoint tries the relay out.",
+        beyond="/readyz answers 503",
+        detail="From the connect to the delivery.",
+    ),
 )

@@ -91,14 +91,8 @@ _CHOICES: Final = (
         detail="It has no password, and is on loopback unless the endpoint names an `interface=`: [the admin"
         " endpoint](admin.md). A port in use: exit 1.",
         value="ENDPOINT",
+        default="none",
         choices=("tcp:", "tcp6:", "ssl:", "unix:", "systemd:"),
-    ),
-    Option(
-        "canary-seconds",
-        "Observing",
-        "Time for the message with which /readyz of the admin endpoint tries the relay out.",
-        "/readyz answers 503",
-        detail="From the connect to the delivery.",
     ),
     Option(
         "log-format",

@@ -154,7 +154,12 @@ class RelayProcess(RelayService):
         self._read = read
         self._stopping = False
         self._spread_seconds = factory.settings.drain_seconds
-        self._admin = _admin_service(self, factory) if factory.settings.admin else None
+        self._admin: Any = None
+        if factory.settings.admin:
+            # Imported late: most have no need of it, and it brings twisted.web and prometheus-client.
+            from wsrelay.web.admin import AdminService  # noqa: PLC0415
+
+            self._admin = AdminService(factory, factory.settings.admin, doors=self.doors, drain=self.drain)
 
     def privilegedStartService(self) -> None:
         """Listen. Exits with 1 and one line when that cannot be."""
@@ -175,7 +180,7 @@ class RelayProcess(RelayService):
         """Stop as the signal said that has begun it, and the admin endpoint last. See :class:`RelayService`."""
         stopped = self._stop_within(self._spread_seconds)
         if self._admin is not None:
-            stopped.addBoth(_after, self._admin.stopService)
+            stopped.addBoth(lambda outcome: self._admin.stopService().addCallback(lambda _: outcome))
         return stopped
 
     def reload(self, settings: Settings, validators: Sequence[IHandshakeValidator]) -> None:
@@ -242,14 +247,3 @@ class RelayProcess(RelayService):
                 validators=len(validators),
                 rest=f"; changed, but it needs a restart: {', '.join(waiting)}" if waiting else "",
             )
-
-
-def _admin_service(process: RelayProcess, factory: RelayFactory) -> Any:
-    # Imported late: most have no need of it, and it brings twisted.web and prometheus-client.
-    from wsrelay.web.admin import AdminService  # noqa: PLC0415
-
-    return AdminService(factory, factory.settings.admin, doors=process.doors, drain=process.drain)
-
-
-def _after(outcome: object, stop: "Callable[[], Deferred[Any]]") -> "Deferred[Any]":
-    return stop().addCallback(lambda _: outcome)

@@ -209,6 +209,7 @@ class ConnectionsTests(ViewsTestCase):
         """One whose handshake is not done is refused."""
         relay = self.start()
         wire = relay.wire()
+        wire.send(b"GET /")
         self.assertEqual(self.ask("/connections/1", "DELETE").status, 204)
         wire.send(b"")
 
