@@ -16,7 +16,7 @@ import { parseArgs } from "node:util";
 import WebSocket from "ws";
 
 // Close codes behind which there is no use in coming back: the same would happen again (docs/closecodes.md).
-const FINAL_CODES = [1002, 1003, 1007, 1009];
+const FINAL_CODES = [1002, 1003, 1007, 1009, 4403];
 
 // 1008 is "against the rules". It is final too, unless it is for what was sent too fast, or too slowly.
 const PASSING_REASONS = ["too fast", "the message took too long"];

@@ -23,7 +23,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 #: Close codes behind which there is no use in coming back: the same would happen again (docs/closecodes.md).
-FINAL_CODES = {1002, 1003, 1007, 1009}
+FINAL_CODES = {1002, 1003, 1007, 1009, 4403}
 
 #: 1008 is "against the rules". It is final too, unless it is for what was sent too fast, or too slowly.
 PASSING_REASONS = ("too fast", "the message took too long")
