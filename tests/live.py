@@ -48,6 +48,7 @@ ADMIN = re.compile(r"admin endpoint on ([^\s\"]+)")
 
 #: Program → how to get it.
 PROGRAMS = {
+    "caddy": "apt-get install caddy",
     "chromium": "apt-get install chromium",
     "curl": "apt-get install curl",
     "groff": "apt-get install groff-base",
@@ -55,7 +56,11 @@ PROGRAMS = {
     "man": "apt-get install man-db",
     "nginx": "apt-get install nginx-light",
     "node": "apt-get install nodejs",
+    "prometheus": "apt-get install prometheus",
+    "prometheus-blackbox-exporter": "apt-get install prometheus-blackbox-exporter",
     "promtool": "apt-get install prometheus",
+    "systemd-analyze": "apt-get install systemd",
+    "systemd-socket-activate": "apt-get install systemd",
     "zsh": "apt-get install zsh",
 }
 

@@ -1,0 +1,189 @@
+"""nginx, HAProxy and Caddy in front of a relay, as deploy/ configures them.
+
+What differs from the files that are checked in is where they listen, where the relay is, the certificate and, where a
+test says so, how long they wait for who is silent. nginx and HAProxy get sockets that are opened here; Caddy's ports
+are held for it, by sockets that do not listen and that let it bind beside them (SO_REUSEPORT).
+"""
+
+import http.server
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.clients import WebsocketsClient, tls_context
+from tests.deploy.files import rendered
+from tests.faults.support import port
+from tests.live import LOOPBACK, SECONDS, Process, Relay, require, taken_port
+
+#: What the files say of silence, all three where they say something at all.
+IDLE = "90s"
+
+#: Where a relay listens: for nginx and Caddy, and for HAProxy.
+LISTEN = [LOOPBACK, f"haproxy:{LOOPBACK}"]
+
+#: Where the clients of these tests come from, so that they can be told from the proxy.
+CLIENT = "127.0.0.2"
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a proxy has to know.
+
+    Attributes:
+        relay: that it is in front of, listening at :data:`LISTEN`.
+        admin: the port that it asks /readyz.
+        certificate: with its key, for ``localhost``.
+        folder: for its files.
+        idle: how long it waits for who is silent.
+    """
+
+    relay: Relay
+    admin: int
+    certificate: Path
+    folder: Path
+    idle: str = IDLE
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """One that runs.
+
+    Attributes:
+        process: the program.
+        port: for clients, with TLS.
+        plain: for those who come without.
+        certificate: that it shows.
+    """
+
+    process: Process
+    port: int
+    plain: int
+    certificate: Path
+
+    def client(self, path: str = "/room", **options: Any) -> WebsocketsClient:
+        """Return a client that comes through it over TLS, from :data:`CLIENT`, as a page of the same host."""
+        connection = socket.create_connection(("127.0.0.1", self.port), SECONDS, (CLIENT, 0))
+        return WebsocketsClient(
+            f"wss://localhost:{self.port}{path}",
+            sock=connection,
+            ssl=tls_context(self.certificate),
+            origin=f"https://localhost:{self.port}",
+            **options,
+        )
+
+
+_NGINX = """
+daemon off; user root; pid nginx.pid; error_log stderr error; worker_processes 1;
+events {{ worker_connections 64; }}
+http {{
+  client_body_temp_path body; proxy_temp_path proxy;
+  fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+  {ours}
+}}
+"""
+
+
+def nginx_configuration(place: Place, plain: int, encrypted: int) -> Path:
+    """Write nginx's, with what Debian's own file has around ours, and return it."""
+    ours = rendered(
+        "nginx/wsrelay.conf",
+        {
+            "listen 80;": f"listen 127.0.0.1:{plain};",
+            "listen [::]:80;": "",
+            "listen 443 ssl;": f"listen 127.0.0.1:{encrypted} ssl;",
+            "listen [::]:443 ssl;": "",
+            "/etc/nginx/tls/relay.pem": str(place.certificate),
+            "/etc/nginx/tls/relay.key": str(place.certificate),
+            "127.0.0.1:8080 ": f"127.0.0.1:{port(place.relay)} ",
+            f"proxy_read_timeout {IDLE}": f"proxy_read_timeout {place.idle}",
+            f"proxy_send_timeout {IDLE}": f"proxy_send_timeout {place.idle}",
+        },
+    )
+    file = place.folder / "nginx.conf"
+    file.write_text(_NGINX.format(ours=ours))
+    return file
+
+
+@contextmanager
+def nginx(place: Place) -> Iterator[Proxy]:
+    """Run nginx."""
+    with taken_port() as plain, taken_port() as encrypted:
+        ports = [taken.getsockname()[1] for taken in (plain, encrypted)]
+        file = nginx_configuration(place, *ports)
+        # How a new nginx gets the sockets of the one that it replaces.
+        environ = {"NGINX": f"{plain.fileno()};{encrypted.fileno()};"}
+        command = [require("nginx"), "-p", str(place.folder), "-c", str(file), "-e", "stderr"]
+        with Process(command, str(place.folder), environ, [plain.fileno(), encrypted.fileno()]) as process:
+            try:
+                yield Proxy(process, ports[1], ports[0], place.certificate)
+            finally:
+                process.signal(signal.SIGTERM)  # killed, it would leave its worker behind
+                process.wait()
+
+
+@contextmanager
+def haproxy(place: Place) -> Iterator[Proxy]:
+    """Run HAProxy."""
+    with taken_port() as plain, taken_port() as encrypted:
+        for listening in (plain, encrypted):
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        configuration = rendered(
+            "haproxy/haproxy.cfg",
+            {
+                "bind :80": f"bind fd@{plain.fileno()}",
+                "bind :443": f"bind fd@{encrypted.fileno()}",
+                "/etc/haproxy/tls/relay.pem": str(place.certificate),
+                "127.0.0.1:8080 ": f"127.0.0.1:{port(place.relay, 1)} ",
+                "check port 8081": f"check port {place.admin}",
+                **{f"timeout {what} {IDLE}": f"timeout {what} {place.idle}" for what in ("client", "server", "tunnel")},
+            },
+        )
+        file = place.folder / "haproxy.cfg"
+        file.write_text(configuration)
+        descriptors = [plain.fileno(), encrypted.fileno()]
+        with Process([require("haproxy"), "-db", "-f", str(file)], str(place.folder), {}, descriptors) as process:
+            yield Proxy(process, encrypted.getsockname()[1], plain.getsockname()[1], place.certificate)
+
+
+@contextmanager
+def _held_port() -> Iterator[int]:
+    """Hold a port for somebody who binds it as Caddy does."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
+@contextmanager
+def caddy(place: Place) -> Iterator[Proxy]:
+    """Run Caddy, with a certificate that is there instead of one that it would have to get."""
+    with _held_port() as plain, _held_port() as encrypted:
+        site = rendered(
+            "caddy/Caddyfile",
+            {
+                "relay.example.com} {": f"}} {{\nbind 127.0.0.1\ntls {place.certificate} {place.certificate}",
+                "}:8080 {": f"}}:{port(place.relay)} {{",
+                "health_port 8081": f"health_port {place.admin}",
+            },
+        )
+        file = place.folder / "Caddyfile"
+        file.write_text(f"{{\nadmin off\nhttp_port {plain}\n}}\n{site}")
+        environ = {"HOME": str(place.folder), "WSRELAY_SITE": f"https://localhost:{encrypted}"}
+        environ |= {"XDG_DATA_HOME": str(place.folder), "XDG_CONFIG_HOME": str(place.folder)}
+        command = [require("caddy"), "run", "--config", str(file), "--adapter", "caddyfile"]
+        with Process(command, str(place.folder), environ) as process:
+            process.output.wait_for("serving initial configuration")
+            yield Proxy(process, encrypted, plain, place.certificate)
+
+
+#: By name.
+PROXIES: dict[str, Callable[[Place], AbstractContextManager[Proxy]]] = {
+    "caddy": caddy,
+    "haproxy": haproxy,
+    "nginx": nginx,
+}

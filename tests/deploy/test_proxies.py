@@ -1,0 +1,220 @@
+"""Behind nginx, HAProxy and Caddy as deploy/ configures them: upgrade, address, silence, health, drain, TLS."""
+
+import http.client
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from tests.clients import Client, WebsocketsClient, binary, text
+from tests.deploy.files import DEPLOY, rendered
+from tests.deploy.health import Health, health
+from tests.deploy.proxies import CLIENT, LISTEN, PROXIES, Place, Proxy, nginx_configuration
+from tests.faults.support import port
+from tests.live import SECONDS, Relay, make_certificate, relay, require, run, taken_port
+
+pytestmark = pytest.mark.deploy
+
+#: The relay's options that go with the configurations.
+OPTIONS = ["--trusted-proxies", "127.0.0.1", "--validate", "origin:same-host", "--validate", "python:who:validate"]
+ENVIRON = {"PYTHONPATH": str(Path(__file__).resolve().parent)}
+
+#: What a client sees when the relay is stopped.
+RESTARTING = (1012, "the relay is restarting: reconnect with back-off")
+
+#: A bound on an idle time that is to be seen to pass, and what else it may be.
+SHORT = "2s"
+
+
+@dataclass
+class Stack:
+    """A relay with a proxy in front of it, and its health."""
+
+    relay: Relay
+    proxy: Proxy
+    health: Health
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for localhost, with its key."""
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@contextmanager
+def started(name: str, certificate: Path, folder: Path, *options: str, idle: str | None = None) -> Iterator[Stack]:
+    """Run a relay, and a proxy in front of it."""
+    with relay(*OPTIONS, *options, listen=LISTEN, environ=ENVIRON) as server, health() as admin:
+        place = Place(server, admin.port, certificate, folder, **({"idle": idle} if idle else {}))
+        with PROXIES[name](place) as proxy:
+            try:
+                yield Stack(server, proxy, admin)
+            except Exception as error:
+                error.add_note(f"{name} said:\n{proxy.process.output.text}")
+                raise
+
+
+@pytest.fixture(scope="module", params=sorted(PROXIES))
+def stack(
+    request: pytest.FixtureRequest, certificate: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """Each of the proxies, with the times that its file says."""
+    with started(request.param, certificate, tmp_path_factory.mktemp(request.param)) as running:
+        yield running
+
+
+def exchange(one: Client, other: Client) -> None:
+    """Let each say something and the other hear it."""
+    for speaker, listener in ((one, other), (other, one)):
+        for said in (text("grüße"), binary(bytes(range(256)) * 400)):
+            speaker.say(said)
+            assert listener.hear() == said.heard
+
+
+def test_messages(stack: Stack) -> None:
+    """Two clients talk through the proxy, over TLS, deflated and not; the validator of origins sees the right host."""
+    with stack.proxy.client() as one, stack.proxy.client(deflate=True) as other:
+        assert (one.extensions, other.extensions) == ("", "permessage-deflate")
+        exchange(one, other)
+        one.hears_nothing()
+
+
+def test_address(stack: Stack) -> None:
+    """The relay knows the client's address, whatever the client says of itself."""
+    before = len(re.findall("asked for", stack.relay.output.text))
+    for headers in ({}, {"X-Forwarded-For": "192.0.2.1"}, {"X-Forwarded-For": "192.0.2.1, 127.0.0.1"}):
+        with stack.proxy.client(additional_headers=headers) as client:
+            client.hears_nothing()
+    assert stack.relay.output.wait_for(r"asked for (\S+)", before + 3)[before:] == [CLIENT] * 3
+
+
+def test_refusal(stack: Stack) -> None:
+    """A refusal passes through with its status and reason, and so does the answer to what is no handshake."""
+    with pytest.raises(InvalidStatus) as refused, stack.proxy.client("/room//double"):
+        pass
+    assert refused.value.response.status_code == 400
+    with pytest.raises(InvalidStatus) as refused:
+        connecting = stack.proxy.client()
+        connecting._connecting.keywords["origin"] = "https://elsewhere.example"  # noqa: SLF001 - not to write it twice
+        connecting.__enter__()
+    assert refused.value.response.status_code == 403
+
+
+def test_redirect(stack: Stack) -> None:
+    """Who comes without TLS is sent where it is."""
+    connection = http.client.HTTPConnection("127.0.0.1", stack.proxy.plain, timeout=SECONDS)
+    connection.request("GET", "/room?a=b", headers={"Host": "localhost"})
+    answer = connection.getresponse()
+    connection.close()
+    assert answer.status in (301, 308)
+    assert re.fullmatch(r"https://localhost(:\d+)?/room\?a=b", answer.headers["Location"])
+
+
+@pytest.mark.parametrize("name", sorted(PROXIES))
+def test_pings_keep_alive(name: str, certificate: Path, tmp_path: Path) -> None:
+    """Silence of three times the proxy's limit passes: there are pings, here four in each limit, as in the real times."""
+    with (
+        started(name, certificate, tmp_path, "--ping-seconds", "0.5", idle=SHORT) as stack,
+        stack.proxy.client() as one,
+        stack.proxy.client() as other,
+    ):
+        with pytest.raises(TimeoutError):
+            one.ws.recv(3 * float(SHORT.removesuffix("s")))
+        exchange(one, other)
+
+
+@pytest.mark.parametrize("name", ["haproxy", "nginx"])
+def test_silence_without_pings(name: str, certificate: Path, tmp_path: Path) -> None:
+    """Without pings the proxy ends it, so that it is the pings that help; Caddy has no such limit."""
+    begun = time.monotonic()
+    with started(name, certificate, tmp_path, "--ping-seconds", "0", idle=SHORT) as stack, stack.proxy.client() as one:
+        assert one.closed() == (None, "")
+    assert time.monotonic() - begun >= float(SHORT.removesuffix("s"))
+
+
+def test_idle_for_a_minute(certificate: Path, tmp_path: Path) -> None:
+    """With all times as they are checked in, rooms that are silent for more than 60 s pass all three."""
+    with ExitStack() as entered:
+        pairs = []
+        for name in PROXIES:
+            folder = tmp_path / name
+            folder.mkdir()
+            stack = entered.enter_context(started(name, certificate, folder))
+            pairs.append([entered.enter_context(stack.proxy.client()) for _ in range(2)])
+        with pytest.raises(TimeoutError):
+            pairs[0][0].ws.recv(61)
+        for pair in pairs:
+            exchange(*pair)
+
+
+@pytest.mark.parametrize("name", sorted(PROXIES))
+def test_drain(name: str, certificate: Path, tmp_path: Path) -> None:
+    """When the relay is stopped, clients behind the proxy are told 1012 and why; new ones get 502 or 503."""
+    with started(name, certificate, tmp_path, "--drain-seconds", "1") as stack:
+        with stack.proxy.client() as one, stack.proxy.client() as other:
+            stack.relay.signal(signal.SIGTERM)
+            assert [one.closed(), other.closed()] == [RESTARTING] * 2
+            assert stack.relay.wait() == 0
+        with pytest.raises(InvalidStatus) as refused, stack.proxy.client():
+            pass
+        assert refused.value.response.status_code in (502, 503)
+
+
+@pytest.mark.parametrize(
+    ("name", "down"), [("haproxy", "Server relay/one is DOWN"), ("caddy", "unhealthy|status code out of")]
+)
+def test_not_ready(name: str, down: str, certificate: Path, tmp_path: Path) -> None:
+    """A relay whose /readyz is 503 gets nobody new; who is connected goes on."""
+    with (
+        started(name, certificate, tmp_path) as stack,
+        stack.proxy.client() as one,
+        stack.proxy.client() as other,
+    ):
+        stack.health.ready = False
+        stack.proxy.process.output.wait_for(down)
+        with pytest.raises(InvalidStatus) as refused, stack.proxy.client():
+            pass
+        assert refused.value.response.status_code == 503
+        exchange(one, other)
+        assert stack.health.asked == {("/readyz", "HTTP/1.1")}
+
+
+def test_nginx_check(certificate: Path, tmp_path: Path) -> None:
+    """nginx -t has nothing to say against its file."""
+    with relay() as server, taken_port() as one, taken_port() as other:
+        ports = [taken.getsockname()[1] for taken in (one, other)]
+        file = nginx_configuration(Place(server, 0, certificate, tmp_path), *ports)
+        said = checked("nginx", "-t", "-p", str(tmp_path), "-c", str(file), "-e", "stderr")
+    assert "[" not in said, said  # a level of its log, [warn] and above
+
+
+def test_haproxy_check(certificate: Path, tmp_path: Path) -> None:
+    """``haproxy -c`` has nothing to say against its file, but for the certificate that is not there."""
+    file = tmp_path / "haproxy.cfg"
+    file.write_text(rendered("haproxy/haproxy.cfg", {"/etc/haproxy/tls/relay.pem": str(certificate)}))
+    assert checked("haproxy", "-c", "-V", "-f", str(file)).strip() == "Configuration file is valid"
+
+
+def test_caddy_check(tmp_path: Path) -> None:
+    """``caddy validate`` and ``caddy fmt`` have nothing to say against its file."""
+    file = DEPLOY / "caddy" / "Caddyfile"
+    environ = {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+    said = checked("caddy", "validate", "--config", str(file), "--adapter", "caddyfile", **environ)
+    assert "Valid configuration" in said
+    assert '"level":"warn"' not in said
+    formatted = run(require("caddy"), "fmt", str(file), stderr=subprocess.DEVNULL)
+    assert formatted.stdout == file.read_text("utf-8")
+
+
+def checked(program: str, *arguments: str, **environ: str) -> str:
+    """Return what a program says, all in one, when it checks a file; it must be content."""
+    ended = run(require(program), *arguments, env={"PATH": "/usr/bin", **environ})
+    assert ended.returncode == 0, ended.stdout
+    return ended.stdout
