@@ -1,11 +1,13 @@
 """The files of deploy/, and copies of them in which places and times are the test's."""
 
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tests.live import SCRIPTS
+from wsrelay.settings import Settings
 
 #: The repository.
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -25,6 +27,13 @@ def rendered(name: str, replacements: Mapping[str, str]) -> str:
         assert old in text, f"{name} does not say {old!r}"
         text = text.replace(old, new)
     return text
+
+
+def local(toml: str) -> str:
+    """Return an options file whose admin port is on loopback, and of the kernel's choice."""
+    found = re.sub(r'^admin = .*$', 'admin = "tcp:0:interface=127.0.0.1"', toml, count=1, flags=re.MULTILINE)
+    assert found != toml
+    return found if hasattr(Settings, "admin") else found.replace('admin = "tcp:0:interface=127.0.0.1"\n', "")
 
 
 def options(toml: str) -> dict[str, Any]:

@@ -1,0 +1,141 @@
+"""The units of deploy/systemd: checked by systemd, and run as they say by systemd's own socket activation.
+
+systemd itself is not started; what it would do on a restart, which is to keep the socket, is done here.
+"""
+
+import shlex
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.clients import WebsocketsClient, handshake, text
+from tests.deploy.files import DEPLOY, local, options, rendered
+from tests.live import SCRIPTS, SECONDS, Process, command_line, make_certificate, require, run, taken_port
+from wsrelay.settings import Settings
+
+pytestmark = pytest.mark.deploy
+
+FOLDER = DEPLOY / "systemd"
+
+#: The most that `systemd-analyze security` may find exposed, of 100; 20 and less it calls OK.
+EXPOSURE = 20
+
+#: What a client sees when the relay is stopped.
+RESTARTING = (1012, "the relay is restarting: reconnect with back-off")
+
+
+def unit(name: str) -> dict[str, dict[str, list[str]]]:
+    """Return section → name → values of a unit."""
+    found: dict[str, dict[str, list[str]]] = {}
+    section: dict[str, list[str]] = {}
+    for line in (FOLDER / name).read_text("utf-8").splitlines():
+        if line.startswith("["):
+            section = found.setdefault(line.strip("[]"), {})
+        elif line and not line.startswith("#"):
+            key, _, value = line.partition("=")
+            section.setdefault(key, []).append(value)
+    return found
+
+
+@pytest.fixture
+def units(tmp_path: Path) -> list[str]:
+    """Copies of both, in which the program is where the tests have it."""
+    service = rendered("systemd/wsrelay.service", {"ExecStart=/opt/wsrelay/bin": f"ExecStart={SCRIPTS}"})
+    (tmp_path / "wsrelay.service").write_text(service)
+    (tmp_path / "wsrelay.socket").write_text((FOLDER / "wsrelay.socket").read_text())
+    return [str(tmp_path / "wsrelay.service"), str(tmp_path / "wsrelay.socket")]
+
+
+def test_verify(units: list[str]) -> None:
+    """Systemd has nothing to say against the units."""
+    ended = run(require("systemd-analyze"), "verify", "--man=no", *units)
+    assert (ended.returncode, ended.stdout) == (0, "")
+
+
+def test_security(units: list[str]) -> None:
+    """The service may do so little that systemd calls it OK."""
+    ended = run(
+        require("systemd-analyze"), "security", "--offline=true", f"--threshold={EXPOSURE}", "--no-pager", units[0]
+    )
+    assert ended.returncode == 0, ended.stdout
+    assert "Overall exposure level" in ended.stdout
+
+
+def test_times_and_sizes() -> None:
+    """systemd waits for longer than a drain takes, and allows more memory than the relay keeps for clients."""
+    service = unit("wsrelay.service")["Service"]
+    said = options((FOLDER / "relay.toml").read_text("utf-8"))
+    settings = Settings()
+    drain = said.get("drain-seconds", settings.drain_seconds) + said.get("close-seconds", settings.close_seconds)
+    assert int(service["TimeoutStopSec"][0]) >= drain + 5
+    limit = int(service["MemoryMax"][0].removesuffix("G")) << 30
+    assert limit >= 1.5 * said.get("memory-budget", settings.memory_budget)
+    assert unit("wsrelay.socket")["Socket"]["Backlog"] == ["1024"]
+
+
+
+
+@contextmanager
+def activated(listening: socket.socket, folder: Path) -> Iterator[Process]:
+    """Let systemd-socket-activate run the service with a socket, as systemd does: when the first client comes."""
+    service = unit("wsrelay.service")["Service"]
+    (folder / "relay.toml").write_text(local((FOLDER / "relay.toml").read_text("utf-8")))
+    environment = [line.replace("/etc/wsrelay", str(folder)) for line in service["Environment"]]
+    (command,) = service["ExecStart"]
+    activate = [
+        require("systemd-socket-activate"),
+        f"--fdname={unit('wsrelay.socket')['Socket']['FileDescriptorName'][0]}",
+        *(f"--setenv={line}" for line in environment),
+        *shlex.split(command.replace("/opt/wsrelay/bin", str(SCRIPTS))),
+    ]
+    # LISTEN_PID must be the program's own pid, which only the child knows.
+    passing = ["bash", "-c", 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@" 3<&"$0"', str(listening.fileno())]
+    with Process([*passing, *activate], str(folder), pass_fds=[listening.fileno()]) as process:
+        yield process
+
+
+def test_socket_activation(tmp_path: Path) -> None:
+    """The first client starts the relay; who comes while it restarts waits, and is served by the next one."""
+    with taken_port() as listening:
+        address = listening.getsockname()
+        url = f"ws://127.0.0.1:{address[1]}/room"
+        with activated(listening, tmp_path) as relay, WebsocketsClient(url) as one, WebsocketsClient(url) as other:
+            one.say(text("hello"))
+            assert other.hear() == "hello"
+            relay.signal(signal.SIGHUP)  # ExecReload
+            relay.output.wait_for("SIGHUP: reloaded")
+            relay.signal(signal.SIGTERM)
+            assert [one.closed(), other.closed()] == [RESTARTING] * 2
+            assert relay.wait() == 0
+            assert "Traceback" not in relay.output.text
+
+        with socket.create_connection(address, SECONDS) as early:
+            early.sendall(handshake("/room"))
+            with activated(listening, tmp_path), WebsocketsClient(url) as late:
+                assert early.recv(12, socket.MSG_WAITALL) == b"HTTP/1.1 101"
+                late.hears_nothing()
+
+
+#: Runs a program as MemoryDenyWriteExecute=yes would let it run: PR_SET_MDWE, of Linux 6.3.
+WITHOUT_WRITTEN_CODE = """
+import ctypes, os, sys
+if ctypes.CDLL(None).prctl(65, 1, 0, 0, 0):
+    sys.exit(77)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_written_code(tmp_path: Path) -> None:
+    """MemoryDenyWriteExecute is not set for a reason that is still there; when this fails, set it."""
+    assert "MemoryDenyWriteExecute" not in unit("wsrelay.service")["Service"]
+    file = make_certificate(tmp_path)
+    endpoint = f"ssl:0:privateKey={file}:certKey={file}:interface=127.0.0.1"
+    ended = run(sys.executable, "-c", WITHOUT_WRITTEN_CODE, *command_line("twistd", "--listen", endpoint))
+    if ended.returncode == 77:
+        pytest.skip("this kernel cannot forbid it to a process")
+    assert (ended.returncode, "write+execute memory" in ended.stdout) == (1, True), ended.stdout
