@@ -31,7 +31,7 @@ def rendered(name: str, replacements: Mapping[str, str]) -> str:
 
 def local(toml: str) -> str:
     """Return an options file whose admin port is on loopback, and of the kernel's choice."""
-    found = re.sub(r'^admin = .*$', 'admin = "tcp:0:interface=127.0.0.1"', toml, count=1, flags=re.MULTILINE)
+    found = re.sub(r"^admin = .*$", 'admin = "tcp:0:interface=127.0.0.1"', toml, count=1, flags=re.MULTILINE)
     assert found != toml
     return found if hasattr(Settings, "admin") else found.replace('admin = "tcp:0:interface=127.0.0.1"\n', "")
 

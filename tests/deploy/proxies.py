@@ -5,12 +5,10 @@ test says so, how long they wait for who is silent. nginx and HAProxy get socket
 are held for it, by sockets that do not listen and that let it bind beside them (SO_REUSEPORT).
 """
 
-import http.server
 import signal
 import socket
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,14 +63,14 @@ class Proxy:
     plain: int
     certificate: Path
 
-    def client(self, path: str = "/room", **options: Any) -> WebsocketsClient:
-        """Return a client that comes through it over TLS, from :data:`CLIENT`, as a page of the same host."""
+    def client(self, path: str = "/room", origin: str | None = None, **options: Any) -> WebsocketsClient:
+        """Return a client that comes through it over TLS, from :data:`CLIENT`; by default, a page of the same host."""
         connection = socket.create_connection(("127.0.0.1", self.port), SECONDS, (CLIENT, 0))
         return WebsocketsClient(
             f"wss://localhost:{self.port}{path}",
             sock=connection,
             ssl=tls_context(self.certificate),
-            origin=f"https://localhost:{self.port}",
+            origin=origin or f"https://localhost:{self.port}",
             **options,
         )
 

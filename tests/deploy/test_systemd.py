@@ -78,8 +78,6 @@ def test_times_and_sizes() -> None:
     assert unit("wsrelay.socket")["Socket"]["Backlog"] == ["1024"]
 
 
-
-
 @contextmanager
 def activated(listening: socket.socket, folder: Path) -> Iterator[Process]:
     """Let systemd-socket-activate run the service with a socket, as systemd does: when the first client comes."""
@@ -90,6 +88,7 @@ def activated(listening: socket.socket, folder: Path) -> Iterator[Process]:
     activate = [
         require("systemd-socket-activate"),
         f"--fdname={unit('wsrelay.socket')['Socket']['FileDescriptorName'][0]}",
+        "--setenv=WSRELAY_DRAIN_SECONDS=1",
         *(f"--setenv={line}" for line in environment),
         *shlex.split(command.replace("/opt/wsrelay/bin", str(SCRIPTS))),
     ]

@@ -1,0 +1,48 @@
+"""A relay with a proxy in front of it, as deploy/ says that both are started."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.clients import Client, binary, text
+from tests.deploy.health import Health, health
+from tests.deploy.proxies import IDLE, LISTEN, PROXIES, Place, Proxy
+from tests.live import Relay, relay
+
+#: The relay's options that go with the configurations.
+OPTIONS = ["--trusted-proxies", "127.0.0.1", "--validate", "origin:same-host", "--validate", "python:who:validate"]
+ENVIRON = {"PYTHONPATH": str(Path(__file__).resolve().parent)}
+
+#: What a client sees when the relay is stopped.
+RESTARTING = (1012, "the relay is restarting: reconnect with back-off")
+
+
+@dataclass
+class Stack:
+    """A relay with a proxy in front of it, and its health."""
+
+    relay: Relay
+    proxy: Proxy
+    health: Health
+
+
+@contextmanager
+def started(name: str, certificate: Path, folder: Path, *options: str, idle: str = IDLE) -> Iterator[Stack]:
+    """Run a relay, and a proxy in front of it."""
+    with relay(*OPTIONS, *options, listen=LISTEN, environ=ENVIRON) as server, health() as admin:
+        place = Place(server, admin.port, certificate, folder, idle)
+        with PROXIES[name](place) as proxy:
+            try:
+                yield Stack(server, proxy, admin)
+            except Exception as error:
+                error.add_note(f"{name} said:\n{proxy.process.output.text}")
+                raise
+
+
+def exchange(one: Client, other: Client) -> None:
+    """Let each say something and the other hear it."""
+    for speaker, listener in ((one, other), (other, one)):
+        for said in (text("grüße"), binary(bytes(range(256)) * 400)):
+            speaker.say(said)
+            assert listener.hear() == said.heard
