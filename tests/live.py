@@ -61,6 +61,7 @@ PROGRAMS = {
     "promtool": "apt-get install prometheus",
     "systemd-analyze": "apt-get install systemd",
     "systemd-socket-activate": "apt-get install systemd",
+    "unshare": "apt-get install util-linux",
     "zsh": "apt-get install zsh",
 }
 

@@ -1,0 +1,134 @@
+"""deploy/docker: the Dockerfile's steps and what comes of them, and the compose file; no engine is needed."""
+
+import os
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.clients import WebsocketsClient, text
+from tests.deploy.dockerfile import Image, build, instructions
+from tests.deploy.files import DEPLOY, ROOT, local, options, tool
+from tests.deploy.health import health
+from tests.deploy.stacks import RESTARTING
+from tests.live import LISTENING, LOOPBACK, Process, run
+from wsrelay.settings import Settings
+
+pytestmark = [pytest.mark.deploy, pytest.mark.timeout(300)]
+
+FOLDER = DEPLOY / "docker"
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
+    """What the Dockerfile makes, with ports of the kernel's choice, and nothing that may be written."""
+    built = build(tmp_path_factory.mktemp("image"))
+    toml = Path(built.environ["WSRELAY_CONFIG"])
+    toml.write_text(local(toml.read_text("utf-8")).replace("tcp:8080", LOOPBACK))
+    allow(built.root, "a-w")
+    yield built
+    allow(built.root, "u+w")
+
+
+def allow(folder: Path, mode: str) -> None:
+    """Change what may be done with all in a folder."""
+    assert run("chmod", "-R", mode, str(folder)).returncode == 0
+
+
+def test_lint() -> None:
+    """Hadolint has nothing to say against the Dockerfile, not even what it merely thinks of its style."""
+    ended = run(tool("hadolint"), "--failure-threshold", "style", str(FOLDER / "Dockerfile"))
+    assert (ended.returncode, ended.stdout) == (0, "")
+
+
+def test_context() -> None:
+    """What the Dockerfile copies is what .dockerignore lets through."""
+    copied = {
+        source
+        for name, rest in instructions()
+        if name == "COPY" and not rest.startswith("--from")
+        for source in rest.split()[:-1]
+    }
+    lines = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
+    assert {line.removeprefix("!") for line in lines if line.startswith("!")} == copied
+    assert "*" in lines
+    assert all((ROOT / source).exists() for source in copied)
+
+
+def test_run(image: Image) -> None:
+    """As process 1 and as a user who may write nothing, it relays, reloads, drains on SIGTERM and exits with 0."""
+    command = image.user(*image.command("ENTRYPOINT"))
+    with Process(command, str(image.root), image.environ) as process:
+        (url, *_) = process.output.wait_for(LISTENING)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text("ascii")
+        (inside,) = map(int, children.split())
+        status = Path(f"/proc/{inside}/status").read_text("ascii")
+        assert re.search(r"^NSpid:\s.*\s1$", status, re.MULTILINE)
+        with WebsocketsClient(url + "room") as one, WebsocketsClient(url + "room") as other:
+            one.say(text("hello"))
+            assert other.hear() == "hello"
+            os.kill(inside, signal.SIGHUP)
+            process.output.wait_for("SIGHUP: reloaded")
+            os.kill(inside, getattr(signal, image.said["STOPSIGNAL"]))
+            assert [one.closed(), other.closed()] == [RESTARTING] * 2
+        assert process.wait() == 0
+    assert not re.search("Traceback|cache|denied|rror", process.output.text), process.output.text
+
+
+def test_plugin_cache(image: Image) -> None:
+    """Twisted's plugin cache is there, and has the relay and its validators."""
+    (cache,) = image.root.glob("opt/wsrelay/lib/python*/site-packages/twisted/plugins/dropin.cache")
+    assert {b"wsrelay_plugin", b"wsrelay_validators"} <= set(re.findall(rb"wsrelay_\w+", cache.read_bytes()))
+
+
+def test_no_pip(image: Image) -> None:
+    """The image's environment has no pip: nothing is installed where it runs."""
+    assert not list(image.root.glob("opt/wsrelay/bin/pip*"))
+
+
+def test_health(image: Image) -> None:
+    """HEALTHCHECK is content with 200 alone."""
+    with health() as admin:
+        command = [word.replace(":8081/", f":{admin.port}/") for word in image.command("HEALTHCHECK")]
+        assert str(admin.port) in command[-1]
+        assert run(*command, env=image.environ).returncode == 0
+        assert {path for path, _ in admin.asked} == {"/healthz"}
+        admin.ready = False
+        assert run(*command, env=image.environ).returncode == 1
+    assert run(*command, env=image.environ).returncode == 1  # nobody there
+
+
+def compose() -> dict[str, dict]:
+    """Return what the compose file says."""
+    return yaml.safe_load((FOLDER / "compose.yaml").read_text("utf-8"))
+
+
+def test_compose_schema() -> None:
+    """The compose file is one, by the specification's own schema."""
+    file = str(FOLDER / "compose.yaml")
+    ended = run(tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", file)
+    assert ended.returncode == 0, ended.stdout
+
+
+def test_compose_files() -> None:
+    """Every file that is mounted is there, every volume and network is declared, and each image has its version."""
+    said = compose()
+    mounts = [mount for service in said["services"].values() for mount in service.get("volumes", ())]
+    for source in (mount.partition(":")[0] for mount in mounts):
+        assert (FOLDER / source).exists() if source.startswith(".") else source in said["volumes"], source
+    for name, service in said["services"].items():
+        assert set(service["networks"]) <= set(said["networks"])
+        assert ":" in service["image"] or "build" in service, name
+
+
+def test_compose_relay() -> None:
+    """The relay has time to drain and memory beside its budget, its ports are on no port of the host."""
+    service = compose()["services"]["relay"]
+    said, settings = options((FOLDER / "relay.toml").read_text("utf-8")), Settings()
+    drain = said.get("drain-seconds", settings.drain_seconds) + said.get("close-seconds", settings.close_seconds)
+    assert int(service["stop_grace_period"].removesuffix("s")) >= drain + 5
+    assert int(service["mem_limit"].removesuffix("g")) << 30 >= 2 * said["memory-budget"]
+    assert "ports" not in service
