@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.live import SCRIPTS
 from wsrelay.settings import Settings
 
@@ -13,6 +15,8 @@ from wsrelay.settings import Settings
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 DEPLOY = ROOT / "deploy"
+
+needs_admin = pytest.mark.skipif(not hasattr(Settings, "admin"), reason="there is no --admin yet")
 
 
 def tool(name: str) -> str:

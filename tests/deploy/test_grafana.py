@@ -1,0 +1,232 @@
+"""deploy/grafana: a dashboard of Grafana's schema, whose every query a real Prometheus answers.
+
+Grafana itself is not started: neither Debian nor PyPI has it. What it reads is held against the classes that its makers
+generate from its schema, in which nothing of the dashboard may be unknown.
+"""
+
+import json
+import re
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from grafana_foundation_sdk.cog import plugins
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from tests.clients import WebsocketsClient, text
+from tests.deploy.files import DEPLOY, needs_admin, rendered
+from tests.deploy.ports import listening_port
+from tests.deploy.test_prometheus import rules
+from tests.live import SECONDS, Process, Relay, relay, require, run
+
+pytestmark = pytest.mark.deploy
+
+FOLDER = DEPLOY / "grafana"
+
+#: What Grafana puts in before it asks; its own interval is four scrapes, at least.
+VARIABLES = {"$__rate_interval": "30s", "$instance": ".*", "$datasource": "prometheus"}
+
+#: Panels that show something as soon as there is a conversation and a refusal.
+BUSY = {
+    *("Version", "Up for", "Draining", "Connections now", "Rooms now", "Failures", "Connections", "Messages", "Bytes"),
+    *("Handshakes", "Handshakes in progress", "Reactor lag", "Flush duration", "Deliveries per flush"),
+    *("Slow subscribers", "Lag in messages", "Lag in bytes", "Messages missed", "Kept waiting", "Denied by reason"),
+    *("Closes by code", "Connections dropped", "Failures per second"),
+    *("Memory budget", "Resident memory", "CPU", "Open files"),
+}
+
+#: The admin endpoint's own word for where it is.
+ADMIN = re.compile(r"admin endpoint on http://127\.0\.0\.1:(\d+)/")
+
+
+def dashboard() -> dict[str, Any]:
+    """Return the dashboard."""
+    return json.loads((FOLDER / "wsrelay.json").read_text("utf-8"))
+
+
+def panels() -> list[dict[str, Any]]:
+    """Return the panels that show something."""
+    return [panel for panel in dashboard()["panels"] if panel["type"] != "row"]
+
+
+def query(target: dict[str, Any]) -> str:
+    """Return what Grafana asks Prometheus for a target."""
+    expression = target["expr"]
+    for name, value in VARIABLES.items():
+        expression = expression.replace(name, value)
+    assert "$" not in expression
+    return expression
+
+
+def unknown(given: Any, taken: Any, path: str = "") -> Iterator[str]:
+    """Yield what was given and not taken, or taken otherwise."""
+    if isinstance(given, dict) and isinstance(taken, dict):
+        for key, value in given.items():
+            yield from unknown(value, taken[key], f"{path}/{key}") if key in taken else [f"{path}/{key}"]
+    elif isinstance(given, list) and isinstance(taken, list) and len(given) == len(taken):
+        for index, (one, other) in enumerate(zip(given, taken, strict=True)):
+            yield from unknown(one, other, f"{path}/{index}")
+    elif given != taken:
+        yield f"{path}: {given!r} → {taken!r}"
+
+
+def test_schema() -> None:
+    """Grafana's own classes know each field of the dashboard, of its panels and of their queries."""
+    plugins.register_default_plugins()
+    taken = json.loads(JSONEncoder().encode(Dashboard.from_json(dashboard())))
+    assert list(unknown(dashboard(), taken)) == []
+
+
+def test_layout() -> None:
+    """Panels have numbers of their own, a place of their own, and rows as they should be."""
+    every = dashboard()["panels"]
+    assert len({panel["id"] for panel in every}) == len(every)
+    rows = [panel["title"] for panel in every if panel["type"] == "row"]
+    assert rows == ["Traffic", "Latency", "Slow readers", "Refusals and ends", "Process"]
+    cells = [
+        {(x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])}
+        for place in (panel["gridPos"] for panel in every)
+    ]
+    assert all(one.isdisjoint(other) for one, other in combinations(cells, 2))
+    assert all(x < 24 for cell in cells for x, _ in cell)
+
+
+def test_data_source() -> None:
+    """Everything asks the data source that is chosen above, and says what it shows."""
+    chosen = {"type": "prometheus", "uid": "${datasource}"}
+    for panel in panels():
+        assert panel["datasource"] == chosen
+        assert all(target["datasource"] == chosen and target["legendFormat"] for target in panel["targets"])
+        assert panel["description"].endswith(".")
+
+
+def test_queries(tmp_path: Path) -> None:
+    """Promtool can read each query."""
+    records = [
+        {"record": f"panel:{panel['id']}_{target['refId']}", "expr": query(target)}
+        for panel in panels()
+        for target in panel["targets"]
+    ]
+    file = tmp_path / "queries.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": records}]}))
+    ended = run(require("promtool"), "check", "rules", str(file))
+    assert (ended.returncode, f"{len(records)} rules found" in ended.stdout) == (0, True), ended.stdout
+
+
+def test_provisioning() -> None:
+    """Grafana is told of the data source and the dashboard where the compose file puts them."""
+    said = yaml.safe_load((DEPLOY / "docker" / "compose.yaml").read_text("utf-8"))
+    mounts = [mount.split(":") for mount in said["services"]["grafana"]["volumes"]]
+    (path,) = [target for source, target, *_ in mounts if source.endswith("wsrelay.json")]
+    (provider,) = yaml.safe_load((FOLDER / "provisioning/dashboards/wsrelay.yaml").read_text())["providers"]
+    assert Path(path).parent == Path(provider["options"]["path"])
+    (source,) = yaml.safe_load((FOLDER / "provisioning/datasources/prometheus.yaml").read_text())["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    assert {"prometheus", "relay", "blackbox"} <= set(said["services"])
+
+
+class Prometheus:
+    """One that runs.
+
+    Args:
+        port: where.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._url = f"http://127.0.0.1:{port}/api/v1/"
+
+    def get(self, what: str, **parameters: str) -> Any:
+        """Return the data of an answer; one that is an error raises."""
+        url = f"{self._url}{what}?{urllib.parse.urlencode(parameters)}"
+        with urllib.request.urlopen(url, timeout=SECONDS) as answer:
+            body = json.load(answer)
+        assert body["status"] == "success"
+        return body["data"]
+
+    def series(self, expression: str) -> list[Any]:
+        """Return what an expression is now."""
+        return self.get("query", query=expression)["result"]
+
+
+@contextmanager
+def exporter(folder: Path) -> Iterator[int]:
+    """Run the blackbox exporter with the configuration that Debian's has, which is its own."""
+    file = Path("/etc/prometheus/blackbox.yml")
+    command = [require("prometheus-blackbox-exporter"), f"--config.file={file}", "--web.listen-address=127.0.0.1:0"]
+    with Process(command, str(folder)) as process:
+        process.output.wait_for("Listening on")
+        yield listening_port(process.pid)
+
+
+@contextmanager
+def prometheus(folder: Path, admin: int, blackbox: int) -> Iterator[Prometheus]:
+    """Run Prometheus as deploy/ configures it, but with less time between scrapes."""
+    places = {"relay:8081": f"127.0.0.1:{admin}", "blackbox:9115": f"127.0.0.1:{blackbox}", ": 15s": ": 1s"}
+    (folder / "prometheus.yml").write_text(rendered("prometheus/prometheus.yml", places))
+    (folder / "alerts.yml").write_text(rendered("prometheus/alerts.yml", {}))
+    options = ["--config.file=prometheus.yml", "--storage.tsdb.path=data", "--web.listen-address=127.0.0.1:0"]
+    with Process([require("prometheus"), *options], str(folder)) as process:
+        process.output.wait_for("Server is ready to receive web requests")
+        yield Prometheus(listening_port(process.pid))
+
+
+def converse(server: Relay, until: Any) -> None:
+    """Let clients talk, leave and be refused until something is so."""
+    with ExitStack() as stack:
+        one, other = (stack.enter_context(WebsocketsClient(server.url("/room"))) for _ in range(2))
+        count = 0
+        while not until():
+            count += 1
+            assert count < 20_000
+            one.say(text(f"message {count}"))
+            assert other.hear() == f"message {count}"
+            with WebsocketsClient(server.url("/room")):
+                pass
+            with server.connect() as refused:
+                refused.sendall(b"GET /room HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+                assert refused.recv(12)
+
+
+@needs_admin
+def test_real_prometheus(tmp_path: Path) -> None:
+    """Prometheus scrapes a relay, answers every query, has data where there was traffic, and raises no alert."""
+    with (
+        relay("--admin", "tcp:0") as server,
+        exporter(tmp_path) as blackbox,
+        prometheus(tmp_path, int(server.output.wait_for(ADMIN)[0]), blackbox) as database,
+    ):
+        enough = 'min_over_time(up{job="wsrelay"}[1m]) == 1 and count_over_time(up{job="wsrelay"}[1m]) >= 4'
+        converse(server, lambda: database.series(enough))
+        # All are asked, whatever they say: an error raises.
+        answers = {
+            panel["title"]: [database.series(query(target)) for target in panel["targets"]] for panel in panels()
+        }
+        shown = {title for title, series in answers.items() if all(series)}
+        assert shown >= BUSY, BUSY - shown
+
+        ready = database.series('probe_success{job="wsrelay-ready"}')
+        assert [sample["value"][1] for sample in ready] == ["1"]
+        (group,) = database.get("rules")["groups"]
+        states = {rule["name"]: (rule["state"], rule["health"]) for rule in group["rules"]}
+        assert states == {rule["alert"]: ("inactive", "ok") for rule in rules()}
+
+
+@needs_admin
+def test_metrics_exist(tmp_path: Path) -> None:
+    """No query and no alert asks for a metric of the relay's that it does not have."""
+    with relay("--admin", "tcp:0") as server:
+        (port,) = server.output.wait_for(ADMIN)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=SECONDS) as answer:
+            told = set(re.findall(r"^# TYPE (\S+)", answer.read().decode(), re.MULTILINE))
+    asked = [query(target) for panel in panels() for target in panel["targets"]] + [rule["expr"] for rule in rules()]
+    names = {
+        name.removesuffix("_bucket") for words in asked for name in re.findall(r"\b(?:wsrelay|process)_\w+", words)
+    }
+    assert names <= told

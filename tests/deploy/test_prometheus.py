@@ -1,0 +1,46 @@
+"""deploy/prometheus: rules that Prometheus takes, each of which raises its alert, and none when all is well."""
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.deploy.files import DEPLOY
+from tests.live import require, run
+
+pytestmark = pytest.mark.deploy
+
+FOLDER = DEPLOY / "prometheus"
+
+
+def rules() -> list[dict[str, Any]]:
+    """Return all alerts."""
+    (group,) = yaml.safe_load((FOLDER / "alerts.yml").read_text("utf-8"))["groups"]
+    return group["rules"]
+
+
+@pytest.mark.parametrize(
+    "command", ["check rules alerts.yml", "check config prometheus.yml", "test rules alerts_test.yml"]
+)
+def test_promtool(command: str) -> None:
+    """Promtool accepts the file, and the alerts are raised by what should raise them alone."""
+    ended = run(require("promtool"), *command.split(), cwd=FOLDER)
+    assert (ended.returncode, "SUCCESS" in ended.stdout) == (0, True), ended.stdout
+    assert not re.search("FAILED|WARN|error", ended.stdout), ended.stdout
+
+
+def test_annotations() -> None:
+    """Each alert says what is seen, what it means and what to do, and how urgent it is."""
+    for rule in rules():
+        assert set(rule["annotations"]) == {"summary", "description", "action"}, rule["alert"]
+        assert all(text.endswith((".", "?")) for key, text in rule["annotations"].items() if key != "summary")
+        assert rule["labels"]["severity"] in {"page", "ticket"}, rule["alert"]
+
+
+def test_each_is_tested() -> None:
+    """No alert is without its test."""
+    tests = yaml.safe_load((FOLDER / "alerts_test.yml").read_text("utf-8"))["tests"]
+    (raised,) = [test["promql_expr_test"][0] for test in tests if test["name"] == "everything is wrong"]
+    names = {re.findall('"(.*)"', sample["labels"])[0] for sample in raised["exp_samples"]}
+    assert names == {rule["alert"] for rule in rules()}
