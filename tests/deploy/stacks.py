@@ -18,9 +18,15 @@ ENVIRON = {"PYTHONPATH": str(Path(__file__).resolve().parent)}
 RESTARTING = (1012, "the relay is restarting: reconnect with back-off")
 
 
+def admin_port(server: Relay) -> int:
+    """Return where a relay's admin endpoint is."""
+    (port,) = server.output.wait_for(r"admin endpoint on http://127\.0\.0\.1:(\d+)/")
+    return int(port)
+
+
 @dataclass
 class Stack:
-    """A relay with a proxy in front of it, and its health."""
+    """A relay with a proxy in front of it, and its health, where that is not the relay's own word."""
 
     relay: Relay
     proxy: Proxy
@@ -29,9 +35,10 @@ class Stack:
 
 @contextmanager
 def started(name: str, certificate: Path, folder: Path, *options: str, idle: str = IDLE) -> Iterator[Stack]:
-    """Run a relay, and a proxy in front of it."""
+    """Run a relay, and a proxy in front of it, which asks the relay's own admin endpoint if the options name one."""
     with relay(*OPTIONS, *options, listen=LISTEN, environ=ENVIRON) as server, health() as admin:
-        place = Place(server, admin.port, certificate, folder, idle)
+        asked = admin_port(server) if "--admin" in options else admin.port
+        place = Place(server, asked, certificate, folder, idle)
         with PROXIES[name](place) as proxy:
             try:
                 yield Stack(server, proxy, admin)

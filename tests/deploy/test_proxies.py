@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from tests.deploy.files import DEPLOY, rendered
+from tests.deploy.files import DEPLOY, needs_admin, rendered
 from tests.deploy.proxies import CLIENT, PROXIES, Place, nginx_configuration
 from tests.deploy.stacks import RESTARTING, Stack, exchange, started
 from tests.live import SECONDS, relay, require, run, taken_port
 
 pytestmark = pytest.mark.deploy
+
+#: What a proxy says of a relay that is not ready, and how often until it has acted on it; nginx does not ask.
+DOWN = {"caddy": ('"status code out of tolerances"', 2), "haproxy": ("Server relay/one is DOWN", 1)}
 
 
 @pytest.fixture(scope="module", params=sorted(PROXIES))
@@ -77,12 +80,8 @@ def test_drain(name: str, certificate: Path, tmp_path: Path) -> None:
         assert refused.value.response.status_code in (502, 503)
 
 
-@pytest.mark.parametrize(
-    # Caddy says what it saw before it acts on it: the second time it has.
-    ("name", "down", "times"),
-    [("haproxy", "Server relay/one is DOWN", 1), ("caddy", '"status code out of tolerances"', 2)],
-)
-def test_not_ready(name: str, down: str, times: int, certificate: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", sorted(DOWN))
+def test_not_ready(name: str, certificate: Path, tmp_path: Path) -> None:
     """A relay whose /readyz is 503 gets nobody new; who is connected goes on."""
     with (
         started(name, certificate, tmp_path) as stack,
@@ -90,12 +89,32 @@ def test_not_ready(name: str, down: str, times: int, certificate: Path, tmp_path
         stack.proxy.client() as other,
     ):
         stack.health.ready = False
-        stack.proxy.process.output.wait_for(down, times)
+        stack.proxy.process.output.wait_for(*DOWN[name])
         with pytest.raises(InvalidStatus) as refused, stack.proxy.client():
             pass
         assert refused.value.response.status_code == 503
         exchange(one, other)
         assert stack.health.asked == {("/readyz", "HTTP/1.1")}
+
+
+@needs_admin
+@pytest.mark.parametrize("name", sorted(DOWN))
+def test_drain_for_long(name: str, certificate: Path, tmp_path: Path) -> None:
+    """A relay that drains says so at /readyz: it gets nobody new, and those whose turn has not come go on talking."""
+    options = ["--drain-seconds", "36000", "--admin", "tcp:0"]
+    with (
+        started(name, certificate, tmp_path, *options) as stack,
+        stack.proxy.client() as one,
+        stack.proxy.client() as other,
+    ):
+        stack.relay.signal(signal.SIGTERM)
+        stack.proxy.process.output.wait_for(*DOWN[name])
+        with pytest.raises(InvalidStatus) as refused, stack.proxy.client():
+            pass
+        assert refused.value.response.status_code == 503
+        exchange(one, other)
+        stack.relay.signal(signal.SIGTERM)  # nobody needs to be waited for
+        assert stack.relay.wait() == 0
 
 
 def test_nginx_check(certificate: Path, tmp_path: Path) -> None:
