@@ -5,6 +5,7 @@ test says so, how long they wait for who is silent. nginx and HAProxy get socket
 are held for it, by sockets that do not listen and that let it bind beside them (SO_REUSEPORT).
 """
 
+import http.client
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -73,6 +74,13 @@ class Proxy:
             origin=origin or f"https://localhost:{self.port}",
             **options,
         )
+
+    def request(self, path: str, **fields: str) -> http.client.HTTPResponse:
+        """Return the answer to a GET, over TLS; its body is read by the caller."""
+        context = tls_context(self.certificate)
+        connection = http.client.HTTPSConnection("localhost", self.port, timeout=SECONDS, context=context)
+        connection.request("GET", path, headers=fields)
+        return connection.getresponse()
 
 
 _NGINX = """

@@ -11,8 +11,7 @@ from tests.deploy.proxies import IDLE, LISTEN, PROXIES, Place, Proxy
 from tests.live import Relay, relay
 
 #: The relay's options that go with the configurations.
-OPTIONS = ["--trusted-proxies", "127.0.0.1", "--validate", "origin:same-host", "--validate", "python:who:validate"]
-ENVIRON = {"PYTHONPATH": str(Path(__file__).resolve().parent)}
+OPTIONS = ["--trusted-proxies", "127.0.0.1", "--validate", "origin:same-host"]
 
 #: What a client sees when the relay is stopped.
 RESTARTING = (1012, "the relay is restarting: reconnect with back-off")
@@ -36,7 +35,7 @@ class Stack:
 @contextmanager
 def started(name: str, certificate: Path, folder: Path, *options: str, idle: str = IDLE) -> Iterator[Stack]:
     """Run a relay, and a proxy in front of it, which asks the relay's own admin endpoint if the options name one."""
-    with relay(*OPTIONS, *options, listen=LISTEN, environ=ENVIRON) as server, health() as admin:
+    with relay(*OPTIONS, *options, listen=LISTEN) as server, health() as admin:
         asked = admin_port(server) if "--admin" in options else admin.port
         place = Place(server, asked, certificate, folder, idle)
         with PROXIES[name](place) as proxy:

@@ -5,12 +5,13 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from tests.deploy.files import DEPLOY, needs_admin, rendered
+from tests.deploy.files import DEPLOY, needs_admin, needs_http, rendered
 from tests.deploy.proxies import CLIENT, PROXIES, Place, nginx_configuration
 from tests.deploy.stacks import RESTARTING, Stack, exchange, started
 from tests.live import SECONDS, relay, require, run, taken_port
@@ -39,12 +40,15 @@ def test_messages(stack: Stack) -> None:
 
 
 def test_address(stack: Stack) -> None:
-    """The relay knows the client's address, whatever the client says of itself."""
-    before = len(re.findall("asked for", stack.relay.output.text))
+    """The relay's line in the log has the client's address, whatever the client says of itself."""
+    joined = r"(\S+) (?:through \S+ )?joined 'room'"
+    before = len(re.findall(joined, stack.relay.output.text))
     for headers in ({}, {"X-Forwarded-For": "192.0.2.1"}, {"X-Forwarded-For": "192.0.2.1, 127.0.0.1"}):
         with stack.proxy.client(additional_headers=headers) as client:
             client.hears_nothing()
-    assert stack.relay.output.wait_for(r"asked for (\S+)", before + 3)[before:] == [CLIENT] * 3
+    # By the PROXY protocol the port is known as well.
+    peers = stack.relay.output.wait_for(joined, before + 3)[before:]
+    assert [peer.removeprefix("tcp4:").partition(":")[0] for peer in peers] == [CLIENT] * 3
 
 
 def test_refusal(stack: Stack) -> None:
@@ -65,6 +69,22 @@ def test_redirect(stack: Stack) -> None:
     connection.close()
     assert answer.status in (301, 308)
     assert re.fullmatch(r"https://localhost(:\d+)?/room\?a=b", answer.headers["Location"])
+
+
+@needs_http
+@pytest.mark.parametrize("name", sorted(PROXIES))
+def test_events(name: str, certificate: Path, tmp_path: Path) -> None:
+    """Server-sent events come at once, one by one, and none waits for the next in a buffer."""
+    with (
+        started(name, certificate, tmp_path, "--http") as stack,
+        stack.proxy.client() as publisher,
+        closing(stack.proxy.request("/room", Accept="text/event-stream")) as answer,
+    ):
+        assert answer.status == 200
+        for number in range(3):
+            publisher.say(text(f"message {number}"))
+            while f"message {number}".encode() not in answer.readline():
+                pass
 
 
 @pytest.mark.parametrize("name", sorted(PROXIES))

@@ -1,0 +1,16 @@
+"""deploy/README.md names all that is there."""
+
+import pytest
+
+from tests.deploy.files import DEPLOY
+
+pytestmark = pytest.mark.deploy
+
+
+def test_every_file() -> None:
+    """Each file is in its table, by itself or by its folder."""
+    text = (DEPLOY / "README.md").read_text("utf-8")
+    for file in DEPLOY.rglob("*"):
+        if file.is_file() and file.name != "README.md":
+            name = file.relative_to(DEPLOY)
+            assert f"({name})" in text or f"({name.parts[0]}/{name.parts[1]})" in text, name
