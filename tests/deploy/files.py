@@ -1,14 +1,16 @@
 """The files of deploy/, and copies of them in which places and times are the test's."""
 
+import importlib
 import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-from tests.live import SCRIPTS
+from tests.live import SCRIPTS, missing
 from wsrelay.settings import Settings
 
 #: The repository.
@@ -21,9 +23,26 @@ needs_admin = pytest.mark.skipif(not hasattr(Settings, "admin"), reason="there i
 needs_http = pytest.mark.skipif(not hasattr(Settings, "http"), reason="there is no --http yet")
 
 
+#: What else than programs of Debian's the tests need.
+EXTRA = "pip install -e '.[deploy]'"
+
+
 def tool(name: str) -> str:
     """Return the path of a program that pip has installed beside the interpreter, from the extra ``deploy``."""
-    return str(SCRIPTS / name)
+    return str(SCRIPTS / name) if (SCRIPTS / name).exists() else missing(name, EXTRA)
+
+
+def package(name: str) -> ModuleType:
+    """Import a package from the extra ``deploy``, which not every environment has that collects these tests."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        missing(f"the Python package {name}", EXTRA)
+
+
+def documents(file: Path) -> list[Any]:
+    """Return what a YAML file says."""
+    return list(package("yaml").safe_load_all(file.read_text("utf-8")))
 
 
 def rendered(name: str, replacements: Mapping[str, str]) -> str:

@@ -15,13 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from grafana_foundation_sdk.cog import plugins
-from grafana_foundation_sdk.cog.encoder import JSONEncoder
-from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from tests.clients import WebsocketsClient, text
-from tests.deploy.files import DEPLOY, needs_admin, rendered
+from tests.deploy.files import DEPLOY, documents, needs_admin, package, rendered
 from tests.deploy.ports import listening_port
 from tests.deploy.stacks import admin_port
 from tests.deploy.test_prometheus import rules
@@ -77,8 +73,9 @@ def unknown(given: Any, taken: Any, path: str = "") -> Iterator[str]:
 
 def test_schema() -> None:
     """Grafana's own classes know each field of the dashboard, of its panels and of their queries."""
-    plugins.register_default_plugins()
-    taken = json.loads(JSONEncoder().encode(Dashboard.from_json(dashboard())))
+    package("grafana_foundation_sdk.cog.plugins").register_default_plugins()
+    read = package("grafana_foundation_sdk.models.dashboard").Dashboard.from_json(dashboard())
+    taken = json.loads(package("grafana_foundation_sdk.cog.encoder").JSONEncoder().encode(read))
     assert list(unknown(dashboard(), taken)) == []
 
 
@@ -113,20 +110,20 @@ def test_queries(tmp_path: Path) -> None:
         for target in panel["targets"]
     ]
     file = tmp_path / "queries.yml"
-    file.write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": records}]}))
+    file.write_text(json.dumps({"groups": [{"name": "queries", "rules": records}]}))  # which is YAML, too
     ended = run(require("promtool"), "check", "rules", str(file))
     assert (ended.returncode, f"{len(records)} rules found" in ended.stdout) == (0, True), ended.stdout
 
 
 def test_provisioning() -> None:
     """Grafana is told of the data source and the dashboard where the compose file puts them."""
-    said = yaml.safe_load((DEPLOY / "docker" / "compose.yaml").read_text("utf-8"))
+    (said,) = documents(DEPLOY / "docker" / "compose.yaml")
     mounts = [mount.split(":") for mount in said["services"]["grafana"]["volumes"]]
     (path,) = [target for source, target, *_ in mounts if source.endswith("wsrelay.json")]
-    (provider,) = yaml.safe_load((FOLDER / "provisioning/dashboards/wsrelay.yaml").read_text())["providers"]
-    assert Path(path).parent == Path(provider["options"]["path"])
-    (source,) = yaml.safe_load((FOLDER / "provisioning/datasources/prometheus.yaml").read_text())["datasources"]
-    assert source["url"] == "http://prometheus:9090"
+    (dashboards,) = documents(FOLDER / "provisioning" / "dashboards" / "wsrelay.yaml")
+    assert Path(path).parent == Path(dashboards["providers"][0]["options"]["path"])
+    (sources,) = documents(FOLDER / "provisioning" / "datasources" / "prometheus.yaml")
+    assert sources["datasources"][0]["url"] == "http://prometheus:9090"
     assert {"prometheus", "relay", "blackbox"} <= set(said["services"])
 
 

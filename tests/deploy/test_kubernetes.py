@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.clients import WebsocketsClient, text
-from tests.deploy.files import DEPLOY, local, options, tool
+from tests.deploy.files import DEPLOY, documents, local, options, tool
 from tests.live import LOOPBACK, relay, run
 from wsrelay.settings import Settings
 
@@ -18,7 +17,7 @@ FILE = DEPLOY / "kubernetes" / "wsrelay.yaml"
 
 def manifest() -> dict[str, dict[str, Any]]:
     """Return the resources by kind."""
-    return {resource["kind"]: resource for resource in yaml.safe_load_all(FILE.read_text("utf-8"))}
+    return {resource["kind"]: resource for resource in documents(FILE)}
 
 
 def pod() -> dict[str, Any]:

@@ -4,9 +4,8 @@ import re
 from typing import Any
 
 import pytest
-import yaml
 
-from tests.deploy.files import DEPLOY
+from tests.deploy.files import DEPLOY, documents
 from tests.live import require, run
 
 pytestmark = pytest.mark.deploy
@@ -16,7 +15,8 @@ FOLDER = DEPLOY / "prometheus"
 
 def rules() -> list[dict[str, Any]]:
     """Return all alerts."""
-    (group,) = yaml.safe_load((FOLDER / "alerts.yml").read_text("utf-8"))["groups"]
+    (said,) = documents(FOLDER / "alerts.yml")
+    (group,) = said["groups"]
     return group["rules"]
 
 
@@ -40,7 +40,7 @@ def test_annotations() -> None:
 
 def test_each_is_tested() -> None:
     """No alert is without its test."""
-    tests = yaml.safe_load((FOLDER / "alerts_test.yml").read_text("utf-8"))["tests"]
-    (raised,) = [test["promql_expr_test"][0] for test in tests if test["name"] == "everything is wrong"]
+    (said,) = documents(FOLDER / "alerts_test.yml")
+    (raised,) = [test["promql_expr_test"][0] for test in said["tests"] if test["name"] == "everything is wrong"]
     names = {re.findall('"(.*)"', sample["labels"])[0] for sample in raised["exp_samples"]}
     assert names == {rule["alert"] for rule in rules()}

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from tests.clients import text
 from tests.deploy.files import DEPLOY, needs_admin, needs_http, rendered
 from tests.deploy.proxies import CLIENT, PROXIES, Place, nginx_configuration
 from tests.deploy.stacks import RESTARTING, Stack, exchange, started
@@ -83,8 +84,7 @@ def test_events(name: str, certificate: Path, tmp_path: Path) -> None:
         assert answer.status == 200
         for number in range(3):
             publisher.say(text(f"message {number}"))
-            while f"message {number}".encode() not in answer.readline():
-                pass
+            assert any(f"message {number}".encode() in line for line in iter(answer.readline, b""))
 
 
 @pytest.mark.parametrize("name", sorted(PROXIES))
