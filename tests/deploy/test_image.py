@@ -16,6 +16,7 @@ from tests.deploy.health import health
 from tests.deploy.stacks import RESTARTING
 from tests.live import LISTENING, LOOPBACK, Process, run
 from wsrelay.settings import Settings
+from wsrelay.tap import Options
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(300)]
 
@@ -133,3 +134,8 @@ def test_compose_relay() -> None:
     assert int(service["stop_grace_period"].removesuffix("s")) >= drain + 5
     assert int(service["mem_limit"].removesuffix("g")) << 30 >= 2 * said["memory-budget"]
     assert "ports" not in service
+    parsed = Options()
+    parsed.environ = service["environment"]
+    parsed.parseOptions([])
+    (subnet,) = compose()["networks"]["front"]["ipam"]["config"]
+    assert parsed.settings.trusted_proxies == (subnet["subnet"],)

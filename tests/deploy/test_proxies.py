@@ -16,6 +16,7 @@ from tests.deploy.files import DEPLOY, needs_admin, needs_http, rendered
 from tests.deploy.proxies import CLIENT, PROXIES, Place, nginx_configuration
 from tests.deploy.stacks import RESTARTING, Stack, exchange, started
 from tests.live import SECONDS, relay, require, run, taken_port
+from wsrelay.tap import Options
 
 pytestmark = pytest.mark.deploy
 
@@ -135,6 +136,16 @@ def test_drain_for_long(name: str, certificate: Path, tmp_path: Path) -> None:
         exchange(one, other)
         stack.relay.signal(signal.SIGTERM)  # nobody needs to be waited for
         assert stack.relay.wait() == 0
+
+
+@needs_admin
+@pytest.mark.parametrize("name", ["caddy/Caddyfile", "haproxy/haproxy.cfg", "nginx/wsrelay.conf"])
+def test_command_line(name: str) -> None:
+    """The relay takes the options that the file says go with it."""
+    (line,) = re.findall(r"^# +twistd -n wsrelay (.*)$", rendered(name, {}), re.MULTILINE)
+    parsed = Options()
+    parsed.environ = {}
+    parsed.parseOptions(line.split())
 
 
 def test_nginx_check(certificate: Path, tmp_path: Path) -> None:
