@@ -18,9 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 DEPLOY = ROOT / "deploy"
 
-#: Parts of the relay that come separately.
+#: What comes separately.
 needs_admin = pytest.mark.skipif(not hasattr(Settings, "admin"), reason="there is no --admin yet")
-needs_http = pytest.mark.skipif(not hasattr(Settings, "http"), reason="there is no --http yet")
 
 
 #: What else than programs of Debian's the tests need.

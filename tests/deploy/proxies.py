@@ -9,7 +9,7 @@ import http.client
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,12 +75,15 @@ class Proxy:
             **options,
         )
 
-    def request(self, path: str, **fields: str) -> http.client.HTTPResponse:
-        """Return the answer to a GET, over TLS; its body is read by the caller."""
+    @contextmanager
+    def answer(self, path: str, **fields: str) -> Iterator[http.client.HTTPResponse]:
+        """Give the answer to a GET, over TLS; its body is read while the block runs."""
         context = tls_context(self.certificate)
         connection = http.client.HTTPSConnection("localhost", self.port, timeout=SECONDS, context=context)
-        connection.request("GET", path, headers=fields)
-        return connection.getresponse()
+        with closing(connection):
+            connection.request("GET", path, headers=fields)
+            with connection.getresponse() as response:
+                yield response
 
 
 _NGINX = """

@@ -5,14 +5,13 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 from websockets.exceptions import InvalidStatus
 
 from tests.clients import text
-from tests.deploy.files import DEPLOY, needs_admin, needs_http, rendered
+from tests.deploy.files import DEPLOY, needs_admin, rendered
 from tests.deploy.proxies import CLIENT, PROXIES, Place, nginx_configuration
 from tests.deploy.stacks import RESTARTING, Stack, exchange, started
 from tests.live import SECONDS, relay, require, run, taken_port
@@ -73,14 +72,13 @@ def test_redirect(stack: Stack) -> None:
     assert re.fullmatch(r"https://localhost(:\d+)?/room\?a=b", answer.headers["Location"])
 
 
-@needs_http
 @pytest.mark.parametrize("name", sorted(PROXIES))
 def test_events(name: str, certificate: Path, tmp_path: Path) -> None:
     """Server-sent events come at once, one by one, and none waits for the next in a buffer."""
     with (
         started(name, certificate, tmp_path, "--http") as stack,
         stack.proxy.client() as publisher,
-        closing(stack.proxy.request("/room", Accept="text/event-stream")) as answer,
+        stack.proxy.answer("/room", Accept="text/event-stream") as answer,
     ):
         assert answer.status == 200
         for number in range(3):
