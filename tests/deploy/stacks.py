@@ -1,11 +1,11 @@
 """A relay with a proxy in front of it, as deploy/ says that both are started."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.clients import Client, binary, text
+from tests.clients import Client, WebsocketsClient, binary, text
 from tests.deploy.health import Health, health
 from tests.deploy.proxies import IDLE, LISTEN, PROXIES, Place, Proxy
 from tests.live import Relay, relay
@@ -52,3 +52,15 @@ def exchange(one: Client, other: Client) -> None:
         for said in (text("grüße"), binary(bytes(range(256)) * 400)):
             speaker.say(said)
             assert listener.hear() == said.heard
+
+
+def silent_pairs(
+    entered: ExitStack, names: list[str], folder: Path, certificate: Path, *options: str, idle: str = IDLE
+) -> list[list[WebsocketsClient]]:
+    """Return two clients behind each of these proxies, all of which wait for so long for who is silent."""
+    pairs = []
+    for name in names:
+        (folder / name).mkdir()
+        stack = entered.enter_context(started(name, certificate, folder / name, *options, idle=idle))
+        pairs.append([entered.enter_context(stack.proxy.client()) for _ in range(2)])
+    return pairs

@@ -4,16 +4,19 @@ import http.client
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from tests.clients import text
+from tests.clients import WebsocketsClient, text
 from tests.deploy.files import DEPLOY, needs_admin, rendered
 from tests.deploy.proxies import CLIENT, PROXIES, Place, nginx_configuration
-from tests.deploy.stacks import RESTARTING, Stack, exchange, started
+from tests.deploy.stacks import RESTARTING, Stack, exchange, silent_pairs, started
 from tests.live import SECONDS, relay, require, run, taken_port
 from wsrelay.tap import Options
 
@@ -30,6 +33,27 @@ def stack(
     """Each of the proxies, with the times that its file says."""
     with started(request.param, certificate, tmp_path_factory.mktemp(request.param)) as running:
         yield running
+
+
+@dataclass
+class Silence:
+    """Two clients behind each proxy, and until when they are to be silent."""
+
+    pairs: list[list[WebsocketsClient]]
+    until: float
+
+
+@pytest.fixture(scope="module")
+def silence(certificate: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Silence]:
+    """All three proxies with the times that their files say, and clients that nobody talks to."""
+    with ExitStack() as entered:
+        pairs = silent_pairs(entered, list(PROXIES), tmp_path_factory.mktemp("silence"), certificate)
+        yield Silence(pairs, time.monotonic() + 61)
+
+
+def test_silence_begins(silence: Silence) -> None:
+    """Clients are let in, and left alone while the other tests of this file run; the last one looks after them."""
+    assert len(silence.pairs) == len(PROXIES)
 
 
 def test_messages(stack: Stack) -> None:
@@ -178,3 +202,11 @@ def checked(program: str, *arguments: str, **environ: str) -> str:
     ended = run(require(program), *arguments, env={"PATH": "/usr/bin", **environ})
     assert ended.returncode == 0, ended.stdout
     return ended.stdout
+
+
+def test_more_than_a_minute(silence: Silence) -> None:
+    """With all times as they are checked in, rooms that are silent for more than 60 s pass all three."""
+    with pytest.raises(TimeoutError):
+        silence.pairs[0][0].ws.recv(max(0.0, silence.until - time.monotonic()))
+    for pair in silence.pairs:
+        exchange(*pair)
