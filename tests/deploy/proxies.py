@@ -144,6 +144,8 @@ def haproxy(place: Place) -> Iterator[Proxy]:
         configuration = rendered(
             "haproxy/haproxy.cfg",
             {
+                "user haproxy": "",
+                "group haproxy": "",
                 "bind :80": f"bind fd@{plain.fileno()}",
                 "bind :443": f"bind fd@{encrypted.fileno()}",
                 "/etc/haproxy/tls/relay.pem": str(place.certificate),
