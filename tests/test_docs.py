@@ -5,14 +5,12 @@ Read as text; that they become a site without a warning is what ``tox -e docs`` 
 
 import ast
 import importlib
-import importlib.util
 import re
 import shlex
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from unittest import SkipTest
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -23,6 +21,7 @@ from wsrelay.lines import TEXTS
 from wsrelay.settings import Settings, check_value
 from wsrelay.status import ConnectionStatus, RoomStatus
 from wsrelay.tap import Options
+from wsrelay.web.metrics import Metrics
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -47,10 +46,6 @@ OTHERS = {
     ),
     *("--log-file", "--syslog", "--logger", "--auth", "--backpressure", "--data", "--rate", "--help"),
 }
-
-#: Options that are on their way.
-COMING = {"--admin", "--canary-seconds"}
-COMING_CODES = {"4403"}
 
 #: A number that looks like a close code, where it is said to be one.
 CLOSE_CODE = re.compile(r"\b(?:close|closes|closed with|close code|code) (1\d{3}|3\d{3}|4\d{3})\b")
@@ -116,7 +111,7 @@ def commands(block: Block) -> Iterator[list[str]]:
 
 def options() -> set[str]:
     """Return the options of ``twistd wsrelay``, with their dashes."""
-    return {f"--{name.rstrip('=')}" for name in Options().longOpt} | COMING
+    return {f"--{name.rstrip('=')}" for name in Options().longOpt}
 
 
 class LinkTests(SynchronousTestCase):
@@ -225,10 +220,7 @@ class ObservingTests(SynchronousTestCase):
 
     def test_metrics(self) -> None:
         """docs/metrics.md has each metric of ours, with its type, and no others; no page names another one."""
-        if importlib.util.find_spec("wsrelay.web.metrics") is None:
-            raise SkipTest("there is no exporter yet")
-        metrics = importlib.import_module("wsrelay.web.metrics")
-        exporter = metrics.Metrics(RelayFactory(Settings(), [], Clock()))
+        exporter = Metrics(RelayFactory(Settings(), [], Clock()))
         exported = {
             f"{family.name}_total" if family.type == "counter" else family.name: family.type
             for family in exporter.collect()
@@ -260,7 +252,7 @@ class CloseCodeTests(SynchronousTestCase):
 
     def test_codes_in_prose(self) -> None:
         """Each number that is called a close code is in the table, or one that only clients see."""
-        known = {row.code for row in TABLE} | CLIENTS_CODES | {*map(int, COMING_CODES)}
+        known = {row.code for row in TABLE} | CLIENTS_CODES
         for page in DOCS.glob("*.md"):
             for code in CLOSE_CODE.findall(prose(page)):
                 self.assertIn(int(code), known, page.name)
@@ -270,10 +262,8 @@ class CloseCodeTests(SynchronousTestCase):
         text = (DOCS / "clients.md").read_text("utf-8")
         rows = dict(re.findall(r"^\| (\d{4}) \| ([^|]+) \|", text.partition("And these")[0], re.MULTILINE))
 
-        self.assertEqual(set(rows), {str(row.code) for row in TABLE} | COMING_CODES)
+        self.assertEqual(set(rows), {str(row.code) for row in TABLE})
         for code, answer in rows.items():
-            if code in COMING_CODES:
-                continue
             outcomes = {row.reconnect for row in TABLE if str(row.code) == code}
             expected = {frozenset([True]): "with", frozenset([False]): "no"}.get(
                 frozenset(outcomes), "look at the reason"
@@ -281,7 +271,6 @@ class CloseCodeTests(SynchronousTestCase):
             self.assertTrue(answer.startswith(expected), code)
         final = re.search(r"FINAL = new Set\(\[([\d, ]+)\]\)", text)
         assert final is not None
-        coming = {*map(int, COMING_CODES)}
         codes = {row.code for row in TABLE}
         sometimes = {row.code for row in TABLE if row.reconnect}
-        self.assertEqual({int(code) for code in final[1].split(",")} | coming, (codes - sometimes) | coming)
+        self.assertEqual({int(code) for code in final[1].split(",")}, codes - sometimes)
