@@ -89,7 +89,7 @@ clean:
 	@touch $@
 
 .venv/test: .venv/bin/python setup.cfg
-	$(INSTALL) '.[test]'
+	$(INSTALL) '.[test,deploy]'
 	@touch $@
 
 .venv/tox: .venv/bin/python

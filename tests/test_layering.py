@@ -23,7 +23,7 @@ LAYERS = [
     ["endpoints"],
     ["factory"],
     ["sweep", "web.public"],
-    ["web.demo", "web.exchange"],
+    ["web.page", "web.exchange"],
     ["backplane.local", "protocol"],
     ["autobahn_options"],
     ["event_stream"],

@@ -8,19 +8,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import pytest
-
 from tests.live import SCRIPTS, missing
-from wsrelay.settings import Settings
 
 #: The repository.
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 DEPLOY = ROOT / "deploy"
-
-#: What comes separately.
-needs_admin = pytest.mark.skipif(not hasattr(Settings, "admin"), reason="there is no --admin yet")
-
 
 #: What else than programs of Debian's the tests need.
 EXTRA = "pip install -e '.[deploy]'"
@@ -57,7 +50,7 @@ def local(toml: str) -> str:
     """Return an options file whose admin port is on loopback, and of the kernel's choice."""
     found = re.sub(r"^admin = .*$", 'admin = "tcp:0:interface=127.0.0.1"', toml, count=1, flags=re.MULTILINE)
     assert found != toml
-    return found if hasattr(Settings, "admin") else found.replace('admin = "tcp:0:interface=127.0.0.1"\n', "")
+    return found
 
 
 def options(toml: str) -> dict[str, Any]:

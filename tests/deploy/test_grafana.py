@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.clients import WebsocketsClient, text
-from tests.deploy.files import DEPLOY, documents, needs_admin, package, rendered
+from tests.deploy.files import DEPLOY, documents, package, rendered
 from tests.deploy.ports import listening_port
 from tests.deploy.stacks import admin_port
 from tests.deploy.test_prometheus import rules
@@ -190,7 +190,6 @@ def converse(server: Relay, until: Any) -> None:
                     assert refused.recv(12) == b"HTTP/1.1 426"
 
 
-@needs_admin
 def test_real_prometheus(tmp_path: Path) -> None:
     """Prometheus scrapes a relay, answers every query, has data where there was traffic, and raises no alert."""
     with (
@@ -215,7 +214,6 @@ def test_real_prometheus(tmp_path: Path) -> None:
         assert {rule["name"] for rule in group["rules"] if rule["state"] != "inactive"} <= {"WsrelayRefusals"}
 
 
-@needs_admin
 def test_metrics_exist() -> None:
     """No query and no alert asks for a metric of the relay's that it does not have."""
     with (

@@ -14,7 +14,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from tests.clients import WebsocketsClient, text
-from tests.deploy.files import DEPLOY, needs_admin, rendered
+from tests.deploy.files import DEPLOY, rendered
 from tests.deploy.proxies import CLIENT, PROXIES, Place, nginx_configuration
 from tests.deploy.stacks import RESTARTING, Stack, exchange, silent_pairs, started
 from tests.live import SECONDS, relay, require, run, taken_port
@@ -140,7 +140,6 @@ def test_not_ready(name: str, certificate: Path, tmp_path: Path) -> None:
         assert stack.health.asked == {("/readyz", "HTTP/1.1")}
 
 
-@needs_admin
 @pytest.mark.parametrize("name", sorted(DOWN))
 def test_drain_for_long(name: str, certificate: Path, tmp_path: Path) -> None:
     """A relay that drains says so at /readyz: it gets nobody new, and those whose turn has not come go on talking."""
@@ -160,7 +159,6 @@ def test_drain_for_long(name: str, certificate: Path, tmp_path: Path) -> None:
         assert stack.relay.wait() == 0
 
 
-@needs_admin
 @pytest.mark.parametrize("name", ["caddy/Caddyfile", "haproxy/haproxy.cfg", "nginx/wsrelay.conf"])
 def test_command_line(name: str) -> None:
     """The relay takes the options that the file says go with it."""

@@ -24,8 +24,8 @@ from wsrelay.message import Message
 from wsrelay.names import ROOT
 from wsrelay.request import HandshakeRequest, not_websocket
 from wsrelay.settings import Settings
-from wsrelay.web.demo import Page
 from wsrelay.web.exchange import Exchange, HTTPRequest
+from wsrelay.web.page import Page
 
 __all__ = ["EXCEPT", "NUMBER", "PublicSite"]
 
@@ -63,7 +63,8 @@ class PublicSite:
         self._relay = relay
         settings: Settings = relay.settings
         self._serves_rooms = settings.http
-        self._page: Any = Page() if settings.demo else None
+        self._page = Page("demo.html", connect="'self' ws: wss:", images="blob: data:")
+        self._serves_page = settings.demo
         self.methods = ("GET", "POST") if settings.http else ("GET",)
 
     def exchange(self, connection: Any, request: HandshakeRequest) -> Exchange:
@@ -80,7 +81,7 @@ class PublicSite:
             return exchange
         if request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers:
             raise Denied(400, "a GET has no body", cause="malformed")
-        is_page = self._page is not None and request.room == ROOT
+        is_page = self._serves_page and request.room == ROOT
         for media_type, is_served, answer in (
             ("text/event-stream", self._serves_rooms, self._tail),
             ("application/json", self._serves_rooms, self._describe),
@@ -148,7 +149,8 @@ class PublicSite:
     def _show(self, _: Exchange, request: HTTPRequest) -> None:
         """Send the demo page."""
         self._relay.stats.http_requests["GET", 200] += 1
-        request.respond(200, [*_SAFE, *self._page.fields], self._page.body)
+        fields = [("Content-Type", self._page.content_type), ("Content-Security-Policy", self._page.policy)]
+        request.respond(200, [*_SAFE, ("Referrer-Policy", "no-referrer"), *fields], self._page.body)
 
     def _respond(self, exchange: Exchange, request: HTTPRequest, status: int, content: object) -> None:
         fields = self._about_room(exchange, status, "application/json")

@@ -3,11 +3,8 @@
 How a view is reached is :mod:`wsrelay.web.routes`'. Nothing here is kept from one request to the next.
 """
 
-from base64 import b64encode
 from collections.abc import Callable, Sequence
-from hashlib import sha256
 from heapq import nlargest
-from importlib.resources import files
 from operator import attrgetter
 from typing import Any, Final
 
@@ -18,6 +15,7 @@ from wsrelay.errors import Denied
 from wsrelay.factory import RelayFactory
 from wsrelay.web.canary import Canary, Outcome
 from wsrelay.web.metrics import Metrics
+from wsrelay.web.page import Page
 from wsrelay.web.routes import Answer, Asked, Route, as_json
 
 __all__ = ["Views"]
@@ -47,7 +45,8 @@ class Views:
         self._canary = canary
         self._drain = drain
         self._metrics = Metrics(relay)
-        self._page = _read_page()
+        page = Page("status.html", connect="'self'", images="data:")
+        self._page = Answer(page.body, page.content_type, policy=page.policy)
 
     @property
     def routes(self) -> Sequence[Route]:
@@ -188,19 +187,3 @@ def _readiness(checks: dict[str, str], canary_seconds: float | None = None) -> A
     ready = set(checks.values()) <= {"ok", "not asked"}
     shown = {"ready": ready, "checks": checks, "canary_seconds": canary_seconds}
     return as_json(shown, 200 if ready else 503)
-
-
-def _read_page() -> Answer:
-    """Return the status page, which may run its own script and use its own style, and nothing else of either."""
-    page = files("wsrelay.web").joinpath("status.html").read_bytes()
-    script, style = (_hash(page, tag) for tag in (b"script", b"style"))
-    policy = (
-        f"default-src 'none'; script-src '{script}'; style-src '{style}'; connect-src 'self'; img-src data:;"
-        " frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-    )
-    return Answer(page, "text/html; charset=utf-8", policy=policy)
-
-
-def _hash(page: bytes, tag: bytes) -> str:
-    content = page.partition(b"<%s>" % tag)[2].partition(b"</%s>" % tag)[0]
-    return f"sha256-{b64encode(sha256(content).digest()).decode('ascii')}"
