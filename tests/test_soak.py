@@ -130,7 +130,7 @@ class VerdictTests(unittest.TestCase):
 
     def test_log(self) -> None:
         """Tracebacks, failures and errors in the log are faults; the usual lines are none."""
-        usual = "2026-01-01T00:00:00+0000 [wsrelay#info] tcp4:127.0.0.1:5 left 'room': sent 1002, received None\n"
+        usual = "2026-01-01T00:00:00+0000 [wsrelay#info] tcp4:127.0.0.1:5 left 'room' as None (connection 3)\n"
         self.assertEqual(faults(samples(), log=usual), "")
         for bad in (
             "Traceback (most recent call last):",

@@ -353,7 +353,7 @@ def test_log_injection(server: Relay) -> None:
         # Twisted takes any text in a PROXY header for an address.
         peer = f"PROXY TCP4 {UNSEEN.replace(' ', '')} 192.0.2.2 1 2\r\n".encode()
         say(server, attack, peer + handshake("/hooked"), endpoint=1)
-        assert len(server.output.wait_for("as 'mallory", 3)) == 3
+        assert len(server.output.wait_for("joined .* as 'mallory", 3)) == 3
         while not re.search("forged.* denied with 400", server.output.text):  # of many refusals at once few are logged
             say(server, attack, peer + handshake("//"), endpoint=1)
         log = server.output.text
