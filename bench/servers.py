@@ -71,15 +71,21 @@ def _on_python(name: str, title: str, deflate: bool = True) -> Server:
     )
 
 
-SERVERS = [
-    Server(
-        RELAY,
-        "wsrelay",
-        ("{twistd}", "-n", "--pidfile=", "wsrelay", "--listen", "tcp:0:interface=127.0.0.1", *ONE_BIG_CLIENT),
+def _relay(name: str, title: str, *before: str) -> Server:
+    """Make the row of the relay; what is put before its command runs it."""
+    return Server(
+        name,
+        title,
+        (*before, "{twistd}", "-n", "--pidfile=", "wsrelay", "--listen", "tcp:0:interface=127.0.0.1", *ONE_BIG_CLIENT),
         (toolchain.relay,),
         deflate=(),
         version=("{own_python}", *VERSION, "wsrelay"),
-    ),
+    )
+
+
+SERVERS = [
+    _relay(RELAY, "wsrelay"),
+    _relay("watched", "wsrelay, watched", "{own_python}", "{peers}/watched.py"),
     Server(FLOOR, "floor (C)", ("{build}/floor",), (partial(toolchain.compiled, "floor"),), deflate=None),
     _on_python("autobahn", "Autobahn"),
     _on_python("websockets", "websockets"),
