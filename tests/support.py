@@ -56,7 +56,7 @@ class RecordingSubscriber:
     def __init__(self, name: str = "", encoding: Encoding = frames.plain) -> None:
         self.name = name
         self.encoding = encoding
-        self.tally = (0, 0)
+        self.own = self.tally = (0, 0)
         self.takes: int | None = None
         self.writes: list[bytes] = []
         self.kept = b""

@@ -27,6 +27,7 @@ from wsrelay.room import HIGH_WATER, LOW_WATER
 from wsrelay.settings import Settings
 from wsrelay.slow import SLOW_POLICIES
 from wsrelay.stats import Stats
+from wsrelay.tally import plus
 
 #: Short messages stay plain.
 DEFLATE = frames.Deflate(15, min_bytes=8)
@@ -227,6 +228,8 @@ class HubMachine(RuleBasedStateMachine):
                     Published((message.opcode, message.payload), message.size_bytes, self.served, is_own)
                     for message in made
                 ]
+        if not self.echo:
+            member.own = plus(member.own, (len(made), sum(len(message.plain) for message in made)))
         self.hub.publish(room, made)
 
     def unique(self, payload: bytes) -> bytes:

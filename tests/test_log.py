@@ -22,6 +22,14 @@ class LogTests(SynchronousTestCase):
         self.stats = Stats()
         self.log = Log(self.stats)
 
+    def test_tally_of(self) -> None:
+        """What is one publisher's own can be told from an offset on, as messages and as plain frames."""
+        me = object()
+        self.log.extend([message(publisher=me), message(), message(b"123", me)])
+        self.log.forget(1)
+        self.assertEqual([self.log.tally_of(me, start) for start in (1, 2, 3)], [(1, 5), (1, 5), (0, 0)])
+        self.assertEqual(self.log.published_bytes, 3 + 3 + 5)
+
     def test_offsets(self) -> None:
         """Offsets count from 0 and go on after messages were forgotten."""
         for _ in range(3):

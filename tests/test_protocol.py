@@ -505,6 +505,17 @@ class AccountTests(RelayTestCase):
         self.assertEqual((status.messages_in, status.bytes_in, status.messages_out, status.bytes_out), (1, 7, 0, 0))
         self.assertEqual((other.messages_in, other.bytes_in, other.messages_out, other.bytes_out), (0, 0, 1, 7))
 
+    def test_status_with_echo(self) -> None:
+        """Where publishers get their own messages, these were given to them, too."""
+        relay = self.relay(echo=True)
+        a, b = relay.client(), relay.client()
+        a.say("12345")
+        relay.settle()
+
+        for client in (a, b):
+            status = client.server.status()
+            self.assertEqual((status.messages_out, status.bytes_out), (1, 7))
+
     def test_status_before_it_opens(self) -> None:
         """A handshake that is not done has a status, too; it is in no room."""
         relay = self.relay([Answer(Deferred())])

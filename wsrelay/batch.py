@@ -64,13 +64,13 @@ class Batch:
         """Return what of it is one publisher's own.
 
         Complexity:
-            That of these messages.
+            That of its runs, mostly one.
         """
         own = self.own.get(publisher, ())
         if own and len(own[0]) == len(self._messages):  # the usual one
             return len(self._messages), self.bytes
-        sizes = [len(message.plain) for run in own for message in self._messages[run.start : run.stop]]
-        return len(sizes), sum(sizes)
+        offsets = self._offsets_of(plain)
+        return sum(map(len, own)), sum([offsets[run.stop] - offsets[run.start] for run in own])
 
     def tally_for(self, subscriber: object) -> Tally:
         """Return what one subscriber gets."""
@@ -101,13 +101,18 @@ class Batch:
         if len(own[0]) == len(self._messages):  # the usual one: nobody else has published anything
             return b""
         joined = self.frames(encoding)
+        offsets = self._offsets_of(encoding)
+        begins = [0, *(offsets[run.stop] for run in own)]
+        ends = [*(offsets[run.start] for run in own), len(joined)]
+        return b"".join([joined[begin:end] for begin, end in zip(begins, ends, strict=True)])
+
+    def _offsets_of(self, encoding: Encoding) -> list[int]:
+        """Return where each message begins in all frames, and at the end, where the last one ends."""
         offsets = self._offsets.get(encoding)
         if offsets is None:
             lengths = [len(message.frame(encoding)) for message in self._messages]
             offsets = self._offsets[encoding] = list(accumulate(lengths, initial=0))
-        begins = [0, *(offsets[run.stop] for run in own)]
-        ends = [*(offsets[run.start] for run in own), len(joined)]
-        return b"".join([joined[begin:end] for begin, end in zip(begins, ends, strict=True)])
+        return offsets
 
     def deliver(self, encoding: Encoding, members: Mapping[Subscriber, Send], stats: Stats) -> Unsent:
         """Write to subscribers.

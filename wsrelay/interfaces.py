@@ -32,6 +32,7 @@ class Subscriber(Protocol):
         tally: its room's to write: what it has been given, or where its room's count stood; once it has left, what it
             was given in all. :meth:`wsrelay.hub.Hub.given` knows it at any time.
 
+
     The first two are fixed once it has joined. One that takes no more is left where it stands in the log, from
     :meth:`wsrelay.hub.Hub.pause` (or from the first time that ``send`` did not take all) to
     :meth:`~wsrelay.hub.Hub.resume`.
@@ -40,6 +41,10 @@ class Subscriber(Protocol):
     encoding: Encoding
     send: Send
     tally: Tally
+
+    @property
+    def own(self) -> Tally:
+        """What of what was published to its room names it as its publisher, so that it does not get it."""
 
     def keep(self, data: bytes, sent: int) -> None:
         """Write later what is behind the first ``sent`` bytes, before anything else; when that is done, ``Hub.resume``.

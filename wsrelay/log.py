@@ -13,6 +13,7 @@ from wsrelay import frames
 from wsrelay.batch import Batch
 from wsrelay.message import FRAME_OVERHEAD_BYTES, Message
 from wsrelay.stats import Stats
+from wsrelay.tally import Tally
 
 __all__ = ["SLICE_BYTES", "Log"]
 
@@ -76,6 +77,15 @@ class Log:
             sizes = accumulate(message.size_bytes for message in messages)
             messages = messages[: max(1, bisect_right(list(sizes), SLICE_BYTES))]
         return Batch(messages, start)
+
+    def tally_of(self, publisher: object, start: int) -> Tally:
+        """Return what is one publisher's own of the messages from an offset on.
+
+        Complexity:
+            That of all these messages.
+        """
+        own = [len(one.plain) for one in self._messages[start - self.tail :] if one.publisher is publisher]
+        return len(own), sum(own)
 
     def size_from(self, start: int) -> int:
         """Return what the messages from an offset on cost.

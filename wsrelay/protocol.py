@@ -22,7 +22,7 @@ from wsrelay.limits import Allowance
 from wsrelay.message import Message
 from wsrelay.status import ConnectionStatus
 from wsrelay.tally import NOTHING as NO_TALLY
-from wsrelay.tally import plus
+from wsrelay.tally import Tally, plus
 
 __all__ = ["RelayProtocol"]
 
@@ -47,11 +47,12 @@ class RelayProtocol(EventStream):
         grant: what it may do; nothing until it opens.
         opened_at: when it opened, in the reactor's seconds.
         published: the messages that it published, and what these were as plain frames.
+        left_out_of: the messages of others that were not for it, in the same way.
         tally: see :class:`wsrelay.interfaces.Subscriber`.
     """
 
     # On the class, because few connections have them (TRAPS 61).
-    published = tally = NO_TALLY
+    published = left_out_of = tally = NO_TALLY
     opened_at = math.inf
     _ping_to_answer: bytes | None = None
     _type: int | None = None
@@ -92,6 +93,11 @@ class RelayProtocol(EventStream):
             "room": self.grant.room,
             "identity": None if identity is None else identity[:LOG_CHARS],
         }
+
+    @property
+    def own(self) -> Tally:
+        """What it does not get of what was published. See :class:`wsrelay.interfaces.Subscriber`."""
+        return self.left_out_of if self.factory.settings.echo else plus(self.published, self.left_out_of)
 
     def status(self) -> ConnectionStatus:
         """Return what is known of it now."""

@@ -51,13 +51,11 @@ class Subscribers:
         self._stats = stats
         #: The offset up to which everyone in _current has everything.
         self._flushed = 0
-        #: What that is: everyone in _current has a mark in it (see wsrelay.tally).
-        self._total: Tally = NOTHING
+        self._total: Tally = NOTHING  #: what that is: everyone in _current has a mark in it (see wsrelay.tally)
         #: Subscribers that stand at _flushed.
         self._current = Audience()
         #: The batch that is being delivered, and those of _current that have not got it.
-        self._batch = _NO_BATCH
-        self._due = Audience()
+        self._batch, self._due = _NO_BATCH, Audience()
         #: Those that stand elsewhere: the paused, ...
         self._behind = Cursors()
         self._paused: set[Subscriber] = set()
@@ -112,8 +110,8 @@ class Subscribers:
         """Return what a subscriber has been given so far; also of one that has left."""
         if subscriber not in self._current:
             return subscriber.tally
-        due = self._batch.tally_for(subscriber) if subscriber in self._due else NOTHING
-        return minus(minus(self._total, subscriber.tally), due)
+        given = minus(self._flushed_to(subscriber), subscriber.tally)
+        return minus(given, self._batch.tally_for(subscriber)) if subscriber in self._due else given
 
     def discard(self, subscriber: Subscriber) -> int:
         """Remove one; nothing happens if it is none. Return how many messages it was behind with."""
@@ -186,8 +184,13 @@ class Subscribers:
         self._drop_batch()
 
     def _stand_with_others(self, subscriber: Subscriber) -> None:
-        subscriber.tally = minus(self._total, subscriber.tally)
+        subscriber.tally = minus(self._flushed_to(subscriber), subscriber.tally)
         self._current.add(subscriber)
+
+    def _flushed_to(self, subscriber: Subscriber) -> Tally:
+        """Return what was ever flushed but for a subscriber's own, of which some may be pending."""
+        pending = NOTHING if subscriber.own == NOTHING else self._log.tally_of(subscriber, self._flushed)
+        return minus(self._total, minus(subscriber.own, pending))
 
     def _drop_batch(self) -> None:
         if not self._due:
@@ -217,9 +220,6 @@ class Subscribers:
         batch = self._log.batch(self._flushed, self._log.head)
         self._flushed = batch.end
         self._total = (batch.end, self._total[1] + batch.bytes)
-        for publisher in batch.own:
-            if publisher in self._current:
-                publisher.tally = plus(publisher.tally, batch.own_tally(publisher))
         cost = batch.cost * len(self._current)
         if cost > writes:
             self._batch, self._due = batch, self._current.copy()

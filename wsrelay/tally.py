@@ -1,8 +1,9 @@
 """What a subscriber has been given: messages and bytes, without counting at each delivery. Pure.
 
-Everybody who stands with the others has been given what the room has flushed since it came to stand there, but for what
-it published itself. So a room counts once for all of them, and each only remembers from where on: its *mark*. The
-change between the two is the same both ways: ``flushed - mark`` is what it was given, ``flushed - given`` its mark.
+Everybody who stands with the others has been given what the room has flushed since it came to stand there, but for its
+own. So a room counts once for all of them, a publisher for each of its reads, and each only remembers from where on:
+its *mark*. The change between the two is the same both ways: ``flushed - own - mark`` is what it was given, and
+``flushed - own - given`` its mark.
 """
 
 from typing import Final

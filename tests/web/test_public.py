@@ -102,6 +102,7 @@ class PublishTests(RelayTestCase):
         self.post(relay, Wsrelay_Except=a.http_headers["wsrelay-connection"])
         relay.settle()
         self.assertEqual((a.messages, b.messages), ([], ["hello"]))
+        self.assertEqual((a.server.status().messages_out, b.server.status().messages_out), (0, 1))
 
         self.post(relay, Wsrelay_Except="4711")
         relay.settle()

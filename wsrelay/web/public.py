@@ -24,6 +24,7 @@ from wsrelay.message import Message
 from wsrelay.names import ROOT
 from wsrelay.request import HandshakeRequest, not_websocket
 from wsrelay.settings import Settings
+from wsrelay.tally import plus
 from wsrelay.web.exchange import Exchange, HTTPRequest
 from wsrelay.web.page import Page
 
@@ -106,14 +107,17 @@ class PublicSite:
         if status is not None and status.held:
             # Nobody can stop reading it, as the room's other publishers are (slow policy pause-publishers).
             raise Denied(503, "this room waits for a slow subscriber", [("Retry-After", "1")], cause="slow_policy")
-        message = Message.of(opcode, payload, self._except(headers))
+        left_out = self._except(headers, grant.room)
+        message = Message.of(opcode, payload, left_out)
+        if left_out is not None:
+            left_out.left_out_of = plus(left_out.left_out_of, (1, len(message.plain)))
         relay.stats.messages_in += 1
         relay.stats.bytes_in += len(message.plain)
         relay.backplane.publish(grant.room, [message])
         self._respond(exchange, request, 202, {"room": grant.room, "members": status.members if status else 0})
 
-    def _except(self, headers: Mapping[str, str]) -> object:
-        """Return the connection that a message is not for; one that has gone is nobody.
+    def _except(self, headers: Mapping[str, str], room: str) -> Any:
+        """Return the connection that a message to a room is not for; one that has gone, or is elsewhere, is nobody.
 
         Complexity:
             One look at each connection.
@@ -124,7 +128,7 @@ class PublicSite:
         if not re.fullmatch(r"[1-9]\d{0,18}", number):
             raise Denied(400, "Wsrelay-Except must be the number of a connection", cause="malformed")
         wanted = int(number)
-        return next((one for one in self._relay.connections if one.number == wanted), None)
+        return next((one for one in self._relay.connections if one.number == wanted and one.grant.room == room), None)
 
     def _describe(self, exchange: Exchange, request: HTTPRequest) -> None:
         """Say how many there are in a room; none where nobody has opened it."""
