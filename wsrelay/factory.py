@@ -115,6 +115,8 @@ class RelayFactory(WebSocketServerFactory):
         self.protocol = configured(self.protocol, self)
         self.numbers: Iterator[int] = count(1)
         self.web = PublicSite(self) if settings.http or settings.demo else None
+        if self.web is not None:
+            self.protocol.methods = self.web.methods  # type: ignore[attr-defined]  # once for all of its connections
         self.sweep = Sweep(self.connections, self.slowed_down, self._steps(), self.stats, self.reactor)
         self._drains: list[Drain] = []
 

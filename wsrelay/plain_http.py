@@ -32,12 +32,6 @@ class PlainHTTP(Opening):
         """What is kept of what has come in. See :class:`wsrelay.budget.Holder`."""
         return super().incoming_bytes + (0 if self._exchange is None else self._exchange.incoming_bytes)
 
-    def connectionMade(self) -> None:
-        """A client has connected."""
-        if self.factory.web is not None:
-            self.methods = self.factory.web.methods
-        super().connectionMade()
-
     def close(self, reason: CloseReason, detail: str = "") -> None:
         """Close. See :meth:`wsrelay.connection.Connection.close`.
 
@@ -71,7 +65,9 @@ class PlainHTTP(Opening):
 
     def ask(self, request: HandshakeRequest) -> "Grant | Deferred[Grant]":
         """Ask the validators, about an exchange as well. See :meth:`wsrelay.opening.Opening.ask`."""
-        if self.factory.web is None or request.wants_websocket:
+        if self.factory.web is None:
+            return super().ask(request)
+        if request.wants_websocket:
             super().take_head()  # nothing may have come behind a handshake
             return super().ask(request)
         received, self.data = self.data, b""

@@ -97,7 +97,9 @@ class RelayProtocol(EventStream):
     @property
     def own(self) -> Tally:
         """What it does not get of what was published. See :class:`wsrelay.interfaces.Subscriber`."""
-        return self.left_out_of if self.factory.settings.echo else plus(self.published, self.left_out_of)
+        if self.published is NO_TALLY or self.factory.settings.echo:
+            return self.left_out_of
+        return plus(self.published, self.left_out_of)
 
     def status(self) -> ConnectionStatus:
         """Return what is known of it now."""

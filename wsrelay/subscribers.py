@@ -189,8 +189,8 @@ class Subscribers:
 
     def _flushed_to(self, subscriber: Subscriber) -> Tally:
         """Return what was ever flushed but for a subscriber's own, of which some may be pending."""
-        pending = NOTHING if subscriber.own == NOTHING else self._log.tally_of(subscriber, self._flushed)
-        return minus(self._total, minus(subscriber.own, pending))
+        pending = NOTHING if (own := subscriber.own) is NOTHING else self._log.tally_of(subscriber, self._flushed)
+        return minus(self._total, minus(own, pending))
 
     def _drop_batch(self) -> None:
         if not self._due:
