@@ -38,7 +38,7 @@ def main() -> None:
     """Fork: one of both asks, the other one runs the relay."""
     relay = os.getpid()
     if os.fork():
-        os.execvp(sys.argv[1], [*sys.argv[1:], "--admin", f"unix:{ADMIN}", "--log-format", "json"])  # noqa: S606
+        os.execvp(sys.argv[1], [*sys.argv[1:], "--admin", f"unix:{ADMIN}", "--log-format", "json"])  # noqa: S606 - as it says
     while os.getppid() == relay:
         time.sleep(EVERY_SECONDS)
         for path in ("/metrics", "/readyz", "/rooms"):
