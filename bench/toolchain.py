@@ -31,10 +31,11 @@ PACKAGES = {
     "nginx": "nginx libnginx-mod-nchan",
     "node": "nodejs",
     "npm": "npm",
+    "valgrind": "valgrind",
 }
 
-#: Libraries of our C programs.
-LIBRARIES = {"load": ["-lz"]}
+#: Libraries of our C programs; one of these is a library itself.
+LIBRARIES = {"load": ["-lz"], "callgrind": ["-shared", "-fPIC"]}
 
 NCHAN = "ngx_nchan_module.so"
 
@@ -94,7 +95,8 @@ def compiled(name: str) -> Path:
         try:
             step([compiler, "-O2", "-o", str(fresh), str(source), *LIBRARIES.get(name, ())])
         except MissingError as failure:
-            raise MissingError(f"{failure}\n(if a header is missing: apt-get install {PACKAGES['cc']})") from failure
+            needed = f"{PACKAGES['cc']} {PACKAGES['valgrind']}"
+            raise MissingError(f"{failure}\n(if a header is missing: apt-get install {needed})") from failure
         fresh.replace(target)
     return target
 

@@ -81,6 +81,19 @@ ROWS = [
 
 BY_NAME = {row.name: row for row in ROWS}
 
+#: The guard's work, by name. With `idle`, handshakes are counted.
+GUARDED = {
+    row.name: row
+    for row in [
+        Row("pairs", "50 rooms of 2, all publish", 2, rooms=50, publishers="all"),
+        _one_publisher(10, 1),
+        _one_publisher(10, 64),
+        Row("all-100", "all 100 members publish", 100, publishers="all"),
+        Row("small-in", "small frames in: 1 publisher, 2 members, window 512", 2, window=512, size=16),
+        Row("handshake", "a handshake", 10, idle=True),
+    ]
+}
+
 
 def select(pattern: str) -> list[Row]:
     """Give the rows whose names match any of the patterns, which commas separate, in the order of the table."""

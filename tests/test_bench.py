@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,8 @@ from unittest import mock
 import pytest
 
 from tests.live import missing
+from wsrelay import frames
+from wsrelay.tap import Options
 
 BENCH = Path(__file__).resolve().parent.parent / "bench"
 RUN = BENCH / "run"
@@ -50,6 +53,8 @@ def load_run() -> Any:
 
 facts: Any = load("facts")
 guard: Any = load("guard")
+idle: Any = load("idle")
+lockstep: Any = load("lockstep")
 measure: Any = load("measure")
 processes: Any = load("processes")
 report: Any = load("report")
@@ -124,7 +129,7 @@ class TablesTests(unittest.TestCase):
 
     def test_names(self) -> None:
         """Every server and every row has a name and a title of its own, without what the command line splits at."""
-        for table in (servers.SERVERS, work.ROWS):
+        for table in (servers.SERVERS, work.ROWS, list(work.GUARDED.values())):
             names = [entry.name for entry in table]
             self.assertEqual(len(table), len(set(names)))
             self.assertEqual(len(table), len({entry.title for entry in table}))
@@ -509,6 +514,67 @@ class GuardTests(unittest.TestCase):
                 self.assertEqual(code, run.run_guard(run.parse_arguments(["--guard"])))
 
 
+class LockstepTests(unittest.TestCase):
+    """The clients that the guard's relay has send what they should, and notice what is wrong."""
+
+    def setUp(self) -> None:
+        """Make a client whose relay is this test."""
+        self.relay, ours = socket.socketpair()
+        self.addCleanup(self.relay.close)
+        self.addCleanup(ours.close)
+        self.client = lockstep.Client.__new__(lockstep.Client)
+        self.client._socket = ours
+        self.windows = [self.window(publisher, 2) for publisher in (3, 5)]
+
+    @staticmethod
+    def window(publisher: int, count: int) -> bytes:
+        """Make what members get of one publisher."""
+        return b"".join(frames.encode(frames.TEXT, lockstep.payload(publisher, n, 20)) for n in range(count))
+
+    def test_frames(self) -> None:
+        """A client's frames are what the relay reads, of any length that the work has."""
+        for size in (12, 125, 126, 4000):
+            payload = lockstep.payload(7, 1234, size)
+            self.assertEqual(size, len(payload))
+            sent = lockstep.masked(payload)
+            self.assertEqual(([frames.encode(frames.TEXT, payload)], len(sent)), frames.parse(sent, 2**20))
+
+    def test_expected(self) -> None:
+        """Messages are right in any order of their publishers."""
+        for order in (self.windows, self.windows[::-1]):
+            self.relay.sendall(b"".join(order))
+            self.client.expect(self.windows)
+        self.client.expect([])
+
+    def test_wrong(self) -> None:
+        """A message that is changed, or out of order, or too many, is noticed."""
+        first, second = self.windows
+        half = len(first) // 2
+        for data in (first.replace(b"x", b"y", 1) + second, first[half:] + first[:half] + second, first + first):
+            self.relay.sendall(data)
+            with self.assertRaisesRegex(lockstep.FailedError, "other messages"):
+                self.client.expect(self.windows)
+        self.relay.sendall(first + second + b"!")
+        with self.assertRaisesRegex(lockstep.FailedError, "more than was sent"):
+            self.client.expect(self.windows)
+
+    def test_closed(self) -> None:
+        """A relay that goes is noticed."""
+        self.relay.close()
+        with self.assertRaisesRegex(lockstep.FailedError, "closed"):
+            self.client.expect(self.windows)
+
+    def test_limits(self) -> None:
+        """The relay has the options that it has in the benchmark."""
+        options = Options()
+        options.parseOptions(["--listen", "tcp:0:interface=127.0.0.1", *servers.ONE_BIG_CLIENT])
+        self.assertEqual(lockstep.SETTINGS, options.settings)
+
+    def test_pongs(self) -> None:
+        """An idle client answers each ping with its payload, and nothing else."""
+        self.assertEqual([b"\x8a\x82\0\0\0\x0042"], idle.pongs_to(b"\x89\x0242\x81\x01x"))
+
+
 class OptionsTests(unittest.TestCase):
     """The command line."""
 
@@ -693,6 +759,26 @@ def test_end_to_end(tmp_path: Path) -> None:
 
     again = subprocess.run([sys.executable, RUN, "--summary", "--results", tmp_path], capture_output=True, check=True)
     assert b"wsrelay" in again.stdout
+
+
+@pytest.mark.interop
+def test_lockstep() -> None:
+    """All work of the guard is done and checked, in as many turns as it should take; without valgrind, uncounted."""
+    done = subprocess.run([sys.executable, BENCH / "instructions.py"], capture_output=True, timeout=SECONDS, check=True)
+    found = [json.loads(printed) for printed in done.stdout.splitlines()]
+    # One turn for each window of everyone; two for a handshake, which is an accept and a request.
+    turns = {"pairs": 6, "10x1": 100, "10x64": 6, "all-100": 6, "small-in": 6, "handshake": 200}
+    messages = {"pairs": 600, "10x1": 100, "10x64": 384, "all-100": 600, "small-in": 3072, "handshake": 100}
+    assert turns == {row["row"]: row["turns"] for row in found}
+    assert messages == {row["row"]: row["messages"] for row in found}
+    assert not done.stderr
+
+
+@pytest.mark.interop
+def test_idle() -> None:
+    """Idle connections live until they have answered their pings, and the relay grows by something for each."""
+    with mock.patch.multiple(idle, CROWDS=(10, 210), PONGS=1, PING_SECONDS=1):
+        assert 0 < idle.kib_per_connection() < 100
 
 
 @pytest.mark.interop
