@@ -25,7 +25,7 @@ help:
 	@echo "make docs         build the pages as a site, docs/.build/html/index.html"
 	@echo "make matrix       everything on every Python, with tox"
 	@echo "make conformance  the Autobahn testsuite; needs a Python 2.7 (ARGS=--quick)"
-	@echo "make bench        measure the relay beside its peers, most of an hour (ARGS=--quick: a minute)"
+	@echo "make bench        measure the relay beside its peers, most of an hour (ARGS=--quick: a minute; ARGS=--guard)"
 	@echo "make fuzz         fuzz the handshake, the frames, a connection; a minute (ARGS='--seconds 300 gate')"
 	@echo "make soak         let a crowd come and go for ten minutes, and see what stays (ARGS='--seconds 60')"
 	@echo "make clean        remove what all of these have made"

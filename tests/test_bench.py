@@ -182,15 +182,15 @@ class TablesTests(unittest.TestCase):
         self.assertEqual([], work.select("nothing"))
 
     def test_rows_of_others(self) -> None:
-        """Every row that the guard, the summary, a quick run and the tables name is there."""
-        named = {row for _, row, _ in summary.LINES} | set(guard.row_names(guard.read_limits()))
+        """Every row that the summary, a quick run and the tables name is there."""
+        named = {row for _, row, _ in summary.LINES}
         named |= set(run.QUICK_ROWS.split(",")) | {row for table in report.TABLES for row in table.only}
         self.assertLessEqual(named, set(work.BY_NAME))
 
     def test_metrics(self) -> None:
-        """Every metric that a table, a format, the summary or a limit names is there."""
+        """Every metric that a table, a format or the summary names is there."""
         named = {table.metric for table in report.TABLES} | {metric for _, _, metric in summary.LINES}
-        named |= set(report.FORMATS) | set(guard.TITLES) | set(guard.read_limits())
+        named |= set(report.FORMATS)
         self.assertLessEqual(named, set(samples.METRICS))
 
     def test_colours(self) -> None:
@@ -464,54 +464,169 @@ class ReportTests(unittest.TestCase):
 class GuardTests(unittest.TestCase):
     """The guard passes within the limits, and on nothing that was not measured."""
 
-    LIMITS = {"cpu": {"100x16": 2.0}, "handshake_cpu": {"100x16": 10.0}}
+    FIGURES = dict.fromkeys(guard.titles(), 1000.0)
+    LIMITS = guard.Limits(guard.build(), guard.packages(), dict.fromkeys(guard.titles(), 1050))
 
-    def verdicts(self, relay_cpu: float, *more: Any) -> list[tuple[bool, str]]:
-        """Give the verdicts where the floor takes 0.1 µs and the relay as much as given."""
-        pair = [
-            sample("relay", "100x16", server_cpu_us_per_delivery=relay_cpu, open_server_cpu_seconds=0.1),
-            sample("floor", "100x16", server_cpu_us_per_delivery=0.1, open_server_cpu_seconds=0.02),
-        ]
-        found = guard.verdicts(samples.Results([*pair, *more]), self.LIMITS, "relay", "floor")
-        return [(verdict.passed, verdict.text) for verdict in found]
+    def verdicts(self, **changes: float | None) -> dict[str, Any]:
+        """Give the verdicts on figures with these changes; ``None`` for one that is missing."""
+        figures = {name: figure for name, figure in {**self.FIGURES, **changes}.items() if figure is not None}
+        found = guard.verdicts(figures, self.LIMITS)
+        return {verdict.text.split()[0]: verdict for verdict in found}
 
     def test_passed(self) -> None:
-        """Within the limits it passes, and says by how much."""
-        (passed, text), (handshakes_passed, _) = self.verdicts(0.15)
-        self.assertTrue(passed)
-        self.assertTrue(handshakes_passed)
-        self.assertRegex(text, r"100x16 +CPU per delivery +1.50 times the floor's \(0.15 µs / 0.10 µs\), at most 2: ok")
+        """Up to its limit a figure passes, and it is said how far it is from what was measured for the limits."""
+        found = self.verdicts(pairs=1050.0)
+        self.assertEqual(list(guard.titles()), list(found))
+        self.assertTrue(all(verdict.passed for verdict in found.values()))
+        self.assertRegex(found["pairs"].text, r"50 rooms of 2.* 1,050, at most +1,050 \( \+5\.0%\): ok")
+        self.assertRegex(found["10x1"].text, r" 1,000, at most +1,050 \( \+0\.0%\): ok")
 
     def test_slipped_back(self) -> None:
-        """Beyond a limit it fails, and says where."""
-        (passed, text), (handshakes_passed, _) = self.verdicts(0.25)
-        self.assertFalse(passed)
-        self.assertTrue(handshakes_passed)
-        self.assertIn("SLIPPED BACK", text)
+        """Beyond its limit one figure fails, and no other."""
+        found = self.verdicts(pairs=1051.0)
+        self.assertEqual(["pairs"], [name for name, verdict in found.items() if not verdict.passed])
+        self.assertIn("SLIPPED BACK", found["pairs"].text)
+
+    def test_not_measured(self) -> None:
+        """What was not measured fails, and so does what has no limit."""
+        found = self.verdicts(handshake=None, another=5.0)
+        self.assertEqual(["handshake", "another"], [name for name, verdict in found.items() if not verdict.passed])
+        self.assertIn("was not measured", found["handshake"].text)
+        self.assertIn("has no limit: bench/run --guard --write-limits", found["another"].text)
+
+    def test_exit_codes(self) -> None:
+        """The exit code says whether all is within the limits, and whether all was done."""
+        slower = {**self.FIGURES, "10x1": 2000.0}
+        failure = processes.FailedError("a client has got other messages")
+        for outcome, code, said in ((self.FIGURES, 0, "PASSED"), (slower, 1, "FAILED"), (failure, 1, "other messages")):
+            with (
+                mock.patch.object(run.guard, "prepare"),
+                mock.patch.object(run.guard, "read_limits", return_value={guard.interpreter(): self.LIMITS}),
+                mock.patch.object(run.guard, "measure", mock.Mock(side_effect=[outcome])),
+                mock.patch("builtins.print") as printed,
+            ):
+                self.assertEqual(code, run.run_guard(write=False))
+            self.assertIn(said, printed.call_args.args[0])
+
+    def test_no_limits(self) -> None:
+        """Without limits for this Python it is not run, and says how to make them."""
+        with (
+            mock.patch.object(run.guard, "read_limits", return_value={"python-3.1": self.LIMITS}),
+            mock.patch.object(run, "say") as said,
+        ):
+            self.assertEqual(2, run.main(["--guard"]))
+        self.assertRegex(said.call_args.args[0], r"no limits for python-3\.\d+ .*--guard --write-limits")
+
+    def test_no_valgrind(self) -> None:
+        """Without valgrind it is not run, and says what to install."""
+        with (
+            mock.patch.object(run.guard, "read_limits", return_value={guard.interpreter(): self.LIMITS}),
+            mock.patch.dict(os.environ, {"PATH": ""}),
+            mock.patch.object(run, "say") as said,
+        ):
+            self.assertEqual(2, run.main(["--guard"]))
+        self.assertEqual("not installed: apt-get install valgrind", said.call_args.args[0])
+
+    def test_other_build(self) -> None:
+        """It is said where the limits were measured with another interpreter, or with other packages."""
+        self.assertEqual([], guard.differences(self.LIMITS))
+        other = guard.Limits("3.0.0, PGO", guard.packages(), {})
+        (note,) = guard.differences(other)
+        self.assertEqual(f"note: the limits were measured with 3.0.0, PGO; this is {guard.build()}", note)
+
+    def test_build(self) -> None:
+        """A build is described by what changes the instructions, and by no place of a machine."""
+        configured = "'--prefix=/opt/python' '--enable-optimizations' '--with-lto=full' '--with-openssl=/opt/ssl'"
+        variables = {"CONFIG_ARGS": configured, "PY_CFLAGS": "-Wall -O3 -g"}
+        with mock.patch.object(guard.sysconfig, "get_config_var", side_effect=variables.get):
+            described = guard.build()
+        self.assertTrue(described.endswith("-O3, --enable-optimizations, --with-lto=full, PGO"), described)
+
+
+class LimitsTests(unittest.TestCase):
+    """The file of limits."""
+
+    def setUp(self) -> None:
+        """Make a folder."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.file = Path(folder.name) / "limits.toml"
+
+    def test_written(self) -> None:
+        """What is written allows 5 % more than was measured, on this Python."""
+        self.assertEqual({}, guard.read_limits(self.file))
+        guard.write_limits({"10x1": 100_000.4, guard.MEMORY: 2.0}, self.file)
+        limits = guard.read_limits(self.file)
+        figures = {"10x1": 105_000, guard.MEMORY: 2.1}
+        self.assertEqual({guard.interpreter(): guard.Limits(guard.build(), guard.packages(), figures)}, limits)
+
+    def test_others_stay(self) -> None:
+        """The limits of other versions stay as they are, in the order of versions."""
+        for name, figure in (("python-3.100", 100.0), ("python-3.2", 200.0), ("python-3.100", 300.0)):
+            with mock.patch.object(guard, "interpreter", return_value=name):
+                guard.write_limits({"10x1": figure}, self.file)
+        found = guard.read_limits(self.file)
+        self.assertEqual(
+            [("python-3.2", 210.0), ("python-3.100", 315.0)],
+            [(name, limits.figures["10x1"]) for name, limits in found.items()],
+        )
+
+    def test_ours(self) -> None:
+        """There is a limit for each figure on each Python that the relay is tested on, and the file is as written."""
+        limits = guard.read_limits()
+        self.assertEqual({"python-3.11", "python-3.12", "python-3.13"}, set(limits))
+        for table in limits.values():
+            self.assertEqual(set(guard.titles()), set(table.figures))
+        tables = "".join(guard._table(name, limits[name]) for name in limits)
+        self.assertEqual(guard.HEAD + tables, guard.LIMITS.read_text("utf-8"))
+
+
+class CountTests(unittest.TestCase):
+    """Instructions are read from callgrind's files, and belong to what was done."""
+
+    def setUp(self) -> None:
+        """Make a folder with callgrind's files."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        for number, (trigger, total) in enumerate(
+            [("Client Request: 10x1", 7000), ("Client Request: 10x1", 5000), ("Program termination", 0)]
+        ):
+            text = f"version: 1\ndesc: Trigger: {trigger}\nevents: Ir\nsummary: {total}\n\ntotals: {total}\n"
+            (self.folder / f"callgrind.{number}.1").write_text(text, "utf-8")
+
+    def count(self, *rows: tuple[str, int], code: int = 0) -> Any:
+        """Count, where so many messages of these rows were done."""
+        printed = "".join(json.dumps({"row": row, "messages": messages}) + "\n" for row, messages in rows)
+        with (
+            mock.patch.object(guard.processes, "output_of", return_value=(code, printed, "what it said")),
+            mock.patch.object(guard.tempfile, "TemporaryDirectory") as folder,
+        ):
+            folder.return_value.__enter__.return_value = str(self.folder)
+            return guard.count(Path("library"))
+
+    def test_least(self) -> None:
+        """A row's figure is the least of its counts, for one message."""
+        self.assertEqual({"10x1": 50.0}, self.count(("10x1", 100), ("10x1", 100)))
+
+    def test_not_counted(self) -> None:
+        """What was done more often than it was counted has no figure."""
+        for rows in ([("10x1", 100)], [("10x1", 100), ("10x1", 100), ("pairs", 100)]):
+            with self.assertRaisesRegex(processes.FailedError, "has not counted"):
+                self.count(*rows)
 
     def test_failed(self) -> None:
-        """A measurement that failed fails it, whatever the others say."""
-        (passed, text), _ = self.verdicts(0.1, sample("relay", "100x16", 1, fault="lost 1"))
-        self.assertFalse(passed)
-        self.assertIn("relay: lost 1", text)
+        """What has failed is told with the end of what it said."""
+        with self.assertRaisesRegex(processes.FailedError, "ended with 1:\nwhat it said"):
+            self.count(code=1)
 
-    def test_nothing_measured(self) -> None:
-        """Without figures it fails."""
-        found = guard.verdicts(samples.Results([]), self.LIMITS, "relay", "floor")
-        self.assertEqual([False, False], [verdict.passed for verdict in found])
-
-    def test_second_try(self) -> None:
-        """It passes if it passes the second time, and fails if it does not."""
-        for tries, code in ([[False, True], 0], [[False, False], 1], [[True], 0]):
-            verdicts = [[guard.Verdict("", passed)] for passed in tries]
-            with (
-                mock.patch.object(run.measure, "Run"),
-                mock.patch.object(run.toolchain, "compiled"),
-                mock.patch.object(run.servers, "missing", return_value={}),
-                mock.patch.object(run.guard, "verdicts", side_effect=verdicts),
-                mock.patch("builtins.print"),
-            ):
-                self.assertEqual(code, run.run_guard(run.parse_arguments(["--guard"])))
+    def test_environment(self) -> None:
+        """The seed of hashes is fixed, and variables of the caller do not move what is in memory."""
+        with mock.patch.dict(os.environ, {"LS_COLORS": "x" * 1000, "PYTHONPATH": "/somewhere"}):
+            command = guard.command(Path("library"), Path("folder"))
+        self.assertEqual(["env", "-i", "PYTHONHASHSEED=0"], command[:3])
+        self.assertIn("PYTHONPATH=/somewhere", command)
+        self.assertNotIn("LS_COLORS", " ".join(command))
 
 
 class LockstepTests(unittest.TestCase):

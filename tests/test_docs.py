@@ -33,6 +33,7 @@ NOT_OURS = {"node_modules", ".build", ".env", ".venv", "reports", "quick"}
 #: Options that the pages name and that are other programs', or the Makefile's.
 OTHERS = {
     *("--quick", "--guard", "--seconds", "--servers", "--rows", "--repeats", "--results", "--report", "--summary"),
+    *("--write-limits", "--tool", "--instr-atstart", "--collect-atstart", "--callgrind-out-file", "--library"),
     *(
         "--policies",
         "--stalled",
