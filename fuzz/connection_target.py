@@ -18,8 +18,8 @@ from target import Target
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
 
-from tests import framing
-from tests.support import Relay, Wire
+from tests.harness import framing
+from tests.harness.support import Relay, Wire
 from tests.test_frames import parse
 from wsrelay import closecodes
 

@@ -22,7 +22,7 @@ import seeds
 from hypothesis import strategies as st
 from target import Target
 
-from tests.support import REQUEST_FIELDS, request_bytes
+from tests.harness.support import REQUEST_FIELDS, request_bytes
 from wsrelay.head import MAX_HEAD_BYTES, MAX_HEAD_LINES
 from wsrelay.names import canonical_room
 

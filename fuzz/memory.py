@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.logger import LogLevel, formatEvent, globalLogBeginner, globalLogPublisher
 
-from tests.support import Relay, Wire, request_bytes
+from tests.harness.support import Relay, Wire, request_bytes
 
 #: Long enough for every deadline that is not for open connections.
 OVERDUE_SECONDS = 1.5
@@ -22,7 +22,7 @@ class _Case:
         setattr(owner, name, value)
 
 
-#: What :class:`tests.support.Relay` wants of a test case.
+#: What :class:`tests.harness.support.Relay` wants of a test case.
 CASE: Any = _Case()
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import inputs
 
-from tests.framing import deflated, fragmented, wire_frame
-from tests.support import request_bytes
+from tests.harness.framing import deflated, fragmented, wire_frame
+from tests.harness.support import request_bytes
 
 #: Flags of :mod:`gate_target`: the input is the request, some fields of one that is right, its target, or its body.
 WHOLE, FIELDS, TARGET, BEHIND = range(4)

@@ -12,8 +12,8 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from tests.clients import WebsocketsClient, text
-from tests.live import LOOPBACK, SECONDS, Relay, command_line, make_certificate, relay, require, run
+from tests.harness.clients import WebsocketsClient, text
+from tests.harness.live import LOOPBACK, SECONDS, Relay, command_line, make_certificate, relay, require, run
 
 pytestmark = pytest.mark.interop
 

@@ -3,7 +3,7 @@
 from autobahn.twisted.websocket import WebSocketServerProtocol
 from autobahn.websocket.protocol import WebSocketServerFactory as FactoryBase
 
-from tests.support import RelayTestCase
+from tests.harness.support import RelayTestCase
 from wsrelay.autobahn_options import autobahn_options
 from wsrelay.protocol import RelayProtocol
 from wsrelay.settings import Settings

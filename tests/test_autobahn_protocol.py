@@ -14,8 +14,8 @@ from twisted.internet.error import ConnectionLost
 from twisted.internet.tcp import Connection as TcpTransport
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 
-from tests.live import run
-from tests.support import RelayTestCase, Transport, request_bytes
+from tests.harness.live import run
+from tests.harness.support import RelayTestCase, Transport, request_bytes
 from tests.test_frames import parse
 from wsrelay.protocol import RelayProtocol
 

@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support import RelayTestCase, request_bytes
+from tests.harness.support import RelayTestCase, request_bytes
 from tests.test_protocol import client_frame
 from wsrelay.admission import Admission
 from wsrelay.budget import CONNECTION_BYTES, MemoryBudget

@@ -1,6 +1,6 @@
 """Tests of wsrelay.canary: the pass of the relay's own connections."""
 
-from tests.support import Answer, RelayTestCase, request_bytes
+from tests.harness.support import Answer, RelayTestCase, request_bytes
 from wsrelay import canary
 from wsrelay.errors import BadRoomName, Denied
 from wsrelay.names import check_room

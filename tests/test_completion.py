@@ -15,7 +15,7 @@ import pytest
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live import SCRIPTS, SECONDS, environment, require, run
+from tests.harness.live import SCRIPTS, SECONDS, environment, require, run
 from wsrelay import completion
 from wsrelay.completion import completions
 from wsrelay.options import OPTIONS, REPEATABLE

@@ -9,7 +9,7 @@ from autobahn.websocket.protocol import WebSocketProtocol
 from autobahn.websocket.protocol import WebSocketServerProtocol as ServerBase
 from twisted.logger import LogLevel
 
-from tests.support import Relay, RelayTestCase, Wire, request_bytes
+from tests.harness.support import Relay, RelayTestCase, Wire, request_bytes
 from tests.test_frames import parse
 from wsrelay import closecodes, frames
 from wsrelay.connection import Connection

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support import RecordingSubscriber
+from tests.harness.support import RecordingSubscriber
 from wsrelay.cursors import Cursors
 
 

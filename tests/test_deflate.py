@@ -1,6 +1,6 @@
 """Tests of wsrelay.deflate."""
 
-from tests.support import RelayTestCase, request_bytes
+from tests.harness.support import RelayTestCase, request_bytes
 from wsrelay import deflate
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support import RelayTestCase, request_bytes
+from tests.harness.support import RelayTestCase, request_bytes
 from wsrelay import closecodes, frames
 from wsrelay.drain import Drain, abort_all, each
 from wsrelay.hub import Hub

@@ -17,8 +17,8 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live import make_certificate
-from tests.support import RelayTestCase, request_bytes
+from tests.harness.live import make_certificate
+from tests.harness.support import RelayTestCase, request_bytes
 from wsrelay.endpoints import Door, Endpoint, admin_endpoint, end_when_dead, endpoints
 from wsrelay.errors import SettingsError
 

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from tests.support import Answer, Relay, RelayTestCase, Wire
+from tests.harness.support import Answer, Relay, RelayTestCase, Wire
 from tests.test_events import read
 from tests.web.asking import http_bytes
 from wsrelay import closecodes, events

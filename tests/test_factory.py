@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IProtocolNegotiationFactory
 from twisted.protocols.policies import WrappingFactory
 from zope.interface.verify import verifyObject
 
-from tests.support import Answer, RelayTestCase, Transport, request_bytes
+from tests.harness.support import Answer, RelayTestCase, Transport, request_bytes
 from tests.test_frames import parse
 from wsrelay import closecodes
 from wsrelay.errors import Denied, SettingsError

@@ -3,7 +3,7 @@
 from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 
-from tests.support import RelayTestCase
+from tests.harness.support import RelayTestCase
 from wsrelay.failures import SAID_CHARS, log_failure
 
 

@@ -8,8 +8,8 @@ from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.framing import DEFLATE, Slow, deflated, outcome, streams, wire_frame
-from tests.support import Answer, RelayTestCase, narrowing, request_bytes
+from tests.harness.framing import DEFLATE, Slow, deflated, outcome, streams, wire_frame
+from tests.harness.support import Answer, RelayTestCase, narrowing, request_bytes
 from tests.test_frames import parse
 from wsrelay import frames
 from wsrelay.protocol import RelayProtocol

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support import RecordingSubscriber
+from tests.harness.support import RecordingSubscriber
 from wsrelay import frames
 from wsrelay.flushes import Flushes
 from wsrelay.message import Message

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import LogLevel
 
-from tests.support import Answer, RelayTestCase, request_bytes
+from tests.harness.support import Answer, RelayTestCase, request_bytes
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
 from wsrelay.handshake import MAX_REASON_CHARS, ValidatorChain, acceptance, refusal

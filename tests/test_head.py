@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support import request_bytes
+from tests.harness.support import request_bytes
 from wsrelay.errors import Denied
 from wsrelay.head import MAX_HEAD_BYTES, MAX_HEAD_LINES, parse_lines, split_head, take_head
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support import RecordingSubscriber
+from tests.harness.support import RecordingSubscriber
 from wsrelay import closecodes, flushes, frames
 from wsrelay.errors import RoomFull, TooManyRooms
 from wsrelay.hub import Hub

@@ -16,8 +16,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
-from tests.strategies import messages, rooms
-from tests.support import RecordingSubscriber
+from tests.harness.strategies import messages, rooms
+from tests.harness.support import RecordingSubscriber
 from tests.test_frames import parse
 from wsrelay import closecodes, frames
 from wsrelay.frames import Encoding

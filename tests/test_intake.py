@@ -4,8 +4,8 @@ from typing import Any
 
 from twisted.logger import LogLevel
 
-from tests.framing import DEFLATE, deflated, wire_frame
-from tests.support import Relay, RelayTestCase, Transport, Wire, request_bytes
+from tests.harness.framing import DEFLATE, deflated, wire_frame
+from tests.harness.support import Relay, RelayTestCase, Transport, Wire, request_bytes
 from tests.test_frames import parse
 from tests.test_protocol import client_frame
 from wsrelay import frames, intake

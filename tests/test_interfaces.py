@@ -4,7 +4,7 @@ import inspect
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support import RecordingSubscriber
+from tests.harness.support import RecordingSubscriber
 from wsrelay.backplane.local import LocalBackplane
 from wsrelay.interfaces import Backplane, IHandshakeValidator, IHandshakeValidatorFactory, Subscriber
 from wsrelay.protocol import RelayProtocol

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.support import RelayTestCase, Wire, request_bytes
+from tests.harness.support import RelayTestCase, Wire, request_bytes
 from tests.test_frames import parse
 from tests.test_protocol import client_frame
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from tests.support import RelayTestCase
+from tests.harness.support import RelayTestCase
 from wsrelay.lines import MAX_LINES, MAX_REFUSALS, TEXTS, Lines
 
 MORE = TEXTS["left_out"]

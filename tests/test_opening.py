@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.tcp import Connection as TcpTransport
 from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 
-from tests.support import Answer, RelayTestCase, Transport, request_bytes
+from tests.harness.support import Answer, RelayTestCase, Transport, request_bytes
 from wsrelay.grant import Grant
 from wsrelay.opening import Opening
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients import WebsocketsClient, handshake, read_to_end, text
-from tests.live import missing, relay, run
+from tests.harness.clients import WebsocketsClient, handshake, read_to_end, text
+from tests.harness.live import missing, relay, run
 from wsrelay import __version__
 
 pytestmark = [pytest.mark.packaging, pytest.mark.timeout(900)]

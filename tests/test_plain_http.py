@@ -4,7 +4,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ISSLTransport
 from zope.interface import directlyProvides
 
-from tests.support import Answer, RelayTestCase
+from tests.harness.support import Answer, RelayTestCase
 from tests.web.asking import http_bytes
 from wsrelay import closecodes
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from tests.clients import WebsocketsClient, binary, handshake, mute, read_to_end, text, tls_context
-from tests.live import LOOPBACK, SCRIPTS, SECONDS, Relay, command_line, make_certificate, relay, run, taken_port
+from tests.harness.clients import WebsocketsClient, binary, handshake, mute, read_to_end, text, tls_context
+from tests.harness.live import LOOPBACK, SCRIPTS, SECONDS, Relay, command_line, make_certificate, relay, run, taken_port
 from wsrelay import __version__
 
 pytestmark = pytest.mark.interop

@@ -11,8 +11,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IPushProducer
 from zope.interface.verify import verifyClass
 
-from tests.strategies import payloads
-from tests.support import Answer, RelayTestCase, request_bytes
+from tests.harness.strategies import payloads
+from tests.harness.support import Answer, RelayTestCase, request_bytes
 from tests.test_frames import parse
 from wsrelay import closecodes
 from wsrelay.errors import Denied

@@ -9,7 +9,7 @@ from subprocess import DEVNULL, PIPE
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live import require, run
+from tests.harness.live import require, run
 from wsrelay import reference
 from wsrelay.option import GROUPS, Option
 from wsrelay.options import OPTIONS, PARAMETERS

@@ -3,7 +3,7 @@
 import inspect
 from typing import get_type_hints
 
-from tests.support import RelayTestCase
+from tests.harness.support import RelayTestCase
 from wsrelay.factory import RelayFactory
 from wsrelay.relay import Relay
 

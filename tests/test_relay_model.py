@@ -2,7 +2,8 @@
 
 The model knows nothing of connections, logs and flushes: a message is appended to the list of every other peer in the
 room when the relay has read it, and that is what must come out. The relay is the real one, on Twisted's own transports,
-over sockets that take little (:mod:`tests.sockets`). :mod:`tests.test_hub_model` does the same to the hub alone.
+over sockets that take little (:mod:`tests.harness.sockets`). :mod:`tests.test_hub_model` does the same to the hub
+alone.
 """
 
 import os
@@ -17,10 +18,10 @@ from twisted.logger import globalLogPublisher
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Opcode
 
-from tests.framing import DEFLATE, deflated, fragmented, wire_frame
-from tests.sockets import Peers
-from tests.strategies import messages
-from tests.support import Relay, request_bytes
+from tests.harness.framing import DEFLATE, deflated, fragmented, wire_frame
+from tests.harness.sockets import Peers
+from tests.harness.strategies import messages
+from tests.harness.support import Relay, request_bytes
 from tests.test_frames import parse
 from wsrelay import closecodes
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support import REQUEST_FIELDS, request_bytes
+from tests.harness.support import REQUEST_FIELDS, request_bytes
 from wsrelay.errors import Denied
 from wsrelay.head import MAX_HEAD_LINES
 from wsrelay.request import HandshakeRequest, parse_head, parse_request, split_host

@@ -5,7 +5,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support import RecordingSubscriber
+from tests.harness.support import RecordingSubscriber
 from tests.test_frames import parse
 from wsrelay import closecodes, frames
 from wsrelay.batch import WRITE_BYTES

@@ -10,8 +10,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import LogLevel
 
-from tests.live import make_certificate
-from tests.support import Answer, RelayTestCase
+from tests.harness.live import make_certificate
+from tests.harness.support import Answer, RelayTestCase
 from tests.web.support import Connection, head
 from wsrelay import service
 from wsrelay.errors import SettingsError

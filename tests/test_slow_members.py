@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients import WebsocketsClient, binary, mute, read_to_end
-from tests.live import SECONDS, Relay, relay
+from tests.harness.clients import WebsocketsClient, binary, mute, read_to_end
+from tests.harness.live import SECONDS, Relay, relay
 
 pytestmark = pytest.mark.interop
 

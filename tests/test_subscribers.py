@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support import RecordingSubscriber
+from tests.harness.support import RecordingSubscriber
 from wsrelay import frames
 from wsrelay.log import Log
 from wsrelay.message import Message

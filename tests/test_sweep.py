@@ -3,7 +3,7 @@
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel
 
-from tests.support import RelayTestCase
+from tests.harness.support import RelayTestCase
 from wsrelay.stats import Stats
 from wsrelay.sweep import SWEEP_SECONDS, Sweep
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live import make_certificate
+from tests.harness.live import make_certificate
 
 
 @pytest.fixture(scope="session")

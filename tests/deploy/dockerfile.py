@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.deploy.files import DEPLOY, ROOT
-from tests.live import require, run
+from tests.harness.live import require, run
 
 #: A bound on a step, which may have to load what it needs.
 STEP_SECONDS = 300

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tests.live import SCRIPTS, missing
+from tests.harness.live import SCRIPTS, missing
 
 #: The repository.
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.clients import WebsocketsClient, tls_context
 from tests.deploy.files import rendered
 from tests.faults.support import port
-from tests.live import LOOPBACK, SECONDS, Process, Relay, require, taken_port
+from tests.harness.clients import WebsocketsClient, tls_context
+from tests.harness.live import LOOPBACK, SECONDS, Process, Relay, require, taken_port
 
 #: What the files say of silence, all three where they say something at all.
 IDLE = "90s"

@@ -5,10 +5,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.clients import Client, WebsocketsClient, binary, text
 from tests.deploy.health import Health, health
 from tests.deploy.proxies import IDLE, LISTEN, PROXIES, Place, Proxy
-from tests.live import Relay, relay
+from tests.harness.clients import Client, WebsocketsClient, binary, text
+from tests.harness.live import Relay, relay
 
 #: The relay's options that go with the configurations.
 OPTIONS = ["--trusted-proxies", "127.0.0.1", "--validate", "origin:same-host"]

@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from tests.clients import WebsocketsClient, text
 from tests.deploy.files import DEPLOY, documents, package, rendered
 from tests.deploy.ports import listening_port
 from tests.deploy.stacks import admin_port
 from tests.deploy.test_prometheus import rules
-from tests.live import SECONDS, Process, Relay, relay, require, run
+from tests.harness.clients import WebsocketsClient, text
+from tests.harness.live import SECONDS, Process, Relay, relay, require, run
 
 pytestmark = pytest.mark.deploy
 

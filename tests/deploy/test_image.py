@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from tests.clients import WebsocketsClient, text
 from tests.deploy.dockerfile import Image, build, instructions
 from tests.deploy.files import DEPLOY, ROOT, documents, local, options, tool
 from tests.deploy.health import health
 from tests.deploy.stacks import RESTARTING
-from tests.live import LISTENING, LOOPBACK, Process, run
+from tests.harness.clients import WebsocketsClient, text
+from tests.harness.live import LISTENING, LOOPBACK, Process, run
 from wsrelay.settings import Settings
 from wsrelay.tap import Options
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.clients import WebsocketsClient, text
 from tests.deploy.files import DEPLOY, documents, local, options, tool
-from tests.live import LOOPBACK, relay, run
+from tests.harness.clients import WebsocketsClient, text
+from tests.harness.live import LOOPBACK, relay, run
 from wsrelay.settings import Settings
 
 pytestmark = pytest.mark.deploy

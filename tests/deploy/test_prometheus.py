@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.deploy.files import DEPLOY, documents
-from tests.live import require, run
+from tests.harness.live import require, run
 
 pytestmark = pytest.mark.deploy
 

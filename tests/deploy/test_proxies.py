@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from tests.clients import WebsocketsClient, text
 from tests.deploy.files import DEPLOY, rendered
 from tests.deploy.proxies import CLIENT, PROXIES, Place, nginx_configuration
 from tests.deploy.stacks import RESTARTING, Stack, exchange, silent_pairs, started
-from tests.live import SECONDS, relay, require, run, taken_port
+from tests.harness.clients import WebsocketsClient, text
+from tests.harness.live import SECONDS, relay, require, run, taken_port
 from wsrelay.tap import Options
 
 pytestmark = pytest.mark.deploy

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients import WebsocketsClient, handshake, text
 from tests.deploy.files import DEPLOY, local, options, rendered
-from tests.live import SCRIPTS, SECONDS, Process, command_line, make_certificate, require, run, taken_port
+from tests.harness.clients import WebsocketsClient, handshake, text
+from tests.harness.live import SCRIPTS, SECONDS, Process, command_line, make_certificate, require, run, taken_port
 from wsrelay.settings import Settings
 
 pytestmark = pytest.mark.deploy

@@ -10,7 +10,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
-from tests.live import SECONDS
+from tests.harness.live import SECONDS
 from wsrelay.closecodes import CloseReason
 
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests.clients import HERE as INTEROP
-from tests.clients import WebsocketsClient, binary, text
 from tests.examples.stage import Act, Close, Hear, Refuse, in_turn, stage
-from tests.live import Process, missing, relay, require
+from tests.harness.clients import HERE as INTEROP
+from tests.harness.clients import WebsocketsClient, binary, text
+from tests.harness.live import Process, missing, relay, require
 from wsrelay.closecodes import INTERNAL_ERROR, RESTARTING, TABLE, CloseReason
 
 pytestmark = pytest.mark.deploy

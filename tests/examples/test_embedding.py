@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.clients import WebsocketsClient, text
-from tests.live import LISTENING, LOOPBACK, SCRIPTS, SECONDS, Process, require, run
+from tests.harness.clients import WebsocketsClient, text
+from tests.harness.live import LISTENING, LOOPBACK, SCRIPTS, SECONDS, Process, require, run
 
 pytestmark = pytest.mark.deploy
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.browser import Browser, Page, browser
-from tests.clients import WebsocketsClient, binary, text
 from tests.examples.stage import Close, Refuse, in_turn, stage
-from tests.live import SECONDS, Relay, relay
+from tests.harness.browser import Browser, Page, browser
+from tests.harness.clients import WebsocketsClient, binary, text
+from tests.harness.live import SECONDS, Relay, relay
 from wsrelay.closecodes import TABLE, TOO_BIG, TOO_SLOW
 
 pytestmark = pytest.mark.deploy

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from tests import live
-from tests.clients import handshake
+from tests.harness import live
+from tests.harness.clients import handshake
 from wsrelay.descriptors import raise_limit
 
 #: After as many connects, those that came before are looked after.

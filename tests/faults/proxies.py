@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.live import Process, require, taken_port
+from tests.harness.live import Process, require, taken_port
 
 #: Underscores and other strange names pass, where nginx would drop them; control bytes are nginx's own business.
 _NGINX = """

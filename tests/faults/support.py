@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 from twisted.logger import LogLevel
 
-from tests import clients, live
-from tests.support import Client, Relay, RelayTestCase, Wire, request_bytes
+from tests.harness import clients, live
+from tests.harness.support import Client, Relay, RelayTestCase, Wire, request_bytes
 from wsrelay.closecodes import CloseReason
 
 #: The room that is attacked, and the one beside it.
@@ -124,7 +124,7 @@ class AttackedRelay(Relay):
     """A relay in memory with bystanders in it.
 
     Args:
-        options: of the bystanders' :meth:`tests.support.Relay.client`.
+        options: of the bystanders' :meth:`tests.harness.support.Relay.client`.
         shared: whether two of the bystanders are in the attacked room.
 
     Attributes:
@@ -230,7 +230,7 @@ class FaultTestCase(RelayTestCase):
 
         Args:
             validators: of the handshake.
-            options: of the bystanders' :meth:`tests.support.Relay.client`.
+            options: of the bystanders' :meth:`tests.harness.support.Relay.client`.
             shared: whether two of the bystanders are in the attacked room.
             tracebacks: how often a bug is to be logged.
             settings: fields of :class:`wsrelay.settings.Settings`.
@@ -339,7 +339,7 @@ def attacked(server: live.Relay, *, shared: bool = True, tracebacks: int = 0, **
         server: a running relay; several attacks may follow each other on one.
         shared: whether two of the bystanders are in the attacked room.
         tracebacks: how often a bug is to be logged.
-        options: of the bystanders' :class:`tests.clients.WebsocketsClient`.
+        options: of the bystanders' :class:`tests.harness.clients.WebsocketsClient`.
     """
     with ExitStack() as stack:
 

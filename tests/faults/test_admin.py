@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients import read_to_end
 from tests.faults.support import attacked, pour, remarks
-from tests.live import LOOPBACK, SECONDS, Relay, make_certificate, relay
+from tests.harness.clients import read_to_end
+from tests.harness.live import LOOPBACK, SECONDS, Relay, make_certificate, relay
 from wsrelay.web.gate import MAX_CONNECTIONS
 
 pytestmark = pytest.mark.interop

@@ -6,11 +6,11 @@ from contextlib import ExitStack
 import pytest
 from twisted.internet.address import IPv4Address, IPv6Address
 
-from tests.clients import WebsocketsClient, handshake, text
 from tests.faults.crowds import Crowd
 from tests.faults.support import ATTACKED, ELSEWHERE, AttackedRelay, FaultTestCase, attacked, connect, port, remarks
-from tests.live import LOOPBACK, Relay, relay
-from tests.support import Wire, request_bytes
+from tests.harness.clients import WebsocketsClient, handshake, text
+from tests.harness.live import LOOPBACK, Relay, relay
+from tests.harness.support import Wire, request_bytes
 from wsrelay.settings import Settings
 
 interop = pytest.mark.interop

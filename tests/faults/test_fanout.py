@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.clients import WebsocketsClient, autobahn_client, binary, handshake, mute, read_to_end
 from tests.faults.support import ATTACKED, AttackedRelay, FaultTestCase, attacked, closed_with, masked, pour
-from tests.live import Process, relay
-from tests.support import Client, request_bytes
+from tests.harness.clients import WebsocketsClient, autobahn_client, binary, handshake, mute, read_to_end
+from tests.harness.live import Process, relay
+from tests.harness.support import Client, request_bytes
 from tests.test_frames import parse
 from wsrelay import closecodes, flushes
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from tests.clients import handshake, mute, read_to_end
 from tests.faults.support import (
     ATTACKED,
     GATES,
@@ -24,7 +23,8 @@ from tests.faults.support import (
     pour,
     remarks,
 )
-from tests.live import LOOPBACK, Relay, relay
+from tests.harness.clients import handshake, mute, read_to_end
+from tests.harness.live import LOOPBACK, Relay, relay
 from tests.test_frames import parse
 from wsrelay import closecodes
 from wsrelay.closecodes import CloseReason

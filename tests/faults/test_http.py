@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from tests.clients import read_to_end
 from tests.faults.support import ATTACKED, FaultTestCase, Hook, attacked, pour
-from tests.live import Relay, relay
+from tests.harness.clients import read_to_end
+from tests.harness.live import Relay, relay
 from tests.test_events import read
 from tests.web.asking import Response, http_bytes
 from wsrelay import closecodes

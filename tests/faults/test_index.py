@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.faults.support import ATTACKED, ELSEWHERE, AttackedRelay, FaultTestCase, masked
-from tests.support import RecordingSubscriber
+from tests.harness.support import RecordingSubscriber
 
 HERE = Path(__file__).resolve().parent
 

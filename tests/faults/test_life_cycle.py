@@ -11,10 +11,10 @@ import pytest
 from twisted.internet.defer import Deferred
 from websockets.exceptions import ConnectionClosed
 
-from tests.clients import WebsocketsClient, binary, handshake, mute, read_to_end, text
 from tests.faults.support import ATTACKED, ELSEWHERE, FaultTestCase, Hook, attacked, closed_with, masked, pour
-from tests.live import SECONDS, Process, command_line, relay
-from tests.support import request_bytes
+from tests.harness.clients import WebsocketsClient, binary, handshake, mute, read_to_end, text
+from tests.harness.live import SECONDS, Process, command_line, relay
+from tests.harness.support import request_bytes
 from wsrelay import closecodes
 
 interop = pytest.mark.interop

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients import WebsocketsClient, handshake, text
 from tests.faults.proxies import PROXIES, haproxy
 from tests.faults.support import ATTACKED, GATES, attacked, port
-from tests.live import LOOPBACK, SECONDS, Relay, relay
+from tests.harness.clients import WebsocketsClient, handshake, text
+from tests.harness.live import LOOPBACK, SECONDS, Relay, relay
 
 pytestmark = pytest.mark.interop
 

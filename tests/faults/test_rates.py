@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from tests.clients import mute, read_to_end
 from tests.faults.support import (
     ATTACKED,
     ELSEWHERE,
@@ -20,9 +19,10 @@ from tests.faults.support import (
     pour,
     remarks,
 )
-from tests.live import SECONDS, Relay, relay
-from tests.sockets import MemorySocket, Peers
-from tests.support import request_bytes
+from tests.harness.clients import mute, read_to_end
+from tests.harness.live import SECONDS, Relay, relay
+from tests.harness.sockets import MemorySocket, Peers
+from tests.harness.support import request_bytes
 from wsrelay import closecodes
 
 interop = pytest.mark.interop

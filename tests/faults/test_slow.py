@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from tests.clients import WebsocketsClient, binary, handshake, mute, read_to_end
 from tests.faults.support import (
     ATTACKED,
     ELSEWHERE,
@@ -18,9 +17,10 @@ from tests.faults.support import (
     masked,
     pour,
 )
-from tests.live import relay
-from tests.sockets import MemorySocket, Peers
-from tests.support import Client, request_bytes
+from tests.harness.clients import WebsocketsClient, binary, handshake, mute, read_to_end
+from tests.harness.live import relay
+from tests.harness.sockets import MemorySocket, Peers
+from tests.harness.support import Client, request_bytes
 from tests.test_frames import parse
 from wsrelay import closecodes
 

@@ -1,6 +1,6 @@
 """Autobahn's client, driven by lines of JSON on stdin; what it sees are lines of JSON on stdout.
 
-The lines are described in tests/clients.py. Usage: ``python autobahn_client.py URL``.
+The lines are described in tests/harness/clients.py. Usage: ``python autobahn_client.py URL``.
 """
 
 import base64

@@ -1,4 +1,4 @@
-// Node's `ws`, driven by lines of JSON on stdin; what it sees are lines of JSON on stdout (see tests/clients.py).
+// Node's `ws`, driven by lines of JSON on stdin; what it sees are lines of JSON on stdout (see tests/harness/clients.py).
 // Usage: node ws_client.mjs [--deflate] URL
 
 import { createInterface } from "node:readline";

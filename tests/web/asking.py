@@ -1,4 +1,4 @@
-"""HTTP in memory: requests as bytes to a relay of :mod:`tests.support`, responses read by the standard library."""
+"""Plain HTTP in memory: requests as bytes to a relay of :mod:`tests.harness.support`, and the parsed responses."""
 
 import http.client
 import io
@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tests.support import Relay, Wire
+from tests.harness.support import Relay, Wire
 
 __all__ = ["Response", "ask", "http_bytes"]
 

@@ -9,8 +9,8 @@ from twisted.internet.address import UNIXAddress
 from twisted.internet.error import CannotListenError
 from twisted.logger import LogLevel
 
-from tests.live import make_certificate
-from tests.support import RelayTestCase
+from tests.harness.live import make_certificate
+from tests.harness.support import RelayTestCase
 from tests.web.support import Connection, head
 from wsrelay.endpoints import Door, Endpoint
 from wsrelay.errors import SettingsError

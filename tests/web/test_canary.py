@@ -8,7 +8,7 @@ from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.python.failure import Failure
 from twisted.test.iosim import IOPump, connect
 
-from tests.support import Relay, RelayTestCase, Transport
+from tests.harness.support import Relay, RelayTestCase, Transport
 from wsrelay import canary, closecodes
 from wsrelay.endpoints import Door
 from wsrelay.web import clients

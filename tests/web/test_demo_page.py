@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 import wsrelay.web
-from tests.browser import Browser, Page, browser
-from tests.clients import WebsocketsClient, binary, text
-from tests.live import Relay, make_certificate, relay
+from tests.harness.browser import Browser, Page, browser
+from tests.harness.clients import WebsocketsClient, binary, text
+from tests.harness.live import Relay, make_certificate, relay
 from wsrelay.closecodes import TABLE
 
 FILE = Path(wsrelay.web.__file__).with_name("demo.html")

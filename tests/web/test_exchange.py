@@ -4,7 +4,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from tests.support import Answer, RelayTestCase
+from tests.harness.support import Answer, RelayTestCase
 from tests.web.asking import ask, http_bytes
 from wsrelay.web.exchange import Exchange
 

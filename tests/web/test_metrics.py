@@ -6,8 +6,8 @@ import subprocess
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests import live
-from tests.support import RelayTestCase, request_bytes
+from tests.harness import live
+from tests.harness.support import RelayTestCase, request_bytes
 from wsrelay import __version__, canary
 from wsrelay.web.metrics import Metrics
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
-from tests.support import Answer, RelayTestCase, request_bytes
+from tests.harness.support import Answer, RelayTestCase, request_bytes
 from tests.web.asking import ask, http_bytes
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant

@@ -5,7 +5,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel
 
-from tests.support import RelayTestCase
+from tests.harness.support import RelayTestCase
 from tests.web.support import Connection, Response, head, site
 from wsrelay.errors import Denied
 from wsrelay.web.routes import Answer, Asked, Routes, as_json

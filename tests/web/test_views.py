@@ -4,7 +4,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from tests.support import Relay, RelayTestCase, request_bytes
+from tests.harness.support import Relay, RelayTestCase, request_bytes
 from tests.web.support import Connection, Response, head, site
 from wsrelay import __version__, canary, closecodes
 from wsrelay.web.canary import Outcome

@@ -11,7 +11,7 @@ from unittest import mock
 
 from hypothesis import strategies as st
 
-from tests.support import Relay, request_bytes
+from tests.harness.support import Relay, request_bytes
 from tests.test_frames import parse
 from wsrelay.protocol import RelayProtocol
 
@@ -85,7 +85,7 @@ def outcome(case: Any, chunks: Sequence[bytes], protocol: type[RelayProtocol], f
     """Return what the room gets, what the sender is told, and how it ends.
 
     Args:
-        case: see :class:`tests.support.Relay`.
+        case: see :class:`tests.harness.support.Relay`.
         chunks: what a client sends behind its handshake.
         protocol: the sender's; :class:`Slow` or :class:`wsrelay.protocol.RelayProtocol`.
         fields: of its handshake.

@@ -1,7 +1,7 @@
 """Relays as processes of their own, for tests on real sockets.
 
 :func:`relay` starts one and always stops it; :class:`Process` is any program that is watched by what it prints;
-:func:`require` finds the programs of others. Clients are :mod:`tests.clients`'.
+:func:`require` finds the programs of others. Clients are :mod:`tests.harness.clients`'.
 """
 
 import datetime

@@ -16,7 +16,7 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
-from tests.live import SECONDS, Process, require
+from tests.harness.live import SECONDS, Process, require
 
 OPTIONS = [
     "--headless=new",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live import PROGRAMS, environment, require
+from tests.harness.live import PROGRAMS, environment, require
 
 
 @pytest.fixture(autouse=True)

@@ -15,9 +15,9 @@ from unittest import mock
 
 import pytest
 
-from tests import live
+from tests.harness import live
 
-SOAK = Path(__file__).resolve().parent.parent / "soak"
+SOAK = Path(__file__).resolve().parents[2] / "soak"
 
 
 def load(name: str) -> Any:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-CONFORMANCE = Path(__file__).resolve().parent.parent / "conformance"
+CONFORMANCE = Path(__file__).resolve().parents[2] / "conformance"
 RUN = CONFORMANCE / "run"
 
 #: A bound on every process that is started here.

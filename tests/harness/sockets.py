@@ -1,7 +1,8 @@
 """Twisted's own TCP transport on a socket that is only memory: what a peer does not read stays there, as in the kernel.
 
 :class:`MemorySocket` is the socket, and :class:`Peers` the reactor's part for all of them. So the relay's own path to
-the kernel, with writes that are taken in part, is what runs; :class:`tests.support.Transport` has no such thing.
+the kernel, with writes that are taken in part, is what runs; :class:`tests.harness.support.Transport` has no such
+thing.
 """
 
 import errno
@@ -12,7 +13,7 @@ from typing import Any, Final
 from twisted.internet.tcp import Server
 from twisted.python.failure import Failure
 
-from tests.support import Relay
+from tests.harness.support import Relay
 
 #: What the kernel would take of each connection before it says that it is full.
 SEND_BUFFER_BYTES: Final = 2000

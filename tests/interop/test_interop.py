@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients import (
+from tests.harness.clients import (
     HERE,
     Client,
     WebsocketsClient,
@@ -29,7 +29,7 @@ from tests.clients import (
     text,
     tls_context,
 )
-from tests.live import (
+from tests.harness.live import (
     LISTENING,
     LOOPBACK,
     SECONDS,

@@ -21,11 +21,11 @@ from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFact
 from websockets.http11 import Request
 from websockets.sync.server import ServerConnection, serve
 
-from tests.live import SECONDS, Process, missing, relay, run
+from tests.harness.live import SECONDS, Process, missing, relay, run
 
 pytestmark = pytest.mark.interop
 
-BENCH = Path(__file__).resolve().parent.parent / "bench"
+BENCH = Path(__file__).resolve().parents[2] / "bench"
 
 #: What can be wrong with a message, and with a connection.
 FAULTS = ("lost", "doubled", "disordered", "changed", "unexpected", "closed")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.clients import WebsocketsClient, text
-from tests.live import LOOPBACK, Process, Relay, make_certificate, relay, require, run
+from tests.harness.clients import WebsocketsClient, text
+from tests.harness.live import LOOPBACK, Process, Relay, make_certificate, relay, require, run
 
 pytestmark = pytest.mark.interop
 

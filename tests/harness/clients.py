@@ -33,9 +33,9 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect, unix_connect
 
-from tests.live import SECONDS, Process, Relay, missing, require
+from tests.harness.live import SECONDS, Process, Relay, missing, require
 
-HERE = Path(__file__).resolve().parent / "interop"
+HERE = Path(__file__).resolve().parents[1] / "interop"
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 import wsrelay.web
-from tests.browser import Browser, Page, browser
-from tests.clients import WebsocketsClient, binary, text
-from tests.live import SECONDS, Relay, relay
+from tests.harness.browser import Browser, Page, browser
+from tests.harness.clients import WebsocketsClient, binary, text
+from tests.harness.live import SECONDS, Relay, relay
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 deploy = pytest.mark.deploy
 

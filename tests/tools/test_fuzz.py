@@ -14,14 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests import live
-from tests.framing import deflated, fragmented, wire_frame
-from tests.support import request_bytes
+from tests.harness import live
+from tests.harness.framing import deflated, fragmented, wire_frame
+from tests.harness.support import request_bytes
 from wsrelay import closecodes
 from wsrelay.errors import Denied
 from wsrelay.protocol import RelayProtocol
 
-FUZZ = Path(__file__).resolve().parent.parent / "fuzz"
+FUZZ = Path(__file__).resolve().parents[2] / "fuzz"
 
 
 def load(name: str) -> Any:
@@ -127,7 +127,7 @@ class CanFailTests(unittest.TestCase):
         """A message that is lost, and one that should never have come, are found, also where both parsers agree."""
         lost = mock.patch.object(RelayProtocol, "_publish")
         self.assert_found("connection", inputs.encode(seeds.PLAIN, wire_frame(0x81, b"hello")), patches=[lost])
-        nothing_is_too_many = mock.patch.dict("tests.framing.LIMITS", max_fragments=9)
+        nothing_is_too_many = mock.patch.dict("tests.harness.framing.LIMITS", max_fragments=9)
         with nothing_is_too_many:
             targets.TARGETS["connection"].check(inputs.encode(seeds.PLAIN, fragmented(2, [b"a"] * 4)))
 

@@ -23,11 +23,11 @@ from unittest import mock
 
 import pytest
 
-from tests.live import missing
+from tests.harness.live import missing
 from wsrelay import frames
 from wsrelay.tap import Options
 
-BENCH = Path(__file__).resolve().parent.parent / "bench"
+BENCH = Path(__file__).resolve().parents[2] / "bench"
 RUN = BENCH / "run"
 
 #: A bound on every process that is started here.

@@ -1,0 +1,1 @@
+"""The relay on real sockets with foreign clients: browsers, Node, websockets, curl."""
