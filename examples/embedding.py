@@ -18,7 +18,6 @@ from twisted.web.server import Site
 from twisted.web.static import File
 from zope.interface import implementer
 
-from wsrelay import frames
 from wsrelay.factory import RelayFactory
 from wsrelay.grant import Grant
 from wsrelay.interfaces import IHandshakeValidator
@@ -27,6 +26,7 @@ from wsrelay.request import HandshakeRequest
 from wsrelay.service import RelayService
 from wsrelay.settings import Settings
 from wsrelay.validators.plugins import load
+from wsrelay.wire import frames
 
 #: Where both listen, as Twisted endpoints.
 RELAY = os.environ.get("RELAY", "tcp:8080:interface=127.0.0.1")

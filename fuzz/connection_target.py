@@ -20,7 +20,7 @@ from websockets.frames import Frame, Opcode
 
 from tests.harness import framing
 from tests.harness.support import Relay, Wire
-from tests.test_frames import parse
+from tests.wire.test_frames import parse
 from wsrelay import closecodes
 
 #: The codes that the relay may close with because of what a client sends.

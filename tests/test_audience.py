@@ -3,8 +3,8 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.support import RecordingSubscriber
-from wsrelay import frames
 from wsrelay.audience import Audience
+from wsrelay.wire import frames
 
 
 class AudienceTests(SynchronousTestCase):

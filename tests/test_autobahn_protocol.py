@@ -16,7 +16,7 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 
 from tests.harness.live import run
 from tests.harness.support import RelayTestCase, Transport, request_bytes
-from tests.test_frames import parse
+from tests.wire.test_frames import parse
 from wsrelay.protocol import RelayProtocol
 
 #: An empty pong, masked with zeros.

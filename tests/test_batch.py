@@ -5,10 +5,10 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.support import RecordingSubscriber
-from wsrelay import frames
 from wsrelay.batch import WRITE_BYTES, Batch, Unsent
 from wsrelay.message import Message
 from wsrelay.stats import Stats
+from wsrelay.wire import frames
 
 
 def message(payload: bytes, publisher: object = None) -> Message:

@@ -10,10 +10,11 @@ from autobahn.websocket.protocol import WebSocketServerProtocol as ServerBase
 from twisted.logger import LogLevel
 
 from tests.harness.support import Relay, RelayTestCase, Wire, request_bytes
-from tests.test_frames import parse
-from wsrelay import closecodes, frames
+from tests.wire.test_frames import parse
+from wsrelay import closecodes
 from wsrelay.connection import Connection
 from wsrelay.protocol import RelayProtocol
+from wsrelay.wire import frames
 
 #: Client frames, masked with zeros.
 PING = b"\x89\x80\0\0\0\0"

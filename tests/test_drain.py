@@ -8,12 +8,13 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.support import RelayTestCase, request_bytes
-from wsrelay import closecodes, frames
+from wsrelay import closecodes
 from wsrelay.drain import Drain, abort_all, each
 from wsrelay.hub import Hub
 from wsrelay.message import Message
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats
+from wsrelay.wire import frames
 
 
 class FakeConnection:

@@ -1,12 +1,13 @@
-"""Tests of wsrelay.event_stream: a connection that tails its room; tests/test_events.py has how messages look."""
+"""Tests of wsrelay.event_stream: a connection that tails its room; tests/wire/test_sse.py has how messages look."""
 
 import json
 from typing import Any
 
 from tests.harness.support import Answer, Relay, RelayTestCase, Wire
-from tests.test_events import read
 from tests.web.asking import http_bytes
-from wsrelay import closecodes, events
+from tests.wire.test_sse import read
+from wsrelay import closecodes
+from wsrelay.wire import sse
 
 TAIL = http_bytes("GET /room", None, {"Accept": "text/event-stream"})
 
@@ -40,7 +41,7 @@ class EventStreamTests(RelayTestCase):
         a, wires = relay.client(), [self.tail(relay) for _ in range(3)]
         made: list[bytes] = []
         for connection in relay.factory.connections - {a.server}:
-            self.assertIs(connection.encoding, events.encode)
+            self.assertIs(connection.encoding, sse.encode)
         a.say("one")
         relay.settle()
         made.extend(wire.send(b"") for wire in wires)
@@ -70,7 +71,7 @@ class EventStreamTests(RelayTestCase):
 
         self.assertEqual((last, kind), (("message", "last"), "close"))
         self.assertEqual(json.loads(data), {"code": 1012, "reason": closecodes.RESTARTING.text})
-        self.assertTrue(received.endswith(events.END))
+        self.assertTrue(received.endswith(sse.END))
         self.assertTrue(wire.ended)
         wire.hang_up()
         self.assertEqual(relay.stats.connections_closed, {("relay", "1012"): 1})
@@ -92,7 +93,7 @@ class EventStreamTests(RelayTestCase):
         wire = self.tail(relay)
         relay.wait(35)
 
-        self.assertEqual(wire.send(b""), events.ALIVE * 3)
+        self.assertEqual(wire.send(b""), sse.ALIVE * 3)
         self.assertFalse(wire.ended)
 
     def stalled(self, **settings: Any) -> tuple[Relay, Wire]:

@@ -9,7 +9,7 @@ from twisted.protocols.policies import WrappingFactory
 from zope.interface.verify import verifyObject
 
 from tests.harness.support import Answer, RelayTestCase, Transport, request_bytes
-from tests.test_frames import parse
+from tests.wire.test_frames import parse
 from wsrelay import closecodes
 from wsrelay.errors import Denied, SettingsError
 from wsrelay.factory import RelayFactory

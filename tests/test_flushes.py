@@ -5,11 +5,11 @@ from collections.abc import Callable
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.support import RecordingSubscriber
-from wsrelay import frames
 from wsrelay.flushes import Flushes
 from wsrelay.message import Message
 from wsrelay.room import Room
 from wsrelay.stats import Stats
+from wsrelay.wire import frames
 
 
 class FlushesTests(SynchronousTestCase):

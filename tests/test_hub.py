@@ -6,13 +6,14 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.support import RecordingSubscriber
-from wsrelay import closecodes, flushes, frames
+from wsrelay import closecodes, flushes
 from wsrelay.errors import RoomFull, TooManyRooms
 from wsrelay.hub import Hub
 from wsrelay.message import Message
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats
 from wsrelay.status import RoomStatus
+from wsrelay.wire import frames
 
 
 class HubTests(SynchronousTestCase):

@@ -18,9 +18,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from tests.harness.strategies import messages, rooms
 from tests.harness.support import RecordingSubscriber
-from tests.test_frames import parse
-from wsrelay import closecodes, frames
-from wsrelay.frames import Encoding
+from tests.wire.test_frames import parse
+from wsrelay import closecodes
 from wsrelay.hub import TICK_SECONDS, Hub
 from wsrelay.message import Message
 from wsrelay.room import HIGH_WATER, LOW_WATER
@@ -28,6 +27,8 @@ from wsrelay.settings import Settings
 from wsrelay.slow import SLOW_POLICIES
 from wsrelay.stats import Stats
 from wsrelay.tally import plus
+from wsrelay.wire import frames
+from wsrelay.wire.frames import Encoding
 
 #: Short messages stay plain.
 DEFLATE = frames.Deflate(15, min_bytes=8)

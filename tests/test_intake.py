@@ -6,10 +6,11 @@ from twisted.logger import LogLevel
 
 from tests.harness.framing import DEFLATE, deflated, wire_frame
 from tests.harness.support import Relay, RelayTestCase, Transport, Wire, request_bytes
-from tests.test_frames import parse
 from tests.test_protocol import client_frame
-from wsrelay import frames, intake
+from tests.wire.test_frames import parse
+from wsrelay import intake
 from wsrelay.intake import STRETCH_FRAMES, Intake
+from wsrelay.wire import frames
 
 PING, PONG = 9, 10
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 from tests.harness.support import RelayTestCase, Wire, request_bytes
-from tests.test_frames import parse
 from tests.test_protocol import client_frame
+from tests.wire.test_frames import parse
 
 
 class PingTests(RelayTestCase):

@@ -2,10 +2,10 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsrelay import frames
 from wsrelay.log import SLICE_BYTES, Log
 from wsrelay.message import Message
 from wsrelay.stats import Stats
+from wsrelay.wire import frames
 
 
 def message(payload: bytes = b"x", publisher: object = None, at: float = 0.0) -> Message:

@@ -2,8 +2,8 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsrelay import frames
 from wsrelay.message import MESSAGE_OVERHEAD_BYTES, Message
+from wsrelay.wire import frames
 
 
 class MessageTests(SynchronousTestCase):

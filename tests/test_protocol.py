@@ -13,7 +13,7 @@ from zope.interface.verify import verifyClass
 
 from tests.harness.strategies import payloads
 from tests.harness.support import Answer, RelayTestCase, request_bytes
-from tests.test_frames import parse
+from tests.wire.test_frames import parse
 from wsrelay import closecodes
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant

@@ -22,7 +22,7 @@ from tests.harness.framing import DEFLATE, deflated, fragmented, wire_frame
 from tests.harness.sockets import Peers
 from tests.harness.strategies import messages
 from tests.harness.support import Relay, request_bytes
-from tests.test_frames import parse
+from tests.wire.test_frames import parse
 from wsrelay import closecodes
 
 #: What breaks the protocol, in a message or out of one, and the code for it.

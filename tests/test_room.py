@@ -6,14 +6,15 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.support import RecordingSubscriber
-from tests.test_frames import parse
-from wsrelay import closecodes, frames
+from tests.wire.test_frames import parse
+from wsrelay import closecodes
 from wsrelay.batch import WRITE_BYTES
 from wsrelay.log import SLICE_BYTES
 from wsrelay.message import Message
 from wsrelay.room import HIGH_WATER, LOW_WATER, SHED, Room
 from wsrelay.slow import SLOW_POLICIES, SlowPolicy
 from wsrelay.stats import Stats
+from wsrelay.wire import frames
 
 
 class RoomTestCase(SynchronousTestCase):

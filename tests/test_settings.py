@@ -5,10 +5,10 @@ from dataclasses import FrozenInstanceError, asdict, fields
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsrelay import frames
 from wsrelay.errors import SettingsError
 from wsrelay.message import Message
 from wsrelay.settings import RELOADABLE, Settings, check_value
+from wsrelay.wire import frames
 
 
 class SettingsTests(SynchronousTestCase):

@@ -3,11 +3,11 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.support import RecordingSubscriber
-from wsrelay import frames
 from wsrelay.log import Log
 from wsrelay.message import Message
 from wsrelay.stats import Stats
 from wsrelay.subscribers import Subscribers
+from wsrelay.wire import frames
 
 
 class SubscribersTests(SynchronousTestCase):

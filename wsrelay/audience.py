@@ -6,8 +6,8 @@ Where that place is, and what is written, is the room's.
 from collections.abc import Iterator, Mapping
 from itertools import islice
 
-from wsrelay.frames import Encoding
 from wsrelay.interfaces import Send, Subscriber
+from wsrelay.wire.frames import Encoding
 
 __all__ = ["Audience"]
 

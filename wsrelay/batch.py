@@ -8,11 +8,11 @@ from itertools import accumulate, groupby
 from operator import attrgetter
 from typing import Any, Final
 
-from wsrelay.frames import Encoding, plain
 from wsrelay.interfaces import Send, Subscriber
 from wsrelay.message import Message
 from wsrelay.stats import Stats
 from wsrelay.tally import Tally, minus
+from wsrelay.wire.frames import Encoding, plain
 
 __all__ = ["WRITE_BYTES", "Batch", "Unsent"]
 

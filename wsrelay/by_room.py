@@ -6,8 +6,8 @@ What there is to choose from, and what it means, is whoever's option it is.
 from collections.abc import Mapping, Sequence
 from typing import Final, Generic, TypeVar
 
-from wsrelay import frames
 from wsrelay.names import RoomPattern
+from wsrelay.wire import frames
 
 __all__ = ["MESSAGE_TYPES", "ByRoom"]
 

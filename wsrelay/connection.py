@@ -21,13 +21,14 @@ from typing import Any, Final, Self
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
-from wsrelay import closecodes, frames
+from wsrelay import closecodes
 from wsrelay.autobahn_protocol import AutobahnProtocol
 from wsrelay.closecodes import CloseReason
 from wsrelay.errors import Denied
 from wsrelay.failures import log_failure
 from wsrelay.handshake import refusal
 from wsrelay.relay import Relay
+from wsrelay.wire import frames
 
 __all__ = ["Connection"]
 

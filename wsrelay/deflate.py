@@ -1,4 +1,6 @@
-"""permessage-deflate (RFC 7692): which offers are taken, and what comes in. What goes out is :mod:`wsrelay.frames`'."""
+"""permessage-deflate (RFC 7692): which offers are taken, and what comes in. What goes out is
+:mod:`wsrelay.wire.frames`'.
+"""
 
 from typing import Any
 

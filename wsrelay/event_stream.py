@@ -1,13 +1,14 @@
 """A connection that tails its room as server-sent events, instead of speaking WebSocket.
 
-It is a subscriber as any other: its messages have another encoding (:mod:`wsrelay.events`), and what else goes out has
-another form. Who may have one, and how its response begins, is :mod:`wsrelay.web.public`'s.
+It is a subscriber as any other: its messages have another encoding (:mod:`wsrelay.wire.sse`), and what else goes out
+has another form. Who may have one, and how its response begins, is :mod:`wsrelay.web.public`'s.
 """
 
-from wsrelay import closecodes, events
-from wsrelay.frames import Encoding
+from wsrelay import closecodes
 from wsrelay.grant import Grant
 from wsrelay.plain_http import PlainHTTP
+from wsrelay.wire import sse
+from wsrelay.wire.frames import Encoding
 
 __all__ = ["EventStream"]
 
@@ -27,7 +28,7 @@ class EventStream(PlainHTTP):
         Raises:
             Denied: it cannot be done.
         """
-        self.encoding: Encoding = events.encode
+        self.encoding: Encoding = sse.encode
         self.enter(grant.narrowed(can_publish=False))
         self.is_stream = True
 
@@ -49,7 +50,7 @@ class EventStream(PlainHTTP):
         if not self.is_stream:
             super().sendPing(payload)
         elif not self.paused:
-            self.write(events.ALIVE)
+            self.write(sse.ALIVE)
             self._pong_missing = False
 
     def resumeProducing(self) -> None:
@@ -69,5 +70,5 @@ class EventStream(PlainHTTP):
             return
         self.leave()
         vars(self).update(closedByMe=True, localCloseCode=code, localCloseReason=reasonUtf8)  # as Autobahn does
-        self.write(events.close(code or closecodes.NO_CODE, (reasonUtf8 or b"").decode()))
+        self.write(sse.close(code or closecodes.NO_CODE, (reasonUtf8 or b"").decode()))
         self.dropConnection()

@@ -26,7 +26,6 @@ from wsrelay.closecodes import CloseReason
 from wsrelay.connection import Connection
 from wsrelay.descriptors import most_connections
 from wsrelay.drain import Drain
-from wsrelay.frames import WINDOW_BITS, Deflate, Encoding
 from wsrelay.handshake import ValidatorChain
 from wsrelay.hub import Hub
 from wsrelay.interfaces import Backplane, IHandshakeValidator
@@ -39,6 +38,7 @@ from wsrelay.stats import Stats
 from wsrelay.sweep import Sweep
 from wsrelay.validators.plugins import load
 from wsrelay.web.public import PublicSite
+from wsrelay.wire.frames import WINDOW_BITS, Deflate, Encoding
 
 __all__ = ["RelayFactory"]
 

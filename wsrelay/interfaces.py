@@ -10,11 +10,11 @@ from typing import Any, Protocol
 from zope.interface import Attribute, Interface
 
 from wsrelay.closecodes import CloseReason
-from wsrelay.frames import Encoding
 from wsrelay.grant import Grant
 from wsrelay.message import Message
 from wsrelay.request import HandshakeRequest
 from wsrelay.tally import Tally
+from wsrelay.wire.frames import Encoding
 
 __all__ = ["Backplane", "IHandshakeValidator", "IHandshakeValidatorFactory", "Send", "Subscriber"]
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from itertools import accumulate, takewhile
 from typing import Final
 
-from wsrelay import frames
 from wsrelay.batch import Batch
 from wsrelay.message import FRAME_OVERHEAD_BYTES, Message
 from wsrelay.stats import Stats
 from wsrelay.tally import Tally
+from wsrelay.wire import frames
 
 __all__ = ["SLICE_BYTES", "Log"]
 

@@ -2,8 +2,8 @@
 
 from typing import Final, Self
 
-from wsrelay import frames
-from wsrelay.frames import Encoding
+from wsrelay.wire import frames
+from wsrelay.wire.frames import Encoding
 
 __all__ = ["FRAME_OVERHEAD_BYTES", "MESSAGE_OVERHEAD_BYTES", "Message"]
 
@@ -21,7 +21,7 @@ class Message:
     A plain class with slots: a frozen dataclass takes 1 µs to make, and one is made per message.
 
     Args:
-        frame: the plain frame, as :mod:`wsrelay.frames` makes it.
+        frame: the plain frame, as :mod:`wsrelay.wire.frames` makes it.
         publisher: who must not receive it: compared by identity, ``None`` for nobody.
 
     Attributes:
@@ -45,7 +45,7 @@ class Message:
         """Return a message with this type and payload.
 
         Args:
-            opcode: :data:`wsrelay.frames.TEXT` or :data:`wsrelay.frames.BINARY`.
+            opcode: :data:`wsrelay.wire.frames.TEXT` or :data:`wsrelay.wire.frames.BINARY`.
             payload: of any length; UTF-8 for text, which is not checked.
             publisher: see the class.
         """
@@ -53,7 +53,7 @@ class Message:
 
     @property
     def opcode(self) -> int:
-        """:data:`wsrelay.frames.TEXT` or :data:`wsrelay.frames.BINARY`."""
+        """:data:`wsrelay.wire.frames.TEXT` or :data:`wsrelay.wire.frames.BINARY`."""
         return frames.opcode_of(self.plain)
 
     @property

@@ -13,7 +13,7 @@ from autobahn.websocket.protocol import WebSocketProtocol
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from wsrelay import closecodes, deflate, frames
+from wsrelay import closecodes, deflate
 from wsrelay.closecodes import CloseReason
 from wsrelay.connection import LOG_CHARS
 from wsrelay.event_stream import EventStream
@@ -23,6 +23,7 @@ from wsrelay.message import Message
 from wsrelay.status import ConnectionStatus
 from wsrelay.tally import NOTHING as NO_TALLY
 from wsrelay.tally import Tally, plus
+from wsrelay.wire import frames
 
 __all__ = ["RelayProtocol"]
 

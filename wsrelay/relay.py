@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 from wsrelay.admission import Admission
 from wsrelay.by_room import ByRoom
-from wsrelay.frames import Encoding
 from wsrelay.handshake import ValidatorChain
 from wsrelay.hub import Hub
 from wsrelay.interfaces import Backplane
@@ -17,6 +16,7 @@ from wsrelay.lines import Lines
 from wsrelay.proxies import TrustedProxies
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats
+from wsrelay.wire.frames import Encoding
 
 __all__ = ["Relay"]
 

@@ -27,11 +27,11 @@ from typing import Final
 from wsrelay.audience import Audience
 from wsrelay.batch import Batch
 from wsrelay.cursors import Cursors
-from wsrelay.frames import Encoding
 from wsrelay.interfaces import Send, Subscriber
 from wsrelay.log import Log
 from wsrelay.stats import Stats
 from wsrelay.tally import NOTHING, Tally, minus, plus
+from wsrelay.wire.frames import Encoding
 
 __all__ = ["Subscribers"]
 

@@ -3,12 +3,12 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.support import RecordingSubscriber
-from wsrelay import frames
 from wsrelay.backplane.local import LocalBackplane
 from wsrelay.hub import Hub
 from wsrelay.message import Message
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats
+from wsrelay.wire import frames
 
 
 class LocalBackplaneTests(SynchronousTestCase):

@@ -9,9 +9,9 @@ from autobahn.websocket.protocol import WebSocketServerProtocol
 
 from tests.faults.support import ATTACKED, FaultTestCase, Hook, closed_with, masked
 from tests.harness.support import request_bytes
-from tests.test_frames import parse
 from tests.validators.key_files import RSA_KEY, KeyFileTestCase, b64, public_pem
 from tests.validators.test_token import FUTURE, PAST, RIGHT, hs256
+from tests.wire.test_frames import parse
 from wsrelay.errors import Denied
 from wsrelay.head import MAX_HEAD_BYTES
 from wsrelay.settings import Settings

@@ -11,7 +11,7 @@ from tests.faults.support import ATTACKED, AttackedRelay, FaultTestCase, attacke
 from tests.harness.clients import WebsocketsClient, autobahn_client, binary, handshake, mute, read_to_end
 from tests.harness.live import Process, relay
 from tests.harness.support import Client, request_bytes
-from tests.test_frames import parse
+from tests.wire.test_frames import parse
 from wsrelay import closecodes, flushes
 
 interop = pytest.mark.interop

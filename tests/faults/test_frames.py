@@ -25,7 +25,7 @@ from tests.faults.support import (
 )
 from tests.harness.clients import handshake, mute, read_to_end
 from tests.harness.live import LOOPBACK, Relay, relay
-from tests.test_frames import parse
+from tests.wire.test_frames import parse
 from wsrelay import closecodes
 from wsrelay.closecodes import CloseReason
 

@@ -10,8 +10,8 @@ from twisted.internet.defer import Deferred
 from tests.faults.support import ATTACKED, FaultTestCase, Hook, attacked, pour
 from tests.harness.clients import read_to_end
 from tests.harness.live import Relay, relay
-from tests.test_events import read
 from tests.web.asking import Response, http_bytes
+from tests.wire.test_sse import read
 from wsrelay import closecodes
 
 interop = pytest.mark.interop

@@ -21,7 +21,7 @@ from tests.harness.clients import WebsocketsClient, binary, handshake, mute, rea
 from tests.harness.live import relay
 from tests.harness.sockets import MemorySocket, Peers
 from tests.harness.support import Client, request_bytes
-from tests.test_frames import parse
+from tests.wire.test_frames import parse
 from wsrelay import closecodes
 
 interop = pytest.mark.interop

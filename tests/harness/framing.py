@@ -12,7 +12,7 @@ from unittest import mock
 from hypothesis import strategies as st
 
 from tests.harness.support import Relay, request_bytes
-from tests.test_frames import parse
+from tests.wire.test_frames import parse
 from wsrelay.protocol import RelayProtocol
 
 #: The field that offers permessage-deflate.

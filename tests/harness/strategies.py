@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from wsrelay import frames
+from wsrelay.wire import frames
 
 #: Small texts and binaries, now and then one larger than a slice of a log.
 payloads = st.binary(max_size=20) | st.sampled_from([200, 5000]).map(bytes)

@@ -19,11 +19,11 @@ from twisted.logger import LogLevel, globalLogPublisher
 from twisted.test.iosim import FakeTransport, IOPump, connect
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsrelay import frames
 from wsrelay.closecodes import CloseReason
 from wsrelay.factory import RelayFactory
-from wsrelay.frames import Encoding
 from wsrelay.settings import Settings
+from wsrelay.wire import frames
+from wsrelay.wire.frames import Encoding
 
 #: A request that is right; tests change one thing about it.
 REQUEST_FIELDS = {

@@ -24,8 +24,8 @@ from unittest import mock
 import pytest
 
 from tests.harness.live import missing
-from wsrelay import frames
 from wsrelay.tap import Options
+from wsrelay.wire import frames
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 RUN = BENCH / "run"

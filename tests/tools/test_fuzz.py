@@ -121,7 +121,7 @@ class CanFailTests(unittest.TestCase):
     def test_frames(self) -> None:
         """A fast path that takes text that is not UTF-8 is found."""
         octets = inputs.encode(seeds.PLAIN, wire_frame(0x81, b"\xff"))
-        self.assert_found("frames", octets, patches=[mock.patch("wsrelay.frames._is_utf8", return_value=True)])
+        self.assert_found("frames", octets, patches=[mock.patch("wsrelay.wire.frames._is_utf8", return_value=True)])
 
     def test_connection_messages(self) -> None:
         """A message that is lost, and one that should never have come, are found, also where both parsers agree."""
@@ -246,7 +246,7 @@ class EngineTests(unittest.TestCase):
 
     def test_finds_are_kept(self) -> None:
         """Hypothesis finds what is broken, makes it smaller, and keeps it."""
-        broken = mock.patch("wsrelay.frames._is_utf8", return_value=True)
+        broken = mock.patch("wsrelay.wire.frames._is_utf8", return_value=True)
         with tempfile.TemporaryDirectory() as folder, broken, mock.patch.object(engines, "quiet_targets") as known:
             known.return_value = {"frames": targets.TARGETS["frames"]}
             printed = ExitStack()

@@ -12,10 +12,11 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 
-from wsrelay import canary, frames
+from wsrelay import canary
 from wsrelay.endpoints import Door
 from wsrelay.relay import Relay
 from wsrelay.web.clients import Client, connect
+from wsrelay.wire import frames
 
 __all__ = ["Canary", "Outcome"]
 

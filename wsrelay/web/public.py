@@ -18,7 +18,6 @@ from typing import Any, Final
 
 import msgspec
 
-from wsrelay import frames
 from wsrelay.errors import Denied
 from wsrelay.message import Message
 from wsrelay.names import ROOT
@@ -27,6 +26,7 @@ from wsrelay.settings import Settings
 from wsrelay.tally import plus
 from wsrelay.web.exchange import Exchange, HTTPRequest
 from wsrelay.web.page import Page
+from wsrelay.wire import frames
 
 __all__ = ["EXCEPT", "NUMBER", "PublicSite"]
 

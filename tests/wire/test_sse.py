@@ -1,4 +1,4 @@
-"""Tests of wsrelay.events: read back by a parser that is not ours."""
+"""Tests of wsrelay.wire.sse: read back by a parser that is not ours."""
 
 import json
 from base64 import b64decode
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http import _ChunkedTransferDecoder
 
-from wsrelay import events, frames
+from wsrelay.wire import frames, sse
 
 
 def unchunked(data: bytes) -> bytes:
@@ -43,7 +43,7 @@ class EventTests(SynchronousTestCase):
     def test_whatever_is_said(self, messages: list[tuple[bool, str]]) -> None:
         """All payloads come back as they were: text, also with line breaks of any kind, and binary."""
         said = [(frames.BINARY if is_binary else frames.TEXT, text.encode()) for is_binary, text in messages]
-        stream = b"".join(events.encode(frames.encode(opcode, payload)) for opcode, payload in said)
+        stream = b"".join(sse.encode(frames.encode(opcode, payload)) for opcode, payload in said)
         heard = []
         for kind, data in read(stream):
             payload = data.encode() if kind == "message" else b64decode(data)
@@ -53,20 +53,20 @@ class EventTests(SynchronousTestCase):
 
     def test_plain_text_stays_readable(self) -> None:
         """Text is what a person with curl reads."""
-        self.assertEqual(unchunked(events.encode(frames.encode(frames.TEXT, b"a\nb"))), b"data: a\ndata: b\n\n")
+        self.assertEqual(unchunked(sse.encode(frames.encode(frames.TEXT, b"a\nb"))), b"data: a\ndata: b\n\n")
 
     def test_one_chunk_each(self) -> None:
         """An event is one chunk, with its length in front."""
-        self.assertEqual(events.encode(frames.encode(frames.TEXT, b"x" * 10)), b"12\r\ndata: xxxxxxxxxx\n\n\r\n")
+        self.assertEqual(sse.encode(frames.encode(frames.TEXT, b"x" * 10)), b"12\r\ndata: xxxxxxxxxx\n\n\r\n")
 
     def test_close(self) -> None:
         """The end says why, and is the end."""
-        end = events.close(1012, "the relay is restarting")
+        end = sse.close(1012, "the relay is restarting")
         [(kind, data)] = read(end)
 
         self.assertEqual((kind, json.loads(data)), ("close", {"code": 1012, "reason": "the relay is restarting"}))
-        self.assertTrue(end.endswith(events.END))
+        self.assertTrue(end.endswith(sse.END))
 
     def test_alive(self) -> None:
         """A comment is no event."""
-        self.assertEqual(read(events.ALIVE), [])
+        self.assertEqual(read(sse.ALIVE), [])

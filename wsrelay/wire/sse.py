@@ -1,7 +1,7 @@
 """Server-sent events: a room's messages as the chunks of a stream that ``curl`` and ``EventSource`` read. Pure.
 
-A message's *encoding*, as :mod:`wsrelay.frames` has those of WebSocket: made once per message, and shared by all who
-tail the room. What arrives::
+A message's *encoding*, as :mod:`wsrelay.wire.frames` has those of WebSocket: made once per message, and shared by all
+who tail the room. What arrives::
 
     text                                 data: …             an event of the usual type; a line of data for each line
     text with a carriage return in it    event: text64       data is base64: the format knows no carriage returns
@@ -17,7 +17,7 @@ import json
 from base64 import b64encode
 from typing import Final
 
-from wsrelay import frames
+from wsrelay.wire import frames
 
 __all__ = ["ALIVE", "END", "chunk", "close", "encode"]
 
@@ -35,7 +35,7 @@ ALIVE: Final = chunk(b":\n\n")
 
 
 def encode(frame: bytes) -> bytes:
-    """Return the chunk with the event for a message, given as a plain frame; a :data:`wsrelay.frames.Encoding`."""
+    """Return the chunk with the event for a message, given as a plain frame; a :data:`wsrelay.wire.frames.Encoding`."""
     payload = frames.payload_of(frame)
     if frames.opcode_of(frame) == frames.BINARY:
         return _event(b"event: binary\n", b64encode(payload))

@@ -1,4 +1,4 @@
-"""Tests of wsrelay.frames, against a parser that is not ours (websockets')."""
+"""Tests of wsrelay.wire.frames, against a parser that is not ours (websockets')."""
 
 from collections.abc import Generator
 from random import Random
@@ -11,7 +11,7 @@ from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
 from websockets.streams import StreamReader
 
-from wsrelay import frames
+from wsrelay.wire import frames
 
 payloads = st.binary(max_size=300) | st.sampled_from([125, 126, 127, 65535, 65536, 100_000]).map(bytes)
 opcodes = st.sampled_from([frames.TEXT, frames.BINARY])
