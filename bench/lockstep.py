@@ -25,7 +25,7 @@ from twisted.logger import globalLogBeginner, textFileLogObserver
 from work import Row
 
 from wsrelay.factory import RelayFactory
-from wsrelay.logs import shape
+from wsrelay.logs.observers import shape
 from wsrelay.service import RelayService
 from wsrelay.settings import Settings
 

@@ -19,12 +19,12 @@ pytestmark = pytest.mark.interop
 
 #: A validator that breaks the relay, on request: what was published is never flushed again.
 WEDGE = """
-from wsrelay.flushes import Flushes
+from wsrelay.rooms.scheduler import Scheduler
 
 
 def wedge(request, grant):
     if request.room == "wedge":
-        Flushes.flush = lambda flushes, *writes: None
+        Scheduler.flush = lambda flushes, *writes: None
     return grant
 """
 

@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from wsrelay.closecodes import TABLE
 from wsrelay.factory import RelayFactory
-from wsrelay.lines import TEXTS
+from wsrelay.logs.lines import TEXTS
 from wsrelay.settings import Settings, check_value
 from wsrelay.status import ConnectionStatus, RoomStatus
 from wsrelay.tap import Options

@@ -10,8 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.harness.support import RelayTestCase, request_bytes
 from wsrelay import closecodes
 from wsrelay.drain import Drain, abort_all, each
-from wsrelay.hub import Hub
 from wsrelay.message import Message
+from wsrelay.rooms.hub import Hub
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats
 from wsrelay.wire import frames

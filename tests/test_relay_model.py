@@ -2,7 +2,7 @@
 
 The model knows nothing of connections, logs and flushes: a message is appended to the list of every other peer in the
 room when the relay has read it, and that is what must come out. The relay is the real one, on Twisted's own transports,
-over sockets that take little (:mod:`tests.harness.sockets`). :mod:`tests.test_hub_model` does the same to the hub
+over sockets that take little (:mod:`tests.harness.sockets`). :mod:`tests.rooms.test_hub_model` does the same to the hub
 alone.
 """
 
@@ -148,7 +148,7 @@ class RelayMachine(RuleBasedStateMachine):
         super().__init__()
         self._events: list[dict[str, Any]] = []
         globalLogPublisher.addObserver(self._events.append)
-        self._stretch = mock.patch("wsrelay.flushes.STRETCH_WRITES", 2)
+        self._stretch = mock.patch("wsrelay.rooms.scheduler.STRETCH_WRITES", 2)
         self._stretch.start()
         self.relay = Relay(NoCase(), **SETTINGS)  # type: ignore[arg-type]
         self.world = Peers(self.relay)

@@ -1,4 +1,4 @@
-"""Tests of wsrelay.slow; doing what the policies say is ``tests/test_room.py``'s."""
+"""Tests of wsrelay.slow; doing what the policies say is ``tests/rooms/test_room.py``'s."""
 
 from twisted.trial.unittest import SynchronousTestCase
 

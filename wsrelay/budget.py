@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from wsrelay import closecodes
 from wsrelay.admission import Admission
 from wsrelay.closecodes import CloseReason
-from wsrelay.hub import Hub
+from wsrelay.rooms.hub import Hub
 
 __all__ = ["CONNECTION_BYTES", "Holder", "MemoryBudget"]
 

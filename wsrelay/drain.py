@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
 from wsrelay.closecodes import CloseReason
-from wsrelay.hub import Hub
+from wsrelay.rooms.hub import Hub
 
 __all__ = ["Drain", "abort_all", "each"]
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 
-from wsrelay.failures import printable
+from wsrelay.logs.failures import printable
 from wsrelay.option import Option
 from wsrelay.options import OPTIONS
 from wsrelay.reference import default

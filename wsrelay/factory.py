@@ -27,12 +27,12 @@ from wsrelay.connection import Connection
 from wsrelay.descriptors import most_connections
 from wsrelay.drain import Drain
 from wsrelay.handshake import ValidatorChain
-from wsrelay.hub import Hub
 from wsrelay.interfaces import Backplane, IHandshakeValidator
 from wsrelay.limits import Rates
-from wsrelay.lines import Lines
+from wsrelay.logs.lines import Lines
 from wsrelay.protocol import RelayProtocol
 from wsrelay.proxies import TrustedProxies
+from wsrelay.rooms.hub import Hub
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats
 from wsrelay.sweep import Sweep

@@ -18,9 +18,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from wsrelay.errors import Denied
-from wsrelay.failures import log_failure
 from wsrelay.grant import Grant
 from wsrelay.interfaces import IHandshakeValidator
+from wsrelay.logs.failures import log_failure
 from wsrelay.names import check_room
 from wsrelay.request import HandshakeRequest
 

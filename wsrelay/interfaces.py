@@ -30,12 +30,12 @@ class Subscriber(Protocol):
         send: writes whole frames to the peer, never blocks, and returns how many bytes it took. An ``OSError``, of
             which ``BlockingIOError`` is one, means none.
         tally: its room's to write: what it has been given, or where its room's count stood; once it has left, what it
-            was given in all. :meth:`wsrelay.hub.Hub.given` knows it at any time.
+            was given in all. :meth:`wsrelay.rooms.hub.Hub.given` knows it at any time.
 
 
     The first two are fixed once it has joined. One that takes no more is left where it stands in the log, from
-    :meth:`wsrelay.hub.Hub.pause` (or from the first time that ``send`` did not take all) to
-    :meth:`~wsrelay.hub.Hub.resume`.
+    :meth:`wsrelay.rooms.hub.Hub.pause` (or from the first time that ``send`` did not take all) to
+    :meth:`~wsrelay.rooms.hub.Hub.resume`.
     """
 
     encoding: Encoding

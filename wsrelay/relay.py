@@ -9,11 +9,11 @@ from typing import Any, Protocol
 from wsrelay.admission import Admission
 from wsrelay.by_room import ByRoom
 from wsrelay.handshake import ValidatorChain
-from wsrelay.hub import Hub
 from wsrelay.interfaces import Backplane
 from wsrelay.limits import Rates
-from wsrelay.lines import Lines
+from wsrelay.logs.lines import Lines
 from wsrelay.proxies import TrustedProxies
+from wsrelay.rooms.hub import Hub
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats
 from wsrelay.wire.frames import Encoding

@@ -38,7 +38,7 @@ class Stats:
         messages_missed: messages that a subscriber was behind with when it left, was closed, failed or met the
             slow policy; its own may be among them.
         evictions: slow policy → how often it hit a subscriber: the end of its connection, or of what it had to read;
-            :data:`wsrelay.room.SHED` → connections that were closed because memory was short.
+            :data:`wsrelay.rooms.room.SHED` → connections that were closed because memory was short.
         pauses: times that a room has paused its publishers.
         log_bytes: what all rooms' logs cost now, as plain frames; the only one that goes down.
         failures: callbacks that raised: our bugs or an extension's.

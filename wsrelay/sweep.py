@@ -11,7 +11,7 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from wsrelay.drain import each
-from wsrelay.failures import log_failure
+from wsrelay.logs.failures import log_failure
 from wsrelay.stats import Stats
 
 __all__ = ["SWEEP_SECONDS", "Sweep"]

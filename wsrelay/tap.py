@@ -25,7 +25,7 @@ from wsrelay.descriptors import check_limit, most_connections, raise_limit
 from wsrelay.effective import as_toml
 from wsrelay.errors import SettingsError
 from wsrelay.interfaces import IHandshakeValidator
-from wsrelay.logs import shape
+from wsrelay.logs.observers import shape
 from wsrelay.options import FLAGS, PARAMETERS, REPEATABLE
 from wsrelay.reference import help_text
 from wsrelay.settings import Settings, check_value

@@ -4,8 +4,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.support import RecordingSubscriber
 from wsrelay.backplane.local import LocalBackplane
-from wsrelay.hub import Hub
 from wsrelay.message import Message
+from wsrelay.rooms.hub import Hub
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats
 from wsrelay.wire import frames

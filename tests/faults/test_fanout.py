@@ -12,7 +12,8 @@ from tests.harness.clients import WebsocketsClient, autobahn_client, binary, han
 from tests.harness.live import Process, relay
 from tests.harness.support import Client, request_bytes
 from tests.wire.test_frames import parse
-from wsrelay import closecodes, flushes
+from wsrelay import closecodes
+from wsrelay.rooms import scheduler
 
 interop = pytest.mark.interop
 
@@ -130,7 +131,7 @@ class AudienceTests(FaultTestCase):
 
     def test_stretches(self) -> None:
         """A flush to very many is done a stretch at a time; other rooms are served between two of them."""
-        self.patch(flushes, "STRETCH_WRITES", 10)
+        self.patch(scheduler, "STRETCH_WRITES", 10)
         with self.attacked(shared=False) as relay:
             wires = [relay.open_wire() for _ in range(500)]
             speaker, listener = relay.wire(), relay.wire()

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from wsrelay.hub import Hub
 from wsrelay.message import Message
+from wsrelay.rooms.hub import Hub
 
 __all__ = ["LocalBackplane"]
 

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from wsrelay import canary
 from wsrelay.autobahn_protocol import Silence
 from wsrelay.endpoints import Door
-from wsrelay.failures import printable
+from wsrelay.logs.failures import printable
 
 __all__ = ["Client", "Listener", "connect"]
 

@@ -16,7 +16,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from wsrelay.errors import Denied
-from wsrelay.failures import log_failure
+from wsrelay.logs.failures import log_failure
 from wsrelay.web.gate import SAFE_FIELDS
 
 __all__ = ["Answer", "Asked", "Route", "Routes", "as_json"]

@@ -1,4 +1,4 @@
-"""Flushes: the rooms with something to deliver, and when that is done. Pure: the time is asked from outside.
+"""Scheduler: the rooms with something to deliver, and when that is done. Pure: the time is asked from outside.
 
 What a flush brings to whom is the room's. Here is only whose turn it is, how much is done in one turn of the reactor,
 and how long that took.
@@ -8,17 +8,17 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
-from wsrelay.room import Room
+from wsrelay.rooms.room import Room
 from wsrelay.stats import Stats
 
-__all__ = ["STRETCH_WRITES", "Flushes"]
+__all__ = ["STRETCH_WRITES", "Scheduler"]
 
 #: How many writes, about, are done in one reactor turn before others have theirs. One costs 3 to 24 µs, most of it the
 #: kernel's, so that the reactor is held for 25 ms.
 STRETCH_WRITES: Final = 1024
 
 
-class Flushes:
+class Scheduler:
     """One flush per reactor turn in which anything was published.
 
     Args:
@@ -47,7 +47,7 @@ class Flushes:
         self._schedule()
 
     def flush(self, writes: float = math.inf) -> None:
-        """Deliver what is pending. See :meth:`wsrelay.hub.Hub.flush`."""
+        """Deliver what is pending. See :meth:`wsrelay.rooms.hub.Hub.flush`."""
         turns, unfinished = list(self._pending), dict[Room, None]()
         try:
             for room in turns:

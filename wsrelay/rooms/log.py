@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from itertools import accumulate, takewhile
 from typing import Final
 
-from wsrelay.batch import Batch
 from wsrelay.message import FRAME_OVERHEAD_BYTES, Message
+from wsrelay.rooms.batch import Batch
 from wsrelay.stats import Stats
 from wsrelay.tally import Tally
 from wsrelay.wire import frames

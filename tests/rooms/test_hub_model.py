@@ -20,9 +20,9 @@ from tests.harness.strategies import messages, rooms
 from tests.harness.support import RecordingSubscriber
 from tests.wire.test_frames import parse
 from wsrelay import closecodes
-from wsrelay.hub import TICK_SECONDS, Hub
 from wsrelay.message import Message
-from wsrelay.room import HIGH_WATER, LOW_WATER
+from wsrelay.rooms.hub import TICK_SECONDS, Hub
+from wsrelay.rooms.room import HIGH_WATER, LOW_WATER
 from wsrelay.settings import Settings
 from wsrelay.slow import SLOW_POLICIES
 from wsrelay.stats import Stats
@@ -151,7 +151,7 @@ class HubMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[Callable[[], None]] = []
-        self._stretch = mock.patch("wsrelay.flushes.STRETCH_WRITES", 2)
+        self._stretch = mock.patch("wsrelay.rooms.scheduler.STRETCH_WRITES", 2)
         self._stretch.start()
         self.stats = Stats()
         self.everybody: list[Modelled] = []

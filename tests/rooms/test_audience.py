@@ -1,9 +1,9 @@
-"""Tests of wsrelay.audience."""
+"""Tests of wsrelay.rooms.audience."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.support import RecordingSubscriber
-from wsrelay.audience import Audience
+from wsrelay.rooms.audience import Audience
 from wsrelay.wire import frames
 
 

@@ -1,12 +1,12 @@
-"""Tests of wsrelay.subscribers; what subscribers see of it is in ``tests/test_room.py``."""
+"""Tests of wsrelay.rooms.subscribers; what subscribers see of it is in ``tests/rooms/test_room.py``."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.support import RecordingSubscriber
-from wsrelay.log import Log
 from wsrelay.message import Message
+from wsrelay.rooms.log import Log
+from wsrelay.rooms.subscribers import Subscribers
 from wsrelay.stats import Stats
-from wsrelay.subscribers import Subscribers
 from wsrelay.wire import frames
 
 

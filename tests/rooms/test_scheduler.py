@@ -1,13 +1,13 @@
-"""Tests of wsrelay.flushes; whose turn it is when is tested through the hub, in tests/test_hub.py."""
+"""Tests of wsrelay.rooms.scheduler; whose turn it is when is tested through the hub, in tests/rooms/test_hub.py."""
 
 from collections.abc import Callable
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.support import RecordingSubscriber
-from wsrelay.flushes import Flushes
 from wsrelay.message import Message
-from wsrelay.room import Room
+from wsrelay.rooms.room import Room
+from wsrelay.rooms.scheduler import Scheduler
 from wsrelay.stats import Stats
 from wsrelay.wire import frames
 
@@ -19,7 +19,7 @@ class FlushesTests(SynchronousTestCase):
         self.calls: list[Callable[[], None]] = []
         self.stats = Stats()
         times = iter((1.0, 1.002))
-        self.flushes = Flushes(self.stats, self.calls.append, lambda: next(times))
+        self.flushes = Scheduler(self.stats, self.calls.append, lambda: next(times))
         self.room = Room(2**20, self.stats)
         for _ in range(20):
             self.room.join(RecordingSubscriber())

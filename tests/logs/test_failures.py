@@ -1,10 +1,10 @@
-"""Tests of wsrelay.failures."""
+"""Tests of wsrelay.logs.failures."""
 
 from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 
 from tests.harness.support import RelayTestCase
-from wsrelay.failures import SAID_CHARS, log_failure
+from wsrelay.logs.failures import SAID_CHARS, log_failure
 
 
 class FailureTests(RelayTestCase):

@@ -12,7 +12,7 @@ from typing import Any, Final
 from twisted.logger import Logger
 
 from wsrelay import canary
-from wsrelay.failures import printable
+from wsrelay.logs.failures import printable
 
 __all__ = ["MAX_LINES", "MAX_REFUSALS", "TEXTS", "Lines"]
 

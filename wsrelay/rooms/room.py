@@ -12,16 +12,16 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from wsrelay import closecodes
-from wsrelay.age import Age
 from wsrelay.closecodes import CloseReason
 from wsrelay.interfaces import Subscriber
-from wsrelay.log import Log
 from wsrelay.message import Message
-from wsrelay.publishers import Publishers
+from wsrelay.rooms.age import Age
+from wsrelay.rooms.log import Log
+from wsrelay.rooms.publishers import Publishers
+from wsrelay.rooms.subscribers import Subscribers
 from wsrelay.slow import DISCONNECT, SlowPolicy
 from wsrelay.stats import Stats
 from wsrelay.status import RoomStatus
-from wsrelay.subscribers import Subscribers
 from wsrelay.tally import NOTHING, Tally
 
 __all__ = ["HIGH_WATER", "LOW_WATER", "SHED", "Room"]
@@ -141,7 +141,7 @@ class Room:
         """Give everything pending to the subscribers that are not paused, then bound the log.
 
         It stops, with :attr:`pending` still true, after about as many ``writes`` (a large one counts as several), and
-        returns how many are left. One per subscriber and :data:`wsrelay.log.SLICE_BYTES`; none for who is behind.
+        returns how many are left. One per subscriber and :data:`wsrelay.rooms.log.SLICE_BYTES`; none for who is behind.
         """
         writes = self._subscribers.flush(writes)
         # Not before all had their turn: they would fall off the tail.
@@ -157,7 +157,9 @@ class Room:
         self._subscribers.pause(subscriber)
 
     def resume(self, subscriber: Subscriber) -> None:
-        """Go on with a subscriber that was paused; one write per :data:`wsrelay.log.SLICE_BYTES` that it is behind."""
+        """Go on with a subscriber that was paused; one write per :data:`wsrelay.rooms.log.SLICE_BYTES` that it is
+        behind.
+        """
         self._subscribers.resume(subscriber)
         self._settle()
         self._tell_failed()

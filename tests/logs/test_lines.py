@@ -1,9 +1,9 @@
-"""Tests of wsrelay.lines."""
+"""Tests of wsrelay.logs.lines."""
 
 from collections.abc import Callable
 
 from tests.harness.support import RelayTestCase
-from wsrelay.lines import MAX_LINES, MAX_REFUSALS, TEXTS, Lines
+from wsrelay.logs.lines import MAX_LINES, MAX_REFUSALS, TEXTS, Lines
 
 MORE = TEXTS["left_out"]
 

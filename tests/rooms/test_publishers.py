@@ -1,14 +1,14 @@
-"""Tests of wsrelay.publishers."""
+"""Tests of wsrelay.rooms.publishers."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.support import RecordingSubscriber
-from wsrelay.publishers import Publishers
+from wsrelay.rooms.publishers import Publishers
 from wsrelay.stats import Stats
 
 
 class PublishersTests(SynchronousTestCase):
-    """Holding and releasing; rooms do it in tests/test_room.py."""
+    """Holding and releasing; rooms do it in tests/rooms/test_room.py."""
 
     def setUp(self) -> None:
         self.stats = Stats()

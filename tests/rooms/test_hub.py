@@ -1,4 +1,4 @@
-"""Tests of wsrelay.hub."""
+"""Tests of wsrelay.rooms.hub."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,10 +6,11 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.support import RecordingSubscriber
-from wsrelay import closecodes, flushes
+from wsrelay import closecodes
 from wsrelay.errors import RoomFull, TooManyRooms
-from wsrelay.hub import Hub
 from wsrelay.message import Message
+from wsrelay.rooms import scheduler
+from wsrelay.rooms.hub import Hub
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats
 from wsrelay.status import RoomStatus
@@ -59,7 +60,7 @@ class HubTests(SynchronousTestCase):
 
     def test_stretches(self) -> None:
         """A flush of many writes takes several turns, in each of which rooms that had none yet come first."""
-        self.patch(flushes, "STRETCH_WRITES", 3)
+        self.patch(scheduler, "STRETCH_WRITES", 3)
         hub = self.hub()
         large = [self.member(hub, "large") for _ in range(7)]
         small = self.member(hub, "small")
@@ -77,7 +78,7 @@ class HubTests(SynchronousTestCase):
 
     def test_flush_without_a_limit(self) -> None:
         """Who needs everything out now gets that; the turn that was asked for finds nothing left."""
-        self.patch(flushes, "STRETCH_WRITES", 1)
+        self.patch(scheduler, "STRETCH_WRITES", 1)
         hub = self.hub()
         members = [self.member(hub) for _ in range(5)]
         hub.publish("room", [Message.of(frames.TEXT, b"1")])

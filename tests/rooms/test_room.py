@@ -1,4 +1,4 @@
-"""Tests of wsrelay.room: what one room promises its subscribers."""
+"""Tests of wsrelay.rooms.room: what one room promises its subscribers."""
 
 import weakref
 from typing import Any
@@ -8,10 +8,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.harness.support import RecordingSubscriber
 from tests.wire.test_frames import parse
 from wsrelay import closecodes
-from wsrelay.batch import WRITE_BYTES
-from wsrelay.log import SLICE_BYTES
 from wsrelay.message import Message
-from wsrelay.room import HIGH_WATER, LOW_WATER, SHED, Room
+from wsrelay.rooms.batch import WRITE_BYTES
+from wsrelay.rooms.log import SLICE_BYTES
+from wsrelay.rooms.room import HIGH_WATER, LOW_WATER, SHED, Room
 from wsrelay.slow import SLOW_POLICIES, SlowPolicy
 from wsrelay.stats import Stats
 from wsrelay.wire import frames

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from wsrelay.by_room import ByRoom
 from wsrelay.errors import RoomFull, TooManyRooms
-from wsrelay.flushes import Flushes
 from wsrelay.interfaces import Subscriber
 from wsrelay.message import Message
-from wsrelay.room import Room
+from wsrelay.rooms.room import Room
+from wsrelay.rooms.scheduler import Scheduler
 from wsrelay.settings import Settings
 from wsrelay.slow import SLOW_POLICIES
 from wsrelay.stats import Stats
@@ -55,9 +55,9 @@ class Hub:
         self._served_seconds = 0.0
         self._rooms: dict[str, Room] = {}
         self._room_of: dict[Subscriber, str] = {}
-        self._flushes = Flushes(stats, call_soon, seconds)
+        self._scheduler = Scheduler(stats, call_soon, seconds)
         #: Rooms in which somebody is behind; also such in which somebody was, until the next tick.
-        self._lagging = self._flushes.lagging
+        self._lagging = self._scheduler.lagging
 
     def __len__(self) -> int:
         """Return the number of rooms."""
@@ -154,17 +154,18 @@ class Hub:
         room = self._rooms.get(name)
         if room is None:
             return
-        self._flushes.add(room)
+        self._scheduler.add(room)
         room.publish(messages, self._now)
 
     def flush(self, writes: float = math.inf) -> None:
         """Deliver what is pending in all rooms, in the order in which they were published to.
 
         Args:
-            writes: see :meth:`wsrelay.room.Room.flush`; what is then left is delivered in the next reactor turn, first
+            writes: see :meth:`wsrelay.rooms.room.Room.flush`; what is then left is delivered in the next reactor turn,
+            first
                 that of rooms which have had no turn yet.
         """
-        self._flushes.flush(writes)
+        self._scheduler.flush(writes)
 
     def finish(self, subscriber: Subscriber) -> None:
         """Give a subscriber that is about to leave all that has been published; nothing if it is in no room."""

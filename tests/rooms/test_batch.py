@@ -1,12 +1,12 @@
-"""Tests of wsrelay.batch."""
+"""Tests of wsrelay.rooms.batch."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.support import RecordingSubscriber
-from wsrelay.batch import WRITE_BYTES, Batch, Unsent
 from wsrelay.message import Message
+from wsrelay.rooms.batch import WRITE_BYTES, Batch, Unsent
 from wsrelay.stats import Stats
 from wsrelay.wire import frames
 

@@ -1,9 +1,9 @@
-"""Tests of wsrelay.log."""
+"""Tests of wsrelay.rooms.log."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsrelay.log import SLICE_BYTES, Log
 from wsrelay.message import Message
+from wsrelay.rooms.log import SLICE_BYTES, Log
 from wsrelay.stats import Stats
 from wsrelay.wire import frames
 

@@ -1,11 +1,11 @@
-"""Tests of wsrelay.cursors."""
+"""Tests of wsrelay.rooms.cursors."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.support import RecordingSubscriber
-from wsrelay.cursors import Cursors
+from wsrelay.rooms.cursors import Cursors
 
 
 class CursorsTests(SynchronousTestCase):

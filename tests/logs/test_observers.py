@@ -1,4 +1,4 @@
-"""Tests of wsrelay.logs."""
+"""Tests of wsrelay.logs.observers."""
 
 import io
 import json
@@ -25,8 +25,8 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsrelay.lines import TEXTS
-from wsrelay.logs import as_json, shape
+from wsrelay.logs.lines import TEXTS
+from wsrelay.logs.observers import as_json, shape
 
 
 def fields(**event: Any) -> dict[str, Any]:
@@ -95,7 +95,7 @@ class DocsTests(SynchronousTestCase):
 
     def test_fields(self) -> None:
         """Each event about connections, and each field of it, is explained; so are those that all lines have."""
-        page = (Path(__file__).parent.parent / "docs" / "logs.md").read_text("utf-8")
+        page = (Path(__file__).parents[2] / "docs" / "logs.md").read_text("utf-8")
         explained: dict[str, set[str]] = {event: set() for event in TEXTS}
         events: list[str] = []
         for first, names in re.findall(r"^\| (`[a-z_`, ]+`|) ?\| ([a-z_`, ]+) \| [^|]* \|$", page, re.MULTILINE):

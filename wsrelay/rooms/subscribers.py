@@ -24,11 +24,11 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from wsrelay.audience import Audience
-from wsrelay.batch import Batch
-from wsrelay.cursors import Cursors
 from wsrelay.interfaces import Send, Subscriber
-from wsrelay.log import Log
+from wsrelay.rooms.audience import Audience
+from wsrelay.rooms.batch import Batch
+from wsrelay.rooms.cursors import Cursors
+from wsrelay.rooms.log import Log
 from wsrelay.stats import Stats
 from wsrelay.tally import NOTHING, Tally, minus, plus
 from wsrelay.wire.frames import Encoding
@@ -125,7 +125,7 @@ class Subscribers:
         return 0 if cursor is None else self._log.head - cursor
 
     def flush(self, writes: float = math.inf) -> float:
-        """Give everything pending to those that are not paused. See :meth:`wsrelay.room.Room.flush`."""
+        """Give everything pending to those that are not paused. See :meth:`wsrelay.rooms.room.Room.flush`."""
         while writes > 0 and self.pending:
             if self._due:
                 writes -= self._deliver_due(writes)
@@ -142,7 +142,9 @@ class Subscribers:
         self._fall_behind(subscriber)
 
     def resume(self, subscriber: Subscriber) -> None:
-        """Go on with a subscriber that was paused; one write per :data:`wsrelay.log.SLICE_BYTES` that it is behind."""
+        """Go on with a subscriber that was paused; one write per :data:`wsrelay.rooms.log.SLICE_BYTES` that it is
+        behind.
+        """
         self._paused.discard(subscriber)
         self._catch_up(subscriber, self._flushed)  # not up to the head: the next flush brings that
 

@@ -1,8 +1,8 @@
-"""Tests of wsrelay.age."""
+"""Tests of wsrelay.rooms.age."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsrelay.age import Age
+from wsrelay.rooms.age import Age
 
 
 class AgeTests(SynchronousTestCase):
