@@ -20,7 +20,7 @@ LAYERS = [
     ["web.clients"],
     ["web.gate"],
     ["web.guard"],
-    ["endpoints"],
+    ["net.endpoints"],
     ["factory"],
     ["sweep", "web.public"],
     ["web.page", "web.exchange"],
@@ -36,7 +36,7 @@ LAYERS = [
     [
         "drain",
         "logs.lines",
-        "descriptors",
+        "net.descriptors",
         "validators.plugins",
         "autobahn_protocol",
         "deflate",
@@ -67,7 +67,7 @@ LAYERS = [
     ["limits", "canary"],
     ["request", "grant", "settings"],
     ["slow", "by_room"],
-    ["wire.sse", "message", "names", "proxies", "head", "option_limits"],
+    ["wire.sse", "message", "names", "net.proxies", "head", "option_limits"],
     ["stats"],
     ["wire.frames", "closecodes", "errors", "histogram", "option", "status", "tally"],
 ]

@@ -16,8 +16,9 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 import wsrelay
-from wsrelay import descriptors, tap
+from wsrelay import tap
 from wsrelay.errors import SettingsError
+from wsrelay.net import descriptors
 from wsrelay.service import RelayProcess
 from wsrelay.settings import Settings
 from wsrelay.tap import Options, makeService

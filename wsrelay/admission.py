@@ -1,7 +1,7 @@
 """Admission: how many connections there may be, in all and from one address. Pure: the time is passed in.
 
 Each connection is one :class:`Visit`, counted when it arrives and taken off once, whatever becomes of it. What a
-refused client is told is here, how is the connection's. Who is behind a proxy is :mod:`wsrelay.proxies`'.
+refused client is told is here, how is the connection's. Who is behind a proxy is :mod:`wsrelay.net.proxies`'.
 """
 
 import ipaddress

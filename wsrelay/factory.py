@@ -24,14 +24,14 @@ from wsrelay.budget import MemoryBudget
 from wsrelay.by_room import MESSAGE_TYPES, ByRoom
 from wsrelay.closecodes import CloseReason
 from wsrelay.connection import Connection
-from wsrelay.descriptors import most_connections
 from wsrelay.drain import Drain
 from wsrelay.handshake import ValidatorChain
 from wsrelay.interfaces import Backplane, IHandshakeValidator
 from wsrelay.limits import Rates
 from wsrelay.logs.lines import Lines
+from wsrelay.net.descriptors import most_connections
+from wsrelay.net.proxies import TrustedProxies
 from wsrelay.protocol import RelayProtocol
-from wsrelay.proxies import TrustedProxies
 from wsrelay.rooms.hub import Hub
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats

@@ -28,7 +28,7 @@ from wsrelay.grant import Grant
 from wsrelay.handshake import acceptance
 from wsrelay.head import take_head
 from wsrelay.intake import Intake
-from wsrelay.proxies import UNIX
+from wsrelay.net.proxies import UNIX
 from wsrelay.request import HandshakeRequest, check_upgrade, parse_head
 
 __all__ = ["Opening"]

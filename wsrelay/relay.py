@@ -12,7 +12,7 @@ from wsrelay.handshake import ValidatorChain
 from wsrelay.interfaces import Backplane
 from wsrelay.limits import Rates
 from wsrelay.logs.lines import Lines
-from wsrelay.proxies import TrustedProxies
+from wsrelay.net.proxies import TrustedProxies
 from wsrelay.rooms.hub import Hub
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats

@@ -19,10 +19,10 @@ from twisted.logger import Logger
 from wsrelay import closecodes
 from wsrelay.announcement import announcement
 from wsrelay.drain import abort_all
-from wsrelay.endpoints import Door, Endpoint, end_when_dead, endpoints
 from wsrelay.errors import SettingsError
 from wsrelay.factory import RelayFactory
 from wsrelay.interfaces import IHandshakeValidator
+from wsrelay.net.endpoints import Door, Endpoint, end_when_dead, endpoints
 from wsrelay.settings import Settings
 
 __all__ = ["RelayProcess", "RelayService"]

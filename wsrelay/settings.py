@@ -16,7 +16,7 @@ from msgspec import Meta
 from wsrelay.by_room import MESSAGE_TYPES, ByRoom
 from wsrelay.errors import SettingsError
 from wsrelay.message import MESSAGE_OVERHEAD_BYTES
-from wsrelay.proxies import TrustedProxies
+from wsrelay.net.proxies import TrustedProxies
 from wsrelay.slow import SLOW_POLICIES
 
 __all__ = ["FIELD_TYPES", "LOG_FORMATS", "LOG_LEVELS", "RELOADABLE", "Settings", "check_value"]

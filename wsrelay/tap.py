@@ -21,11 +21,11 @@ from twisted.python import usage
 
 from wsrelay import __version__
 from wsrelay.completion import completions
-from wsrelay.descriptors import check_limit, most_connections, raise_limit
 from wsrelay.effective import as_toml
 from wsrelay.errors import SettingsError
 from wsrelay.interfaces import IHandshakeValidator
 from wsrelay.logs.observers import shape
+from wsrelay.net.descriptors import check_limit, most_connections, raise_limit
 from wsrelay.options import FLAGS, PARAMETERS, REPEATABLE
 from wsrelay.reference import help_text
 from wsrelay.settings import Settings, check_value
@@ -120,7 +120,7 @@ class Options(usage.Options):
             SettingsError: names every wrong value, wherever it came from.
         """
         # Imported late: it is not needed for --help.
-        from wsrelay.endpoints import admin_endpoint, endpoints  # noqa: PLC0415
+        from wsrelay.net.endpoints import admin_endpoint, endpoints  # noqa: PLC0415
 
         problems: list[str] = []
         chosen: dict[str, Any] = {}

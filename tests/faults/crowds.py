@@ -14,7 +14,7 @@ from typing import Self
 
 from tests.harness import live
 from tests.harness.clients import handshake
-from wsrelay.descriptors import raise_limit
+from wsrelay.net.descriptors import raise_limit
 
 #: After as many connects, those that came before are looked after.
 _STRETCH = 32

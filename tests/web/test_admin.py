@@ -12,8 +12,8 @@ from twisted.logger import LogLevel
 from tests.harness.live import make_certificate
 from tests.harness.support import RelayTestCase
 from tests.web.support import Connection, head
-from wsrelay.endpoints import Door, Endpoint
 from wsrelay.errors import SettingsError
+from wsrelay.net.endpoints import Door, Endpoint
 from wsrelay.web.admin import AdminService
 
 #: What Twisted calls of pyOpenSSL.

@@ -10,7 +10,7 @@ from twisted.test.iosim import IOPump, connect
 
 from tests.harness.support import Relay, RelayTestCase, Transport
 from wsrelay import canary, closecodes
-from wsrelay.endpoints import Door
+from wsrelay.net.endpoints import Door
 from wsrelay.web import clients
 from wsrelay.web.canary import END_SECONDS, REUSE_SECONDS, Canary, Outcome
 

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.web.support import Transport
 from wsrelay import canary
-from wsrelay.endpoints import Door
+from wsrelay.net.endpoints import Door
 from wsrelay.web.clients import connect
 
 #: What Twisted calls of pyOpenSSL.

@@ -1,4 +1,3 @@
-# ruff: noqa: N802 - camelCase is Twisted's
 """Asking a back end: one POST with twisted.web's ``Agent``, and its answer within bounds of time and size.
 
 What is asked, and what an answer means, is not decided here but by who asks (:mod:`wsrelay.validators.http`).

@@ -46,7 +46,7 @@ class RoomsValidator:
             raise ValueError("name at least one pattern of rooms, for example chat/*")
         return cls([RoomPattern(value) for value in values])
 
-    def validate(self, request: HandshakeRequest, grant: Grant) -> Grant:  # noqa: ARG002 - the interface's
+    def validate(self, request: HandshakeRequest, grant: Grant) -> Grant:
         """Return the grant as it is. See :class:`~wsrelay.interfaces.IHandshakeValidator`."""
         if not any(grant.room in pattern for pattern in self._patterns):
             raise Denied(403, "this room is not allowed")

@@ -12,8 +12,8 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
-from wsrelay.endpoints import Door, Endpoint, admin_endpoint
 from wsrelay.factory import RelayFactory
+from wsrelay.net.endpoints import Door, Endpoint, admin_endpoint
 from wsrelay.web.canary import Canary
 from wsrelay.web.gate import GatedSite
 from wsrelay.web.guard import Guard, is_local
@@ -30,7 +30,7 @@ class AdminService(Service):
 
     Args:
         relay: the relay, whoever listens for it.
-        description: a Twisted server endpoint string; see :func:`wsrelay.endpoints.admin_endpoint`.
+        description: a Twisted server endpoint string; see :func:`wsrelay.net.endpoints.admin_endpoint`.
         doors: where the relay listens, as it is at any time; without it, readiness is told without a canary.
         drain: stops the relay as SIGTERM would, and is to return at once; without it, ``POST /drain`` is refused.
     """

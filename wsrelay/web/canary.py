@@ -13,7 +13,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 
 from wsrelay import canary
-from wsrelay.endpoints import Door
+from wsrelay.net.endpoints import Door
 from wsrelay.relay import Relay
 from wsrelay.web.clients import Client, connect
 from wsrelay.wire import frames

@@ -16,8 +16,8 @@ from twisted.python.failure import Failure
 
 from wsrelay import canary
 from wsrelay.autobahn_protocol import Silence
-from wsrelay.endpoints import Door
 from wsrelay.logs.failures import printable
+from wsrelay.net.endpoints import Door
 
 __all__ = ["Client", "Listener", "connect"]
 

@@ -1,4 +1,4 @@
-"""Tests of wsrelay.endpoints."""
+"""Tests of wsrelay.net.endpoints."""
 
 import contextlib
 import socket
@@ -19,8 +19,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.live import make_certificate
 from tests.harness.support import RelayTestCase, request_bytes
-from wsrelay.endpoints import Door, Endpoint, admin_endpoint, end_when_dead, endpoints
 from wsrelay.errors import SettingsError
+from wsrelay.net.endpoints import Door, Endpoint, admin_endpoint, end_when_dead, endpoints
 
 #: What Twisted calls of pyOpenSSL.
 pytestmark = pytest.mark.filterwarnings("ignore:.*You should use.*cryptography:DeprecationWarning")

@@ -1,10 +1,10 @@
-"""Tests of wsrelay.proxies."""
+"""Tests of wsrelay.net.proxies."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsrelay.proxies import UNIX, TrustedProxies
+from wsrelay.net.proxies import UNIX, TrustedProxies
 
 
 class TrustedProxiesTests(SynchronousTestCase):

@@ -27,7 +27,7 @@ BACKLOG: Final = 1024
 #: Endpoints that have a backlog of their own making; systemd's comes with its socket.
 _WITH_BACKLOG: Final = frozenset(["ssl", "tcp", "tcp6", "tls", "unix"])
 
-#: Endpoints with TLS, and where Twisted's keep what makes their connections; tests/test_endpoints.py has a canary.
+#: Endpoints with TLS, and where Twisted's keep what makes their connections; tests/net/test_endpoints.py has a canary.
 _TLS: Final = {"ssl": "_sslContextFactory", "tls": "connectionCreator"}
 
 #: Endpoints on which the admin endpoint may be, and what is loopback there; the others' owner says who may come.

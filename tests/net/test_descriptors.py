@@ -1,4 +1,4 @@
-"""Tests of wsrelay.descriptors."""
+"""Tests of wsrelay.net.descriptors."""
 
 import resource
 import subprocess
@@ -6,9 +6,9 @@ import sys
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsrelay import descriptors
-from wsrelay.descriptors import MARGIN, check_limit, most_connections, raise_limit
 from wsrelay.errors import SettingsError
+from wsrelay.net import descriptors
+from wsrelay.net.descriptors import MARGIN, check_limit, most_connections, raise_limit
 
 
 class DescriptorsTests(SynchronousTestCase):
@@ -43,7 +43,7 @@ class DescriptorsTests(SynchronousTestCase):
         """A process raises its own limit to the hard one, and sees what is open."""
         code = (
             "import resource\n"
-            "from wsrelay.descriptors import most_connections, raise_limit\n"
+            "from wsrelay.net.descriptors import most_connections, raise_limit\n"
             "hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]\n"
             "resource.setrlimit(resource.RLIMIT_NOFILE, (60, hard))\n"
             "assert 0 < most_connections() < 60\n"
