@@ -56,22 +56,22 @@ LAYERS = [
     ["validators.arguments", "validators.backend", "validators.keys", "handshake"],
     ["logs.failures"],
     # --- below this line: no twisted, no autobahn, no clock, no I/O ---
-    ["budget", "reference"],
-    ["rooms.hub", "admission", "options"],
+    ["limits.memory", "reference"],
+    ["rooms.hub", "limits.admission", "options"],
     ["rooms.scheduler"],
     ["rooms.room"],
     ["rooms.publishers", "rooms.subscribers"],
     ["rooms.log", "rooms.age"],
     ["rooms.audience", "rooms.batch", "rooms.cursors"],
     ["interfaces"],
-    ["limits", "canary"],
+    ["limits.rates", "canary"],
     ["request", "grant", "settings"],
     ["slow", "by_room"],
     ["wire.sse", "message", "names", "net.proxies", "head", "option_limits"],
     ["stats"],
     ["wire.frames", "closecodes", "errors", "histogram", "option", "status", "tally"],
 ]
-PURE = {name for row in LAYERS[LAYERS.index(["budget", "reference"]) :] for name in row}
+PURE = {name for row in LAYERS[LAYERS.index(["limits.memory", "reference"]) :] for name in row}
 IMPURE_IMPORTS = {
     "twisted",
     "autobahn",

@@ -45,7 +45,7 @@ def autobahn_options(settings: Settings) -> dict[str, Any]:
         # Origins are the origin validator's: Autobahn's patterns match suffixes (TRAPS 16).
         "allowedOrigins": ["*"],
         "allowNullOrigin": True,
-        "maxConnections": 0,  # ours: wsrelay.admission (TRAPS 18)
+        "maxConnections": 0,  # ours: wsrelay.limits.admission (TRAPS 18)
         "trustXForwardedFor": 0,  # it would not ask whether the peer is a proxy (TRAPS 19)
     }
 

@@ -136,7 +136,7 @@ class AutobahnProtocol(WebSocketServerProtocol):
 
     @property
     def unsent(self) -> bytes:
-        """What waits to be written, as far as it may be shared. See :class:`wsrelay.budget.Holder`."""
+        """What waits to be written, as far as it may be shared. See :class:`wsrelay.limits.memory.Holder`."""
         waiting: bytes = (
             getattr(self.transport, "dataBuffer", b"") if self.paused and self.state == self.STATE_OPEN else b""
         )
@@ -144,7 +144,7 @@ class AutobahnProtocol(WebSocketServerProtocol):
 
     @property
     def incoming_bytes(self) -> int:
-        """What is kept of what has come in. See :class:`wsrelay.budget.Holder`."""
+        """What is kept of what has come in. See :class:`wsrelay.limits.memory.Holder`."""
         if not self.inside_message:
             return len(self.data)
         # Autobahn keeps the payload of each read and of each frame as an object of its own, which costs 64 bytes more.

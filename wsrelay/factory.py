@@ -17,17 +17,17 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolNegotiationFactory
 from zope.interface import implementer
 
-from wsrelay.admission import Admission
 from wsrelay.autobahn_options import autobahn_options, configured
 from wsrelay.backplane.local import LocalBackplane
-from wsrelay.budget import MemoryBudget
 from wsrelay.by_room import MESSAGE_TYPES, ByRoom
 from wsrelay.closecodes import CloseReason
 from wsrelay.connection import Connection
 from wsrelay.drain import Drain
 from wsrelay.handshake import ValidatorChain
 from wsrelay.interfaces import Backplane, IHandshakeValidator
-from wsrelay.limits import Rates
+from wsrelay.limits.admission import Admission
+from wsrelay.limits.memory import MemoryBudget
+from wsrelay.limits.rates import Rates
 from wsrelay.logs.lines import Lines
 from wsrelay.net.descriptors import most_connections
 from wsrelay.net.proxies import TrustedProxies

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from wsrelay import closecodes
 from wsrelay.keepalive import KeepAlive
-from wsrelay.limits import Allowance
+from wsrelay.limits.rates import Allowance
 
 __all__ = ["STRETCH_BYTES", "STRETCH_FRAMES", "Intake"]
 

@@ -42,7 +42,7 @@ class Opening(Intake):
 
     methods: Collection[str] = ("GET",)  #: of HTTP that there are
     _granting: Deferred[Any] | None = None
-    _visit: Any = None  #: the :class:`~wsrelay.admission.Visit`, once it is admitted
+    _visit: Any = None  #: the :class:`~wsrelay.limits.admission.Visit`, once it is admitted
     _turned_away: Any = None  #: the :class:`~wsrelay.errors.Denied`, if it is one too many
 
     # --- admission --------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ class PlainHTTP(Opening):
 
     @property
     def incoming_bytes(self) -> int:
-        """What is kept of what has come in. See :class:`wsrelay.budget.Holder`."""
+        """What is kept of what has come in. See :class:`wsrelay.limits.memory.Holder`."""
         return super().incoming_bytes + (0 if self._exchange is None else self._exchange.incoming_bytes)
 
     def close(self, reason: CloseReason, detail: str = "") -> None:

@@ -18,7 +18,7 @@ from wsrelay.closecodes import CloseReason
 from wsrelay.connection import LOG_CHARS
 from wsrelay.event_stream import EventStream
 from wsrelay.grant import Grant
-from wsrelay.limits import Allowance
+from wsrelay.limits.rates import Allowance
 from wsrelay.message import Message
 from wsrelay.status import ConnectionStatus
 from wsrelay.tally import NOTHING as NO_TALLY

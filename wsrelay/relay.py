@@ -6,11 +6,11 @@ A type only, so that connections need not import the factory, which imports them
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from wsrelay.admission import Admission
 from wsrelay.by_room import ByRoom
 from wsrelay.handshake import ValidatorChain
 from wsrelay.interfaces import Backplane
-from wsrelay.limits import Rates
+from wsrelay.limits.admission import Admission
+from wsrelay.limits.rates import Rates
 from wsrelay.logs.lines import Lines
 from wsrelay.net.proxies import TrustedProxies
 from wsrelay.rooms.hub import Hub

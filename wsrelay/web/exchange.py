@@ -67,7 +67,7 @@ class Exchange:
 
     @property
     def incoming_bytes(self) -> int:
-        """What is kept of its body. See :class:`wsrelay.budget.Holder`."""
+        """What is kept of its body. See :class:`wsrelay.limits.memory.Holder`."""
         return self._read_bytes
 
     def dataReceived(self, data: bytes) -> None:

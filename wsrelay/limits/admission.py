@@ -9,7 +9,7 @@ import math
 from typing import Final
 
 from wsrelay.errors import Denied
-from wsrelay.limits import TokenBucket
+from wsrelay.limits.rates import TokenBucket
 from wsrelay.settings import Settings
 
 __all__ = ["Admission", "Visit", "address_key"]

@@ -1,4 +1,4 @@
-"""Tests of wsrelay.limits."""
+"""Tests of wsrelay.limits.rates."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsrelay.limits import Allowance, Rates, TokenBucket
+from wsrelay.limits.rates import Allowance, Rates, TokenBucket
 from wsrelay.settings import Settings
 
 

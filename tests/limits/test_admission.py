@@ -1,4 +1,4 @@
-"""Tests of wsrelay.admission."""
+"""Tests of wsrelay.limits.admission."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsrelay.admission import Admission, Visit, address_key
 from wsrelay.errors import Denied
+from wsrelay.limits.admission import Admission, Visit, address_key
 from wsrelay.settings import Settings
 
 

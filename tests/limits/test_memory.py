@@ -1,12 +1,12 @@
-"""Tests of wsrelay.budget."""
+"""Tests of wsrelay.limits.memory."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.support import RelayTestCase, request_bytes
 from tests.test_protocol import client_frame
-from wsrelay.admission import Admission
-from wsrelay.budget import CONNECTION_BYTES, MemoryBudget
 from wsrelay.closecodes import OVERLOADED, CloseReason
+from wsrelay.limits.admission import Admission
+from wsrelay.limits.memory import CONNECTION_BYTES, MemoryBudget
 from wsrelay.settings import Settings
 
 

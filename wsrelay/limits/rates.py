@@ -1,7 +1,7 @@
 """Limits on rates: token buckets for connects, and what one connection may still send. Pure: the time is passed in.
 
 What is refused, paused or closed when a limit is reached is the caller's. How many there may be of each is
-:mod:`wsrelay.admission`'s.
+:mod:`wsrelay.limits.admission`'s.
 """
 
 import math

@@ -10,8 +10,8 @@ from collections.abc import Collection
 from typing import Final, Protocol
 
 from wsrelay import closecodes
-from wsrelay.admission import Admission
 from wsrelay.closecodes import CloseReason
+from wsrelay.limits.admission import Admission
 from wsrelay.rooms.hub import Hub
 
 __all__ = ["CONNECTION_BYTES", "Holder", "MemoryBudget"]
