@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from wsrelay import reference
+from wsrelay.cli import reference
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -32,7 +32,7 @@ LAYERS = [
     ["intake"],
     ["keepalive"],
     ["connection"],
-    ["relay", "completion"],
+    ["relay", "cli.completion"],
     [
         "drain",
         "logs.lines",
@@ -41,7 +41,7 @@ LAYERS = [
         "autobahn_protocol",
         "deflate",
         "announcement",
-        "effective",
+        "cli.check_config",
         "logs.observers",
     ],
     [
@@ -56,8 +56,8 @@ LAYERS = [
     ["validators.arguments", "validators.backend", "validators.keys", "handshake"],
     ["logs.failures"],
     # --- below this line: no twisted, no autobahn, no clock, no I/O ---
-    ["limits.memory", "reference"],
-    ["rooms.hub", "limits.admission", "options"],
+    ["limits.memory", "cli.reference"],
+    ["rooms.hub", "limits.admission", "cli.options"],
     ["rooms.scheduler"],
     ["rooms.room"],
     ["rooms.publishers", "rooms.subscribers"],
@@ -67,11 +67,11 @@ LAYERS = [
     ["limits.rates", "canary"],
     ["request", "grant", "settings"],
     ["slow", "by_room"],
-    ["wire.sse", "message", "names", "net.proxies", "head", "option_limits"],
+    ["wire.sse", "message", "names", "net.proxies", "head", "cli.option_limits"],
     ["stats"],
-    ["wire.frames", "closecodes", "errors", "histogram", "option", "status", "tally"],
+    ["wire.frames", "closecodes", "errors", "histogram", "cli.option", "status", "tally"],
 ]
-PURE = {name for row in LAYERS[LAYERS.index(["limits.memory", "reference"]) :] for name in row}
+PURE = {name for row in LAYERS[LAYERS.index(["limits.memory", "cli.reference"]) :] for name in row}
 IMPURE_IMPORTS = {
     "twisted",
     "autobahn",

@@ -20,14 +20,14 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from wsrelay import __version__
-from wsrelay.completion import completions
-from wsrelay.effective import as_toml
+from wsrelay.cli.check_config import as_toml
+from wsrelay.cli.completion import completions
+from wsrelay.cli.options import FLAGS, PARAMETERS, REPEATABLE
+from wsrelay.cli.reference import help_text
 from wsrelay.errors import SettingsError
 from wsrelay.interfaces import IHandshakeValidator
 from wsrelay.logs.observers import shape
 from wsrelay.net.descriptors import check_limit, most_connections, raise_limit
-from wsrelay.options import FLAGS, PARAMETERS, REPEATABLE
-from wsrelay.reference import help_text
 from wsrelay.settings import Settings, check_value
 from wsrelay.validators.plugins import available, load
 

@@ -1,4 +1,4 @@
-"""Tests of wsrelay.reference, and of the files that have what it makes."""
+"""Tests of wsrelay.cli.reference, and of the files that have what it makes."""
 
 import os
 import re
@@ -10,12 +10,12 @@ import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.live import require, run
-from wsrelay import reference
-from wsrelay.option import GROUPS, Option
-from wsrelay.options import OPTIONS, PARAMETERS
+from wsrelay.cli import reference
+from wsrelay.cli.option import GROUPS, Option
+from wsrelay.cli.options import OPTIONS, PARAMETERS
 from wsrelay.settings import Settings
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 ABOUT = "What it is all about, in a paragraph of more than forty, and more than eighty columns, which may be broken."
 MAN_PAGE = ROOT / "man" / "twistd-wsrelay.1"
 
@@ -155,7 +155,7 @@ class SplicedTests(SynchronousTestCase):
 
     def test_spliced(self) -> None:
         """What stands between the markers is made anew; the rest stays."""
-        begin, end = "<!-- made from wsrelay/options.py by make reference -->", "<!-- end of what is made -->"
+        begin, end = "<!-- made from wsrelay/cli/options.py by make reference -->", "<!-- end of what is made -->"
 
         self.assertEqual(
             reference.spliced(f"before\n{begin}\nold\nold\n{end}\nafter\n", "new\n"),

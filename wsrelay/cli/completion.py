@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable
 
 from twisted.python import usage
 
-from wsrelay.option import Option
-from wsrelay.options import OPTIONS, REPEATABLE
-from wsrelay.reference import default
+from wsrelay.cli.option import Option
+from wsrelay.cli.options import OPTIONS, REPEATABLE
+from wsrelay.cli.reference import default
 from wsrelay.validators.plugins import available
 
 __all__ = ["completions"]

@@ -1,4 +1,4 @@
-"""What one option is, and the headings under which they stand. The options themselves are :mod:`wsrelay.options`'."""
+"""One row of the table of options, and the headings. The rows are in :mod:`wsrelay.cli.options`."""
 
 from dataclasses import dataclass
 from typing import Final, Literal

@@ -1,8 +1,8 @@
-"""Tests of wsrelay.option."""
+"""Tests of wsrelay.cli.option."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsrelay.option import Option
+from wsrelay.cli.option import Option
 
 
 class OptionTests(SynchronousTestCase):

@@ -3,10 +3,10 @@
 import json
 from collections.abc import Mapping
 
+from wsrelay.cli.option import Option
+from wsrelay.cli.options import OPTIONS
+from wsrelay.cli.reference import default
 from wsrelay.logs.failures import printable
-from wsrelay.option import Option
-from wsrelay.options import OPTIONS
-from wsrelay.reference import default
 from wsrelay.settings import Settings
 
 __all__ = ["as_toml"]

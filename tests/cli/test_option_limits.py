@@ -1,11 +1,11 @@
-"""Tests of wsrelay.option_limits."""
+"""Tests of wsrelay.cli.option_limits."""
 
 from dataclasses import fields
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from wsrelay.cli.option_limits import LIMITS
 from wsrelay.errors import SettingsError
-from wsrelay.option_limits import LIMITS
 from wsrelay.settings import Settings
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import Final
 
-from wsrelay.option import GROUPS, Option
-from wsrelay.options import OPTIONS
+from wsrelay.cli.option import GROUPS, Option
+from wsrelay.cli.options import OPTIONS
 from wsrelay.settings import Settings
 
 __all__ = ["default", "help_text", "man_page", "markdown", "spliced"]
@@ -22,7 +22,7 @@ _COLUMN: Final = 24
 _WIDEST, _NARROWEST = 80, 40
 
 #: What stands around what is generated, in Markdown and in roff.
-_BEGIN, _END = "made from wsrelay/options.py by make reference", "end of what is made"
+_BEGIN, _END = "made from wsrelay/cli/options.py by make reference", "end of what is made"
 
 
 def default(option: Option) -> str:

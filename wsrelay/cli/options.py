@@ -1,15 +1,15 @@
 """The options: one row for each, from which come ``--help``, the man page, zsh's completion and docs/options.md.
 
-A new option is a row here, or in :mod:`wsrelay.option_limits` if it is a number, and a field in
+A new option is a row here, or in :mod:`wsrelay.cli.option_limits` if it is a number, and a field in
 :class:`wsrelay.settings.Settings` of the same name, where its range and default are; then ``make reference``. How
-options are read is :mod:`wsrelay.tap`'s, how they are shown :mod:`wsrelay.reference`'s.
+options are read is :mod:`wsrelay.tap`'s, how they are shown :mod:`wsrelay.cli.reference`'s.
 """
 
 from typing import Final
 
 from wsrelay.by_room import MESSAGE_TYPES
-from wsrelay.option import GROUPS, Option
-from wsrelay.option_limits import LIMITS
+from wsrelay.cli.option import GROUPS, Option
+from wsrelay.cli.option_limits import LIMITS
 from wsrelay.settings import LOG_FORMATS, LOG_LEVELS
 from wsrelay.slow import SLOW_POLICIES
 

@@ -1,11 +1,11 @@
-"""Tests of wsrelay.effective."""
+"""Tests of wsrelay.cli.check_config."""
 
 import tomllib
 from dataclasses import fields
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsrelay.effective import as_toml
+from wsrelay.cli.check_config import as_toml
 from wsrelay.settings import Settings
 
 

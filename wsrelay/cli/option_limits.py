@@ -1,8 +1,8 @@
-"""The options that are numbers, as rows; :mod:`wsrelay.options` has the others, and all of them."""
+"""The options that are numbers, as rows; :mod:`wsrelay.cli.options` has the others, and all of them."""
 
 from typing import Final
 
-from wsrelay.option import Option
+from wsrelay.cli.option import Option
 
 __all__ = ["LIMITS"]
 

@@ -1,4 +1,4 @@
-"""Tests of wsrelay.completion."""
+"""Tests of wsrelay.cli.completion."""
 
 import os
 import pty
@@ -16,9 +16,9 @@ from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.live import SCRIPTS, SECONDS, environment, require, run
-from wsrelay import completion
-from wsrelay.completion import completions
-from wsrelay.options import OPTIONS, REPEATABLE
+from wsrelay.cli import completion
+from wsrelay.cli.completion import completions
+from wsrelay.cli.options import OPTIONS, REPEATABLE
 from wsrelay.tap import Options
 
 

@@ -1,12 +1,12 @@
-"""Tests of wsrelay.options."""
+"""Tests of wsrelay.cli.options."""
 
 from dataclasses import fields
 
 from twisted.internet.endpoints import _parseServer
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsrelay.option import GROUPS
-from wsrelay.options import ENDPOINTS, FLAGS, OPTIONS, PARAMETERS, REPEATABLE
+from wsrelay.cli.option import GROUPS
+from wsrelay.cli.options import ENDPOINTS, FLAGS, OPTIONS, PARAMETERS, REPEATABLE
 from wsrelay.settings import Settings
 
 
