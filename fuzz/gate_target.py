@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from target import Target
 
 from tests.harness.support import REQUEST_FIELDS, request_bytes
-from wsrelay.head import MAX_HEAD_BYTES, MAX_HEAD_LINES
+from wsrelay.http.head import MAX_HEAD_BYTES, MAX_HEAD_LINES
 from wsrelay.names import canonical_room
 
 CLOSE_CODES = Path(__file__).resolve().parent.parent / "docs" / "closecodes.md"

@@ -15,13 +15,13 @@ from pathlib import Path
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from wsrelay.admin.metrics import Metrics
 from wsrelay.closecodes import TABLE
 from wsrelay.factory import RelayFactory
 from wsrelay.logs.lines import TEXTS
 from wsrelay.settings import Settings, check_value
 from wsrelay.status import ConnectionStatus, RoomStatus
 from wsrelay.tap import Options
-from wsrelay.web.metrics import Metrics
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
+from tests.harness.http import http_bytes
 from tests.harness.support import Answer, Relay, RelayTestCase, Wire
-from tests.web.asking import http_bytes
 from tests.wire.test_sse import read
 from wsrelay import closecodes
 from wsrelay.wire import sse

@@ -102,7 +102,7 @@ def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Environ
 
 def package_files() -> set[str]:
     """Return the files that are installed for the package, as they stand in the repository."""
-    patterns = ("wsrelay/**/*.py", "wsrelay/py.typed", "wsrelay/web/*.html", "twisted/plugins/*.py")
+    patterns = ("wsrelay/**/*.py", "wsrelay/py.typed", "wsrelay/*/*.html", "twisted/plugins/*.py")
     return {str(file.relative_to(ROOT)) for pattern in patterns for file in ROOT.glob(pattern)}
 
 

@@ -4,8 +4,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ISSLTransport
 from zope.interface import directlyProvides
 
+from tests.harness.http import http_bytes
 from tests.harness.support import Answer, RelayTestCase
-from tests.web.asking import http_bytes
 from wsrelay import closecodes
 
 

@@ -1,237 +1,39 @@
-"""Tests of wsrelay.request: the strict parser of the opening handshake, down to its bytes."""
+"""Tests of wsrelay.request: what a request says of itself. Parsing is tested in tests/http/test_head.py."""
 
-from dataclasses import FrozenInstanceError
-from typing import Any
-
-from hypothesis import given
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.harness.support import REQUEST_FIELDS, request_bytes
-from wsrelay.errors import Denied
-from wsrelay.head import MAX_HEAD_LINES
-from wsrelay.request import HandshakeRequest, parse_head, parse_request, split_host
+from tests.harness.support import request_bytes
+from wsrelay.http.head import parse_head
+from wsrelay.request import HandshakeRequest, lists, split_host
 
 
-def head(*arguments: Any, **options: Any) -> bytes:
-    """Return a request without its blank line."""
-    return request_bytes(*arguments, **options)[:-4]
+def parsed(**fields: str) -> HandshakeRequest:
+    """Return a request with some fields."""
+    named = {name.replace("_", "-"): value for name, value in fields.items()}
+    return parse_head(request_bytes(fields=named)[:-4], None)
 
 
-class ParseTests(SynchronousTestCase):
-    """From a head to a request."""
+class HandshakeRequestTests(SynchronousTestCase):
+    """Questions about a request."""
 
-    def denied(self, data: bytes) -> Denied:
-        denied: Denied = self.assertRaises(Denied, parse_request, data, None)
-        return denied
+    def test_wants_websocket(self) -> None:
+        """An Upgrade field that lists websocket, in any case, makes a request a handshake."""
+        for upgrade, wanted in (("websocket", True), ("h2c, WebSocket", True), ("h2c", False)):
+            self.assertIs(parsed(Upgrade=upgrade).wants_websocket, wanted, upgrade)
 
-    def assert_denied(self, status: int, *heads: bytes) -> None:
-        for data in heads:
-            self.assertEqual(self.denied(data).status, status, data)
-
-    def test_all_fields(self) -> None:
-        """A request's parts end up where validators look for them."""
-        fields = {
-            "Host": "Relay.Example:8080",
-            "Origin": "https://app.example",
-            "Sec-WebSocket-Protocol": "chat, v2.chat",
-            "Cookie": "a=b; c=d",
-            "X-Empty": "",
-            "X-Tab": "\t a\tb \t",
-        }
-        request = parse_request(head("/chat/caf%C3%A9?token=a&b=1&b=2&c", fields), "peer", "certificate")
-
-        self.assertEqual((request.path, request.room), ("/chat/café", "chat/café"))
-        self.assertEqual(request.query, {"token": ("a",), "b": ("1", "2"), "c": ("",)})
-        self.assertEqual((request.host, request.origin), ("relay.example:8080", "https://app.example"))
-        self.assertEqual(request.subprotocols, ("chat", "v2.chat"))
-        self.assertEqual((request.peer, request.tls), ("peer", "certificate"))
-        self.assertEqual(request.headers["cookie"], "a=b; c=d")
-        self.assertEqual((request.headers["x-empty"], request.headers["x-tab"]), ("", "a\tb"))
-        self.assertNotIn("Cookie", request.headers)
-
-    def test_least(self) -> None:
-        """What is not sent is empty or None."""
-        request = parse_request(head("/"), None)
-
-        self.assertEqual((request.path, request.room, request.query), ("/", "/", {}))
-        self.assertEqual((request.origin, request.subprotocols, request.tls), (None, (), None))
-
-    def test_frozen(self) -> None:
-        """A validator cannot change a request for the next one."""
-        request = parse_request(head(), None)
-        with self.assertRaises(FrozenInstanceError):
-            request.room = "admin"  # type: ignore[misc]
-        for mapping in (request.headers, request.query):
-            with self.assertRaises(TypeError):
-                mapping["x"] = "y"  # type: ignore[index]
-
-    def test_request_lines(self) -> None:
-        """Only GET, only HTTP/1.1, only one space at a time."""
-        self.assert_denied(405, head(line="POST /room HTTP/1.1"), head(line="HEAD /room HTTP/1.1"))
-        self.assert_denied(426, head(line="GET /room HTTP/1.0"), head(line="PRI * HTTP/2.0"))
-        self.assert_denied(
-            400,
-            b"",
-            head(line="GET /room"),
-            head(line="GET  /room HTTP/1.1"),
-            head(line="GET /room HTTP/1.1 "),
-            head(line=" GET /room HTTP/1.1"),
-            head(line="get /room HTTP/1.1"),
-            head(line="GET /ro om HTTP/1.1"),
-            head(line="GET /room\tHTTP/1.1"),
-            head(line="GET /ro\xe9m HTTP/1.1"),
-            head(line="GET /room HTTP/11"),
-            head("/room#part"),
-            head("room"),
-            head("*"),
-            head("http://relay.example/room"),
-            head("/a//b"),
-            head("/a/%2e%2e/b"),
-            head("/%zz"),
-            head("/room?a=%ff"),
-            b"\x16\x03\x01\x02\x00\x01\x00",
-        )
-
-    def test_not_a_websocket_request(self) -> None:
-        """A plain GET is told what this is, and what to upgrade to (RFC 9110 section 15.5.22)."""
-        for changed in ({"Upgrade": None}, {"Upgrade": "h2c"}, {"Connection": None}, {"Connection": "keep-alive"}):
-            denied = self.denied(head(fields=changed))
-            self.assertEqual((denied.status, dict(denied.headers)["Upgrade"]), (426, "websocket"))
-
-    def test_lists_of_upgrades(self) -> None:
-        """Upgrade and Connection are lists, in any case."""
-        for changed in ({"Connection": "keep-alive, UPGRADE"}, {"Upgrade": "h2c,  WebSocket"}):
-            parse_request(head(fields=changed), None)
-
-    def test_versions(self) -> None:
-        """Any version but 13 is told to come with 13 (RFC 6455 section 4.4; TRAPS 15)."""
-        for version in (None, "8", "12", "13, 8", "013"):
-            denied = self.denied(head(fields={"Sec-WebSocket-Version": version}))
-            self.assertEqual((denied.status, dict(denied.headers)), (426, {"Sec-WebSocket-Version": "13"}))
-
-    def test_keys(self) -> None:
-        """The key is the base64 of 16 bytes."""
-        for key in (None, "", "short==", "dGhlIHNhbXBsZSBub25jZQ=", "dGhlIHNhbXBsZSBub25jZ!==", "a" * 24):
-            self.assert_denied(400, head(fields={"Sec-WebSocket-Key": key}))
-
-    def test_hosts(self) -> None:
-        """Host is there, and a host."""
-        for host in (None, "", "a b", "a/b", "user@relay.example", "relay.example:", "relay.example:x", "[::1", "a,b"):
-            self.assert_denied(400, head(fields={"Host": host}))
-        for host in ("relay.example", "127.0.0.1:8080", "[::1]:8080", "localhost"):
-            self.assertEqual(parse_request(head(fields={"Host": host}), None).host, host)
-
-    def test_no_body(self) -> None:
-        """A body would be read as frames (aiohttp CVE-2026-69243)."""
-        for changed in ({"Content-Length": "1"}, {"Content-Length": "x"}, {"Transfer-Encoding": "chunked"}):
-            self.assert_denied(400, head(fields=changed))
-        parse_request(head(fields={"Content-Length": "0"}), None)
-
-    def test_smuggled_lines(self) -> None:
-        """No byte but CRLF ends a line: nothing that a proxy took for a value becomes a field (TRAPS 10)."""
-        for separator in (b"\x85", b"\x0b", b"\x0c", b"\x1c", b"\x1d", b"\x1e", b"\r", b"\n", b"\x00", b"\xe2\x80\xa8"):
-            for after in (b"x-user: admin", b" x-user: admin"):
-                self.assert_denied(400, head() + b"\r\nX-A: a" + separator + after)
-
-    def test_malformed_lines(self) -> None:
-        """Folding, spaces around names, no colon, control bytes and 8-bit bytes are refused."""
-        for line in (
-            b" folded",
-            b"\tfolded",
-            b"X-A : a",
-            b" X-A: a",
-            b"X-A",
-            b": a",
-            b"X(A: a",
-            b"X-A: \x01",
-            b"X-A: \x7f",
-            b"X-A: \xe9",
-            b"X\xe9: a",
-            b"",
+    def test_accepts(self) -> None:
+        """A media type is accepted where the Accept field names it; a wildcard does not."""
+        for accept, accepted in (
+            ("text/event-stream", True),
+            ("text/html, TEXT/event-stream;q=0.5", True),
+            ("*/*", False),
         ):
-            self.assert_denied(400, head() + b"\r\n" + line)
+            self.assertIs(parsed(Accept=accept).accepts("text/event-stream"), accepted, accept)
 
-    def test_duplicates(self) -> None:
-        """No field comes twice, in whatever case, but lists that proxies do repeat."""
-        for line in (
-            "Host: other.example",
-            "Origin: https://evil.example",
-            "Cookie: b=c",
-            "AUTHORIZATION: x",
-            "x-own: 1",
-            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-            "Sec-WebSocket-Protocol: b",
-            "X-Forwarded-For: 1",
-        ):
-            name = line.partition(":")[0]
-            fields = {name.title(): "a"} if name not in REQUEST_FIELDS else {}
-            self.assert_denied(400, head(fields=fields) + b"\r\n" + line.encode())
-        request = parse_request(head() + b"\r\nVia: 1.1 a\r\nvia: 1.1 b", None)
-        self.assertEqual(request.headers["via"], "1.1 a, 1.1 b")
-
-    def test_lines_are_counted(self) -> None:
-        """As many lines as may be pass, one more does not."""
-        most = MAX_HEAD_LINES - 1 - len(REQUEST_FIELDS)
-        lines = [b"\r\nX-%d: a" % number for number in range(most + 1)]
-        parse_request(head() + b"".join(lines[:most]), None)
-
-        self.assert_denied(431, head() + b"".join(lines))
-
-    def test_subprotocols(self) -> None:
-        """Offers are distinct tokens (RFC 6455 section 4.1)."""
-        for offered in ("", "a,", "a, a", "a b", "a;q=1", 'a"'):
-            self.assert_denied(400, head(fields={"Sec-WebSocket-Protocol": offered}))
-
-    def test_bearers(self) -> None:
-        """What carries a token is no subprotocol, so that no validator can have it echoed."""
-        request = parse_request(head(fields={"Sec-WebSocket-Protocol": "base64url.bearer.x.dG9r, chat"}), None)
-
-        self.assertEqual((request.subprotocols, request.bearers), (("chat",), ("base64url.bearer.x.dG9r",)))
-
-    def test_no_secrets_in_the_repr(self) -> None:
-        """A request that ends up in a log or a traceback shows no token, cookie or query."""
-        fields = {
-            "Cookie": "a=secret",
-            "Authorization": "Bearer secret",
-            "Sec-WebSocket-Protocol": "base64url.bearer.secret",
-        }
-
-        self.assertNotIn("secret", repr(parse_request(head("/room?token=secret", fields), None)))
-
-    @given(st.binary(max_size=200))
-    def test_any_bytes(self, data: bytes) -> None:
-        """Whatever comes, the outcome is a request or Denied."""
-        for candidate in (data, head() + b"\r\n" + data, head("/" + data.decode("latin-1"))):
-            try:
-                request = parse_request(candidate, None)
-            except Denied as denied:
-                self.assertIn(denied.status, (400, 405, 426, 431))
-            else:
-                self.assertIsInstance(request, HandshakeRequest)
-
-
-class ParseHeadTests(SynchronousTestCase):
-    """Requests that are no handshakes."""
-
-    def test_any_method(self) -> None:
-        """The methods that may be used are; all other checks are those of a handshake."""
-        request = parse_head(head("/a?b=c", line="POST /a?b=c HTTP/1.1"), "peer", None, ["GET", "POST"])
-
-        self.assertEqual((request.method, request.room, request.query), ("POST", "a", {"b": ("c",)}))
-        for wrong, status in (
-            (head(line="PUT / HTTP/1.1"), 405),
-            (head(line="POST /a//b HTTP/1.1"), 400),
-            (head(fields={"Host": None}, line="POST / HTTP/1.1"), 400),
-        ):
-            self.assertEqual(self.assertRaises(Denied, parse_head, wrong, None, None, ["POST"]).status, status)
-
-    def test_no_upgrade(self) -> None:
-        """Without an upgrade, and with a body, it is a request; what comes of that is the caller's business."""
-        fields = {"Upgrade": None, "Connection": None, "Sec-WebSocket-Key": None, "Content-Length": "7"}
-        request = parse_head(head(fields=fields), None)
-
-        self.assertEqual((request.method, request.headers["content-length"]), ("GET", "7"))
+    def test_lists(self) -> None:
+        """An item is found between commas and spaces, and not as a part of another."""
+        for value, found in (("a", True), ("b,\tA ", True), ("ab", False), ("", False)):
+            self.assertIs(lists(value, "a"), found, value)
 
 
 class SplitHostTests(SynchronousTestCase):

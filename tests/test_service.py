@@ -10,15 +10,15 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import LogLevel
 
+from tests.harness.admin import Connection, head
 from tests.harness.live import make_certificate
 from tests.harness.support import Answer, RelayTestCase
-from tests.web.support import Connection, head
 from wsrelay import service
+from wsrelay.admin import service as admin
 from wsrelay.errors import SettingsError
 from wsrelay.factory import RelayFactory
 from wsrelay.service import RelayProcess, RelayService
 from wsrelay.settings import Settings
-from wsrelay.web import admin
 
 #: What Twisted calls of pyOpenSSL.
 pytestmark = pytest.mark.filterwarnings("ignore:.*You should use.*cryptography:DeprecationWarning")

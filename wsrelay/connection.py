@@ -25,7 +25,7 @@ from wsrelay import closecodes
 from wsrelay.autobahn_protocol import AutobahnProtocol
 from wsrelay.closecodes import CloseReason
 from wsrelay.errors import Denied
-from wsrelay.handshake import refusal
+from wsrelay.http.responses import refusal
 from wsrelay.logs.failures import log_failure
 from wsrelay.relay import Relay
 from wsrelay.wire import frames

@@ -1,7 +1,7 @@
 """A connection that tails its room as server-sent events, instead of speaking WebSocket.
 
 It is a subscriber as any other: its messages have another encoding (:mod:`wsrelay.wire.sse`), and what else goes out
-has another form. Who may have one, and how its response begins, is :mod:`wsrelay.web.public`'s.
+has another form. Who may have one, and how its response begins, is :mod:`wsrelay.http.site`'s.
 """
 
 from wsrelay import closecodes

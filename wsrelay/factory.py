@@ -23,7 +23,7 @@ from wsrelay.by_room import MESSAGE_TYPES, ByRoom
 from wsrelay.closecodes import CloseReason
 from wsrelay.connection import Connection
 from wsrelay.drain import Drain
-from wsrelay.handshake import ValidatorChain
+from wsrelay.http.site import PublicSite
 from wsrelay.interfaces import Backplane, IHandshakeValidator
 from wsrelay.limits.admission import Admission
 from wsrelay.limits.memory import MemoryBudget
@@ -36,8 +36,8 @@ from wsrelay.rooms.hub import Hub
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats
 from wsrelay.sweep import Sweep
+from wsrelay.validators.chain import ValidatorChain
 from wsrelay.validators.plugins import load
-from wsrelay.web.public import PublicSite
 from wsrelay.wire.frames import WINDOW_BITS, Deflate, Encoding
 
 __all__ = ["RelayFactory"]

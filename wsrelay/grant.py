@@ -1,6 +1,6 @@
 """What a handshake is granted: the only thing later code may look at.
 
-Pure data. Validators build it (:mod:`wsrelay.handshake` runs them); the protocol obeys it.
+Pure data. Validators build it (:mod:`wsrelay.validators.chain` runs them); the protocol obeys it.
 """
 
 from dataclasses import dataclass, replace

@@ -1,7 +1,7 @@
 """A histogram: how many observed values are at most so large. Pure data.
 
 Not prometheus-client's: one of its observations costs a microsecond and more, most of it for a lock, and flushes are
-observed one by one. What is exported, and under which name, is :mod:`wsrelay.web.metrics`'.
+observed one by one. What is exported, and under which name, is :mod:`wsrelay.admin.metrics`'.
 """
 
 from bisect import bisect_left

@@ -11,13 +11,16 @@ from urllib.parse import unquote_to_bytes
 
 from wsrelay.errors import BadRoomName
 
-__all__ = ["MAX_ROOM_NAME_BYTES", "ROOT", "RoomPattern", "canonical_room", "check_room"]
+__all__ = ["MAX_ROOM_NAME_BYTES", "PROBE_ROOM", "ROOT", "RoomPattern", "canonical_room", "check_room"]
 
 #: The longest canonical name, in bytes of UTF-8: it is a key in the hub, a log field, a metric's detail.
 MAX_ROOM_NAME_BYTES: Final = 255
 
 #: The name of the room at ``/``.
 ROOT: Final = "/"
+
+#: The room of the readiness probe. Its empty segment keeps every path, token and validator from naming it.
+PROBE_ROOM: Final = "/canary"
 
 #: "%" that does not start an escape (RFC 3986 section 2.1).
 _BAD_ESCAPE: Final = re.compile("%(?![0-9A-Fa-f]{2})")

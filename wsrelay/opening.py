@@ -1,8 +1,8 @@
 """Opening: one connection's opening handshake, from the first byte to the 101.
 
 What a request looks like is :mod:`wsrelay.request`'s, who may come in and what the response looks like
-:mod:`wsrelay.handshake`'s, and what an open connection does :class:`wsrelay.protocol.RelayProtocol`'s, which builds
-on this.
+:mod:`wsrelay.validators.chain`'s, and what an open connection does :class:`wsrelay.protocol.RelayProtocol`'s, which
+builds on this.
 
 The whole of it replaces Autobahn's, whose parser takes what nobody should (TRAPS 9-11), and whose 101 costs 11 µs, most
 of them for lines in a log that nobody reads.
@@ -22,14 +22,15 @@ from twisted.internet.tcp import Connection as TcpTransport
 from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper
 from twisted.python.failure import Failure
 
-from wsrelay import canary, closecodes, deflate
+from wsrelay import closecodes, deflate
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
-from wsrelay.handshake import acceptance
-from wsrelay.head import take_head
+from wsrelay.http.head import check_upgrade, parse_head, take_head
+from wsrelay.http.responses import acceptance
 from wsrelay.intake import Intake
 from wsrelay.net.proxies import UNIX
-from wsrelay.request import HandshakeRequest, check_upgrade, parse_head
+from wsrelay.request import HandshakeRequest
+from wsrelay.validators import probe
 
 __all__ = ["Opening"]
 
@@ -120,7 +121,7 @@ class Opening(Intake):
         return parse_head(head, self.transport.getPeer(), certificate, self.methods)
 
     def take_head(self) -> bytes | None:
-        """Return the request's head, once all of it has come. See :func:`wsrelay.head.take_head`."""
+        """Return the request's head, once all of it has come. See :func:`wsrelay.http.head.take_head`."""
         return take_head(self.data)
 
     def ask(self, request: HandshakeRequest) -> "Grant | Deferred[Grant]":
@@ -131,7 +132,7 @@ class Opening(Intake):
         """
         check_upgrade(request.headers)
         self.data = b""
-        return canary.grant(request) or self.factory.chain.grant(request)
+        return probe.grant(request) or self.factory.chain.grant(request)
 
     def _behind_proxies(self, request: HandshakeRequest) -> HandshakeRequest:
         """Return the request as that of the client that trusted proxies name."""

@@ -1,6 +1,6 @@
 """A connection whose request is no WebSocket handshake: one HTTP exchange, where such are served.
 
-What is served is :mod:`wsrelay.web.public`'s, how a body is read and a response written :mod:`wsrelay.web.exchange`'s.
+What is served is :mod:`wsrelay.http.site`'s, how a body is read and a response written :mod:`wsrelay.http.exchange`'s.
 Here is only what this means for the connection: until it is answered, an exchange is as a handshake that is not done.
 """
 
@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from wsrelay.closecodes import CloseReason
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
-from wsrelay.head import split_head
+from wsrelay.http.head import split_head
 from wsrelay.opening import Opening
 from wsrelay.request import HandshakeRequest
 
@@ -25,7 +25,7 @@ __all__ = ["PlainHTTP"]
 class PlainHTTP(Opening):
     """A connection that may serve one HTTP exchange."""
 
-    _exchange: Any = None  #: the :class:`~wsrelay.web.exchange.Exchange`, once there is one
+    _exchange: Any = None  #: the :class:`~wsrelay.http.exchange.Exchange`, once there is one
 
     @property
     def incoming_bytes(self) -> int:

@@ -1,6 +1,6 @@
 """RelayProtocol: translates between Autobahn, the validators and the room. Nothing is decided here.
 
-Parsing the request is :mod:`wsrelay.request`'s, who may come in :mod:`wsrelay.handshake`'s, who gets what
+Parsing the request is :mod:`wsrelay.request`'s, who may come in :mod:`wsrelay.validators.chain`'s, who gets what
 :mod:`wsrelay.rooms.room`'s, how a connection ends :mod:`wsrelay.connection`'s,
 how fast it may send :mod:`wsrelay.intake`'s, and how one that is dead is found out :mod:`wsrelay.keepalive`'s.
 """

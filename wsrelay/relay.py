@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from wsrelay.by_room import ByRoom
-from wsrelay.handshake import ValidatorChain
 from wsrelay.interfaces import Backplane
 from wsrelay.limits.admission import Admission
 from wsrelay.limits.rates import Rates
@@ -16,6 +15,7 @@ from wsrelay.net.proxies import TrustedProxies
 from wsrelay.rooms.hub import Hub
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats
+from wsrelay.validators.chain import ValidatorChain
 from wsrelay.wire.frames import Encoding
 
 __all__ = ["Relay"]
@@ -34,7 +34,7 @@ class Relay(Protocol):
         chain: the handshake validators.
         lines: where connections log what happens to them.
         numbers: what connections are numbered with.
-        web: the :class:`wsrelay.web.public.PublicSite`; ``None`` where nothing but WebSocket is served.
+        web: the :class:`wsrelay.http.site.PublicSite`; ``None`` where nothing but WebSocket is served.
         admission: how many connections there may be.
         trusted_proxies: who may say who their client is.
         rates: how fast each connection may send.

@@ -157,7 +157,7 @@ class RelayProcess(RelayService):
         self._admin: Any = None
         if factory.settings.admin:
             # Imported late: most have no need of it, and it brings twisted.web and prometheus-client.
-            from wsrelay.web.admin import AdminService  # noqa: PLC0415
+            from wsrelay.admin.service import AdminService  # noqa: PLC0415
 
             self._admin = AdminService(factory, factory.settings.admin, doors=self.doors, drain=self.drain)
 

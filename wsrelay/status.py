@@ -1,6 +1,6 @@
 """What is known of a room and of a connection at one moment, as plain data for whoever shows it. Pure.
 
-Who shows it, and as what, is :mod:`wsrelay.web`'s; what counts as what, the room's and the connection's.
+Who shows it, and as what, is :mod:`wsrelay.admin`'s; what counts as what, the room's and the connection's.
 """
 
 from dataclasses import dataclass

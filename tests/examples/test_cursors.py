@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-import wsrelay.web
+import wsrelay.http
 from tests.harness.browser import Browser, Page, browser
 from tests.harness.clients import WebsocketsClient, binary, text
 from tests.harness.live import SECONDS, Relay, relay
@@ -28,7 +28,7 @@ def client_of(page: Path) -> str:
 
 def test_the_client_is_a_copy() -> None:
     """The client is that of the demo page, as it is."""
-    client = client_of(Path(wsrelay.web.__file__).with_name("demo.html"))
+    client = client_of(Path(wsrelay.http.__file__).with_name("demo.html"))
     assert "class RelaySocket" in client
     assert client_of(EXAMPLES / "cursors.html") == client
 

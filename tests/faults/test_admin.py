@@ -1,4 +1,4 @@
-"""Faults of clients of the admin endpoint, on real sockets; in memory they are tests.web.test_gate's."""
+"""Faults of clients of the admin endpoint, on real sockets; in memory they are tests.admin.test_gate's."""
 
 import socket
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import pytest
 from tests.faults.support import attacked, pour, remarks
 from tests.harness.clients import read_to_end
 from tests.harness.live import LOOPBACK, SECONDS, Relay, make_certificate, relay
-from wsrelay.web.gate import MAX_CONNECTIONS
+from wsrelay.admin.gate import MAX_CONNECTIONS
 
 pytestmark = pytest.mark.interop
 

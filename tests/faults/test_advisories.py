@@ -13,7 +13,7 @@ from tests.validators.key_files import RSA_KEY, KeyFileTestCase, b64, public_pem
 from tests.validators.test_token import FUTURE, PAST, RIGHT, hs256
 from tests.wire.test_frames import parse
 from wsrelay.errors import Denied
-from wsrelay.head import MAX_HEAD_BYTES
+from wsrelay.http.head import MAX_HEAD_BYTES
 from wsrelay.settings import Settings
 from wsrelay.validators.token import TokenValidator
 

@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred
 
 from tests.faults.support import ATTACKED, FaultTestCase, Hook, attacked, pour
 from tests.harness.clients import read_to_end
+from tests.harness.http import Response, http_bytes
 from tests.harness.live import Relay, relay
-from tests.web.asking import Response, http_bytes
 from tests.wire.test_sse import read
 from wsrelay import closecodes
 

@@ -19,7 +19,7 @@ from tests.test_protocol import client_frame
 from tests.validators.key_files import RSA_KEY, SECRET, KeyFileTestCase, b64
 from tests.validators.test_token import FUTURE, PAST, RIGHT, hs256, token
 from wsrelay.grant import Grant
-from wsrelay.head import MAX_HEAD_BYTES, MAX_HEAD_LINES
+from wsrelay.http.head import MAX_HEAD_BYTES, MAX_HEAD_LINES
 from wsrelay.validators.host import HostValidator
 from wsrelay.validators.origin import OriginValidator
 from wsrelay.validators.token import TokenValidator

@@ -159,12 +159,12 @@ class CanFailTests(unittest.TestCase):
         """A gate that takes what other parsers read as a line's end is found."""
         octets = inputs.encode(seeds.FIELDS, b"X-A: 1\x0bX-User: admin\r\n")
         loose = re.compile(rb"(?:\r\n[!-9;-~]+:[^\r\n]*)*")
-        self.assert_found("gate", octets, patches=[mock.patch("wsrelay.head._FIELD_LINES", loose)])
+        self.assert_found("gate", octets, patches=[mock.patch("wsrelay.http.head._FIELD_LINES", loose)])
 
     def test_gate_twice(self) -> None:
         """A gate that joins what may come once is found."""
         octets = inputs.encode(seeds.FIELDS, b"Origin: a\r\nOrigin: b\r\n")
-        joins = mock.patch("wsrelay.head._REPEATABLE", {"origin"})
+        joins = mock.patch("wsrelay.http.head._REPEATABLE", {"origin"})
         self.assert_found("gate", octets, patches=[joins])
 
     def test_gate_statuses(self) -> None:

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from twisted.logger import Logger
 
-from wsrelay import canary
 from wsrelay.logs.failures import printable
+from wsrelay.names import PROBE_ROOM
 
 __all__ = ["MAX_LINES", "MAX_REFUSALS", "TEXTS", "Lines"]
 
@@ -53,7 +53,7 @@ class Lines:
             event: a key of :data:`TEXTS`.
             fields: those that its text names.
         """
-        if fields.get("room") == canary.ROOM:
+        if fields.get("room") == PROBE_ROOM:
             return
         if not self._records:
             self._call_soon(self.flush)

@@ -1,7 +1,7 @@
 """Validators by name: what ``--validate NAME[:ARGUMENTS]`` means, and what ``--help-validators`` lists.
 
 Names come from ``twisted.plugin`` alone; the built-in ones have no other way in than a stranger's.
-What the validators *do* with a handshake is theirs; who runs them is :mod:`wsrelay.handshake`.
+What the validators *do* with a handshake is theirs; who runs them is :mod:`wsrelay.validators.chain`.
 """
 
 from collections.abc import Iterable, Sequence

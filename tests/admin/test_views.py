@@ -1,0 +1,283 @@
+"""Tests of wsrelay.admin.views: what is shown of a relay, and done to it."""
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from tests.harness.admin import Connection, Response, head, site
+from tests.harness.support import Relay, RelayTestCase, request_bytes
+from wsrelay import __version__, closecodes
+from wsrelay.admin.probe import Outcome
+from wsrelay.admin.routes import Routes
+from wsrelay.admin.views import Views
+from wsrelay.validators import probe
+
+
+class Canary:
+    """A canary that waits to be told how it is."""
+
+    def __init__(self) -> None:
+        self.asked: list[Deferred[Outcome]] = []
+
+    def ask(self) -> "Deferred[Outcome]":
+        self.asked.append(Deferred())
+        return self.asked[-1]
+
+
+class ViewsTestCase(RelayTestCase):
+    """A relay with an admin endpoint."""
+
+    def start(self, *, has_canary: bool = True, can_drain: bool = True, **settings: Any) -> Relay:
+        relay = self.relay(**settings)
+        relay.factory.numPorts = 1
+        self.canary, self.drains = Canary(), []
+        views = Views(
+            relay.factory,
+            self.canary if has_canary else None,  # type: ignore[arg-type]
+            (lambda: self.drains.append(True)) if can_drain else None,
+        )
+        self.site, _ = site(Routes(views.routes))
+        return relay
+
+    def ask(self, target: str, method: str = "GET", **fields: str) -> Response:
+        self.connection = Connection(self.site)
+        return self.connection.send(head(target, method, **fields))
+
+
+class HealthTests(ViewsTestCase):
+    """Probes."""
+
+    def test_alive(self) -> None:
+        """Whoever answers is alive."""
+        self.start()
+        self.assertEqual((self.ask("/healthz").status, self.ask("/healthz").text), (200, "ok"))
+
+    def test_ready(self) -> None:
+        """With a canary that is well, the relay is ready."""
+        self.start()
+        self.assertEqual(self.ask("/readyz").status, 0)
+        self.canary.asked.pop().callback(Outcome("", 0.0123456789))
+
+        self.assertEqual(self.connection.response.status, 200)
+        self.assertEqual(
+            self.connection.response.json,
+            {
+                "ready": True,
+                "checks": {"listening": "ok", "draining": "ok", "canary": "ok"},
+                "canary_seconds": 0.012346,
+            },
+        )
+
+    def test_wedged(self) -> None:
+        """With one that is not, it is not, and says why."""
+        self.start()
+        self.ask("/readyz")
+        self.canary.asked.pop().callback(Outcome("what was published was not delivered within 1 s", 1.0))
+        shown = self.connection.response.json
+
+        self.assertEqual((self.connection.response.status, shown["ready"]), (503, False))
+        self.assertEqual(shown["checks"]["canary"], "what was published was not delivered within 1 s")
+
+    def test_without_canary(self) -> None:
+        """Where nobody knows how to reach the relay, the rest is looked at."""
+        self.start(has_canary=False)
+        self.assertEqual((self.ask("/readyz").status, self.ask("/readyz").json["checks"]["canary"]), (200, "not asked"))
+
+    def test_not_listening(self) -> None:
+        """A relay that does not listen is not ready, and no canary is sent."""
+        self.start().factory.numPorts = 0
+        response = self.ask("/readyz")
+
+        self.assertEqual((response.status, self.canary.asked), (503, []))
+        self.assertEqual(response.json["checks"]["listening"], "the relay does not listen")
+
+    def test_draining(self) -> None:
+        """Nor is one that drains."""
+        relay = self.start()
+        relay.client()
+        relay.factory.close_all(closecodes.RESTARTING, 5, 4)
+        response = self.ask("/readyz")
+
+        self.assertEqual(response.status, 503)
+        self.assertEqual(response.json["checks"]["draining"], "the relay is closing its connections")
+
+
+class MetricsTests(ViewsTestCase):
+    """/metrics."""
+
+    def test_formats(self) -> None:
+        """Prometheus gets the format that it asks for."""
+        self.start()
+        for accept, kind in (
+            ("*/*", "text/plain; version=0.0.4"),
+            ("application/openmetrics-text", "application/open"),
+        ):
+            response = self.ask("/metrics", Accept=accept)
+            self.assertTrue(response.fields["content-type"].startswith(kind), response.fields)
+            self.assertIn(b"\nwsrelay_draining 0.0\n", response.body)
+
+
+class RoomsTests(ViewsTestCase):
+    """/rooms."""
+
+    def test_rooms(self) -> None:
+        """Each room says who is in it and what was said, by name; the canary's is nobody's business."""
+        relay = self.start()
+        relay.client("/b").say("hello")
+        relay.client("/b")
+        relay.client("/a")
+        relay.client(headers=dict(probe.FIELDS))
+        shown = self.ask("/rooms").json
+
+        self.assertEqual([item["name"] for item in shown["items"]], ["a", "b"])
+        self.assertEqual((shown["next"], shown["total"]), (None, 2))
+        room = shown["items"][1]
+        self.assertEqual((room["members"], room["publishers"], room["messages"], room["held"]), (2, 2, 1, False))
+
+    def test_pages(self) -> None:
+        """A page ends with what to ask for next, to the end; a name may be anything."""
+        relay = self.start()
+        for name in ("a", "b&c", "caf%C3%A9", "d"):
+            relay.client(f"/{name}")
+        first = self.ask("/rooms?limit=2").json
+        second = self.ask("/rooms?limit=1&after=b%26c").json
+        third = self.ask("/rooms?after=caf%C3%A9").json
+
+        self.assertEqual([[item["name"] for item in page["items"]] for page in (first, second, third)], NAMES)
+        self.assertEqual([page["next"] for page in (first, second, third)], ["b&c", "café", None])
+        self.assertEqual({page["total"] for page in (first, second, third)}, {4})
+
+    def test_wrong_parameters(self) -> None:
+        """What is wrong is told what would be right."""
+        self.start()
+        for wrong in ("limit=0", "limit=1001", "limit=-1", "limit=x", "limit=", "limit=1.5", "limit=%C2%B2"):
+            response = self.ask(f"/rooms?{wrong}")
+            self.assertEqual((response.status, response.json["error"]), (400, LIMIT), wrong)
+        response = self.ask("/rooms?page=2")
+        self.assertEqual((response.status, response.json["error"]), (400, UNKNOWN))
+        self.assertEqual(self.ask("/rooms?limit=1000").status, 200)
+
+
+NAMES = [["a", "b&c"], ["café"], ["d"]]
+LIMIT = "limit: must be a whole number from 1 to 1000"
+UNKNOWN = "page: there is no such parameter; there are limit and after"
+
+
+class ConnectionsTests(ViewsTestCase):
+    """/connections."""
+
+    def test_connections(self) -> None:
+        """Each says who it is and what it said, in the order in which they came; handshakes are among them."""
+        relay = self.start()
+        relay.client("/room").say("hello")
+        relay.wire()
+        relay.client(headers=dict(probe.FIELDS))
+        shown = self.ask("/connections").json
+
+        self.assertEqual((shown["next"], shown["total"]), (None, 2))
+        self.assertEqual(
+            [(item["state"], item["room"]) for item in shown["items"]], [("open", "room"), ("handshake", "")]
+        )
+        self.assertEqual((shown["items"][0]["messages_in"], shown["items"][0]["identity"]), (1, None))
+        self.assertEqual(self.ask("/connections/1").json, shown["items"][0])
+
+    def test_pages(self) -> None:
+        """They are paged by their numbers."""
+        relay = self.start()
+        for _ in range(3):
+            relay.client()
+        page = self.ask("/connections?limit=1&after=1").json
+
+        self.assertEqual(([item["number"] for item in page["items"]], page["next"], page["total"]), ([2], 2, 3))
+        self.assertIsNone(self.ask("/connections?after=2").json["next"])
+        for wrong in ("x", "", "-1", "%C2%B2", "9" * 21):
+            response = self.ask(f"/connections?after={wrong}")
+            self.assertEqual(
+                (response.status, response.json["error"]), (400, "after: must be the number of a connection")
+            )
+
+    def test_close(self) -> None:
+        """DELETE closes one, with a code that says not to come back; it may be told twice."""
+        relay = self.start()
+        client, other = relay.client(), relay.client()
+        self.assertEqual([self.ask("/connections/1", "DELETE").status for _ in range(2)], [204, 204])
+        relay.settle()
+
+        self.assertEqual((client.closed, other.open), ((4403, "closed by the operator"), True))
+        self.assertEqual(self.ask("/connections/1", "DELETE").status, 404)
+
+    def test_close_a_handshake(self) -> None:
+        """One whose handshake is not done is refused."""
+        relay = self.start()
+        wire = relay.wire()
+        wire.send(b"GET /")
+        self.assertEqual(self.ask("/connections/1", "DELETE").status, 204)
+        wire.send(b"")
+
+        self.assertEqual(wire.status, 503)
+
+    def test_unknown(self) -> None:
+        """What is not there is not found; the canary is not there for anybody."""
+        relay = self.start()
+        relay.client(headers=dict(probe.FIELDS))
+        for number in ("1", "2", "99999999999999999999"):
+            for method in ("GET", "DELETE"):
+                self.assertEqual(self.ask(f"/connections/{number}", method).status, 404)
+
+
+class DrainTests(ViewsTestCase):
+    """POST /drain."""
+
+    def test_drain(self) -> None:
+        """It is accepted, and passed on."""
+        relay = self.start()
+        relay.client()
+        response = self.ask("/drain", "POST")
+
+        self.assertEqual((response.status, response.json), (202, {"draining": True, "connections": 1}))
+        self.assertEqual(self.drains, [True])
+
+    def test_not_ours(self) -> None:
+        """A relay inside of another program is not ours to stop."""
+        self.start(can_drain=False)
+        self.assertEqual(self.ask("/drain", "POST").status, 501)
+
+    def test_only_post(self) -> None:
+        """Looking at it stops nothing."""
+        self.start()
+        self.assertEqual((self.ask("/drain").status, self.drains), (405, []))
+
+
+class PageTests(ViewsTestCase):
+    """What people see."""
+
+    def test_status(self) -> None:
+        """The page is shown counters, the largest rooms, and refusals by their reasons."""
+        relay = self.start()
+        for path in ("/small", "/large", "/large"):
+            relay.client(path).say("hello")
+        relay.client(headers=dict(probe.FIELDS))
+        relay.wire().send(request_bytes(fields={"Host": None}))
+        shown = self.ask("/status.json").json
+
+        self.assertEqual((shown["version"], shown["rooms"], shown["counters"]["messages_in"]), (__version__, 2, 3))
+        self.assertEqual([room["name"] for room in shown["largest_rooms"]], ["large", "small"])
+        self.assertEqual(
+            (shown["denied"], shown["refusals"]), (1, [{"status": 400, "reason": "malformed", "count": 1}])
+        )
+        self.assertFalse(shown["draining"])
+
+    def test_page(self) -> None:
+        """The page runs its own script and style, by their hashes, and loads nothing from anywhere else."""
+        self.start()
+        response = self.ask("/")
+        page = response.text
+
+        self.assertEqual(response.fields["content-type"], "text/html; charset=utf-8")
+        policy = response.fields["content-security-policy"]
+        self.assertRegex(policy, r"default-src 'none'; script-src 'sha256-[^']{44}'; style-src 'sha256-[^']{44}';")
+        self.assertNotIn("unsafe", policy)
+        for inline in (" style=", " onclick=", "http://", "https://", "innerHTML", "<script src"):
+            self.assertNotIn(inline, page)
+        self.assertEqual((page.count("<script>"), page.count("<style>")), (1, 1))
+        self.assertIn('<meta name="viewport"', page)

@@ -1,0 +1,522 @@
+"""The demo page: what its file holds, and what it does in Chromium, with a relay behind it."""
+
+import base64
+import hashlib
+import json
+import random
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import wsrelay.http
+from tests.harness.browser import Browser, Page, browser
+from tests.harness.clients import WebsocketsClient, binary, text
+from tests.harness.live import Relay, make_certificate, relay
+from wsrelay.closecodes import TABLE
+
+FILE = Path(wsrelay.http.__file__).with_name("demo.html")
+SOURCE = FILE.read_text("utf-8")
+
+deploy = pytest.mark.deploy
+
+#: One pixel.
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+
+
+# The file
+
+
+def test_it_is_small_and_all_there_is() -> None:
+    """It has less than 20 KiB, one style and one script, loads nothing, has no attribute that the policy forbids."""
+    assert len(SOURCE.encode()) < 20 * 1024
+    assert [SOURCE.count(tag) for tag in ("<style>", "<script>", "<style", "<script")] == [1, 1, 1, 1]
+    assert re.findall(r"<link[^>]*>", SOURCE) == ['<link rel="icon" href="data:,">']
+    markup = re.sub(r"<(style|script)>.*?</\1>", "", SOURCE, flags=re.DOTALL)
+    assert re.findall(r'\s(?:style|on\w+|src|action)="', markup) == []
+    assert re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", SOURCE) == []
+
+
+def colours() -> list[dict[str, str]]:
+    """Return the colours of the light and the dark page by name."""
+    found = [
+        dict(re.findall(r"--([\w-]+): (#\w+)", block)) for block in re.findall(r":root \{(.*?)\}", SOURCE, re.DOTALL)
+    ]
+    assert len(found) == 2
+    return found
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of a colour, as WCAG defines it."""
+    digits = colour[1:] if len(colour) == 7 else "".join(digit * 2 for digit in colour[1:])
+    parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_contrast(scheme: int) -> None:
+    """What is written is legible on what it is written on: 4.5 to 1, and 3 to 1 for the edges of fields (WCAG AA)."""
+    colour = colours()[scheme]
+    for above, below, least in [
+        *[(name, ground, 4.5) for name in ("ink", "soft", "main") for ground in ("page", "card")],
+        *[(name, "card", 4.5) for name in ("good", "busy", "bad")],
+        *[(name, "mine", 4.5) for name in ("ink", "main")],
+        ("on-main", "main", 4.5),
+        ("edge", "card", 3),
+        ("edge", "page", 3),
+    ]:
+        dark, light = sorted((luminance(colour[above]), luminance(colour[below])))
+        assert (light + 0.05) / (dark + 0.05) >= least, (above, below)
+
+
+# In the browser
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A browser for all tests, which open tabs of their own."""
+    with browser(tmp_path_factory.mktemp("chromium")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with a key and a certificate for 127.0.0.1."""
+    return make_certificate(tmp_path_factory.mktemp("tls"))
+
+
+class Site:
+    """Relays that serve the page, and the tabs that show it.
+
+    Attributes:
+        server: the relay that was started last.
+    """
+
+    server: Relay
+
+    def __init__(self, chromium: Browser, stack: ExitStack) -> None:
+        self.chromium = chromium
+        self._stack = stack
+        self._port = "0"
+
+    def start(self, *options: str, certificate: Path | None = None) -> None:
+        """Start a relay, on the same port as the last one if there was one."""
+        tcp, ssl = f"tcp:{self._port}", f"ssl:{self._port}:privateKey={certificate}"
+        listen = f"{tcp if certificate is None else ssl}:interface=127.0.0.1"
+        self.server = self._stack.enter_context(relay("--demo", "--drain-seconds", "0", *options, listen=[listen]))
+        self._port = self.server.addresses[0].rstrip("/").rpartition(":")[2]
+
+    @property
+    def url(self) -> str:
+        """The address of the page."""
+        return self.server.url().replace("ws", "http", 1)
+
+    def tab(self, room: str = "lobby", state: str = "open", **options: Any) -> Page:
+        """Open the page in a tab, and wait until it is in a state."""
+        page = self.chromium.page(f"{self.url}#{room}", **options)
+        self._stack.callback(page.close)
+        await_state(page, state)
+        return page
+
+    def client(self, room: str = "lobby") -> WebsocketsClient:
+        """Return another client, in a room; enter it to connect."""
+        return WebsocketsClient(self.server.url(room))
+
+
+@pytest.fixture
+def site(chromium: Browser) -> Iterator[Site]:
+    """A place to start relays and open tabs."""
+    with ExitStack() as stack:
+        yield Site(chromium, stack)
+
+
+def await_state(page: Page, state: str) -> None:
+    """Wait for a state of the connection, as the page shows it."""
+    page.until(f"document.getElementById('connection').dataset.state === '{state}'")
+
+
+def await_text(page: Page, words: str, where: str = "#log") -> None:
+    """Wait until words can be read in a place."""
+    page.until(f"document.querySelector({json.dumps(where)}).innerText.includes({json.dumps(words)})")
+
+
+def say(page: Page, words: str) -> None:
+    """Type a message and send it with Enter."""
+    page.run("document.getElementById('text').focus()")
+    page.type(words)
+    page.press("Enter", "\r")
+
+
+@deploy
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+def test_two_tabs_talk(site: Site, scheme: str, certificate: Path) -> None:
+    """What one tab says, the other shows, both ways, with the sender's name; a tab in another room hears nothing."""
+    site.start(certificate=certificate if scheme == "wss" else None)
+    one, other, outside = site.tab("chat/grüße"), site.tab("chat/grüße"), site.tab("chat/else")
+    assert one.run("relay.url").startswith(f"{scheme}://127.0.0.1:")
+    one.run("document.getElementById('name').value = 'Ada'")
+    say(one, "Grüße, 世界 🙂")
+    await_text(other, "Ada")
+    await_text(other, "Grüße, 世界 🙂")
+    say(other, "hello back")
+    await_text(one, "hello back")
+    other.run("location.hash = 'chat/else'")
+    await_text(other, "You are in chat/else")
+    say(other, "over here")
+    await_text(outside, "over here")
+    assert "世界" not in outside.run("document.getElementById('log').innerText")
+    assert [page.complaints() for page in (one, other, outside)] == [[], [], []]
+
+
+@deploy
+def test_a_file_arrives(site: Site, tmp_path: Path) -> None:
+    """A file is one binary message: the other tab downloads the same bytes under the same name."""
+    file = tmp_path / "größe.bin"
+    file.write_bytes(random.Random(5).randbytes(2**20 - 4096))
+    downloads = tmp_path / "downloads"
+    site.start()
+    one, other = site.tab(), site.tab()
+    one.choose_files("#file", file)
+    link = other.until("document.querySelector('#log a')?.download")
+    assert link == file.name
+    site.chromium.call(
+        "Browser.setDownloadBehavior", behavior="allowAndName", downloadPath=str(downloads), eventsEnabled=True
+    )
+    other.run("document.querySelector('#log a').click()")
+    assert digest(site.chromium.download(downloads)) == digest(file)
+    assert [page.complaints() for page in (one, other)] == [[], []]
+
+
+def digest(file: Path) -> str:
+    """Return what tells files apart."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+@deploy
+def test_a_file_that_is_too_large_stays_here(site: Site, tmp_path: Path) -> None:
+    """A file that the relay would close the connection for is not sent, and the page says why."""
+    file = tmp_path / "film.bin"
+    file.write_bytes(bytes(2**20))
+    site.start()
+    page = site.tab()
+    page.choose_files("#file", file)
+    await_text(page, "Not sent: film.bin has 1,024 KiB", "#hint")
+    say(page, "still here")
+    await_text(page, "still here")
+    assert page.run("relay.state") == "open"
+
+
+@deploy
+def test_what_other_clients_send(site: Site) -> None:
+    """Any text and any bytes are shown; pictures by their first bytes, all else as a download that cannot run."""
+    site.start()
+    page = site.tab()
+    with site.client() as client:
+        client.say(text("plain words"))
+        client.say(text('{"name": "curl", "text": "in JSON"}'))
+        client.say(text('{"name": 1}'))
+        client.say(binary(b'{"name": "cam", "file": "door.txt"}\n' + PNG))
+        client.say(binary(b'{"name": "x", "file": "a.svg"}\n<svg onload="pwned = 1">'))
+        for data in (b"", b"\x00\xff", b"\n<script>pwned = 1", b'{"name": "n", "file": "no newline"}!'):
+            client.say(binary(data))
+        client.say(text("the end"))
+        await_text(page, "the end")
+        assert page.run("[...document.querySelectorAll('#log a')].map((link) => link.download)") == [
+            "door.txt", "a.svg", *["message.bin"] * 4,
+        ]  # fmt: skip
+        assert page.run("document.querySelectorAll('#log img').length") == 1
+        assert page.run("((img) => img.decode().then(() => img.naturalWidth))(document.querySelector('#log img'))") == 1
+        words = page.run("document.getElementById('log').innerText")
+        assert all(part in words for part in ("plain words", "curl", "in JSON", '{"name": 1}', "cam"))
+        say(page, "hi")
+        assert json.loads(client.hear())["text"] == "hi"
+    assert page.complaints() == []
+
+
+HOSTILE = [
+    "<img src=x onerror=pwned=1><script>pwned=1</script>",
+    "</div></main><svg/onload=pwned=1>",
+    "\u202etxt.exe \u2066 \u05d0\u05d1\u05d2",
+    "W" * 10_000,
+    "e\u0301\u0302\u0303" * 3000,
+    "x" * 100_000,
+    "\ud800 alone \x00 \x1b[31m",
+    "javascript:pwned=1",
+]
+
+
+@deploy
+def test_hostile_text(site: Site) -> None:
+    """Text of any kind, as message, name or file name, is shown as text, makes nothing run and nothing wider."""
+    site.start()
+    page = site.tab(width=360, height=640, mobile=True)
+    with site.client() as client:
+        for words in HOSTILE:
+            client.say(text(words.encode("utf-8", "replace")))
+            client.say(text(json.dumps({"name": words[:20_000], "text": words})))
+            client.say(binary(json.dumps({"name": words[:100], "file": words[:100]}).encode() + b"\nbytes"))
+        client.say(text("the end"))
+        await_text(page, "the end")
+    assert page.run("typeof pwned") == "undefined"
+    assert page.run("document.querySelectorAll('#log :is(img, script, svg)').length") == 0
+    assert page.run("document.querySelectorAll('#log .entry').length") == 3 * len(HOSTILE) + 2
+    assert (
+        page.run("[...document.querySelectorAll('#log bdi')].filter((b) => /[\\u202e\\u2066]/.test(b.innerText))") == []
+    )
+    assert widths(page) == (360, True)
+    assert page.complaints() == []
+
+
+def widths(page: Page) -> tuple[int, bool]:
+    """Return how wide page and log are, and whether nothing sticks out of the log."""
+    inside = "document.getElementById('log').scrollWidth <= document.getElementById('log').clientWidth"
+    return page.run("document.documentElement.scrollWidth"), page.run(inside)
+
+
+@deploy
+def test_the_log_is_bounded(site: Site) -> None:
+    """Of many messages only the last hundreds are kept, and the bytes of a file are let go with its entry."""
+    site.start()
+    page = site.tab(
+        before="window.revoked = 0; const was = URL.revokeObjectURL; URL.revokeObjectURL = () => revoked++;"
+    )
+    with site.client() as client:
+        client.say(binary(b"file"))
+        for number in range(400):
+            client.say(text(f"number {number}"))
+        await_text(page, "number 399")
+    assert page.run("document.querySelectorAll('#log .entry').length") == 300
+    assert page.run("revoked") == 1
+    bottom = "document.querySelector('%s').getBoundingClientRect().bottom"
+    assert page.run(f"{bottom % '#log .entry:last-child'} < {bottom % '#log'}")
+
+
+@deploy
+def test_restart(site: Site) -> None:
+    """A restart is told in words; the tabs come back by themselves, and talk."""
+    site.start()
+    # Little jitter: on a busy machine, the next relay may take a while, and the pauses grow until it is there.
+    one, other = (site.tab(before="Math.random = () => 0.1") for _ in range(2))
+    site.server.stop()
+    await_text(one, "1012: the relay is restarting.")
+    await_text(one, "Nobody answers", "#why")
+    site.start()
+    for page in (one, other):
+        await_state(page, "open")
+        assert page.run("document.getElementById('why').innerText") == ""
+    say(one, "back again")
+    await_text(other, "back again")
+
+
+@deploy
+def test_nothing_is_lost_in_silence(site: Site) -> None:
+    """Without a connection, text stays where it was typed, and the page says that it was not sent."""
+    site.start()
+    page = site.tab()
+    page.run("document.getElementById('toggle').click()")
+    await_state(page, "closed")
+    say(page, "kept")
+    await_text(page, "Not sent", "#hint")
+    assert page.run("document.getElementById('text').value") == "kept"
+    page.run("document.getElementById('toggle').click()")
+    await_state(page, "open")
+
+
+@deploy
+def test_too_big(site: Site) -> None:
+    """A message beyond the relay's limit ends in 1009, which is said in words, and is not tried again."""
+    site.start("--max-message-bytes", "65536")
+    page = site.tab()
+    page.run("relay.send('x'.repeat(65537))")
+    await_state(page, "closed")
+    await_text(page, "1009: the message was too big.", "#why")
+    await_text(page, "“message too big”", "#why")
+    page.run("document.getElementById('toggle').click()")
+    await_state(page, "open")
+
+
+@deploy
+@pytest.mark.parametrize(
+    ("validator", "reason"), [("rooms:public/*", "this room"), ("origin:https://app.example", "origin")]
+)
+def test_refused(site: Site, validator: str, reason: str) -> None:
+    """With --http, a refusal is shown with its status and reason; it is not tried again."""
+    site.start("--http", "--validate", validator)
+    page = site.tab("private", state="closed")
+    await_text(page, "Refused with HTTP 403", "#why")
+    await_text(page, reason, "#why")
+
+
+@deploy
+def test_refused_for_now(site: Site) -> None:
+    """Who is refused for what passes is let in when it has passed."""
+    site.start("--http", "--max-room-members", "1")
+    with site.client():
+        page = site.tab(state="waiting")
+        await_text(page, "A full room", "#why")
+    page.run("document.getElementById('now').click()")
+    await_state(page, "open")
+
+
+@deploy
+def test_refused_without_words(site: Site) -> None:
+    """Without --http nobody says why, and the page says so."""
+    site.start("--validate", "rooms:public/*")
+    page = site.tab("private", state="waiting")
+    await_text(page, "Refused (1006)", "#why")
+
+
+@deploy
+def test_rooms_are_addresses(site: Site) -> None:
+    """The room is in the address: another one there is joined, and what is typed gets there; nonsense is not joined."""
+    site.start()
+    page = site.tab("a/b")
+    page.run("location.hash = 'c d'")
+    await_text(page, "You are in c d")
+    assert page.run("relay.url").endswith("/c%20d")
+    page.run("document.getElementById('room').value = ''; document.getElementById('room').focus()")
+    page.type("e/../f")
+    page.press("Enter", "\r")
+    assert page.run("document.getElementById('room').validationMessage").startswith("A room is words")
+    page.run("document.getElementById('room').value = ''")
+    page.type("g?h")
+    page.press("Enter", "\r")
+    await_text(page, "You are in g?h")
+    assert page.run("[location.hash, new URL(relay.url).pathname]") == ["#g?h", "/g%3Fh"]
+    name = page.run("document.getElementById('name').value")
+    page.reload()
+    assert page.run("[document.getElementById('room').value, document.getElementById('name').value]") == ["g?h", name]
+
+
+@deploy
+def test_keyboard_and_names(site: Site) -> None:
+    """All controls are reached with Tab in the order of the page, and have a name for who cannot see them."""
+    site.start()
+    page = site.tab()
+    page.run("document.getElementById('room').focus()")
+    order = []
+    for _ in range(9):
+        order.append(page.run("document.activeElement.id || document.activeElement.innerText"))
+        page.press("Tab")
+    assert order == ["room", "name", "Join", "toggle", "log", "text", "Send", "pick", "What goes over the wire"]
+    nodes = page.call("Accessibility.getFullAXTree")["nodes"]
+    roles = [(node["role"]["value"], node.get("name", {}).get("value")) for node in nodes if not node["ignored"]]
+    assert all(name for role, name in roles if role in ("button", "textbox", "log", "region", "link"))
+    assert {"main", "banner", "contentinfo", "region", "log", "status"} <= {role for role, _ in roles}
+
+
+@deploy
+def test_on_a_phone(site: Site) -> None:
+    """At 360 pixels nothing is wider than the screen, fields do not make the phone zoom, and all fits on one screen."""
+    site.start()
+    page = site.tab("r" * 200, width=360, height=740, mobile=True)
+    assert widths(page) == (360, True)
+    assert page.run(
+        "[...document.querySelectorAll('input, button')].every((e) => parseFloat(getComputedStyle(e).fontSize) >= 16)"
+    )
+    assert page.run("document.documentElement.scrollHeight") == 740
+    site.server.stop()
+    await_text(page, "Nobody answers", "#why")
+    assert widths(page) == (360, True)
+
+
+# The client, with a network that the test makes up
+
+#: Stands for WebSocket, fetch and the clock; ``waits`` is how long the client has waited each time, in milliseconds.
+MADE_UP = """
+  const waits = [], states = [];
+  let now = 0, pending = null, socket = null, answer = null;
+  globalThis.setTimeout = (f, ms) => { if (ms !== CONNECT_MS) { waits.push(ms); pending = f; } return 1; };
+  globalThis.clearTimeout = () => {};
+  globalThis.fetch = async () => { if (!answer) throw new TypeError("network"); return answer; };
+  globalThis.WebSocket = class { constructor() { socket = this; } close() {} };
+  performance.now = () => ++now;
+  Math.random = () => 1;
+  const made = new RelaySocket("ws://relay.example/room", { onmessage() {}, onstate: (...all) => states.push(all) });
+  made.connect();
+"""
+
+
+def run_client(page: Page, script: str) -> Any:
+    """Run a script beside the client on a made-up network, and return what it returns."""
+    return page.run("(async () => {" + MADE_UP + script + "})()")
+
+
+@deploy
+def test_back_off(site: Site) -> None:
+    """Pauses double up to 30 s, jitter may take all of them, and a connection that lasted starts anew."""
+    site.start()
+    waits = run_client(
+        site.tab(),
+        """
+        for (let i = 0; i < 8; i++) { await socket.onclose({ code: 1006, reason: "" }); pending(); }
+        Math.random = () => 0;
+        await socket.onclose({ code: 1006, reason: "" }); pending();
+        Math.random = () => 1;
+        socket.onopen(); await socket.onclose({ code: 1006, reason: "" }); pending();
+        socket.onopen(); now += 20_000; await socket.onclose({ code: 1012, reason: "" });
+        return waits;
+        """,
+    )
+    assert waits == [500, 1000, 2000, 4000, 8000, 16000, 30000, 30000, 0, 30000, 500]
+
+
+@deploy
+def test_online(site: Site) -> None:
+    """When the network is back, nobody waits for the rest of the pause; after disconnect() it is nobody's business."""
+    site.start()
+    states = run_client(
+        site.tab(),
+        """
+        await socket.onclose({ code: 1006, reason: "" });
+        dispatchEvent(new Event("online"));
+        made.disconnect();
+        dispatchEvent(new Event("online"));
+        return states.map(([state]) => state);
+        """,
+    )
+    assert states == ["connecting", "waiting", "connecting", "closed"]
+
+
+@deploy
+def test_codes_agree_with_the_table(site: Site) -> None:
+    """The client tries again after exactly those closes of which the table of close codes says that it helps."""
+    site.start()
+    page = site.tab()
+    for row in TABLE:
+        state = run_client(
+            page,
+            f"socket.onopen(); await socket.onclose({json.dumps({'code': row.code, 'reason': row.text})});"
+            "return states.at(-1)[0];",
+        )
+        assert state == ("waiting" if row.reconnect else "closed"), row
+
+
+@deploy
+@pytest.mark.parametrize(
+    ("status", "state", "waits"),
+    [(403, "closed", []), (426, "waiting", [10_500]), (429, "waiting", [10_500]), (503, "waiting", [10_500])],
+)
+def test_refusals_in_words(site: Site, status: int, state: str, waits: list[int]) -> None:
+    """Status and reason of a refusal are asked for by HTTP; where it may pass, Retry-After is kept to."""
+    site.start()
+    last, waited = run_client(
+        site.tab(),
+        f"""
+        const headers = {{ "Content-Type": "text/plain; charset=utf-8", "Retry-After": "10" }};
+        answer = new Response("no, because\\n", {{ status: {status}, headers }});
+        await socket.onclose({{ code: 1006, reason: "" }});
+        return [states.at(-1), waits];
+        """,
+    )
+    assert last[0] == state
+    assert {**last[1], "until": 0} == {
+        "code": 1006, "refused": True, "status": status, "reason": "no, because", "retryAfter": 10, "until": 0,
+    }  # fmt: skip
+    assert waited == waits

@@ -1,0 +1,66 @@
+"""Tests of wsrelay.http.responses."""
+
+import email.parser
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.harness.support import RelayTestCase
+from wsrelay.errors import Denied
+from wsrelay.http.responses import MAX_REASON_CHARS, acceptance, refusal
+
+
+class RefusalTests(RelayTestCase):
+    """The HTTP response."""
+
+    def test_response(self) -> None:
+        """Status, length, close and the reason in the body."""
+        self.assertEqual(
+            refusal(Denied(403, "not you", [("X-A", "b")])),
+            b"HTTP/1.1 403 Forbidden\r\nX-A: b\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 8\r\n"
+            b"Connection: close\r\n\r\nnot you\n",
+        )
+
+    def test_statuses_that_do_not_refuse(self) -> None:
+        """A validator that denies with 200, 101 or nonsense refuses with 500."""
+        for status in (101, 200, 302, 0, 999, "403", None):
+            self.assertTrue(refusal(Denied(status, "x")).startswith(b"HTTP/1.1 500 "))  # type: ignore[arg-type]
+
+    def test_statuses_without_a_name(self) -> None:
+        """A back end's own 4xx goes out as it is."""
+        self.assertTrue(refusal(Denied(499, "x")).startswith(b"HTTP/1.1 499 Refused\r\n"))
+
+    @given(st.text(), st.text(), st.text())
+    def test_one_response_whatever_the_text(self, reason: str, name: str, value: str) -> None:
+        """No text of a validator's adds a line, a field it did not name, or a second response (TRAPS 12)."""
+        response = refusal(Denied(403, reason, [(name, value)]))
+        headers, _, body = response.partition(b"\r\n\r\n")
+        status, _, fields = headers.partition(b"\r\n")
+        parsed = email.parser.BytesParser().parsebytes(fields + b"\r\n\r\n")
+
+        self.assertEqual(status, b"HTTP/1.1 403 Forbidden")
+        self.assertLessEqual(set(parsed), {"Content-Type", "Content-Length", "Connection", name})
+        self.assertEqual(fields.count(b"\n"), len(parsed) - 1)
+        self.assertEqual(int(parsed["Content-Length"]), len(body))
+        self.assertLessEqual(len(body), MAX_REASON_CHARS + 1)
+
+
+class AcceptanceTests(RelayTestCase):
+    """The response to a granted handshake."""
+
+    def test_bytes(self) -> None:
+        """The answer to the sample key is RFC 6455's own (section 1.3); no version is given away (TRAPS 14)."""
+        self.assertEqual(
+            acceptance("dGhlIHNhbXBsZSBub25jZQ==", "chat", "permessage-deflate").split(b"\r\n"),
+            [
+                b"HTTP/1.1 101 Switching Protocols",
+                b"Upgrade: websocket",
+                b"Connection: Upgrade",
+                b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=",
+                b"Sec-WebSocket-Protocol: chat",
+                b"Sec-WebSocket-Extensions: permessage-deflate",
+                b"",
+                b"",
+            ],
+        )
+        self.assertTrue(acceptance("dGhlIHNhbXBsZSBub25jZQ==").endswith(b"xOo=\r\n\r\n"))

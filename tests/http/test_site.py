@@ -1,0 +1,372 @@
+"""Tests of wsrelay.http.site: what is served, asked with real requests on real connections in memory."""
+
+from itertools import pairwise
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+
+from tests.harness.http import ask, http_bytes
+from tests.harness.support import Answer, RelayTestCase, request_bytes
+from wsrelay.errors import Denied
+from wsrelay.grant import Grant
+
+
+def narrowed(**grant: Any) -> Answer:
+    """Return a validator that narrows so."""
+    return Answer(lambda _, so_far: so_far.narrowed(**grant))
+
+
+class PublishTests(RelayTestCase):
+    """POST."""
+
+    def post(self, relay: Any, body: bytes = b"hello", **fields: str) -> Any:
+        named = {name.replace("_", "-"): value for name, value in fields.items()}
+        return ask(relay, http_bytes("POST /room", body, named))
+
+    def test_everybody_in_the_room_gets_it(self) -> None:
+        """What is posted is a message to all in the room, of whom the answer says how many there are."""
+        relay = self.relay(http=True)
+        clients = [relay.client(), relay.client(), relay.client("/other")]
+        response = self.post(relay)
+        relay.settle()
+
+        self.assertEqual((response.status, response.json), (202, {"room": "room", "members": 2}))
+        self.assertEqual([client.messages for client in clients], [["hello"], ["hello"], []])
+        self.assertEqual(response.headers["Connection"], "close")
+        self.assertEqual((relay.stats.messages_in, relay.stats.bytes_in), (1, 7))
+        self.assertEqual(relay.stats.http_requests, {("POST", 202): 1})
+
+    def test_nobody_there(self) -> None:
+        """A room that nobody is in takes it, and says so."""
+        self.assertEqual(self.post(self.relay(http=True)).json, {"room": "room", "members": 0})
+
+    def test_types(self) -> None:
+        """Text is what Content-Type says is text, and what curl sends without being told; all else is binary."""
+        relay = self.relay(http=True)
+        client = relay.client()
+        texts = (
+            {},
+            {"Content_Type": "text/plain; charset=UTF-8"},
+            {"Content_Type": "application/json"},
+            {"Content_Type": "application/vnd.api+json"},
+            {"Content_Type": "application/x-www-form-urlencoded"},
+        )
+        for fields in texts:
+            self.assertEqual(self.post(relay, **fields).status, 202, fields)
+        for content_type in ("application/octet-stream", "image/png", "APPLICATION/ZIP", "nonsense"):
+            self.assertEqual(self.post(relay, Content_Type=content_type).status, 202)
+        relay.settle()
+
+        self.assertEqual(client.messages, ["hello"] * len(texts) + [b"hello"] * 4)
+
+    def test_text_is_text(self) -> None:
+        """Text that is not UTF-8, or says that it is not, or is compressed, is refused and relayed to nobody."""
+        relay = self.relay(http=True)
+        client = relay.client()
+        statuses = [
+            self.post(relay, b"\xff").status,
+            self.post(relay, Content_Type="text/plain; charset=latin-1").status,
+            self.post(relay, Content_Type="text/plain; charset*=utf-16''x").status,
+            self.post(relay, Content_Encoding="gzip").status,
+        ]
+        relay.settle()
+
+        self.assertEqual((statuses, client.messages), ([400, 415, 415, 415], []))
+
+    def test_type_of_the_room(self) -> None:
+        """A room that is for binary takes no text."""
+        relay = self.relay(http=True, message_type=("binary",))
+        self.assertEqual(self.post(relay).status, 415)
+        self.assertEqual(self.post(relay, Content_Type="image/png").status, 202)
+
+    def test_a_held_room(self) -> None:
+        """A room that waits for somebody slow takes nothing from here either, and says when to come back."""
+        relay = self.relay(
+            http=True, slow_policy=("pause-publishers",), max_message_bytes=100_000, room_log_bytes=150_000
+        )
+        slow = relay.client()
+        slow.server_transport.stalled = True
+        for _ in range(6):
+            response = self.post(relay, b"x" * 40_000)
+            relay.settle()
+
+        self.assertEqual((response.status, response.headers["Retry-After"]), (503, "1"))
+
+    def test_one_is_left_out(self) -> None:
+        """Wsrelay-Except names a connection that does not get it: the one whose 101 said that number."""
+        relay = self.relay(http=True)
+        a, b = relay.client(), relay.client()
+        self.assertEqual(a.http_headers["wsrelay-connection"], str(a.server.number))
+        self.post(relay, Wsrelay_Except=a.http_headers["wsrelay-connection"])
+        relay.settle()
+        self.assertEqual((a.messages, b.messages), ([], ["hello"]))
+        self.assertEqual((a.server.status().messages_out, b.server.status().messages_out), (0, 1))
+
+        self.post(relay, Wsrelay_Except="4711")
+        relay.settle()
+        self.assertEqual((a.messages, b.messages), (["hello"], ["hello"] * 2))
+        for wrong in ("", "0", "-1", "me", "1" * 20, "\N{SUPERSCRIPT TWO}"):
+            self.assertEqual(self.post(relay, Wsrelay_Except=wrong).status, 400, wrong)
+
+    def test_limits(self) -> None:
+        """What is too long is refused: by what it says, by what it is, and by its chunks."""
+        relay = self.relay(http=True, max_message_bytes=10, room_log_bytes=1000)
+        client = relay.client()
+        self.assertEqual(self.post(relay, b"x" * 10).status, 202)
+        self.assertEqual(self.post(relay, b"x" * 11).status, 413)
+        chunked = {"Content_Length": None, "Transfer_Encoding": "chunked"}
+        self.assertEqual(self.post(relay, b"5\r\nhello\r\n5\r\nworld\r\n0\r\n\r\n", **chunked).status, 202)
+        self.assertEqual(self.post(relay, b"5\r\nhello\r\n6\r\nworlds\r\n0\r\n\r\n", **chunked).status, 413)
+        self.assertEqual(self.post(relay, b"1" * 70_000, **chunked).status, 413)
+        relay.settle()
+
+        self.assertEqual(client.messages, ["x" * 10, "helloworld"])
+        self.assertEqual(relay.stats.handshakes_denied, {(413, "max_message_bytes"): 3})
+
+    def test_what_is_no_body(self) -> None:
+        """Bodies whose length is unclear are refused before anybody is asked: they are what smuggling is made of."""
+        validator = narrowed()
+        relay = self.relay([validator], http=True)
+        for status, fields in (
+            (411, {"Content-Length": None}),
+            (400, {"Transfer-Encoding": "chunked"}),
+            (400, {"Content-Length": None, "Transfer-Encoding": "gzip, chunked"}),
+            (400, {"Content-Length": "+5"}),
+            (400, {"Content-Length": "5, 5"}),
+            (400, {"Content-Length": "9" * 30}),
+        ):
+            self.assertEqual(ask(relay, http_bytes("POST /room", b"hello", fields)).status, status, fields)
+        self.assertEqual(validator.requests, [])
+
+    def test_chunks_of_nonsense(self) -> None:
+        """A body in chunks that are none is a 400, and nothing of it is relayed."""
+        relay = self.relay(http=True)
+        client = relay.client()
+        fields = {"Content-Length": None, "Transfer-Encoding": "chunked"}
+        self.assertEqual(ask(relay, http_bytes("POST /room", b"zz\r\nhello\r\n", fields)).status, 400)
+        relay.settle()
+
+        self.assertEqual(client.messages, [])
+
+    def test_in_pieces(self) -> None:
+        """A request may come in pieces, cut anywhere."""
+        relay = self.relay(http=True)
+        client = relay.client()
+        wire = relay.wire()
+        request = http_bytes("POST /room", b"hello")
+        answers = b"".join(wire.send(request[at : at + 1]) for at in range(len(request)))
+        relay.settle()
+
+        self.assertTrue(answers.startswith(b"HTTP/1.1 202 "))
+        self.assertEqual(client.messages, ["hello"])
+
+    def test_one_request_each(self) -> None:
+        """What follows a request is not read as another one."""
+        relay = self.relay(http=True)
+        client = relay.client()
+        wire = relay.wire()
+        answer = wire.send(http_bytes("POST /room", b"one") + http_bytes("POST /room", b"two"))
+        relay.settle()
+
+        self.assertEqual((answer.count(b"HTTP/1.1"), client.messages), (1, ["one"]))
+        self.assertTrue(wire.ended)
+
+    def test_continue(self) -> None:
+        """Who wants to know first whether it may send is told, once it is granted."""
+        deferred: Deferred[Any] = Deferred()
+        relay = self.relay([Answer(deferred)], http=True)
+        wire = relay.wire()
+        head = http_bytes("POST /room", None, {"Expect": "100-continue", "Content-Length": "5"})
+        self.assertEqual(wire.send(head), b"")
+        deferred.callback(Grant(room="room"))
+        self.assertTrue(wire.send(b"").startswith(b"HTTP/1.1 100 Continue"))
+        self.assertTrue(wire.send(b"hello").startswith(b"HTTP/1.1 202 "))
+
+    def test_validators(self) -> None:
+        """Whoever may not come in may not publish; nor who may come in but not publish. The room is the grant's."""
+        relay = self.relay([Answer(Denied(401, "who are you?"))], http=True)
+        response = self.post(relay)
+        self.assertEqual((response.status, response.body), (401, b"who are you?\n"))
+        self.assertEqual(self.post(self.relay([narrowed(can_publish=False)], http=True)).status, 403)
+        relay = self.relay([narrowed(room="elsewhere")], http=True)
+        client = relay.client()
+        self.assertEqual(self.post(relay).json, {"room": "elsewhere", "members": 1})
+        relay.settle()
+        self.assertEqual(client.messages, ["hello"])
+
+    def test_the_validator_sees_the_method(self) -> None:
+        """A validator may want to treat who posts otherwise."""
+        validator = narrowed()
+        self.post(self.relay([validator], http=True))
+        self.assertEqual(validator.requests[0].method, "POST")
+
+    def test_body_while_validators_are_asked(self) -> None:
+        """A body may come before its request is granted; it waits, is counted as memory, and bounded."""
+        deferred: Deferred[Any] = Deferred()
+        relay = self.relay([Answer(deferred)], http=True, max_message_bytes=100, room_log_bytes=1000)
+        wire = relay.wire()
+        wire.send(http_bytes("POST /room", None, {"Content-Length": "5"}) + b"hel")
+        [connection] = relay.factory.connections
+        self.assertGreater(connection.incoming_bytes, 3)
+        wire.send(b"lo")
+        deferred.callback(Grant(room="room"))
+        self.assertTrue(wire.send(b"").startswith(b"HTTP/1.1 202 "))
+
+        wire = self.relay([Answer(Deferred())], http=True, max_message_bytes=100, room_log_bytes=1000).wire()
+        wire.send(http_bytes("POST /room", None, {"Content-Length": "5"}))
+        wire.send(b"x" * 70_000)
+        self.assertEqual(wire.status, 413)
+
+    def test_other_origins(self) -> None:
+        """A page of another origin that the validators have let in may read the answer."""
+        response = self.post(self.relay(http=True), Origin="https://app.example")
+        self.assertEqual(response.headers["Access-Control-Allow-Origin"], "https://app.example")
+        self.assertEqual(response.headers["Vary"], "Origin")
+        self.assertNotIn("Access-Control-Allow-Origin", self.post(self.relay(http=True)).headers)
+        self.assertEqual(self.post(self.relay(None, http=True), Origin="https://evil.example").status, 403)
+
+
+class DescribeTests(RelayTestCase):
+    """GET as JSON."""
+
+    def get(self, relay: Any, accept: str = "application/json") -> Any:
+        return ask(relay, http_bytes("GET /room", None, {"Accept": accept}))
+
+    def test_room(self) -> None:
+        """How many there are, and how many of them may publish."""
+        relay = self.relay(http=True)
+        self.assertEqual(self.get(relay).json, {"room": "room", "members": 0, "publishers": 0})
+        relay.client()
+        response = self.get(relay, "text/plain, application/JSON;q=0.5")
+        self.assertEqual(response.json, {"room": "room", "members": 1, "publishers": 1})
+        self.assertEqual((response.status, response.headers["Content-Type"]), (200, "application/json"))
+        self.assertEqual(response.headers["Cache-Control"], "no-store")
+
+    def test_validators(self) -> None:
+        """It is asked of the validators as everything is."""
+        self.assertEqual(self.get(self.relay([Answer(Denied(403, "no"))], http=True)).status, 403)
+
+
+class TailTests(RelayTestCase):
+    """GET as server-sent events; the stream itself is tested in tests/test_event_stream.py."""
+
+    def get(self, relay: Any) -> Any:
+        return ask(relay, http_bytes("GET /room", None, {"Accept": "text/event-stream"}))
+
+    def test_response(self) -> None:
+        """The response is a stream that no proxy keeps back, and says the connection's number."""
+        relay = self.relay(http=True)
+        response = self.get(relay)
+        self.assertEqual((response.status, response.headers["Content-Type"]), (200, "text/event-stream"))
+        self.assertEqual(response.headers["X-Accel-Buffering"], "no")
+        self.assertEqual(response.headers["Wsrelay-Connection"], "1")
+        self.assertEqual(relay.factory.hub.member_count("room"), 1)
+        self.assertEqual(relay.stats.http_requests, {("GET", 200): 1})
+
+    def test_who_may_not(self) -> None:
+        """Whoever may not come in or not receive gets no stream; nor is there one in a full room."""
+        self.assertEqual(self.get(self.relay([Answer(Denied(401, "no"))], http=True)).status, 401)
+        self.assertEqual(self.get(self.relay([narrowed(can_subscribe=False)], http=True)).status, 403)
+        relay = self.relay(http=True, max_room_members=1)
+        relay.client()
+        self.assertEqual(self.get(relay).status, 503)
+
+
+class PageTests(RelayTestCase):
+    """The demo page."""
+
+    BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+    def test_page(self) -> None:
+        """It is at / with --demo, also where the validators would let nobody in: it is no secret."""
+        relay = self.relay([Answer(Denied(401, "no"))], demo=True)
+        response = ask(relay, http_bytes("GET /", None, self.BROWSER))
+        self.assertEqual((response.status, response.headers["Content-Type"]), (200, "text/html; charset=utf-8"))
+        self.assertIn(b"<!doctype html>", response.body)
+        self.assertEqual(relay.stats.http_requests, {("GET", 200): 1})
+
+    def test_nowhere_else(self) -> None:
+        """It is nowhere else, and not at all without --demo; a WebSocket on / is a room as any other."""
+        relay = self.relay(demo=True)
+        self.assertEqual(ask(relay, http_bytes("GET /room", None, self.BROWSER)).status, 426)
+        self.assertEqual(ask(self.relay(http=True), http_bytes("GET /", None, self.BROWSER)).status, 426)
+        self.assertTrue(relay.client("/").open)
+
+    def test_demo_alone_serves_no_rooms(self) -> None:
+        """--demo does not open what --http does."""
+        relay = self.relay(demo=True)
+        self.assertEqual(ask(relay, http_bytes("POST /room", b"hello")).status, 405)
+        self.assertEqual(ask(relay, http_bytes("GET /", None, {"Accept": "application/json"})).status, 426)
+
+
+class GateTests(RelayTestCase):
+    """What is served has passed the gate, and what is not served is refused as before."""
+
+    def test_off_by_default(self) -> None:
+        """Without --http and --demo, all that is no handshake is refused, and no 101 says a number."""
+        relay = self.relay()
+        for line, status in (("POST /room", 405), ("GET /room", 426)):
+            self.assertEqual(ask(relay, http_bytes(line, None, {"Accept": "application/json"})).status, status)
+        self.assertNotIn(b"Wsrelay", relay.wire().send(request_bytes()))
+
+    def test_any_other_get(self) -> None:
+        """A GET that names nothing that is served is told to use WebSocket, whatever the validators think."""
+        relay = self.relay([Answer(Denied(401, "no"))], http=True)
+        for accept in ("*/*", "text/html", "application/json-not", ""):
+            response = ask(relay, http_bytes("GET /room", None, {"Accept": accept}))
+            self.assertEqual((response.status, response.headers["Upgrade"]), (426, "websocket"), accept)
+
+    def test_wrong_handshakes(self) -> None:
+        """A handshake that is wrong stays a wrong handshake."""
+        relay = self.relay(http=True)
+        accept = {"Accept": "application/json"}
+        wrong = {"Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Connection": "Upgrade", **accept}
+        self.assertEqual(ask(relay, http_bytes("GET /room", None, wrong)).status, 400)
+        self.assertEqual(ask(relay, http_bytes("GET /room", b"", {**wrong, "Content-Length": "1"})).status, 400)
+        self.assertEqual(ask(relay, request_bytes() + b"early").status, 400)
+
+    def test_methods(self) -> None:
+        """Other methods are refused, and the answer says which there are."""
+        for method in ("PUT", "DELETE", "OPTIONS", "HEAD", "TRACE", "CONNECT", "BREW"):
+            wire = self.relay(http=True).wire()
+            self.assertIn(b"\r\nAllow: GET, POST\r\n", wire.send(http_bytes(f"{method} /room")), method)
+            self.assertEqual(wire.status, 405)
+
+    def test_bodies_of_gets(self) -> None:
+        """A GET with a body is refused."""
+        relay = self.relay(http=True)
+        for fields in ({"Content-Length": "5"}, {"Content-Length": None, "Transfer-Encoding": "chunked"}):
+            request = http_bytes("GET /room", b"hello", {**fields, "Accept": "application/json"})
+            self.assertEqual(ask(relay, request).status, 400)
+
+    def test_the_same_gate(self) -> None:
+        """Whatever a handshake may not have, these may not have: bare line feeds, folded lines, doubles, bad rooms."""
+        relay = self.relay(http=True)
+        good = http_bytes("POST /room", b"hello")
+        for request in (
+            good.replace(b"\r\nContent", b"\nContent"),
+            good.replace(b"Host: ", b"Host:\r\n "),
+            good.replace(b"\r\nContent", b"\r\nContent-Length: 5\r\nContent"),
+            good.replace(b"/room", b"/a/../b"),
+            good.replace(b"/room", b"/a#b"),
+            good.replace(b"Host: relay.example", b"X-Other: \x85"),
+            good.replace(b"HTTP/1.1", b"HTTP/1.0"),
+        ):
+            self.assertIn(ask(relay, request).status, (400, 426), request)
+        self.assertEqual(relay.stats.failures, 0)
+
+    @given(st.binary(max_size=200), st.lists(st.integers(0, 300), max_size=3))
+    def test_any_body(self, body: bytes, cuts: list[int]) -> None:
+        """Whatever is posted, in whatever pieces: it is relayed unchanged or refused, and nothing fails."""
+        relay = self.relay(http=True)
+        client = relay.client()
+        request = http_bytes("POST /room", body, {"Content-Type": "application/octet-stream"})
+        wire = relay.wire()
+        edges = [0, *sorted(cuts), len(request)]
+        answer = b"".join(wire.send(request[start:end]) for start, end in pairwise(edges))
+        relay.settle()
+
+        self.assertTrue(answer.startswith(b"HTTP/1.1 202 "), answer)
+        self.assertEqual((client.messages, relay.stats.failures), ([body], 0))

@@ -1,1 +1,0 @@
-"""The tests of what is served over HTTP, one module each."""

@@ -1,0 +1,140 @@
+"""The metrics, as Prometheus reads them. No label is a client's word: rooms and connections are not among them.
+
+All is counted anyway (:mod:`wsrelay.stats`), and read here when somebody asks, so that a delivery costs nothing more.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from wsrelay import __version__
+from wsrelay.factory import RelayFactory
+from wsrelay.histogram import Histogram
+from wsrelay.names import PROBE_ROOM
+
+__all__ = ["Metrics"]
+
+#: Metric → its help, and the attribute of the statistics; what only goes up.
+_COUNTERS: Final = {
+    "connections_dropped": ("Connections ended without an answer.", "connections_dropped"),
+    "messages_received": ("Messages accepted from publishers.", "messages_in"),
+    "received_bytes": ("Bytes of messages accepted from publishers, as plain frames.", "bytes_in"),
+    "deliveries": ("Messages handed to subscribers, one for each message and subscriber.", "deliveries"),
+    "sent_bytes": ("Bytes of frames handed to subscribers.", "bytes_out"),
+    "messages_dropped": ("Messages that came on a connection already closing.", "messages_dropped"),
+    "messages_missed": ("Messages that a subscriber was behind with when it left or was evicted.", "messages_missed"),
+    "publisher_pauses": ("Times that a room has paused its publishers.", "pauses"),
+    "slowdowns": ("Times that a connection was not read for a while, because it sent too much.", "slowdowns"),
+    "failures": ("Callbacks that raised: bugs of the relay or of an extension.", "failures"),
+}
+
+#: The same with labels: the statistics' keys, in this order.
+_LABELLED: Final = {
+    "connections_closed": ("Open connections that have ended.", "connections_closed", ("by", "code")),
+    "evictions": ("Times that a slow policy hit a subscriber.", "evictions", ("policy",)),
+    "http_requests": ("HTTP requests on the relay's own ports.", "http_requests", ("method", "status")),
+}
+
+#: The newer of the two formats.
+_OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0"
+
+_HISTOGRAMS: Final = {
+    "flush_deliveries": "Deliveries of the flushes of one turn of the reactor.",
+    "flush_seconds": "Time that the flushes of one turn of the reactor took.",
+    "reactor_lag_seconds": "How late the reactor came to the sweep over deadlines.",
+}
+
+
+class Metrics(Collector):
+    """Everything there is to measure.
+
+    Args:
+        relay: the relay.
+    """
+
+    def __init__(self, relay: RelayFactory) -> None:
+        self._relay = relay
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self._registry)
+
+    def text(self, accept: str) -> tuple[bytes, str]:
+        """Return what is measured now, and its content type.
+
+        Args:
+            accept: the ``Accept`` field of who asks.
+        """
+        # Not what the client says in full: prometheus-client raises for versions that are none.
+        encode, content_type = choose_encoder(_OPENMETRICS if "application/openmetrics-text" in accept else "")
+        return encode(self._registry), content_type
+
+    def describe(self) -> Iterable[Metric]:
+        """Return nothing: whoever registers need not collect for it."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Read all that the relay has counted."""
+        stats = self._relay.stats
+        for name, (text, value) in self._gauges().items():
+            yield GaugeMetricFamily(f"wsrelay_{name}", text, value)
+        build = GaugeMetricFamily("wsrelay_build_info", "The version that runs.", labels=["version"])
+        build.add_metric([__version__], 1)
+        yield build
+        yield self._handshakes()
+        for name, (text, attribute) in _COUNTERS.items():
+            yield CounterMetricFamily(f"wsrelay_{name}", text, getattr(stats, attribute))
+        for name, (text, attribute, labels) in _LABELLED.items():
+            yield _labelled(f"wsrelay_{name}", text, labels, getattr(stats, attribute))
+        for name, text in _HISTOGRAMS.items():
+            yield _histogram(f"wsrelay_{name}", text, getattr(stats, name))
+
+    def _gauges(self) -> Mapping[str, tuple[str, float]]:
+        relay = self._relay
+        hub = relay.hub
+        return {
+            "connections": ("TCP connections, unfinished handshakes included.", relay.admission.connections),
+            "handshakes_in_progress": ("Handshakes that are not done.", relay.admission.handshakes),
+            "max_connections": ("The most connections that there may be.", relay.max_connections),
+            "rooms": ("Rooms with anyone in them.", len(hub) - (hub.member_count(PROBE_ROOM) > 0)),
+            "log_bytes": ("Bytes that the rooms' logs keep for those who are behind.", hub.log_bytes),
+            "memory_used_bytes": ("Bytes of what is kept for clients, as of the last sweep.", relay.memory.used_bytes),
+            "memory_budget_bytes": (
+                "The most bytes that may be kept for clients; 0 is no limit.",
+                relay.settings.memory_budget,
+            ),
+            "slow_subscribers": ("Subscribers that are behind.", hub.slow_subscribers),
+            "lag_messages": ("Messages that the slowest subscriber is behind.", hub.lag_messages),
+            "lag_bytes": ("Bytes of the largest room log that is kept for somebody who is behind.", hub.lag_bytes),
+            "draining": ("Whether the relay is closing its connections.", relay.draining),
+        }
+
+    def _handshakes(self) -> Metric:
+        stats = self._relay.stats
+        text = "Handshakes by outcome; the reason is the limit or the validator that refused."
+        metric = CounterMetricFamily("wsrelay_handshakes", text, labels=["outcome", "status", "reason"])
+        metric.add_metric(["accepted", "101", ""], stats.connections_opened)
+        for (status, cause), count in stats.handshakes_denied.items():
+            metric.add_metric(["denied", str(status), cause], count)
+        return metric
+
+
+def _labelled(name: str, text: str, labels: tuple[str, ...], counts: Mapping[Any, float]) -> Metric:
+    metric = CounterMetricFamily(name, text, labels=labels)
+    for key, count in counts.items():
+        metric.add_metric([str(value) for value in (key if isinstance(key, tuple) else (key,))], count)
+    return metric
+
+
+def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
+    buckets, below = [], 0
+    for bound, count in zip((*histogram.bounds, math.inf), histogram.counts, strict=True):
+        below += count
+        buckets.append((floatToGoString(bound), below))
+    return HistogramMetricFamily(name, text, buckets=buckets, sum_value=histogram.total)

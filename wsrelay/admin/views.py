@@ -1,0 +1,190 @@
+"""What the admin endpoint shows of a relay, and the two things that it does to one.
+
+How a view is reached is :mod:`wsrelay.admin.routes`'. Nothing here is kept from one request to the next.
+"""
+
+from collections.abc import Callable, Sequence
+from heapq import nlargest
+from operator import attrgetter
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, succeed
+
+from wsrelay import __version__, closecodes
+from wsrelay.admin.metrics import Metrics
+from wsrelay.admin.probe import Canary, Outcome
+from wsrelay.admin.routes import Answer, Asked, Route, as_json
+from wsrelay.errors import Denied
+from wsrelay.factory import RelayFactory
+from wsrelay.http.page import Page
+from wsrelay.names import PROBE_ROOM
+
+__all__ = ["Views"]
+
+#: How many rooms or connections are listed unless ``limit`` says otherwise, and the most that it may say.
+USUAL_LIMIT: Final = 100
+MAX_LIMIT: Final = 10**3
+
+#: How many rooms the status page shows: those with the most members.
+PAGE_ROOMS: Final = 25
+
+#: The statistics that the status page makes rates of.
+_RATES: Final = ("messages_in", "bytes_in", "deliveries", "bytes_out", "messages_missed", "connections_opened")
+
+
+class Views:
+    """The views.
+
+    Args:
+        relay: the relay.
+        canary: asks whether it relays; ``None`` where nobody knows how to reach it.
+        drain: stops it as SIGTERM does; ``None`` where that is not ours to do.
+    """
+
+    def __init__(self, relay: RelayFactory, canary: Canary | None, drain: Callable[[], object] | None) -> None:
+        self._relay = relay
+        self._canary = canary
+        self._drain = drain
+        self._metrics = Metrics(relay)
+        page = Page("wsrelay.admin", "status.html", connect="'self'", images="data:")
+        self._page = Answer(page.body, page.content_type, policy=page.policy)
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        """Which view is where."""
+        return [
+            ("/", {"GET": self.page}),
+            ("/healthz", {"GET": self.health}),
+            ("/readyz", {"GET": self.readiness}),
+            ("/metrics", {"GET": self.metrics}),
+            ("/status.json", {"GET": self.status}),
+            ("/rooms", {"GET": self.rooms}),
+            ("/connections", {"GET": self.connections}),
+            (r"/connections/(\d{1,20})", {"GET": self.connection, "DELETE": self.close}),
+            ("/drain", {"POST": self.drain}),
+        ]
+
+    # --- for machines -----------------------------------------------------------------------------
+
+    def health(self, asked: Asked) -> Answer:
+        """The reactor turns, or nobody would get this."""
+        return Answer(b"ok\n")
+
+    def readiness(self, asked: Asked) -> "Deferred[Answer]":
+        """Whether clients should be sent here, and if not, why."""
+        relay = self._relay
+        checks = {
+            "listening": "ok" if relay.numPorts else "the relay does not listen",
+            "draining": "the relay is closing its connections" if relay.draining or relay.admission.is_closed else "ok",
+        }
+        if self._canary is None or set(checks.values()) != {"ok"}:
+            return succeed(_readiness({**checks, "canary": "not asked"}))
+        return self._canary.ask().addCallback(_with_canary, checks)
+
+    def metrics(self, asked: Asked) -> Answer:
+        """What is measured, for Prometheus."""
+        return Answer(*self._metrics.text(asked.accept))
+
+    # --- for people -------------------------------------------------------------------------------
+
+    def page(self, asked: Asked) -> Answer:
+        """The status page."""
+        return self._page
+
+    def status(self, asked: Asked) -> Answer:
+        """What the status page shows."""
+        relay, hub, stats = self._relay, self._relay.hub, self._relay.stats
+        names = [name for name in hub if name != PROBE_ROOM]
+        denied = [
+            {"status": status, "reason": cause, "count": count}
+            for (status, cause), count in stats.handshakes_denied.most_common(10)
+        ]
+        shown = {
+            "version": __version__,
+            "seconds": relay.reactor.seconds(),
+            "counters": {name: getattr(stats, name) for name in _RATES},
+            "connections": relay.admission.connections,
+            "max_connections": relay.max_connections,
+            "handshakes": relay.admission.handshakes,
+            "memory_used_bytes": relay.memory.used_bytes,
+            "memory_budget_bytes": relay.settings.memory_budget,
+            "slow_subscribers": hub.slow_subscribers,
+            "lag_messages": hub.lag_messages,
+            "lag_bytes": hub.lag_bytes,
+            "evictions": sum(stats.evictions.values()),
+            "failures": stats.failures,
+            "denied": sum(stats.handshakes_denied.values()),
+            "refusals": denied,
+            "draining": relay.draining,
+            "rooms": len(names),
+            "largest_rooms": [hub.status(name) for name in nlargest(PAGE_ROOMS, names, hub.member_count)],
+        }
+        return as_json(shown)
+
+    def rooms(self, asked: Asked) -> Answer:
+        """The rooms, by name."""
+        limit, after = _paging(asked)
+        names = sorted(name for name in self._relay.hub if name != PROBE_ROOM)
+        rest = [name for name in names if after is None or name > after]
+        shown = rest[:limit]
+        items = [self._relay.hub.status(name) for name in shown]
+        return as_json({"items": items, "next": shown[-1] if len(rest) > limit else None, "total": len(names)})
+
+    def connections(self, asked: Asked) -> Answer:
+        """The connections, by number."""
+        limit, after = _paging(asked)
+        if after is not None and not (after.isascii() and after.isdigit() and len(after) <= 20):
+            raise Denied(400, "after: must be the number of a connection")
+        known = sorted(self._known(), key=attrgetter("number"))
+        rest = [connection for connection in known if after is None or connection.number > int(after)]
+        shown = rest[:limit]
+        items = [connection.status() for connection in shown]
+        return as_json({"items": items, "next": shown[-1].number if len(rest) > limit else None, "total": len(known)})
+
+    def connection(self, asked: Asked, number: str) -> Answer:
+        """One connection."""
+        return as_json(self._find(number).status())
+
+    # --- what is done to it -----------------------------------------------------------------------
+
+    def close(self, asked: Asked, number: str) -> Answer:
+        """Close a connection."""
+        self._find(number).close(closecodes.CLOSED_BY_OPERATOR)
+        return Answer(status=204)
+
+    def drain(self, asked: Asked) -> Answer:
+        """Stop the relay politely."""
+        if self._drain is None:
+            raise Denied(501, "this relay is a part of another program: stop that")
+        self._drain()
+        return as_json({"draining": True, "connections": self._relay.admission.connections}, 202)
+
+    def _known(self) -> list[Any]:
+        connections: Any = self._relay.connections
+        return [connection for connection in connections if connection.grant.room != PROBE_ROOM]
+
+    def _find(self, number: str) -> Any:
+        for connection in self._known():
+            if connection.number == int(number):
+                return connection
+        raise Denied(404, "there is no such connection, or not any more")
+
+
+def _paging(asked: Asked) -> tuple[int, str | None]:
+    """Return how many are to be listed, and behind which."""
+    if unknown := sorted(set(asked.query) - {"limit", "after"}):
+        raise Denied(400, f"{unknown[0][:40]}: there is no such parameter; there are limit and after")
+    limit = asked.query.get("limit", str(USUAL_LIMIT))
+    if not (limit.isascii() and limit.isdigit() and len(limit) <= 4 and 1 <= int(limit) <= MAX_LIMIT):
+        raise Denied(400, f"limit: must be a whole number from 1 to {MAX_LIMIT}")
+    return int(limit), asked.query.get("after")
+
+
+def _with_canary(outcome: Outcome, checks: dict[str, str]) -> Answer:
+    return _readiness({**checks, "canary": outcome.problem or "ok"}, round(outcome.seconds, 6))
+
+
+def _readiness(checks: dict[str, str], canary_seconds: float | None = None) -> Answer:
+    ready = set(checks.values()) <= {"ok", "not asked"}
+    shown = {"ready": ready, "checks": checks, "canary_seconds": canary_seconds}
+    return as_json(shown, 200 if ready else 503)

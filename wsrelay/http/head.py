@@ -1,0 +1,248 @@
+"""The strict parser of request heads: bytes in, one :class:`~wsrelay.request.HandshakeRequest` out.
+
+Pure: no I/O, no clock. It accepts only bytes that no proxy on the way can have read in another way. Must not live here:
+who may come in (validators), bodies (exchange). Sequence of calls::
+
+    head = take_head(buffer)                None: wait for more bytes; Denied: answer and drop
+    request = parse_request(head, peer)     a WebSocket handshake; Denied: answer and drop
+    request = parse_head(head, peer, …)     any request, then check_upgrade(request.headers) for a handshake
+
+Autobahn's own parser is not used, because of what it lets through (TRAPS 9-11): it has no bound on
+bytes or lines, takes 0x85, 0x0b, 0x0c, 0x1c-0x1e, bare CR, bare LF and folded lines for line ends, so that
+``x-user: admin`` can be smuggled past a proxy that strips ``X-User``, and joins duplicates.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+from wsrelay.errors import BadRoomName, Denied
+from wsrelay.names import ROOT, canonical_room
+from wsrelay.request import BEARER, TOKEN, HandshakeRequest, lists, split_host
+
+__all__ = ["check_upgrade", "not_websocket", "parse_head", "parse_lines", "parse_request", "split_head", "take_head"]
+
+#: The most bytes of a request, blank line included; browsers stay well below it, cookies and all.
+MAX_HEAD_BYTES: Final = 8192
+
+#: The most lines of a request, the request line included.
+MAX_HEAD_LINES: Final = 64
+
+_END: Final = b"\r\n\r\n"
+
+#: RFC 9112 section 3: method SP request-target SP HTTP-version, single spaces, visible ASCII.
+_REQUEST_LINE: Final = re.compile(rb"([A-Z]{1,20}) ([\x21-\x7e]+) HTTP/(\d\.\d)(?=\r\n|\Z)")
+
+#: Lines, all at once, because a match costs more than a line. RFC 9110 section 5.1: a field name is a token, the colon
+#: follows at once; RFC 9112 section 5.2: no folding.
+_FIELD_LINES: Final = re.compile(rb"(?:\r\n[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e]*+)*+")
+
+#: RFC 9110 section 15.5.22: a 426 says what to upgrade to.
+_HTTP_1_1: Final = (("Upgrade", "HTTP/1.1"), ("Connection", "Upgrade"))
+
+#: Fields that are lists and that clients and proxies do repeat; all others may come once.
+_REPEATABLE: Final = frozenset(
+    ["accept", "accept-encoding", "accept-language", "cache-control", "connection", "pragma", "via"]
+)
+
+
+#: RFC 6455 section 4.1: base64 of 16 bytes.
+_KEY: Final = re.compile(r"[A-Za-z0-9+/]{22}==")
+
+#: RFC 9110 section 15.5.22: a 426 says what to upgrade to.
+_WEBSOCKET: Final = (("Upgrade", "websocket"), ("Connection", "Upgrade"))
+
+_NO_QUERY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
+
+
+def split_head(buffer: bytes) -> tuple[bytes, bytes] | None:
+    """Return the head without its blank line, and what has come behind it; ``None`` when more bytes are needed.
+
+    Raises:
+        Denied: 431 when it is longer than :data:`MAX_HEAD_BYTES`, 414 when its first line is; 400 when it does not
+            begin as a request (as TLS would).
+
+    Complexity:
+        Linear in ``buffer``, of which at most :data:`MAX_HEAD_BYTES` are looked at.
+    """
+    if buffer and not buffer[:1].isalpha():
+        raise Denied(400, "this is no HTTP request; is it TLS?")
+    end = buffer.find(_END, 0, MAX_HEAD_BYTES)
+    if end < 0:
+        if len(buffer) >= MAX_HEAD_BYTES:
+            status = 431 if b"\r\n" in buffer[:MAX_HEAD_BYTES] else 414
+            raise Denied(status, f"the request is larger than {MAX_HEAD_BYTES} bytes")
+        return None
+    return buffer[:end], buffer[end + len(_END) :]
+
+
+def take_head(buffer: bytes) -> bytes | None:
+    """Return the head of a handshake, behind which nothing may come. See :func:`split_head`.
+
+    Raises:
+        Denied: also 400 when anything follows it before the 101 (TRAPS 11).
+    """
+    parts = split_head(buffer)
+    if parts is None:
+        return None
+    head, rest = parts
+    if rest:
+        raise Denied(400, "there is data behind the request; wait for the 101")
+    return head
+
+
+def parse_lines(head: bytes, methods: Collection[str]) -> tuple[str, str, dict[str, str]]:
+    """Parse the request line and the fields strictly.
+
+    Args:
+        head: what :func:`take_head` or :func:`split_head` returned.
+        methods: which may be used.
+
+    Returns:
+        Method, target, and lower-case field name → value; one value each, repeated list fields joined by ", ".
+
+    Raises:
+        Denied: 400 for anything malformed, 405 for another method, 426 for another version of HTTP, 431 for too many
+            lines.
+
+    Source: RFC 9112 sections 3-5.
+    """
+    if head.count(b"\r\n") >= MAX_HEAD_LINES:
+        raise Denied(431, f"the request has more than {MAX_HEAD_LINES} lines")
+    method, target, end = _parse_request_line(head, methods)
+    return method, target, _parse_fields(head, end)
+
+
+def _parse_request_line(head: bytes, methods: Collection[str]) -> tuple[str, str, int]:
+    """Return the method, the target, and where the line ends."""
+    match = _REQUEST_LINE.match(head)
+    if match is None:
+        raise Denied(400, "the request line is malformed")
+    method, target, version = match[1].decode("ascii"), match[2], match[3]
+    if version != b"1.1":
+        # Not 505: a health check that speaks HTTP/1.0 should read what to do (TRAPS 44).
+        raise Denied(426, "HTTP/1.1 is needed", _HTTP_1_1, cause="not_websocket")
+    if method not in methods:
+        reason = f"the method must be {' or '.join(methods)}"
+        raise Denied(405, reason, [("Allow", ", ".join(methods))], cause="not_websocket")
+    if b"#" in target:
+        raise Denied(400, "the request target has a fragment")
+    return method, target.decode("ascii"), match.end()
+
+
+def _parse_fields(head: bytes, start: int) -> dict[str, str]:
+    if _FIELD_LINES.fullmatch(head, start) is None:
+        raise Denied(400, "a header line is malformed")
+    lines = head[start:].decode("ascii").split("\r\n")[1:]
+    fields = [(name.lower(), value.strip(" \t")) for name, _, value in [line.partition(":") for line in lines]]
+    headers = dict(fields)
+    return headers if len(headers) == len(fields) else _join(fields)
+
+
+def _join(fields: list[tuple[str, str]]) -> dict[str, str]:
+    """Join the values of the fields that come more than once and may."""
+    headers: dict[str, str] = {}
+    for name, value in fields:
+        if name not in headers:
+            headers[name] = value
+        elif name in _REPEATABLE:
+            headers[name] += f", {value}"
+        else:
+            raise Denied(400, "a header field comes more than once")
+    return headers
+
+
+def parse_request(head: bytes, peer: Any, tls: Any = None) -> HandshakeRequest:
+    """Parse the head of a WebSocket handshake strictly. See :func:`parse_head`.
+
+    Raises:
+        Denied: also 426 for a request that is no WebSocket handshake or for another version of it.
+
+    Source: RFC 6455 sections 4.1 and 4.2.1.
+    """
+    request = parse_head(head, peer, tls)
+    check_upgrade(request.headers)
+    return request
+
+
+def parse_head(head: bytes, peer: Any, tls: Any = None, methods: Collection[str] = ("GET",)) -> HandshakeRequest:
+    """Parse the head of an HTTP request strictly, whether it is a WebSocket handshake or not.
+
+    Whether it may have a body is the caller's business; this says no more of it than the fields do.
+
+    Args:
+        head: what :func:`split_head` returned.
+        peer: the client's address.
+        tls: the client's certificate or ``None``.
+        methods: which may be used.
+
+    Raises:
+        Denied: see :func:`parse_lines`; and 400 for a target or a field that is malformed.
+    """
+    method, target, headers = parse_lines(head, methods)
+    host = headers.get("host", "").lower()
+    if split_host(host) is None:
+        raise Denied(400, "the Host field is missing or malformed")
+    subprotocols, bearers = _parse_subprotocols(headers.get("sec-websocket-protocol"))
+    path, _, query = target.partition("?")
+    try:
+        room = canonical_room(path)
+    except BadRoomName as error:
+        raise Denied(400, str(error)) from None
+    return HandshakeRequest(
+        path=room if room == ROOT else f"/{room}",
+        room=room,
+        query=_parse_query(query),
+        headers=MappingProxyType(headers),
+        host=host,
+        origin=headers.get("origin"),
+        subprotocols=subprotocols,
+        bearers=bearers,
+        peer=peer,
+        tls=tls,
+        method=method,
+    )
+
+
+def not_websocket() -> Denied:
+    """Return what a request is answered with for which there is nothing but WebSocket."""
+    return Denied(426, "this is a WebSocket relay: connect with a WebSocket client", _WEBSOCKET, cause="not_websocket")
+
+
+def check_upgrade(headers: Mapping[str, str]) -> None:
+    """Raise ``Denied`` unless the fields are those of a WebSocket handshake. See :func:`parse_request`."""
+    # RFC 6455 section 4.2.1, items 3-6; a body on an upgrade would be read as frames.
+    if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
+        raise Denied(400, "a WebSocket handshake has no body")
+    if not (lists(headers.get("upgrade", ""), "websocket") and lists(headers.get("connection", ""), "upgrade")):
+        raise not_websocket()
+    if headers.get("sec-websocket-version") != "13":
+        # Version 8 takes the origin from another field (TRAPS 15).
+        raise Denied(426, "WebSocket version 13 is needed", [("Sec-WebSocket-Version", "13")], cause="not_websocket")
+    if _KEY.fullmatch(headers.get("sec-websocket-key", "")) is None:
+        raise Denied(400, "the Sec-WebSocket-Key field is missing or malformed")
+
+
+def _parse_query(query: str) -> Mapping[str, tuple[str, ...]]:
+    if not query:  # what most have; parse_qs takes its time for it
+        return _NO_QUERY
+    try:
+        parsed = parse_qs(query, keep_blank_values=True, errors="strict")
+    except ValueError:
+        raise Denied(400, "the query is malformed") from None
+    return MappingProxyType({name: tuple(values) for name, values in parsed.items()})
+
+
+def _parse_subprotocols(value: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the subprotocols, and apart from them those that carry a token."""
+    if value is None:
+        return (), ()
+    names = [name.strip(" \t") for name in value.split(",")]
+    if len(set(names)) != len(names) or not all(map(TOKEN.fullmatch, names)):
+        raise Denied(400, "the Sec-WebSocket-Protocol field is malformed")
+    return (
+        tuple(name for name in names if not name.startswith(BEARER)),
+        tuple(name for name in names if name.startswith(BEARER)),
+    )

@@ -1,1 +1,0 @@
-"""HTTP: the admin endpoint, and what the relay's own ports serve beside WebSocket."""
