@@ -22,7 +22,7 @@ import processes
 import servers
 import toolchain
 
-from wsrelay.slow import SLOW_POLICIES
+from wsrelay.policies import SLOW_POLICIES
 
 MIB = 2**20
 

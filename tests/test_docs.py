@@ -20,7 +20,7 @@ from wsrelay.closecodes import TABLE
 from wsrelay.factory import RelayFactory
 from wsrelay.logs.lines import TEXTS
 from wsrelay.settings import Settings, check_value
-from wsrelay.status import ConnectionStatus, RoomStatus
+from wsrelay.stats import ConnectionStatus, RoomStatus
 from wsrelay.tap import Options
 
 ROOT = Path(__file__).parent.parent

@@ -31,9 +31,9 @@ ROWS = [
     ["rooms", "validators", "http"],
     ["logs"],
     ["interfaces", "settings"],
-    ["request", "grant", "message", "net", "slow", "by_room"],
+    ["request", "grant", "message", "net", "policies"],
     ["names", "closecodes", "stats"],
-    ["errors", "wire", "histogram", "status", "tally"],
+    ["errors", "wire"],
 ]
 
 #: No Twisted, no Autobahn, no clock, no I/O.

@@ -5,7 +5,7 @@ from dataclasses import fields
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsrelay.stats import Stats
+from wsrelay.stats import NOTHING, ConnectionStatus, Histogram, RoomStatus, Stats, minus, plus
 
 
 class StatsTests(SynchronousTestCase):
@@ -27,3 +27,52 @@ class StatsTests(SynchronousTestCase):
         """Each field has its line in the docstring."""
         for field in fields(Stats):
             self.assertIn(f"\n    {field.name}: ", inspect.getdoc(Stats) or "")
+
+
+class HistogramTests(SynchronousTestCase):
+    """Counting by size."""
+
+    def test_bounds_are_included(self) -> None:
+        """A value that equals a bound falls under it, as Prometheus' "less or equal" wants; a larger one beyond."""
+        histogram = Histogram((1, 10))
+        for value in (0, 1, 1.5, 10, 11, 1e9):
+            histogram.observe(value)
+
+        self.assertEqual(histogram.counts, [2, 2, 2])
+        self.assertEqual(histogram.total, 0 + 1 + 1.5 + 10 + 11 + 1e9)
+
+    def test_empty(self) -> None:
+        """Nothing observed is false; a single 0 is something."""
+        histogram = Histogram((1,))
+        self.assertFalse(histogram)
+        histogram.observe(0)
+        self.assertTrue(histogram)
+
+
+class StatusTests(SynchronousTestCase):
+    """Plain data."""
+
+    def test_every_field_is_explained(self) -> None:
+        """Each field has its line in the docstring."""
+        for status in (RoomStatus, ConnectionStatus):
+            for field in fields(status):
+                self.assertIn(f"\n    {field.name}: ", inspect.getdoc(status) or "")
+
+
+class TallyTests(SynchronousTestCase):
+    """Adding and subtracting."""
+
+    def test_plus_and_minus(self) -> None:
+        """What is added can be taken off."""
+        self.assertEqual(plus((1, 20), (3, 5)), (4, 25))
+        self.assertEqual(minus((4, 25), (3, 5)), (1, 20))
+
+    def test_marks_and_what_was_given(self) -> None:
+        """A mark becomes what was given, and the other way round, by one and the same step."""
+        given, flushed = (1, 20), (9, 90)
+        self.assertEqual(minus(flushed, minus(flushed, given)), given)
+
+    def test_who_comes_new_shares(self) -> None:
+        """The marks of all who join an idle room are one object: thousands cost no memory."""
+        flushed = (9, 90)
+        self.assertIs(minus(flushed, NOTHING), flushed)

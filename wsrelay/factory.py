@@ -19,7 +19,6 @@ from zope.interface import implementer
 
 from wsrelay.autobahn_options import autobahn_options, configured
 from wsrelay.backplane.local import LocalBackplane
-from wsrelay.by_room import MESSAGE_TYPES, ByRoom
 from wsrelay.closecodes import CloseReason
 from wsrelay.connection import Connection
 from wsrelay.drain import Drain
@@ -31,6 +30,7 @@ from wsrelay.limits.rates import Rates
 from wsrelay.logs.lines import Lines
 from wsrelay.net.descriptors import most_connections
 from wsrelay.net.proxies import TrustedProxies
+from wsrelay.policies import MESSAGE_TYPES, ByRoom
 from wsrelay.protocol import RelayProtocol
 from wsrelay.rooms.hub import Hub
 from wsrelay.settings import Settings

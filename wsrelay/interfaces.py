@@ -13,7 +13,7 @@ from wsrelay.closecodes import CloseReason
 from wsrelay.grant import Grant
 from wsrelay.message import Message
 from wsrelay.request import HandshakeRequest
-from wsrelay.tally import Tally
+from wsrelay.stats import Tally
 from wsrelay.wire.frames import Encoding
 
 __all__ = ["Backplane", "IHandshakeValidator", "IHandshakeValidatorFactory", "Send", "Subscriber"]

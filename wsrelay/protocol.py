@@ -20,9 +20,8 @@ from wsrelay.event_stream import EventStream
 from wsrelay.grant import Grant
 from wsrelay.limits.rates import Allowance
 from wsrelay.message import Message
-from wsrelay.status import ConnectionStatus
-from wsrelay.tally import NOTHING as NO_TALLY
-from wsrelay.tally import Tally, plus
+from wsrelay.stats import NOTHING as NO_TALLY
+from wsrelay.stats import ConnectionStatus, Tally, plus
 from wsrelay.wire import frames
 
 __all__ = ["RelayProtocol"]

@@ -6,12 +6,12 @@ A type only, so that connections need not import the factory, which imports them
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from wsrelay.by_room import ByRoom
 from wsrelay.interfaces import Backplane
 from wsrelay.limits.admission import Admission
 from wsrelay.limits.rates import Rates
 from wsrelay.logs.lines import Lines
 from wsrelay.net.proxies import TrustedProxies
+from wsrelay.policies import ByRoom
 from wsrelay.rooms.hub import Hub
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats

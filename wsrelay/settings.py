@@ -13,11 +13,10 @@ from typing import Annotated, Any, Final, get_type_hints
 import msgspec
 from msgspec import Meta
 
-from wsrelay.by_room import MESSAGE_TYPES, ByRoom
 from wsrelay.errors import SettingsError
 from wsrelay.message import MESSAGE_OVERHEAD_BYTES
 from wsrelay.net.proxies import TrustedProxies
-from wsrelay.slow import SLOW_POLICIES
+from wsrelay.policies import MESSAGE_TYPES, SLOW_POLICIES, ByRoom
 
 __all__ = ["FIELD_TYPES", "LOG_FORMATS", "LOG_LEVELS", "RELOADABLE", "Settings", "check_value"]
 
@@ -56,7 +55,7 @@ class Settings:
         max_message_bytes: payload of one message, inflated, over all its fragments. Beyond: 1009.
         max_fragments: frames of one message. Beyond: 1008.
         message_type: what may be published, each ``TYPE`` or ``PATTERN=TYPE``; see
-            :data:`wsrelay.by_room.MESSAGE_TYPES`. Another type: 1003.
+            :data:`wsrelay.policies.MESSAGE_TYPES`. Another type: 1003.
         max_frames_per_second: frames that one connection may send, control frames and empty ones included. Beyond, here
             and in the next two: it is not read for a while, and 1008 after ``rate_grace_seconds``. 0 is no limit.
         max_messages_per_second: messages that one connection may send.
@@ -79,7 +78,7 @@ class Settings:
         room_log_bytes: what one room keeps for subscribers that are behind, as plain payload. Further behind: 1013.
             Several of the largest messages, because some may come before anyone could read one.
         slow_policy: what becomes of subscribers that are behind, each ``POLICY`` or ``PATTERN=POLICY``; see
-            :data:`wsrelay.slow.SLOW_POLICIES`.
+            :data:`wsrelay.policies.SLOW_POLICIES`.
         slow_seconds: how long the oldest message may wait for a subscriber in its room's log. Longer: 1013, where the
             policy evicts at all. 0 is for ever.
         handshake_seconds: from accept to the whole request. Later: 408.

@@ -1,17 +1,50 @@
-"""Counters of what the relay did since it started. Plain integers; no clock, no I/O.
+"""Counters, histograms, and the status of rooms and connections at one moment.
 
-Counted once per batch or per event, never per delivered message in a loop of its own, so
-counting costs nothing on the fan-out path. Reading them (metrics, status) happens elsewhere.
+Pure data. Events and batches are counted, never single deliveries, so that counting costs nothing on the fan-out path.
+Must not live here: export (:mod:`wsrelay.admin.metrics`) and display (:mod:`wsrelay.admin.views`).
 """
 
+from bisect import bisect_left
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from wsrelay.histogram import Histogram
+__all__ = ["NOTHING", "ConnectionStatus", "Histogram", "RoomStatus", "Stats", "Tally", "minus", "plus"]
 
-__all__ = ["Stats"]
+
+class Histogram:
+    """Cumulative histogram of observed values.
+
+    Not prometheus-client's: one of its observations costs a microsecond and more, most of it for a lock, and flushes are
+    observed one by one.
+
+    Args:
+        bounds: ascending; a value falls under the first bound that it does not exceed, or beyond the last.
+
+    Attributes:
+        bounds: the same.
+        counts: how many fell under each bound and under none smaller, and at the end, how many beyond the last.
+        total: the sum of all values.
+    """
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = tuple(bounds)
+        self.counts = [0] * (len(self.bounds) + 1)
+        self.total = 0.0
+
+    def __bool__(self) -> bool:
+        """Whether anything was observed."""
+        return any(self.counts)
+
+    def observe(self, value: float) -> None:
+        """Count a value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
 
 #: The bounds of histograms.
 _DELIVERIES: Final = (1, 10, 100, 1e3, 1e4, 1e5)
@@ -68,3 +101,81 @@ class Stats:
     flush_deliveries: Histogram = field(default_factory=partial(Histogram, _DELIVERIES))
     flush_seconds: Histogram = field(default_factory=partial(Histogram, _SECONDS))
     reactor_lag_seconds: Histogram = field(default_factory=partial(Histogram, _SECONDS))
+
+
+@dataclass(frozen=True, slots=True)
+class RoomStatus:
+    """A room.
+
+    Attributes:
+        name: its name.
+        members: connections in it.
+        publishers: those of them that may publish.
+        subscribers: those of them that receive.
+        slow: subscribers that are behind the others.
+        lag_messages: how many messages the slowest is behind with.
+        log_bytes: what its log costs now.
+        messages: published since it was opened.
+        bytes: what these were as plain frames.
+        held: whether its publishers are not read, for the sake of the slow.
+    """
+
+    name: str
+    members: int
+    publishers: int
+    subscribers: int
+    slow: int
+    lag_messages: int
+    log_bytes: int
+    messages: int
+    bytes: int
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionStatus:
+    """A connection.
+
+    Attributes:
+        number: its number in this process, counted from 1.
+        peer: its client's address.
+        room: the room that it is or was in; empty until it opens.
+        identity: who it is, as its grant says; ``None`` is anonymous.
+        state: ``handshake``, ``open``, ``closing`` or ``closed``.
+        seconds: since it has opened; 0 until then.
+        messages_in: messages that it published.
+        bytes_in: what they were as plain frames: unmasked, in one piece, inflated.
+        messages_out: messages that its transport was given for it.
+        bytes_out: what they are as plain frames, before deflating.
+        paused: whether something waits in its transport, because it does not read.
+        held: whether it is not read for now, because it sent too much or for the sake of the slow.
+    """
+
+    number: int
+    peer: str
+    room: str
+    identity: str | None
+    state: str
+    seconds: float
+    messages_in: int
+    bytes_in: int
+    messages_out: int
+    bytes_out: int
+    paused: bool
+    held: bool
+
+
+#: A number of messages and their bytes as plain frames. A plain tuple: one with names takes ten times as long.
+Tally = tuple[int, int]
+
+NOTHING: Final[Tally] = (0, 0)
+
+
+def plus(one: Tally, other: Tally) -> Tally:
+    """Return both together."""
+    return one[0] + other[0], one[1] + other[1]
+
+
+def minus(one: Tally, other: Tally) -> Tally:
+    """Return what one is more than the other; the same object where that is all, so that many can share it."""
+    return one if other == NOTHING else (one[0] - other[0], one[1] - other[1])

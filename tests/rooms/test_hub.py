@@ -12,8 +12,7 @@ from wsrelay.message import Message
 from wsrelay.rooms import scheduler
 from wsrelay.rooms.hub import Hub
 from wsrelay.settings import Settings
-from wsrelay.stats import Stats
-from wsrelay.status import RoomStatus
+from wsrelay.stats import RoomStatus, Stats
 from wsrelay.wire import frames
 
 

@@ -21,12 +21,11 @@ from tests.harness.support import RecordingSubscriber
 from tests.wire.test_frames import parse
 from wsrelay import closecodes
 from wsrelay.message import Message
+from wsrelay.policies import SLOW_POLICIES
 from wsrelay.rooms.hub import TICK_SECONDS, Hub
 from wsrelay.rooms.room import HIGH_WATER, LOW_WATER
 from wsrelay.settings import Settings
-from wsrelay.slow import SLOW_POLICIES
-from wsrelay.stats import Stats
-from wsrelay.tally import plus
+from wsrelay.stats import Stats, plus
 from wsrelay.wire import frames
 from wsrelay.wire.frames import Encoding
 

@@ -9,10 +9,10 @@ from tests.harness.support import RecordingSubscriber
 from tests.wire.test_frames import parse
 from wsrelay import closecodes
 from wsrelay.message import Message
+from wsrelay.policies import SLOW_POLICIES, SlowPolicy
 from wsrelay.rooms.batch import WRITE_BYTES
 from wsrelay.rooms.log import SLICE_BYTES
 from wsrelay.rooms.room import HIGH_WATER, LOW_WATER, SHED, Room
-from wsrelay.slow import SLOW_POLICIES, SlowPolicy
 from wsrelay.stats import Stats
 from wsrelay.wire import frames
 

@@ -15,8 +15,8 @@ from prometheus_client.utils import floatToGoString
 
 from wsrelay import __version__
 from wsrelay.factory import RelayFactory
-from wsrelay.histogram import Histogram
 from wsrelay.names import PROBE_ROOM
+from wsrelay.stats import Histogram
 
 __all__ = ["Metrics"]
 

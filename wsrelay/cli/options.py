@@ -7,11 +7,10 @@ options are read is :mod:`wsrelay.tap`'s, how they are shown :mod:`wsrelay.cli.r
 
 from typing import Final
 
-from wsrelay.by_room import MESSAGE_TYPES
 from wsrelay.cli.option import GROUPS, Option
 from wsrelay.cli.option_limits import LIMITS
+from wsrelay.policies import MESSAGE_TYPES, SLOW_POLICIES
 from wsrelay.settings import LOG_FORMATS, LOG_LEVELS
-from wsrelay.slow import SLOW_POLICIES
 
 __all__ = ["FLAGS", "OPTIONS", "PARAMETERS", "REPEATABLE"]
 

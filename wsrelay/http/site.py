@@ -26,7 +26,7 @@ from wsrelay.message import Message
 from wsrelay.names import ROOT
 from wsrelay.request import HandshakeRequest
 from wsrelay.settings import Settings
-from wsrelay.tally import plus
+from wsrelay.stats import plus
 from wsrelay.wire import frames
 
 __all__ = ["EXCEPT", "NUMBER", "PublicSite"]

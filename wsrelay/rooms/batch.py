@@ -10,8 +10,7 @@ from typing import Any, Final
 
 from wsrelay.interfaces import Send, Subscriber
 from wsrelay.message import Message
-from wsrelay.stats import Stats
-from wsrelay.tally import Tally, minus
+from wsrelay.stats import Stats, Tally, minus
 from wsrelay.wire.frames import Encoding, plain
 
 __all__ = ["WRITE_BYTES", "Batch", "Unsent"]

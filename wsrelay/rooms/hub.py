@@ -8,17 +8,14 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-from wsrelay.by_room import ByRoom
 from wsrelay.errors import RoomFull, TooManyRooms
 from wsrelay.interfaces import Subscriber
 from wsrelay.message import Message
+from wsrelay.policies import SLOW_POLICIES, ByRoom
 from wsrelay.rooms.room import Room
 from wsrelay.rooms.scheduler import Scheduler
 from wsrelay.settings import Settings
-from wsrelay.slow import SLOW_POLICIES
-from wsrelay.stats import Stats
-from wsrelay.status import RoomStatus
-from wsrelay.tally import Tally
+from wsrelay.stats import RoomStatus, Stats, Tally
 
 __all__ = ["TICK_SECONDS", "Hub"]
 

@@ -11,8 +11,7 @@ from typing import Final
 
 from wsrelay.message import FRAME_OVERHEAD_BYTES, Message
 from wsrelay.rooms.batch import Batch
-from wsrelay.stats import Stats
-from wsrelay.tally import Tally
+from wsrelay.stats import Stats, Tally
 from wsrelay.wire import frames
 
 __all__ = ["SLICE_BYTES", "Log"]

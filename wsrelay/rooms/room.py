@@ -4,7 +4,7 @@ Pure: no I/O, no clock (times are passed in). What must not live here: the names
 when (subscribers), sockets and states of connections (protocol), how messages are framed and stored (message, log).
 
 ``publish`` appends to the log; ``flush``, once per reactor turn, brings it to the subscribers. The log keeps what any
-of them waits for, up to its bound. Who would need more meets the room's slow policy (:mod:`wsrelay.slow`).
+of them waits for, up to its bound. Who would need more meets the room's slow policy (:mod:`wsrelay.policies`).
 """
 
 import math
@@ -15,14 +15,12 @@ from wsrelay import closecodes
 from wsrelay.closecodes import CloseReason
 from wsrelay.interfaces import Subscriber
 from wsrelay.message import Message
+from wsrelay.policies import DISCONNECT, SlowPolicy
 from wsrelay.rooms.age import Age
 from wsrelay.rooms.log import Log
 from wsrelay.rooms.publishers import Publishers
 from wsrelay.rooms.subscribers import Subscribers
-from wsrelay.slow import DISCONNECT, SlowPolicy
-from wsrelay.stats import Stats
-from wsrelay.status import RoomStatus
-from wsrelay.tally import NOTHING, Tally
+from wsrelay.stats import NOTHING, RoomStatus, Stats, Tally
 
 __all__ = ["HIGH_WATER", "LOW_WATER", "SHED", "Room"]
 

@@ -29,8 +29,7 @@ from wsrelay.rooms.audience import Audience
 from wsrelay.rooms.batch import Batch
 from wsrelay.rooms.cursors import Cursors
 from wsrelay.rooms.log import Log
-from wsrelay.stats import Stats
-from wsrelay.tally import NOTHING, Tally, minus, plus
+from wsrelay.stats import NOTHING, Stats, Tally, minus, plus
 from wsrelay.wire.frames import Encoding
 
 __all__ = ["Subscribers"]
@@ -51,7 +50,7 @@ class Subscribers:
         self._stats = stats
         #: The offset up to which everyone in _current has everything.
         self._flushed = 0
-        self._total: Tally = NOTHING  #: what that is: everyone in _current has a mark in it (see wsrelay.tally)
+        self._total: Tally = NOTHING  #: what that is: everyone in _current has a mark in it (see wsrelay.stats)
         #: Subscribers that stand at _flushed.
         self._current = Audience()
         #: The batch that is being delivered, and those of _current that have not got it.

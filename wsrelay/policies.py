@@ -1,15 +1,58 @@
-"""Choices by room: one for all rooms, others for those of a pattern. Pure.
+"""Policies per room: what happens to slow subscribers, which message types are accepted.
 
-What there is to choose from, and what it means, is whoever's option it is.
+Pure tables, and the choice of a row by the room's name. Must not live here: applying a policy
+(:mod:`wsrelay.rooms.room`, connection).
+
+A subscriber is slow when its cursor has fallen off its room's log, or when the oldest message that it still has to get
+is older than ``slow_seconds``.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from wsrelay.names import RoomPattern
 from wsrelay.wire import frames
 
-__all__ = ["MESSAGE_TYPES", "ByRoom"]
+__all__ = ["DISCONNECT", "MESSAGE_TYPES", "SLOW_POLICIES", "ByRoom", "SlowPolicy"]
+
+
+@dataclass(frozen=True, slots=True)
+class SlowPolicy:
+    """One row of the table.
+
+    Attributes:
+        name: for options and counters.
+        keep: how much of the log is left for a subscriber that has fallen off it: 0 is the newest message only, 1 all
+            of it, and it would fall off again at once. ``None``: it is evicted. Peer sees: 1013 and "too slow".
+        holds_publishers: whether the room stops reading its publishers while somebody is far behind.
+    """
+
+    name: str
+    keep: float | None = None
+    holds_publishers: bool = False
+
+    @property
+    def evicts(self) -> bool:
+        """Whether nobody loses a message without losing the connection; time counts then, too (``slow_seconds``)."""
+        return self.keep is None
+
+
+#: What is done where nothing else was chosen.
+DISCONNECT: Final = SlowPolicy("disconnect")
+
+#: The slow policies by name. A new one is a row here.
+SLOW_POLICIES: Final[Mapping[str, SlowPolicy]] = {
+    policy.name: policy
+    for policy in (
+        DISCONNECT,
+        # Half of the log: what is forgotten once in a while is looked for once in a while.
+        SlowPolicy("drop-oldest", keep=0.5),
+        SlowPolicy("latest", keep=0),
+        SlowPolicy("pause-publishers", holds_publishers=True),
+    )
+}
+
 
 Choice = TypeVar("Choice")
 
