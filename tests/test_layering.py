@@ -14,6 +14,7 @@ TESTS = Path(__file__).parent
 #: Packages and root modules, top to bottom: each imports only from rows below its own.
 ROWS = [
     ["tap"],
+    ["process"],
     ["service"],
     ["admin"],
     ["factory"],
@@ -26,7 +27,7 @@ ROWS = [
     ["keepalive"],
     ["connection"],
     ["cli", "relay"],
-    ["drain", "autobahn_protocol", "deflate", "announcement"],
+    ["drain", "autobahn_protocol", "deflate"],
     ["backplane", "limits"],
     ["rooms", "validators", "http"],
     ["logs"],

@@ -1,6 +1,5 @@
 """Tests of wsrelay.service, with a reactor that is none."""
 
-import signal
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -10,39 +9,16 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import LogLevel
 
-from tests.harness.admin import Connection, head
 from tests.harness.live import make_certificate
+from tests.harness.service import RESTARTING, ServiceTestCase, Taken
 from tests.harness.support import Answer, RelayTestCase
 from wsrelay import service
-from wsrelay.admin import service as admin
 from wsrelay.errors import SettingsError
 from wsrelay.factory import RelayFactory
-from wsrelay.service import RelayProcess, RelayService
 from wsrelay.settings import Settings
 
 #: What Twisted calls of pyOpenSSL.
 pytestmark = pytest.mark.filterwarnings("ignore:.*You should use.*cryptography:DeprecationWarning")
-
-
-class ServiceTestCase(RelayTestCase):
-    """A relay with a service around it."""
-
-    def make(self) -> RelayService:
-        """Return the service."""
-        return RelayService(self.harness.factory)
-
-    def start(self, *listen: str, privileged: bool = False, **settings: Any) -> RelayService:
-        self.harness = self.relay(listen=listen or ("tcp:8080:interface=127.0.0.1",), **settings)
-        self.reactor = self.harness.clock
-        # MemoryReactor calls back only once it runs; a real one that runs already does so at once.
-        self.reactor.callWhenRunning = lambda call, *args: call(*args)
-        # The harness has begun for a port of its own; here the service's are the only ones.
-        self.harness.factory.doStop()
-        made = self.make()
-        if privileged:
-            made.privilegedStartService()
-        made.startService()
-        return made
 
 
 class ListenTests(ServiceTestCase):
@@ -97,14 +73,6 @@ class ListenTests(ServiceTestCase):
 
 
 #: What clients see of a relay that stops.
-RESTARTING = (1012, "the relay is restarting: reconnect with back-off")
-
-
-class Taken:
-    """An endpoint whose port is taken."""
-
-    def listen_now(self, factory: object) -> Any:
-        raise CannotListenError("127.0.0.1", 8080, OSError(98, "Address already in use"))
 
 
 class StopTests(ServiceTestCase):
@@ -222,205 +190,6 @@ class ReloadTests(ServiceTestCase):
         self.assertEqual(len(error.problems), 1)
         self.assertEqual([server[2].creator for server in self.reactor.sslServers], before)
         self.assertIs(self.harness.factory.chain, chain)
-
-
-class ProcessTests(ServiceTestCase):
-    """A relay that is the process."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.handlers: dict[int, Any] = {}
-        self.patch(signal, "signal", self.handlers.__setitem__)
-        self.stops = 0
-        #: What there is to read: settings, or what is raised.
-        self.now: Any = Settings()
-
-    def make(self) -> RelayService:
-        self.reactor.stop = self.stop
-        self.reactor.callFromThread = lambda call, *args: call(*args)
-        return RelayProcess(self.harness.factory, self.read)
-
-    def read(self) -> Any:
-        if isinstance(self.now, Exception):
-            raise self.now
-        return self.now, []
-
-    def stop(self) -> None:
-        self.stops += 1
-
-    def signal(self, number: signal.Signals) -> None:
-        """Receive a signal."""
-        self.handlers[number](number, None)
-
-    def test_taken(self) -> None:
-        """A port that is taken ends the process with one line."""
-        self.patch(service, "endpoints", lambda reactor, descriptions: [Taken()])
-        error = self.assertRaises(SystemExit, self.start)
-
-        self.assertEqual(
-            error.code, "wsrelay: cannot listen: Couldn't listen on 127.0.0.1:8080: [Errno 98] Address already in use."
-        )
-
-    def test_announcement(self) -> None:
-        """At start it says once what it is, with which limits, and where it listens."""
-        self.start(max_connections=7)
-        started, limits, where = self.logged()
-
-        self.assertTrue(started.startswith("started: wsrelay "))
-        self.assertTrue(limits.startswith("limits: max-connections=7 "))
-        self.assertTrue(where.startswith("relaying to everyone else "))
-
-    def test_admin(self) -> None:
-        """The admin endpoint is there as long as the relay, its drain included, and not longer."""
-        made = self.start(admin="tcp:9100", drain_seconds=2)
-        site = self.reactor.tcpServers[1][1]
-        client = self.harness.client()
-        self.assertEqual(Connection(site).send(head("/healthz")).status, 200)
-        self.assertIn("admin endpoint on http://0.0.0.0:9100/", self.logged())
-        stopped = made.stopService()
-        asked = Connection(site).send(head("/readyz"))
-        self.assertEqual((asked.status, asked.json["checks"]["listening"]), (503, "the relay does not listen"))
-        silent = Connection(site)
-        self.harness.wait(1)
-        self.assertFalse(silent.ended)
-        self.harness.wait(1)
-
-        self.assertEqual((client.closed, silent.ended), (RESTARTING, True))
-        self.successResultOf(stopped)
-
-    def test_admin_taken(self) -> None:
-        """An admin endpoint that is taken ends the process with one line, too."""
-        taken = Taken()
-        self.patch(admin, "admin_endpoint", lambda reactor, description: taken)
-        error = self.assertRaises(SystemExit, self.start, admin="tcp:9100")
-
-        self.assertIn("wsrelay: cannot listen: ", str(error.code))
-
-    def test_doors(self) -> None:
-        """It says where it can be reached, as long as it can be."""
-        made = self.start("tcp:1", "haproxy:tcp:2")
-        self.assertEqual([(door.address.port, door.speaks_proxy) for door in made.doors()], [(1, False), (2, True)])
-        self.successResultOf(made.stopService())
-        self.assertEqual(made.doors(), [])
-
-    def test_drain(self) -> None:
-        """POST /drain is SIGTERM, but however often it comes, it stops nobody sooner."""
-        made = self.start(admin="tcp:9100", drain_seconds=2.5)
-        site = self.reactor.tcpServers[1][1]
-        client = self.harness.client()
-        self.assertEqual([Connection(site).send(head("/drain", "POST")).status for _ in range(2)], [202, 202])
-        self.assertEqual(self.stops, 0)
-        self.harness.settle()
-        self.assertEqual(self.stops, 1)
-        self.assertIn("POST /drain: closing 1 connections over 2.5 s", self.logged())
-        stopped = made.stopService()
-        self.assertEqual(Connection(site).send(head("/drain", "POST")).status, 202)
-        self.harness.wait(2.5)
-
-        self.assertEqual((self.stops, client.closed), (1, RESTARTING))
-        self.successResultOf(stopped)
-
-    def test_admin_certificates(self) -> None:
-        """SIGHUP reads the admin endpoint's certificates again; where they are wrong, nothing is reloaded."""
-        folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
-        self.start(admin=f"ssl:9100:privateKey={make_certificate(folder)}")
-        before = self.reactor.sslServers[0][2].creator
-        self.signal(signal.SIGHUP)
-        renewed = self.reactor.sslServers[0][2].creator
-        self.assertIsNot(renewed, before)
-        (folder / "relay.pem").write_text("nothing")
-        self.signal(signal.SIGHUP)
-
-        self.assertIs(self.reactor.sslServers[0][2].creator, renewed)
-        self.assertIn("SIGHUP: nothing was reloaded: admin: ssl:", self.logged(LogLevel.error)[0])
-
-    def test_sigterm(self) -> None:
-        """SIGTERM stops the reactor, which stops the service, spread over drain_seconds."""
-        made = self.start(drain_seconds=2.5)
-        client = self.harness.client()
-        self.signal(signal.SIGTERM)
-        self.assertEqual(self.stops, 1)
-        self.assertIn("SIGTERM: closing 1 connections over 2.5 s", self.logged())
-        stopped = made.stopService()
-        self.harness.wait(2)
-        self.assertTrue(client.open)
-        self.harness.wait(0.5)
-
-        self.assertEqual(client.closed, RESTARTING)
-        self.successResultOf(stopped)
-
-    def test_sigint(self) -> None:
-        """Ctrl-C does the same with all closes at once."""
-        made = self.start()
-        client = self.harness.client()
-        self.signal(signal.SIGINT)
-        self.assertEqual(self.stops, 1)
-        self.assertIn("SIGINT: closing 1 connections over 0 s", self.logged())
-        stopped = made.stopService()
-        self.harness.settle()
-
-        self.assertEqual(client.closed, RESTARTING)
-        self.successResultOf(stopped)
-
-    def test_second_signal(self) -> None:
-        """A second signal waits for nobody, whether the service is being stopped already or not."""
-        for early in (True, False):
-            made = self.start()
-            client = self.harness.client()
-            client.server_transport.stalled = True
-            self.signal(signal.SIGTERM)
-            if early:
-                self.signal(signal.SIGINT)
-            stopped = made.stopService()
-            if not early:
-                self.signal(signal.SIGTERM)
-            self.harness.settle()
-
-            self.assertTrue(client.server_transport.aborted)
-            self.successResultOf(stopped)
-        self.assertEqual(self.stops, 2)
-
-    def test_sighup(self) -> None:
-        """SIGHUP reloads, says what, and stops nothing."""
-        self.start()
-        client = self.harness.client()
-        self.signal(signal.SIGHUP)
-
-        self.assertIn("SIGHUP: reloaded 0 certificates, 0 validators and the slow policies", self.logged())
-        self.assertEqual((self.stops, client.open), (0, True))
-
-    def test_what_needs_a_restart(self) -> None:
-        """What has changed but is not reloaded is named, each time."""
-        self.start(max_rooms=7)
-        self.now = Settings(listen=("tcp:8080:interface=127.0.0.1",), validate=("rooms:a",), max_rooms=8, echo=True)
-        for _ in range(2):
-            self.signal(signal.SIGHUP)
-
-        line = "SIGHUP: reloaded 0 certificates, 0 validators and the slow policies"
-        line += "; changed, but it needs a restart: echo, max-rooms"
-        self.assertEqual(self.logged().count(line), 2)
-        self.assertEqual(self.harness.factory.settings.max_rooms, 7)
-
-    def test_what_is_wrong(self) -> None:
-        """With anything wrong nothing is reloaded; one line says all that is."""
-        self.start()
-        chain = self.harness.factory.chain
-        self.now = SettingsError(["max-rooms: nonsense", "validate: nosuch"])
-        self.signal(signal.SIGHUP)
-
-        self.assertEqual(
-            self.logged(LogLevel.error), ["SIGHUP: nothing was reloaded: max-rooms: nonsense; validate: nosuch"]
-        )
-        self.assertIs(self.harness.factory.chain, chain)
-
-    def test_what_raises(self) -> None:
-        """What a validator's plugin raises beside that ends nothing; the log has the traceback."""
-        self.start()
-        self.now = ZeroDivisionError()
-        self.signal(signal.SIGHUP)
-
-        self.assertEqual(self.logged(LogLevel.critical), ["SIGHUP: nothing was reloaded"])
-        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 
 class EmbeddingTests(RelayTestCase):

@@ -19,7 +19,7 @@ import wsrelay
 from wsrelay import tap
 from wsrelay.errors import SettingsError
 from wsrelay.net import descriptors
-from wsrelay.service import RelayProcess
+from wsrelay.process import RelayProcess
 from wsrelay.settings import Settings
 from wsrelay.tap import Options, makeService
 

@@ -17,8 +17,8 @@ __all__ = ["NOTHING", "ConnectionStatus", "Histogram", "RoomStatus", "Stats", "T
 class Histogram:
     """Cumulative histogram of observed values.
 
-    Not prometheus-client's: one of its observations costs a microsecond and more, most of it for a lock, and flushes are
-    observed one by one.
+    Not prometheus-client's: one of its observations costs a microsecond and more, most of it for a lock, and flushes
+    are observed one by one.
 
     Args:
         bounds: ascending; a value falls under the first bound that it does not exceed, or beyond the last.

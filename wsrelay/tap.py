@@ -217,7 +217,7 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor  # noqa: PLC0415 - TRAPS 38
 
     from wsrelay.factory import RelayFactory  # noqa: PLC0415 - it imports Autobahn: not for --help
-    from wsrelay.service import RelayProcess  # noqa: PLC0415
+    from wsrelay.process import RelayProcess  # noqa: PLC0415
 
     raise_limit()
     shape(options.settings.log_format, options.settings.log_level)

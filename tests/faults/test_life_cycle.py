@@ -21,7 +21,7 @@ interop = pytest.mark.interop
 
 MIB = 2**20
 
-#: What a relay that stops may tell its clients; which of them it is, is tests/test_process.py's.
+#: What a relay that stops may tell its clients; which of them it is, is tests/interop/test_process.py's.
 STOPPING = {(row.code, row.text) for row in closecodes.TABLE if row.code in (1001, 1012)}
 
 

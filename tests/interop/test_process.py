@@ -1,0 +1,429 @@
+"""``twistd wsrelay`` and ``twist wsrelay`` as an operator meets them: options, signals, exit codes."""
+
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import tomllib
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from tests.harness.clients import WebsocketsClient, binary, handshake, mute, read_to_end, text, tls_context
+from tests.harness.live import LOOPBACK, SCRIPTS, SECONDS, Relay, command_line, make_certificate, relay, run, taken_port
+from wsrelay import __version__
+
+pytestmark = pytest.mark.interop
+
+#: What a process may take to end on top of what was promised, on a machine that does other things as well.
+END_SECONDS = 10
+
+#: What a client that is not masked by a library sees when the relay stops: FIN and opcode, length, code, reason.
+REASON = b"the relay is restarting: reconnect with back-off"
+RESTARTING = bytes([0x88, 2 + len(REASON)]) + (1012).to_bytes(2) + REASON
+
+
+@pytest.fixture(params=["twistd", "twist"])
+def program(request: pytest.FixtureRequest) -> str:
+    """Both commands behave alike."""
+    name: str = request.param
+    return name
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stop(program: str, number: signal.Signals) -> None:
+    """A signal closes every client with 1012 behind its messages; when all have answered, the process exits with 0."""
+    # Far more than END_SECONDS: to wait for it would be to wait for nobody.
+    options = ["--close-seconds", "600", "--drain-seconds", "1" if number == signal.SIGTERM else "600"]
+    with relay(*options, program=program) as server, ExitStack() as stack:
+        clients = [stack.enter_context(WebsocketsClient(server.url(f"/room/{i % 2}"))) for i in range(4)]
+        clients[0].say(text("last words"))
+        clients[0].hears_nothing()  # and the relay has them
+
+        server.signal(number)
+
+        assert clients[2].hear() == "last words"
+        assert [client.closed() for client in clients] == [(1012, REASON.decode())] * 4
+        assert server.wait(END_SECONDS) == 0
+        assert "Traceback" not in server.output.text
+
+
+def test_drain(program: str) -> None:
+    """Until its own turn comes, each client goes on talking to those that are left; nobody new comes in."""
+    with relay("--drain-seconds", "600", program=program) as server, ExitStack() as stack:
+        one, other = (stack.enter_context(WebsocketsClient(server.url("/room"))) for _ in range(2))
+        port = one.ws.remote_address[1]
+        server.signal(signal.SIGTERM)
+        assert server.output.wait_for("SIGTERM: closing (2) connections over 600 s") == ["2"]
+        one.say(text("still here"))
+        assert other.hear() == "still here"
+        with socket.socket() as late, pytest.raises(ConnectionRefusedError):
+            late.connect(("127.0.0.1", port))
+        server.signal(signal.SIGTERM)
+        assert server.wait(END_SECONDS) == 0
+
+
+def test_drain_many() -> None:
+    """Under load every client sees 1012, in many portions, and loses nothing that the relay had taken before."""
+    options = ["--members", "200", "--drain-seconds", "2", "--tolerance", "inf"]
+    ended = run(sys.executable, Path(__file__).parents[2] / "soak" / "drain.py", *options)
+    assert ended.returncode == 0, ended.stdout
+    assert "saw {1012: 200}\n" in ended.stdout
+    (portions,) = re.findall(r"closes came in (\d+) portions", ended.stdout)
+    assert int(portions) >= 4, ended.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stop_in_time(program: str, number: signal.Signals) -> None:
+    """Clients that do not answer are told, too, and keep the process for drain-seconds and close-seconds at most."""
+    with relay("--close-seconds", "2", "--drain-seconds", "1", program=program) as server, mute(server) as client:
+        server.signal(number)
+        assert server.wait(3 + END_SECONDS) == 0
+        assert read_to_end(client) == RESTARTING
+        assert "Traceback" not in server.output.text
+
+
+def test_stop_now(program: str) -> None:
+    """A second signal ends the process at once, whoever has not answered."""
+    with relay("--close-seconds", "600", "--drain-seconds", "0", program=program) as server, mute(server) as client:
+        server.signal(signal.SIGTERM)
+        assert client.recv(len(RESTARTING), socket.MSG_WAITALL) == RESTARTING
+        server.signal(signal.SIGTERM)
+        assert server.wait(END_SECONDS) == 0
+        assert "Traceback" not in server.output.text
+
+
+def test_two_signals(program: str) -> None:
+    """Two signals that come together end the process at once."""
+    with relay("--close-seconds", "600", "--drain-seconds", "600", program=program) as server, mute(server):
+        server.signal(signal.SIGTERM)
+        server.signal(signal.SIGINT)
+        assert server.wait(END_SECONDS) == 0
+        assert "Traceback" not in server.output.text
+
+
+def shown(server: Relay) -> bytes:
+    """Return the certificate that the relay shows a new connection."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with server.connect() as plain, context.wrap_socket(plain, server_hostname="localhost") as connection:
+        certificate = connection.getpeercert(binary_form=True)
+    assert certificate is not None
+    return certificate
+
+
+@pytest.mark.parametrize("kind", ["ssl", "tls", "haproxy:ssl", "haproxy:tls"])
+def test_reload_certificate(program: str, kind: str, tmp_path: Path) -> None:
+    """After SIGHUP new connections are shown the new certificate; a file that is broken changes nothing."""
+    file = make_certificate(tmp_path)
+    where = f"privateKey={file}:port=0" if kind.endswith("ssl") else f"{tmp_path}:port=0"
+    with relay(program=program, listen=[f"{kind}:{where}:interface=127.0.0.1"]) as server:
+        first = shown(server)
+        make_certificate(tmp_path)
+        assert shown(server) == first
+        server.signal(signal.SIGHUP)
+        server.output.wait_for("SIGHUP: reloaded 1 certificates, 1 validators and the slow policies")
+        second = shown(server)
+        assert second == ssl.PEM_cert_to_DER_cert("-----BEGIN CERT" + file.read_text().partition("-----BEGIN CERT")[2])
+        assert second != first
+
+        file.write_text("garbage")
+        server.signal(signal.SIGHUP)
+        (why,) = server.output.wait_for("SIGHUP: nothing was reloaded: (.*)")
+        assert why.startswith(f"listen: {kind}:")
+        assert shown(server) == second
+
+
+@pytest.mark.parametrize("kind", ["ssl", "tls"])
+def test_reload_drops_nobody(program: str, kind: str, tmp_path: Path) -> None:
+    """A connection that was made under the old certificate goes on relaying, also to those under the new one."""
+    file = make_certificate(tmp_path)
+    where = f"privateKey={file}:port=0" if kind == "ssl" else f"{tmp_path}:port=0"
+    with relay(program=program, listen=[f"{kind}:{where}:interface=127.0.0.1"]) as server, ExitStack() as stack:
+
+        def client() -> WebsocketsClient:
+            url = server.url("/room").replace("127.0.0.1", "localhost")
+            return stack.enter_context(WebsocketsClient(url, sock=server.connect(), ssl=tls_context(file)))
+
+        old = client()
+        make_certificate(tmp_path)
+        server.signal(signal.SIGHUP)
+        server.output.wait_for("SIGHUP: reloaded")
+        new = client()
+        for one, other in ((old, new), (new, old)):
+            one.say(text("hello"))
+            assert other.hear() == "hello"
+
+
+def test_reload_validators(program: str, tmp_path: Path) -> None:
+    """After SIGHUP new clients meet the validators that the file names now; those that are in stay in."""
+    file = tmp_path / "relay.toml"
+    file.write_text("validate = ['rooms:old']\n")
+    with relay("--config", str(file), program=program) as server, ExitStack() as stack:
+        one, other = (stack.enter_context(WebsocketsClient(server.url("/old"))) for _ in range(2))
+        file.write_text("validate = ['rooms:new']\nmax-rooms = 7\n")
+        server.signal(signal.SIGHUP)
+        server.output.wait_for("2 validators and the slow policies; changed, but it needs a restart: max-rooms")
+        with pytest.raises(InvalidStatus) as refused, WebsocketsClient(server.url("/old")):
+            pass
+        assert refused.value.response.status_code == 403
+        with WebsocketsClient(server.url("/new")):
+            pass
+        one.say(text("still here"))
+        assert other.hear() == "still here"
+
+
+def test_reload_wrong(program: str, tmp_path: Path) -> None:
+    """With anything wrong nothing changes, one line names all that is, and the relay goes on."""
+    file = tmp_path / "relay.toml"
+    file.write_text("validate = ['rooms:old']\n")
+    with relay("--config", str(file), program=program) as server, ExitStack() as stack:
+        one, other = (stack.enter_context(WebsocketsClient(server.url("/old"))) for _ in range(2))
+        file.write_text("validate = ['rooms:new', 'nosuch']\nmax-rooms = 'many'\n")
+        server.signal(signal.SIGHUP)
+        (why,) = server.output.wait_for("SIGHUP: nothing was reloaded: (.*)")
+        assert f"{file}: max-rooms: expected a whole number, got 'many'; validate: nosuch: there is no validator" in why
+        with WebsocketsClient(server.url("/old")) as late:
+            late.say(text("as before"))
+            assert (one.hear(), other.hear()) == ("as before", "as before")
+
+
+def test_stop_early(program: str) -> None:
+    """A relay that has said where it listens stops cleanly."""
+    with relay(program=program) as server:
+        server.stop()
+
+
+def test_port_in_use(program: str) -> None:
+    """A relay whose port is taken says so in one line and fails."""
+    with taken_port() as taken:
+        port = taken.getsockname()[1]
+        ended = run(*command_line(program, "--listen", f"tcp:{port}:interface=127.0.0.1"))
+    assert ended.returncode == 1
+    (line,) = (line for line in ended.stdout.splitlines() if str(port) in line)
+    assert f"wsrelay: cannot listen: Couldn't listen on 127.0.0.1:{port}: " in line
+    assert "Traceback" not in ended.stdout
+
+
+def test_wrong_options(program: str) -> None:
+    """Wrong options are named all at once; the process fails."""
+    ended = run(*command_line(program, "--listen", LOOPBACK, "--max-message-bytes", "-5", "--validate", "nosuch"))
+    assert ended.returncode == {"twistd": 1, "twist": 64}[program]
+    assert "--max-message-bytes: expected a whole number >= 1, got '-5'" in ended.stdout
+    assert "validate: nosuch: there is no validator of this name" in ended.stdout
+    assert "Traceback" not in ended.stdout
+
+
+def test_precedence(program: str, tmp_path: Path) -> None:
+    """The command line wins over the environment, that over the file, and that over the default."""
+    file = tmp_path / "relay.toml"
+    file.write_text('listen = ["tcp:0:interface=127.0.0.1"]\necho = true\nmax-message-bytes = 1\nmax-fragments = 1\n')
+    options = ["--config", str(file), "--max-fragments", "4"]
+    environ = {"WSRELAY_MAX_MESSAGE_BYTES": "20", "WSRELAY_MAX_FRAGMENTS": "3"}
+    with relay(*options, program=program, listen=(), environ=environ) as server, ExitStack() as stack:
+        client, many, large = (stack.enter_context(WebsocketsClient(server.url("/room"))) for _ in range(3))
+        # websockets ends a fragmented message with an empty frame: these are four, and then five.
+        client.say(text("three ", "fragments", " fit"))
+        assert client.hear() == "three fragments fit"
+        many.say(text("f", "o", "u", "r"))
+        large.say(binary(bytes(21)))
+        for limited, code in ((many, 1008), (large, 1009)):
+            assert limited.hear() == "three fragments fit"
+            assert limited.closed()[0] == code
+
+
+def test_version(program: str) -> None:
+    """--version prints the relay's, not Twisted's."""
+    ended = run(*command_line(program, "--version"))
+    assert (ended.returncode, ended.stdout) == (0, f"wsrelay {__version__}\n")
+
+
+def test_help_validators(program: str) -> None:
+    """--help-validators lists the built-in ones with their arguments."""
+    ended = run(*command_line(program, "--help-validators"))
+    assert ended.returncode == 0
+    names = [line.partition(":")[0] for line in ended.stdout.splitlines() if not line.startswith(" ")]
+    assert {"host", "http", "origin", "python", "rooms", "subprotocol", "token"} <= set(names)
+    assert "origin:ORIGIN|same-host|" in ended.stdout
+
+
+def test_environment(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Options in the environment of whoever runs the tests do not reach the relays in them."""
+    monkeypatch.setenv("WSRELAY_ECHO", "perhaps")
+    with relay(program=program) as server, WebsocketsClient(server.url()) as client:
+        client.say(text("hello"))
+        client.hears_nothing()
+
+
+def test_help(program: str) -> None:
+    """--help fits a terminal of 80 columns and stands under headings, whichever command prints it."""
+    ended = run(*command_line(program, "--help"), env={**os.environ, "COLUMNS": "80"})
+    assert ended.returncode == 0
+    assert [line for line in ended.stdout.splitlines() if len(line) > 80] == []
+    assert ended.stdout.startswith(f"Usage: {program} [options] ")
+    assert "\n\nA WebSocket relay: the URL path is the room, and " in ended.stdout
+    assert "\nRooms and slow readers:\n  --slow-policy=POLICY  What becomes of slow subscribers: " in ended.stdout
+
+
+def test_check_config(program: str, tmp_path: Path) -> None:
+    """--check-config prints what holds, as a file that comes to the same, listens on nothing, and exits with 0."""
+    file = tmp_path / "relay.toml"
+    with taken_port() as taken:
+        file.write_text(f'listen = ["tcp:{taken.getsockname()[1]}:interface=127.0.0.1"]\nmax-rooms = 7\n')
+        options = ["--config", str(file), "--echo", "--check-config"]
+        first = run(*command_line(program, *options), stderr=subprocess.PIPE)
+    assert (first.returncode, first.stderr) == (0, "")
+    assert f"max-rooms = 7  # {file}\n" in first.stdout
+    file.write_text(first.stdout)
+    second = run(*command_line(program, "--config", str(file), "--check-config"))
+    assert tomllib.loads(second.stdout) == tomllib.loads(first.stdout)
+    assert tomllib.loads(second.stdout)["echo"] is True
+
+
+#: What can be wrong before anything is listened on, and what is said of it.
+WRONG = {
+    "--max-rooms=x": "--max-rooms: expected a whole number, got 'x'",
+    "--config=/nowhere/relay.toml": "/nowhere/relay.toml: [Errno 2] No such file or directory",
+    "--listen=tcp:80:nonsense=1": "listen: tcp:80:nonsense=1: ",
+    "--listen=ssl:443:privateKey=/nowhere/key.pem": "listen: ssl:443:privateKey=/nowhere/key.pem: ",
+    "--validate=token:key=/nowhere/key,algorithm=HS256": "validate: token:key=/nowhere/key,algorithm=HS256: ",
+    "--validate=python:broken:it": "validate: python:broken:it: broken cannot be imported: ZeroDivisionError: ",
+}
+
+
+def test_what_is_wrong(program: str, tmp_path: Path) -> None:
+    """Whatever can be known before listening is a wrong option, with --check-config as without: no traceback."""
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    code = {"twistd": 1, "twist": 64}[program]
+    ended = run(*command_line(program, *WRONG), env=environ)
+    checked = run(*command_line(program, *WRONG, "--check-config"), env=environ, stderr=subprocess.PIPE)
+    for returncode, said in ((ended.returncode, ended.stdout), (checked.returncode, checked.stderr)):
+        assert [line for line in WRONG.values() if line not in said] == []
+        assert (returncode, "Traceback" in said) == (code, False)
+    assert [line for line in WRONG.values() if line in checked.stdout] == []
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (["twistd", "wsrelay", "--nosuch"], 1),
+        (["twist", "wsrelay", "--nosuch"], 64),
+        (["twistd", "--nosuch", "wsrelay"], 1),
+        (["twist", "--nosuch", "wsrelay"], 64),
+        (["twist", "--log-file=/nowhere/relay.log", "wsrelay"], 74),
+        (["twistd", "--nodaemon", "--pidfile=taken.pid", "wsrelay"], 1),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_exit_codes(command: list[str], code: int, tmp_path: Path) -> None:
+    """What Twisted itself refuses has the exit codes of docs/options.md, and says why without pages of help."""
+    (tmp_path / "taken.pid").write_text(str(os.getpid()))
+    ended = run(SCRIPTS / command[0], *command[1:], cwd=tmp_path)
+    assert (ended.returncode, "Traceback" in ended.stdout) == (code, False)
+    assert command[1] == "--nosuch" or ended.stdout.count("\n") < 9
+
+
+def test_daemon_cannot_listen(tmp_path: Path) -> None:
+    """A daemon whose port is taken exits with 1, and its log says why, in the format that was asked for."""
+    with taken_port() as taken:
+        where = f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
+        options = ["--pidfile=relay.pid", "--logfile=relay.log", "wsrelay", "--listen", where, "--log-format=json"]
+        ended = run(SCRIPTS / "twistd", *options, cwd=tmp_path)
+    assert ended.returncode == 1
+    assert "cannot listen" in ended.stdout
+    assert not (tmp_path / "relay.pid").exists()
+    said = [json.loads(line)["message"] for line in (tmp_path / "relay.log").read_text().splitlines()]
+    assert any(line.startswith("wsrelay: cannot listen: Couldn't listen on 127.0.0.1:") for line in said)
+
+
+def test_announcement(program: str) -> None:
+    """At start the log says once what runs, and with which limits."""
+    with relay("--max-connections", "7", program=program) as server:
+        pass
+    assert len(re.findall(rf"\] started: wsrelay {__version__}, Python 3\.", server.output.text)) == 1
+    assert len(re.findall(r"\] limits: max-connections=7 max-connections-per-address=1024 ", server.output.text)) == 1
+
+
+def objects(text: str) -> list[dict[str, object]]:
+    """Return the lines of a log, each of which must be an object with what all have."""
+    read = [json.loads(line) for line in text.splitlines()]
+    assert all({"time", "level", "logger"} <= set(line) for line in read)
+    return read
+
+
+def test_json(program: str) -> None:
+    """With --log-format json every line is an object, the first and last ones of Twisted's included."""
+    with relay("--log-format=json", program=program) as server, WebsocketsClient(server.url("/room")) as client:
+        client.hears_nothing()
+    lines = objects(server.output.text)
+    last = {"twistd": "Server Shut Down.", "twist": "Main loop terminated."}[program]
+    assert lines[-1]["message"] == last
+    assert {"wsrelay", "twisted.internet.base"} <= {line["logger"] for line in lines}
+
+
+@pytest.mark.parametrize("theirs", ["--log-format=json", "--log-level=critical"])
+def test_twist_has_options_of_its_own(theirs: str) -> None:
+    """twist's own options about the log do not get in the way of the relay's."""
+    for form in ("text", "json"):
+        command = [str(SCRIPTS / "twist"), theirs, "wsrelay", "--listen", LOOPBACK, "--log-format", form]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            said = ""
+            while "relaying to" not in said:
+                said += process.stdout.readline() or pytest.fail(said)
+            process.send_signal(signal.SIGTERM)
+            said += process.stdout.read()
+            assert process.wait(SECONDS) == 0
+        assert said.startswith("{") == (form == "json")
+        assert form == "text" or objects(said)
+
+
+def test_json_of_a_daemon(tmp_path: Path) -> None:
+    """A daemon's log file has objects only, also after it was rotated."""
+    options = ["--pidfile=relay.pid", "--logfile=relay.log", "wsrelay", "--listen", LOOPBACK, "--log-format=json"]
+    assert run(SCRIPTS / "twistd", *options, cwd=tmp_path).returncode == 0
+    log, pid = tmp_path / "relay.log", int((tmp_path / "relay.pid").read_text())
+
+    def wait_for(file: Path, what: str) -> None:
+        end = time.monotonic() + SECONDS
+        while not file.exists() or what not in file.read_text():
+            assert time.monotonic() < end, what
+            time.sleep(0.02)
+
+    try:
+        wait_for(log, "relaying to")
+        os.kill(pid, signal.SIGUSR1)
+        wait_for(tmp_path / "relay.log.1", "relaying to")
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    wait_for(log, "Server Shut Down.")
+    assert objects(log.read_text() + (tmp_path / "relay.log.1").read_text())
+
+
+def test_levels(program: str) -> None:
+    """Above info a relay that is well says nothing at all; what is wrong is still said."""
+    options = ["--log-level=warn", "--validate=python:os:getpid", "--listen", LOOPBACK]
+    with taken_port() as taken:
+        ended = run(*command_line(program, *options, "--listen", f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"))
+    assert ended.returncode == 1
+    (line,) = ended.stdout.splitlines()
+    assert "wsrelay: cannot listen: " in line
+
+
+def test_no_secrets(program: str) -> None:
+    """At the level debug as well, what a client sends in confidence is not in the log."""
+    with relay("--log-level=debug", "--log-format=json", program=program) as server:
+        with server.connect() as connection:
+            connection.sendall(handshake("/room?token=secret1", Cookie="secret2", Authorization="Bearer secret3"))
+            assert connection.recv(12, socket.MSG_WAITALL) == b"HTTP/1.1 101"
+        server.output.wait_for("room")
+    assert "secret" not in server.output.text
