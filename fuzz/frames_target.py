@@ -1,6 +1,6 @@
 """The fast path for common frames against Autobahn's parser: the same events, wherever the stream is cut.
 
-The comparison is :func:`tests.harness.framing.outcome`'s, as in ``tests/test_fast_path.py``.
+The comparison is :func:`tests.harness.framing.outcome`'s, as in ``tests/connection/test_fast_path.py``.
 """
 
 import inputs
@@ -9,7 +9,7 @@ from memory import CASE, nothing_logged
 from target import Target
 
 from tests.harness import framing
-from wsrelay.protocol import RelayProtocol
+from wsrelay.connection.protocol import RelayProtocol
 
 
 def check(octets: bytes) -> None:

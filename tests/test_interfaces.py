@@ -6,8 +6,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.support import RecordingSubscriber
 from wsrelay.backplane.local import LocalBackplane
+from wsrelay.connection.protocol import RelayProtocol
 from wsrelay.interfaces import Backplane, IHandshakeValidator, IHandshakeValidatorFactory, Subscriber
-from wsrelay.protocol import RelayProtocol
 
 
 class SeamTests(SynchronousTestCase):

@@ -17,11 +17,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolNegotiationFactory
 from zope.interface import implementer
 
-from wsrelay.autobahn_options import autobahn_options, configured
 from wsrelay.backplane.local import LocalBackplane
 from wsrelay.closecodes import CloseReason
-from wsrelay.connection import Connection
-from wsrelay.drain import Drain
+from wsrelay.connection.autobahn import autobahn_options, configured
+from wsrelay.connection.closing import Connection
+from wsrelay.connection.drain import Drain
+from wsrelay.connection.protocol import RelayProtocol
+from wsrelay.connection.sweep import Sweep
 from wsrelay.http.site import PublicSite
 from wsrelay.interfaces import Backplane, IHandshakeValidator
 from wsrelay.limits.admission import Admission
@@ -31,11 +33,9 @@ from wsrelay.logs.lines import Lines
 from wsrelay.net.descriptors import most_connections
 from wsrelay.net.proxies import TrustedProxies
 from wsrelay.policies import MESSAGE_TYPES, ByRoom
-from wsrelay.protocol import RelayProtocol
 from wsrelay.rooms.hub import Hub
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats
-from wsrelay.sweep import Sweep
 from wsrelay.validators.chain import ValidatorChain
 from wsrelay.validators.plugins import load
 from wsrelay.wire.frames import WINDOW_BITS, Deflate, Encoding
@@ -173,7 +173,7 @@ class RelayFactory(WebSocketServerFactory):
     def close_all(
         self, reason: CloseReason, abort_after_seconds: float, spread_seconds: float = 0.0
     ) -> "Deferred[None]":
-        """Close every connection. See :class:`wsrelay.drain.Drain`.
+        """Close every connection. See :class:`wsrelay.connection.drain.Drain`.
 
         Args:
             reason: what they are told, behind what was published before. Who is still behind in its room's log when

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 import twisted
 from wsrelay import __version__
-from wsrelay.drain import abort_all
+from wsrelay.connection.drain import abort_all
 from wsrelay.errors import SettingsError
 from wsrelay.factory import RelayFactory
 from wsrelay.interfaces import IHandshakeValidator

@@ -11,11 +11,11 @@ import jwt
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
+from tests.connection.test_protocol import client_frame
 from tests.faults.support import ATTACKED, GATES, FaultTestCase, Hook, attacked, connect, pour, remarks
 from tests.harness.clients import handshake, read_to_end, tls_context
 from tests.harness.live import LOOPBACK, Relay, make_certificate, relay
 from tests.harness.support import request_bytes
-from tests.test_protocol import client_frame
 from tests.validators.key_files import RSA_KEY, SECRET, KeyFileTestCase, b64
 from tests.validators.test_token import FUTURE, PAST, RIGHT, hs256, token
 from wsrelay.grant import Grant

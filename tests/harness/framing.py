@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.harness.support import Relay, request_bytes
 from tests.wire.test_frames import parse
-from wsrelay.protocol import RelayProtocol
+from wsrelay.connection.protocol import RelayProtocol
 
 #: The field that offers permessage-deflate.
 DEFLATE: Mapping[str, str] = {"Sec-WebSocket-Extensions": "permessage-deflate"}
@@ -87,7 +87,7 @@ def outcome(case: Any, chunks: Sequence[bytes], protocol: type[RelayProtocol], f
     Args:
         case: see :class:`tests.harness.support.Relay`.
         chunks: what a client sends behind its handshake.
-        protocol: the sender's; :class:`Slow` or :class:`wsrelay.protocol.RelayProtocol`.
+        protocol: the sender's; :class:`Slow` or :class:`wsrelay.connection.protocol.RelayProtocol`.
         fields: of its handshake.
     """
     with mock.patch("wsrelay.factory.RelayFactory.protocol", protocol):

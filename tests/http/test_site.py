@@ -250,7 +250,7 @@ class DescribeTests(RelayTestCase):
 
 
 class TailTests(RelayTestCase):
-    """GET as server-sent events; the stream itself is tested in tests/test_event_stream.py."""
+    """GET as server-sent events; the stream itself is tested in tests/connection/test_event_stream.py."""
 
     def get(self, relay: Any) -> Any:
         return ask(relay, http_bytes("GET /room", None, {"Accept": "text/event-stream"}))

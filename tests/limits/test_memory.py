@@ -2,8 +2,8 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.connection.test_protocol import client_frame
 from tests.harness.support import RelayTestCase, request_bytes
-from tests.test_protocol import client_frame
 from wsrelay.closecodes import OVERLOADED, CloseReason
 from wsrelay.limits.admission import Admission
 from wsrelay.limits.memory import CONNECTION_BYTES, MemoryBudget

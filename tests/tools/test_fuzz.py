@@ -18,8 +18,8 @@ from tests.harness import live
 from tests.harness.framing import deflated, fragmented, wire_frame
 from tests.harness.support import request_bytes
 from wsrelay import closecodes
+from wsrelay.connection.protocol import RelayProtocol
 from wsrelay.errors import Denied
-from wsrelay.protocol import RelayProtocol
 
 FUZZ = Path(__file__).resolve().parents[2] / "fuzz"
 
@@ -169,7 +169,7 @@ class CanFailTests(unittest.TestCase):
 
     def test_gate_statuses(self) -> None:
         """A status that is not documented is found."""
-        teapot = mock.patch("wsrelay.opening.take_head", side_effect=Denied(418, "short and stout"))
+        teapot = mock.patch("wsrelay.connection.opening.take_head", side_effect=Denied(418, "short and stout"))
         self.assert_found("gate", inputs.encode(seeds.WHOLE, b"GET / HTTP/1.1\r\n\r\n"), patches=[teapot])
 
     def test_gate_cuts(self) -> None:
@@ -181,7 +181,7 @@ class CanFailTests(unittest.TestCase):
                 raise Denied(400, "not all at once")
             return buffer[:-4]
 
-        self.assert_found("gate", octets, patches=[mock.patch("wsrelay.opening.take_head", impatient)])
+        self.assert_found("gate", octets, patches=[mock.patch("wsrelay.connection.opening.take_head", impatient)])
 
     def test_documented_statuses(self) -> None:
         """The statuses are those of the reference, without the one that is a bug of ours."""

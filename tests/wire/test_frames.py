@@ -60,7 +60,7 @@ class EncodeTests(SynchronousTestCase):
 
 
 class ParseTests(SynchronousTestCase):
-    """The common frames of clients; ``tests/test_fast_path.py`` compares with Autobahn's parser."""
+    """The common frames of clients; ``tests/connection/test_fast_path.py`` compares with Autobahn's parser."""
 
     @given(st.lists(st.tuples(opcodes, st.binary(max_size=5000)), max_size=5), st.binary(max_size=5), st.randoms())
     def test_common_frames(self, sent: list[tuple[int, bytes]], rest: bytes, random: Random) -> None:

@@ -19,11 +19,11 @@ from twisted.internet.protocol import connectionDone
 from twisted.internet.ssl import CertificateOptions
 from twisted.python.failure import Failure
 
-from wsrelay.autobahn_protocol import Silence
+from wsrelay.connection.autobahn import Silence
+from wsrelay.connection.context import Relay
 from wsrelay.logs.failures import printable
 from wsrelay.names import PROBE_ROOM
 from wsrelay.net.endpoints import Door
-from wsrelay.relay import Relay
 from wsrelay.validators import probe
 from wsrelay.wire import frames
 

@@ -32,7 +32,7 @@ class Exchange:
     """One request and its response.
 
     Args:
-        connection: the :class:`wsrelay.protocol.RelayProtocol` on which it came.
+        connection: the :class:`wsrelay.connection.protocol.RelayProtocol` on which it came.
         request: what passed the gate.
         answer: answers it.
         max_body_bytes: the longest body. Longer: 413.

@@ -9,7 +9,7 @@
     anything else                                                                   426, 405
 
 All but the page are asked of the validators, as a handshake is. How a request is read and a response written is
-:mod:`wsrelay.http.exchange`'s; what a stream does once it has begun, :mod:`wsrelay.event_stream`'s.
+:mod:`wsrelay.http.exchange`'s; what a stream does once it has begun, :mod:`wsrelay.connection.event_stream`'s.
 """
 
 import re
@@ -55,7 +55,7 @@ class PublicSite:
     """The requests that a relay serves on its own ports.
 
     Args:
-        relay: the factory. See :class:`wsrelay.relay.Relay`.
+        relay: the factory. See :class:`wsrelay.connection.context.Relay`.
 
     Attributes:
         methods: those that there are.

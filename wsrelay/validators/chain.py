@@ -2,7 +2,7 @@
 
 Fail closed: every error here ends in a :class:`~wsrelay.errors.Denied`. Must not live here: parsing a request
 (:mod:`wsrelay.http.head`), responses (:mod:`wsrelay.http.responses`), acting on the outcome
-(:mod:`wsrelay.connection.opening`).
+(:mod:`wsrelay.connection.closing.opening`).
 """
 
 import math

@@ -130,7 +130,8 @@ def parse(data: bytes, max_payload_bytes: int, *, deflated: bool = False) -> tup
 
     It stops after a MiB, so that what is inflated is published before more of it is. A frame that is anything else, or
     is not complete, ends it: that one is Autobahn's, which also knows what to do
-    about a wrong one. Nothing here may accept what Autobahn would not (``tests/test_protocol.py`` compares the two).
+    about a wrong one. Nothing here may accept what Autobahn would not (``tests/connection/test_protocol.py`` compares
+    the two).
 
     Args:
         data: what a client sent, from the beginning of a frame on, outside a fragmented message.

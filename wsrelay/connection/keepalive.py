@@ -1,13 +1,13 @@
 """Finding out that an open connection is dead, has expired, or does not come to an end with its message.
 
 The deadline for all of this is the connection's one; here it is set while the connection is open. How fast things come
-in is :mod:`wsrelay.intake`'s.
+in is :mod:`wsrelay.connection.flow`'s.
 """
 
 import math
 
 from wsrelay import closecodes
-from wsrelay.connection import Connection
+from wsrelay.connection.closing import Connection
 
 __all__ = ["KeepAlive"]
 

@@ -1,4 +1,6 @@
-"""Tests of wsrelay.plain_http: what an exchange means for its connection; what is served is tested in tests/web/."""
+"""Tests of wsrelay.connection.plain_http: what an exchange means for its connection; what is served is tested in
+tests/web/.
+"""
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ISSLTransport

@@ -1,4 +1,6 @@
-"""Tests of wsrelay.event_stream: a connection that tails its room; tests/wire/test_sse.py has how messages look."""
+"""Tests of wsrelay.connection.event_stream: a connection that tails its room; tests/wire/test_sse.py has how messages
+look.
+"""
 
 import json
 from typing import Any

@@ -1,14 +1,15 @@
 """What comes in on an open connection: how much of it, how fast, and when it is not read for a while.
 
-What it means is :class:`wsrelay.protocol.RelayProtocol`'s, which builds on this. A peer that sends more than it may is
-first *held*: it is not read, so that TCP slows it down. Others hold it as well; it is read again when nobody does.
+What it means is :class:`wsrelay.connection.protocol.RelayProtocol`'s, which builds on this. A peer that sends more than
+it may is first *held*: it is not read, so that TCP slows it down. Others hold it as well; it is read again when nobody
+does.
 """
 
 import math
 from typing import Any, Final
 
 from wsrelay import closecodes
-from wsrelay.keepalive import KeepAlive
+from wsrelay.connection.keepalive import KeepAlive
 from wsrelay.limits.rates import Allowance
 
 __all__ = ["STRETCH_BYTES", "STRETCH_FRAMES", "Intake"]

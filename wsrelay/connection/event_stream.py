@@ -5,8 +5,8 @@ has another form. Who may have one, and how its response begins, is :mod:`wsrela
 """
 
 from wsrelay import closecodes
+from wsrelay.connection.plain_http import PlainHTTP
 from wsrelay.grant import Grant
-from wsrelay.plain_http import PlainHTTP
 from wsrelay.wire import sse
 from wsrelay.wire.frames import Encoding
 

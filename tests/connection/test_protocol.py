@@ -1,4 +1,4 @@
-"""Tests of wsrelay.protocol: the promises, with real clients and a real relay in memory."""
+"""Tests of wsrelay.connection.protocol: the promises, with real clients and a real relay in memory."""
 
 import random
 from typing import Any
@@ -15,9 +15,9 @@ from tests.harness.strategies import payloads
 from tests.harness.support import Answer, RelayTestCase, request_bytes
 from tests.wire.test_frames import parse
 from wsrelay import closecodes
+from wsrelay.connection.protocol import RelayProtocol
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
-from wsrelay.protocol import RelayProtocol
 
 CLOSE = b"\x88\x80\0\0\0\0"
 

@@ -1,4 +1,4 @@
-"""Tests of wsrelay.drain."""
+"""Tests of wsrelay.connection.drain."""
 
 from collections import Counter
 from itertools import cycle
@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.support import RelayTestCase, request_bytes
 from wsrelay import closecodes
-from wsrelay.drain import Drain, abort_all, each
+from wsrelay.connection.drain import Drain, abort_all, each
 from wsrelay.message import Message
 from wsrelay.rooms.hub import Hub
 from wsrelay.settings import Settings

@@ -1,8 +1,8 @@
 """Autobahn's protocol as connections use it: its frames, without what it costs beside them.
 
 What it does with each new connection took some 40 of the 150 µs that one cost from accept to 101, and 5 of its 6.6 KiB.
-What its options are is :mod:`wsrelay.autobahn_options`', and how a connection lives and ends
-:mod:`wsrelay.connection`'s.
+What its options are is :mod:`wsrelay.connection.autobahn`', and how a connection lives and ends
+:mod:`wsrelay.connection.closing`'s.
 """
 
 from collections.abc import Callable
@@ -18,9 +18,11 @@ from twisted.internet.tcp import Connection as TcpTransport
 from twisted.internet.tcp import Server as TcpServer
 from twisted.python.failure import Failure
 
+from wsrelay.connection import deflate
 from wsrelay.interfaces import Send
+from wsrelay.settings import Settings
 
-__all__ = ["AutobahnProtocol", "Silence", "initial_attributes", "share_names"]
+__all__ = ["AutobahnProtocol", "Silence", "autobahn_options", "configured", "initial_attributes", "share_names"]
 
 #: Values that connections may share.
 _IMMUTABLE: Final = (int, float, str, bytes, tuple, type(None))
@@ -215,3 +217,62 @@ def share_names(protocol: type[AutobahnProtocol]) -> None:
     for instance, names in (protocol(), _NAMES), (TcpServer.__new__(TcpServer), _TRANSPORT_NAMES):
         for name in names:
             setattr(instance, name, None)
+
+
+def autobahn_options(settings: Settings) -> dict[str, Any]:
+    """Return every protocol option of Autobahn, for one single call (a second one resets some: TRAPS 17)."""
+    return {
+        "versions": [13],  # 8 takes the origin from another field (TRAPS 15)
+        "webStatus": False,  # it is an open redirect (TRAPS 14)
+        "utf8validateIncoming": True,
+        "requireMaskedClientFrames": True,
+        "maskServerFrames": False,
+        "applyMask": True,
+        # Unlimited by default (TRAPS 21). Nothing goes out through Autobahn that these could apply to.
+        "maxFramePayloadSize": _autobahn_limit_bytes(settings),
+        "maxMessagePayloadSize": _autobahn_limit_bytes(settings),
+        "autoFragmentSize": 0,
+        "failByDrop": False,  # peers should see 1002, 1007 and 1009, not 1006 (TRAPS 22)
+        "echoCloseCodeReason": False,  # Connection.sendCloseFrame echoes the code
+        "tcpNoDelay": True,
+        "perMessageCompressionAccept": deflate.accept_nothing if settings.no_compress else deflate.accept,
+        # Timers: the sweep's (TRAPS 29).
+        "openHandshakeTimeout": 0,
+        "closeHandshakeTimeout": 0,
+        "autoPingInterval": 0,
+        "autoPingTimeout": 0,
+        "autoPingSize": 12,
+        "autoPingRestartOnAnyTraffic": False,
+        "serveFlashSocketPolicy": False,
+        "flashSocketPolicy": "",
+        # Origins are the origin validator's: Autobahn's patterns match suffixes (TRAPS 16).
+        "allowedOrigins": ["*"],
+        "allowNullOrigin": True,
+        "maxConnections": 0,  # ours: wsrelay.limits.admission (TRAPS 18)
+        "trustXForwardedFor": 0,  # it would not ask whether the peer is a proxy (TRAPS 19)
+    }
+
+
+def _autobahn_limit_bytes(settings: Settings) -> int:
+    """Return where Autobahn stops reading a message; ``RelayProtocol.onMessage`` has the exact limit.
+
+    Autobahn counts deflated bytes, too, and noise gets longer by being deflated (5 bytes for each stored block, of at
+    most 64 KiB); and what inflates to just its limit is over it.
+    """
+    limit = settings.max_message_bytes
+    return limit if settings.no_compress else limit + limit // 256 + 1024
+
+
+def configured(protocol: type[AutobahnProtocol], factory: WebSocketServerFactory) -> type[AutobahnProtocol]:
+    """Return a protocol class with Autobahn's options, and the rest of what it sets, as class attributes.
+
+    Args:
+        protocol: the class.
+        factory: has had its :func:`autobahn_options` set.
+
+    Otherwise each connection would copy them (TRAPS 7), and ``setTcpNoDelay`` come before that, so that it would
+    never be called (TRAPS 1).
+    """
+    configured = type(protocol.__name__, (protocol,), {"CONFIG_ATTRS": (), **initial_attributes(factory)})
+    share_names(configured)
+    return configured

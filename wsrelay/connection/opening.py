@@ -1,8 +1,8 @@
 """Opening: one connection's opening handshake, from the first byte to the 101.
 
 What a request looks like is :mod:`wsrelay.request`'s, who may come in and what the response looks like
-:mod:`wsrelay.validators.chain`'s, and what an open connection does :class:`wsrelay.protocol.RelayProtocol`'s, which
-builds on this.
+:mod:`wsrelay.validators.chain`'s, and what an open connection does
+:class:`wsrelay.connection.protocol.RelayProtocol`'s, which builds on this.
 
 The whole of it replaces Autobahn's, whose parser takes what nobody should (TRAPS 9-11), and whose 101 costs 11 µs, most
 of them for lines in a log that nobody reads.
@@ -22,12 +22,13 @@ from twisted.internet.tcp import Connection as TcpTransport
 from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper
 from twisted.python.failure import Failure
 
-from wsrelay import closecodes, deflate
+from wsrelay import closecodes
+from wsrelay.connection import deflate
+from wsrelay.connection.flow import Intake
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
 from wsrelay.http.head import check_upgrade, parse_head, take_head
 from wsrelay.http.responses import acceptance
-from wsrelay.intake import Intake
 from wsrelay.net.proxies import UNIX
 from wsrelay.request import HandshakeRequest
 from wsrelay.validators import probe

@@ -10,7 +10,7 @@ from typing import Any, Final
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
-from wsrelay.drain import each
+from wsrelay.connection.drain import each
 from wsrelay.logs.failures import log_failure
 from wsrelay.stats import Stats
 

@@ -1,4 +1,4 @@
-"""Tests of wsrelay.autobahn_protocol: canaries on what Autobahn and Twisted keep of a connection; writing at once."""
+"""Tests of wsrelay.connection.autobahn: canaries on what Autobahn and Twisted keep of a connection; writing at once."""
 
 import socket
 import sys
@@ -9,6 +9,7 @@ from unittest import mock
 import txaio
 from autobahn.twisted.websocket import WebSocketServerProtocol
 from autobahn.websocket.protocol import WebSocketServerFactory
+from autobahn.websocket.protocol import WebSocketServerFactory as FactoryBase
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionLost
 from twisted.internet.tcp import Connection as TcpTransport
@@ -17,7 +18,9 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from tests.harness.live import run
 from tests.harness.support import RelayTestCase, Transport, request_bytes
 from tests.wire.test_frames import parse
-from wsrelay.protocol import RelayProtocol
+from wsrelay.connection.autobahn import autobahn_options
+from wsrelay.connection.protocol import RelayProtocol
+from wsrelay.settings import Settings
 
 #: An empty pong, masked with zeros.
 PONG = b"\x8a\x80\0\0\0\0"
@@ -264,3 +267,43 @@ class WriteTests(RelayTestCase):
 
         self.assertIn(b" 101 ", head)
         self.assertEqual(parse(rest), [])
+
+
+class OptionsTests(RelayTestCase):
+    """Settings applied to Autobahn."""
+
+    def test_every_option_is_set(self) -> None:
+        """No option of Autobahn is left to its default: most of those are traps (TRAPS 14-19, 21, 22)."""
+        parameters = FactoryBase.setProtocolOptions.__code__.co_varnames[
+            1 : FactoryBase.setProtocolOptions.__code__.co_argcount
+        ]
+
+        self.assertEqual(set(autobahn_options(Settings())), set(parameters))
+
+    def test_options_are_the_connections(self) -> None:
+        """What is set on the factory holds for its connections, without being copied to each (TRAPS 7)."""
+        relay = self.relay(max_message_bytes=4321, no_compress=True)
+        relay.wire()
+        [connection] = relay.factory.connections
+
+        self.assertEqual((connection.maxMessagePayloadSize, connection.tcpNoDelay), (4321, True))
+        self.assertEqual(set(vars(connection)) & set(WebSocketServerProtocol.CONFIG_ATTRS), set())
+        self.assertIsInstance(connection, RelayProtocol)
+
+    def test_factories_do_not_share_options(self) -> None:
+        """Two relays in one process have their own settings."""
+        one, other = (self.relay(max_message_bytes=size, no_compress=True) for size in (1, 2))
+        one.wire()
+        other.wire()
+
+        self.assertEqual([next(iter(r.factory.connections)).maxMessagePayloadSize for r in (one, other)], [1, 2])
+
+    def test_nagle_is_off(self) -> None:
+        """TCP_NODELAY is asked for; Autobahn alone would not (TRAPS 1). A real socket: test_interop."""
+        relay = self.relay()
+        wire = relay.wire()
+        asked: list[bool] = []
+        wire.transport.setTcpNoDelay = asked.append  # type: ignore[method-assign]
+        next(iter(relay.factory.connections)).makeConnection(wire.transport)
+
+        self.assertEqual(asked, [True])

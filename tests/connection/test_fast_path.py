@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.harness.framing import DEFLATE, Slow, deflated, outcome, streams, wire_frame
 from tests.harness.support import Answer, RelayTestCase, narrowing, request_bytes
 from tests.wire.test_frames import parse
-from wsrelay.protocol import RelayProtocol
+from wsrelay.connection.protocol import RelayProtocol
 from wsrelay.wire import frames
 
 #: Autobahn's, for a test that counts its calls.

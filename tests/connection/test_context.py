@@ -1,11 +1,11 @@
-"""Tests of wsrelay.relay."""
+"""Tests of wsrelay.connection.context."""
 
 import inspect
 from typing import get_type_hints
 
 from tests.harness.support import RelayTestCase
+from wsrelay.connection.context import Relay
 from wsrelay.factory import RelayFactory
-from wsrelay.relay import Relay
 
 
 class RelayTests(RelayTestCase):

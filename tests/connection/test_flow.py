@@ -1,15 +1,15 @@
-"""Tests of wsrelay.intake."""
+"""Tests of wsrelay.connection.flow."""
 
 from typing import Any
 
 from twisted.logger import LogLevel
 
+from tests.connection.test_protocol import client_frame
 from tests.harness.framing import DEFLATE, deflated, wire_frame
 from tests.harness.support import Relay, RelayTestCase, Transport, Wire, request_bytes
-from tests.test_protocol import client_frame
 from tests.wire.test_frames import parse
-from wsrelay import intake
-from wsrelay.intake import STRETCH_FRAMES, Intake
+from wsrelay.connection import flow
+from wsrelay.connection.flow import STRETCH_FRAMES, Intake
 from wsrelay.wire import frames
 
 PING, PONG = 9, 10
@@ -434,7 +434,7 @@ class IntakeTests(RelayTestCase):
 
     def test_reasons_are_bits(self) -> None:
         """The reasons for holding do not overlap."""
-        self.assertEqual(intake._RATE | intake._ROOM | intake._TURN, intake._RATE + intake._ROOM + intake._TURN)
+        self.assertEqual(flow._RATE | flow._ROOM | flow._TURN, flow._RATE + flow._ROOM + flow._TURN)
 
 
 def relay_reason() -> Any:

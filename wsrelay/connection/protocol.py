@@ -1,8 +1,9 @@
 """RelayProtocol: translates between Autobahn, the validators and the room. Nothing is decided here.
 
 Parsing the request is :mod:`wsrelay.request`'s, who may come in :mod:`wsrelay.validators.chain`'s, who gets what
-:mod:`wsrelay.rooms.room`'s, how a connection ends :mod:`wsrelay.connection`'s,
-how fast it may send :mod:`wsrelay.intake`'s, and how one that is dead is found out :mod:`wsrelay.keepalive`'s.
+:mod:`wsrelay.rooms.room`'s, how a connection ends :mod:`wsrelay.connection.closing`'s,
+how fast it may send :mod:`wsrelay.connection.flow`'s, and how one that is dead is found out
+:mod:`wsrelay.connection.keepalive`'s.
 """
 
 import math
@@ -13,10 +14,11 @@ from autobahn.websocket.protocol import WebSocketProtocol
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from wsrelay import closecodes, deflate
+from wsrelay import closecodes
 from wsrelay.closecodes import CloseReason
-from wsrelay.connection import LOG_CHARS
-from wsrelay.event_stream import EventStream
+from wsrelay.connection import deflate
+from wsrelay.connection.closing import LOG_CHARS
+from wsrelay.connection.event_stream import EventStream
 from wsrelay.grant import Grant
 from wsrelay.limits.rates import Allowance
 from wsrelay.message import Message
@@ -66,7 +68,7 @@ class RelayProtocol(EventStream):
     # --- opening ----------------------------------------------------------------------------------
 
     def enter(self, grant: Grant) -> None:
-        """Join the room. See :meth:`wsrelay.opening.Opening.enter`."""
+        """Join the room. See :meth:`wsrelay.connection.opening.Opening.enter`."""
         if self._perMessageCompress is not None:
             self.encoding = self.factory.deflate(self._perMessageCompress.server_max_window_bits)
             self._perMessageCompress: Any = deflate.Inflater()
@@ -244,5 +246,5 @@ class RelayProtocol(EventStream):
         super().sendCloseFrame(code, reasonUtf8, isReply)
 
     def leave(self) -> None:
-        """Leave the room, if in one. See :meth:`wsrelay.connection.Connection.leave`."""
+        """Leave the room, if in one. See :meth:`wsrelay.connection.closing.Connection.leave`."""
         self.factory.hub.leave(self)

@@ -1,4 +1,4 @@
-"""Tests of wsrelay.connection: deadlines, closes, refusals, the guard; and canaries on Autobahn."""
+"""Tests of wsrelay.connection.closing: deadlines, closes, refusals, the guard; and canaries on Autobahn."""
 
 import inspect
 import tracemalloc
@@ -12,8 +12,8 @@ from twisted.logger import LogLevel
 from tests.harness.support import Relay, RelayTestCase, Wire, request_bytes
 from tests.wire.test_frames import parse
 from wsrelay import closecodes
-from wsrelay.connection import Connection
-from wsrelay.protocol import RelayProtocol
+from wsrelay.connection.closing import Connection
+from wsrelay.connection.protocol import RelayProtocol
 from wsrelay.wire import frames
 
 #: Client frames, masked with zeros.

@@ -1,11 +1,13 @@
-"""Tests of wsrelay.sweep; deadlines of connections are in tests/test_factory.py and tests/test_connection.py."""
+"""Tests of wsrelay.connection.sweep; deadlines of connections are in tests/test_factory.py and
+tests/test_connection.py.
+"""
 
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel
 
 from tests.harness.support import RelayTestCase
+from wsrelay.connection.sweep import SWEEP_SECONDS, Sweep
 from wsrelay.stats import Stats
-from wsrelay.sweep import SWEEP_SECONDS, Sweep
 
 
 class SweepTests(RelayTestCase):

@@ -1,4 +1,4 @@
-"""Tests of wsrelay.opening. What clients see of it is in tests/test_protocol.py, too."""
+"""Tests of wsrelay.connection.opening. What clients see of it is in tests/connection/test_protocol.py, too."""
 
 import inspect
 import socket
@@ -11,8 +11,8 @@ from twisted.internet.tcp import Connection as TcpTransport
 from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 
 from tests.harness.support import Answer, RelayTestCase, Transport, request_bytes
+from wsrelay.connection.opening import Opening
 from wsrelay.grant import Grant
-from wsrelay.opening import Opening
 
 
 class OpeningTests(RelayTestCase):

@@ -13,10 +13,10 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from wsrelay.closecodes import CloseReason
+from wsrelay.connection.opening import Opening
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
 from wsrelay.http.head import split_head
-from wsrelay.opening import Opening
 from wsrelay.request import HandshakeRequest
 
 __all__ = ["PlainHTTP"]
@@ -33,7 +33,7 @@ class PlainHTTP(Opening):
         return super().incoming_bytes + (0 if self._exchange is None else self._exchange.incoming_bytes)
 
     def close(self, reason: CloseReason, detail: str = "") -> None:
-        """Close. See :meth:`wsrelay.connection.Connection.close`.
+        """Close. See :meth:`wsrelay.connection.closing.Connection.close`.
 
         Peer sees:
             Just the end, where it has not asked for anything: browsers open sockets on speculation, and would take a
@@ -64,7 +64,7 @@ class PlainHTTP(Opening):
         return None if parts is None else parts[0]
 
     def ask(self, request: HandshakeRequest) -> "Grant | Deferred[Grant]":
-        """Ask the validators, about an exchange as well. See :meth:`wsrelay.opening.Opening.ask`."""
+        """Ask the validators, about an exchange as well. See :meth:`wsrelay.connection.opening.Opening.ask`."""
         if self.factory.web is None:
             return super().ask(request)
         if request.wants_websocket:

@@ -1,7 +1,7 @@
-"""Tests of wsrelay.deflate."""
+"""Tests of wsrelay.connection.deflate."""
 
 from tests.harness.support import RelayTestCase, request_bytes
-from wsrelay import deflate
+from wsrelay.connection import deflate
 
 
 class OffersTests(RelayTestCase):

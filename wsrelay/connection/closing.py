@@ -1,7 +1,7 @@
 """One WebSocket connection's life: what Autobahn's protocol lacks to be trusted with strangers.
 
 One deadline instead of timers, one way to close, one way to refuse, one guard around callbacks. Rooms and
-validators must not appear here: they are :class:`wsrelay.protocol.RelayProtocol`'s, which builds on this::
+validators must not appear here: they are :class:`wsrelay.connection.protocol.RelayProtocol`'s, which builds on this::
 
     state        began by          its deadline                            ends with
     CONNECTING   connectionMade    the request must be complete            succeedHandshake or deny
@@ -22,12 +22,12 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from wsrelay import closecodes
-from wsrelay.autobahn_protocol import AutobahnProtocol
 from wsrelay.closecodes import CloseReason
+from wsrelay.connection.autobahn import AutobahnProtocol
+from wsrelay.connection.context import Relay
 from wsrelay.errors import Denied
 from wsrelay.http.responses import refusal
 from wsrelay.logs.failures import log_failure
-from wsrelay.relay import Relay
 from wsrelay.wire import frames
 
 __all__ = ["Connection"]

@@ -1,9 +1,9 @@
-"""Tests of wsrelay.keepalive; that tokens expire is ``tests/test_protocol.py``'s."""
+"""Tests of wsrelay.connection.keepalive; that tokens expire is ``tests/connection/test_protocol.py``'s."""
 
 from typing import Any
 
+from tests.connection.test_protocol import client_frame
 from tests.harness.support import RelayTestCase, Wire, request_bytes
-from tests.test_protocol import client_frame
 from tests.wire.test_frames import parse
 
 
