@@ -7,7 +7,7 @@ What its options are is :mod:`wsrelay.connection.autobahn`', and how a connectio
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from autobahn.twisted.util import peer2str
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
@@ -49,6 +49,9 @@ _NAMES: Final = (
 
 #: The same for its transport.
 _TRANSPORT_NAMES: Final = ("producer", "streamingProducer", "producerPaused", "dataBuffer", "offset")
+
+
+Made = TypeVar("Made", bound="AutobahnProtocol")
 
 
 class Silence:
@@ -263,7 +266,7 @@ def _autobahn_limit_bytes(settings: Settings) -> int:
     return limit if settings.no_compress else limit + limit // 256 + 1024
 
 
-def configured(protocol: type[AutobahnProtocol], factory: WebSocketServerFactory) -> type[AutobahnProtocol]:
+def configured(protocol: type[Made], factory: WebSocketServerFactory) -> type[Made]:
     """Return a protocol class with Autobahn's options, and the rest of what it sets, as class attributes.
 
     Args:
