@@ -131,12 +131,12 @@ class SweepTests(RelayTestCase):
         relay.wait(3.75)
         client.server_transport.stalled = True
         relay.wait(1)
-        self.assertTrue(client.server._pong_missing)
+        self.assertTrue(client.server.keepalive._pong_missing)
         client.server_transport.stalled = False
         # The pong is on its way when the reactor is blocked; the first thing after that is a sweep.
         relay.clock.advance(60)
         relay.settle()
-        self.assertFalse(client.server._pong_missing)
+        self.assertFalse(client.server.keepalive._pong_missing)
         relay.wait(20)
 
         self.assertTrue(client.open)

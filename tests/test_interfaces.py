@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.support import RecordingSubscriber
 from wsrelay.backplane.local import LocalBackplane
-from wsrelay.connection.protocol import RelayProtocol
+from wsrelay.connection.member import Member
 from wsrelay.interfaces import Backplane, IHandshakeValidator, IHandshakeValidatorFactory, Subscriber
 
 
@@ -31,7 +31,7 @@ class SeamTests(SynchronousTestCase):
 
     def test_subscribers(self) -> None:
         """The connection, and the tests' stand-in for it, are subscribers."""
-        self.assert_implements(Subscriber, RelayProtocol, RecordingSubscriber)
+        self.assert_implements(Subscriber, Member, RecordingSubscriber)
 
     def test_backplanes(self) -> None:
         """The local backplane is one."""

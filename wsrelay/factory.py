@@ -7,7 +7,7 @@ a service of your own, make a ``RelayFactory(Settings(…))`` and listen with it
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from itertools import count
 from typing import Any, Final
@@ -20,7 +20,6 @@ from zope.interface import implementer
 from wsrelay.backplane.local import LocalBackplane
 from wsrelay.closecodes import CloseReason
 from wsrelay.connection.autobahn import autobahn_options, configured
-from wsrelay.connection.closing import Connection
 from wsrelay.connection.drain import Drain
 from wsrelay.connection.protocol import RelayProtocol
 from wsrelay.connection.sweep import Sweep
@@ -74,10 +73,11 @@ class RelayFactory(WebSocketServerFactory):
         lines: where connections log what happens to them.
         numbers: what connections are numbered with.
         web: what is served beside WebSocket; ``None`` for nothing.
+        methods: the HTTP methods that are served.
     """
 
     # The inherited default is the base that knows no Twisted (TRAPS 32).
-    protocol: type[Connection] = RelayProtocol  # type: ignore[assignment]  # Twisted means a callable
+    protocol: type[RelayProtocol] = RelayProtocol  # type: ignore[assignment]  # Twisted means a callable
     noisy = False
 
     def __init__(
@@ -96,9 +96,9 @@ class RelayFactory(WebSocketServerFactory):
         self.random = random
         self.now: float = self.reactor.seconds()
         self.max_connections = settings.max_connections or most_connections()
-        self.connections: set[Connection] = set()
+        self.connections: set[RelayProtocol] = set()
         self.slowed_down: set[Any] = set()
-        self._refused: set[Connection] = set()
+        self._refused: set[RelayProtocol] = set()
         self.admission = Admission(settings, self.max_connections, self.now)
         self.trusted_proxies = TrustedProxies(settings.trusted_proxies)
         self.rates = Rates(settings)
@@ -115,8 +115,7 @@ class RelayFactory(WebSocketServerFactory):
         self.protocol = configured(self.protocol, self)
         self.numbers: Iterator[int] = count(1)
         self.web = PublicSite(self) if settings.http or settings.demo else None
-        if self.web is not None:
-            self.protocol.methods = self.web.methods  # type: ignore[attr-defined]  # once for all of its connections
+        self.methods: Collection[str] = ("GET",) if self.web is None else self.web.methods
         self.sweep = Sweep(self.connections, self.slowed_down, self._steps(), self.stats, self.reactor)
         self._drains: list[Drain] = []
 
@@ -137,7 +136,7 @@ class RelayFactory(WebSocketServerFactory):
 
     # --- what connections call --------------------------------------------------------------------
 
-    def turn_away(self, connection: Connection) -> bool:
+    def turn_away(self, connection: RelayProtocol) -> bool:
         """Return whether there is room to tell a connection that it is one too many; if not, it is to be dropped.
 
         Not by ``buildProtocol``: for ``None``, wrappers leave the socket open (TRAPS 53).
@@ -148,11 +147,11 @@ class RelayFactory(WebSocketServerFactory):
         self._refused.add(connection)
         return True
 
-    def connected(self, connection: Connection) -> None:
+    def connected(self, connection: RelayProtocol) -> None:
         """Know a connection whose TCP has begun."""
         self.connections.add(connection)
 
-    def disconnected(self, connection: Connection) -> None:
+    def disconnected(self, connection: RelayProtocol) -> None:
         """Forget a connection whose TCP has ended."""
         self.connections.discard(connection)
         self._refused.discard(connection)

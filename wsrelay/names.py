@@ -6,6 +6,7 @@ A room is named by the URL path: ``/chat/42`` is the room ``chat/42``, ``/`` is 
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -29,6 +30,11 @@ _BAD_ESCAPE: Final = re.compile("%(?![0-9A-Fa-f]{2})")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
+#: The most paths and grants that are remembered: clients of a room share one string and one grant, 0.1 KiB each.
+SHARED: Final = 1024
+
+
+@lru_cache(SHARED)
 def canonical_room(path: str) -> str:
     """Return the room that a raw URL path names.
 

@@ -12,8 +12,9 @@ from twisted.logger import LogLevel
 from tests.harness.support import Relay, RelayTestCase, Wire, request_bytes
 from tests.wire.test_frames import parse
 from wsrelay import closecodes
-from wsrelay.connection.closing import Connection
+from wsrelay.connection import protocol
 from wsrelay.connection.protocol import RelayProtocol
+from wsrelay.message import Message
 from wsrelay.wire import frames
 
 #: Client frames, masked with zeros.
@@ -118,6 +119,45 @@ class CloseTests(RelayTestCase):
             client.sendClose(code)
             relay.settle()
             self.assertEqual((client.closed[0], client.wasClean), (code, True))
+
+    def test_order(self) -> None:
+        """A close delivers what was published, leaves the room, writes the frame, sets the deadline, and reads on."""
+        relay = self.relay(close_seconds=7)
+        client = relay.client()
+        connection, order = client.server, list[object]()
+        hub, steps = relay.factory.hub, ("finish", "leave")
+        for name in steps:
+            method = getattr(hub, name)
+            self.patch(hub, name, lambda member, name=name, method=method: (order.append(name), method(member)))
+        self.patch(client.server_transport, "write", lambda data: order.append(data[:1]))
+        self.patch(type(connection), "expect_within", lambda _, seconds: order.append(seconds))
+        self.patch(protocol, "release", lambda _, why: order.append("read on"))
+        connection.close(closecodes.RESTARTING)
+
+        self.assertEqual(order, ["finish", "leave", b"\x88", 7, "read on"])
+
+    def test_closed_while_the_last_delivery_fails(self) -> None:
+        """A transport that raises on what was published before ends its connection, once."""
+        relay = self.relay()
+        client = relay.client()
+        relay.factory.hub.publish("room", [Message(frames.encode(frames.TEXT, b"x"))])
+        self.patch(client.server_transport, "write", lambda data: 1 / 0)
+        client.server.close(closecodes.RESTARTING)
+        self.flushLoggedErrors(ZeroDivisionError)
+
+        self.assertTrue(client.server_transport.aborted)
+
+    def test_closed_before_it_opens(self) -> None:
+        """Autobahn's close does nothing before the 101; dropping twice is dropping once."""
+        relay = self.relay()
+        wire = relay.wire()
+        [connection] = relay.factory.connections
+        connection.sendCloseFrame(1000)
+        self.assertFalse(wire.ended)
+        connection.dropConnection()
+        connection.dropConnection()
+
+        self.assertTrue(wire.ended)
 
     def test_a_peer_that_does_not_answer(self) -> None:
         """Without an answer to our close, TCP is aborted after close_seconds."""
@@ -308,7 +348,7 @@ class GuardTests(RelayTestCase):
 
     def test_in_the_101(self) -> None:
         """A bug after the validators have answered, but before the connection is open, is a 500, too."""
-        self.patch(RelayProtocol, "succeedHandshake", self.broken)
+        self.patch(RelayProtocol, "open", self.broken)
         wire = self.relay_.wire()
         wire.send(request_bytes("/other"))
 
@@ -412,7 +452,7 @@ class CanaryTests(RelayTestCase):
             (WebSocketProtocol, "onFrameData"),
         ]:
             theirs = inspect.signature(getattr(base, name))
-            ours = inspect.signature(getattr(Connection, name))
+            ours = inspect.signature(getattr(RelayProtocol, name))
             self.assertEqual(list(theirs.parameters), list(ours.parameters), name)
 
     def test_no_name_clashes(self) -> None:

@@ -50,4 +50,4 @@ class OffersTests(RelayTestCase):
         wire.send(request_bytes(fields={"Sec-WebSocket-Extensions": "permessage-deflate; server_max_window_bits=9"}))
         [connection] = relay.factory.connections
 
-        self.assertIs(connection.encoding, relay.factory.deflate(9))
+        self.assertIs(connection.member.encoding, relay.factory.deflate(9))

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.harness.support import RelayTestCase, request_bytes
 from wsrelay import closecodes
 from wsrelay.connection.drain import Drain, abort_all, each
+from wsrelay.connection.stage import Stage
 from wsrelay.message import Message
 from wsrelay.rooms.hub import Hub
 from wsrelay.settings import Settings
@@ -20,11 +21,10 @@ from wsrelay.wire import frames
 class FakeConnection:
     """A connection that remembers when it was closed."""
 
-    STATE_CONNECTING, STATE_OPEN = range(2)
-
-    def __init__(self, clock: Clock, state: int = STATE_OPEN) -> None:
+    def __init__(self, clock: Clock, stage: Stage = Stage.OPEN) -> None:
         self._clock = clock
-        self.state = state
+        self.stage = stage
+        self.member = None
         self.paused = False
         self.aborted = False
         self.closed: list[float] = []
@@ -48,8 +48,8 @@ class DrainTests(SynchronousTestCase):
         self.clock = Clock()
         self.connections: set[Any] = set()
 
-    def connect(self, count: int = 1, state: int = FakeConnection.STATE_OPEN) -> list[FakeConnection]:
-        made = [FakeConnection(self.clock, state) for _ in range(count)]
+    def connect(self, count: int = 1, stage: Stage = Stage.OPEN) -> list[FakeConnection]:
+        made = [FakeConnection(self.clock, stage) for _ in range(count)]
         self.connections.update(made)
         return made
 
@@ -110,7 +110,7 @@ class DrainTests(SynchronousTestCase):
     def test_handshakes_at_once(self) -> None:
         """Those that are not open yet need not wait; they have missed nothing."""
         self.connect(5)
-        self.connect(3, FakeConnection.STATE_CONNECTING)
+        self.connect(3, Stage.REQUEST)
         self.drain(10)
 
         self.assertEqual(self.closes(), [0, 0, 0])

@@ -43,7 +43,7 @@ class EventStreamTests(RelayTestCase):
         a, wires = relay.client(), [self.tail(relay) for _ in range(3)]
         made: list[bytes] = []
         for connection in relay.factory.connections - {a.server}:
-            self.assertIs(connection.encoding, sse.encode)
+            self.assertIs(connection.member.encoding, sse.encode)
         a.say("one")
         relay.settle()
         made.extend(wire.send(b"") for wire in wires)

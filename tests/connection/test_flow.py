@@ -1,444 +1,53 @@
-"""Tests of wsrelay.connection.flow."""
+"""Tests of wsrelay.connection.flow alone; tests/connection/test_websocket.py has it on connections."""
 
-from typing import Any
+import math
 
-from twisted.logger import LogLevel
+from twisted.trial.unittest import SynchronousTestCase
 
-from tests.connection.test_protocol import client_frame
-from tests.harness.framing import DEFLATE, deflated, wire_frame
-from tests.harness.support import Relay, RelayTestCase, Transport, Wire, request_bytes
-from tests.wire.test_frames import parse
-from wsrelay.connection import flow
-from wsrelay.connection.flow import STRETCH_FRAMES, Intake
-from wsrelay.wire import frames
-
-PING, PONG = 9, 10
+from wsrelay.connection.flow import Flow, Hold
+from wsrelay.limits.rates import Rates
+from wsrelay.settings import Settings
 
 
-class IntakeTestCase(RelayTestCase):
-    """A peer that sends by hand, and a subscriber that hears it."""
+class FlowTests(SynchronousTestCase):
+    """Holding and releasing."""
 
     def setUp(self) -> None:
-        super().setUp()
-        # What a transport is told of reading; iosim's forgets it.
-        self.reading: list[Any] = []
-        self.patch(Transport, "pauseProducing", lambda transport: self.reading.append((transport, False)))
-        self.patch(Transport, "resumeProducing", lambda transport: self.reading.append((transport, True)))
-
-    def begin(self, **settings: Any) -> tuple[Relay, Wire, Any]:
-        relay = self.relay(**settings)
-        wire, subscriber = relay.wire(), relay.client()
-        wire.send(request_bytes())
-        self.reading.clear()
-        return relay, wire, subscriber
-
-    def assert_reading(self, *expected: bool) -> None:
-        """Assert how reading was stopped and begun again since the last time."""
-        self.assertEqual([reading for _, reading in self.reading], list(expected))
-        self.reading.clear()
-
-    def assert_closed(self, wire: Wire, code: int, reason: bytes) -> None:
-        """Assert that what was received last ends with a close frame."""
-        *_, last = parse(wire.received)
-        self.assertEqual((last.opcode, last.data), (frames.CLOSE, code.to_bytes(2) + reason))
-
-
-class RateTests(IntakeTestCase):
-    """Too much."""
-
-    def test_slowed_down(self) -> None:
-        """Who sends more than a burst is not read until that is paid; what was sent meanwhile is not lost."""
-        relay, wire, subscriber = self.begin(max_messages_per_second=10, burst_seconds=1, rate_grace_seconds=5)
-        wire.send(client_frame(1, b"a") * 25)
-        self.assert_reading(False)
-        self.assertEqual((relay.stats.slowdowns, len(relay.factory.slowed_down)), (1, 1))
-        wire.send(client_frame(1, b"b") * 2)
-        relay.wait(1)
-        self.assertEqual(subscriber.messages, ["a"] * 25)
-        relay.wait(1)
-
-        self.assert_reading(True, False, True)  # the two have overdrawn it again
-        self.assertEqual(subscriber.messages, ["a"] * 25 + ["b"] * 2)
-        self.assertEqual(relay.factory.slowed_down, set())
-
-    def test_each_rate(self) -> None:
-        """Messages, frames (control frames and empty fragments, too), and bytes: any of them slows down."""
-        fragments = client_frame(1, b"x", fin=False) + client_frame(0, b"", fin=False) * 9
-        for setting, sent in [
-            ("max_messages_per_second", client_frame(1, b"") * 11),
-            ("max_frames_per_second", client_frame(1, b"") * 11),
-            ("max_frames_per_second", client_frame(PING) * 11),
-            ("max_frames_per_second", client_frame(PONG) * 11),
-            ("max_frames_per_second", fragments + client_frame(PONG)),
-            ("max_bytes_per_second", client_frame(1, b"12345")),
-        ]:
-            relay, wire, _ = self.begin(**{setting: 10, "burst_seconds": 1})
-            wire.send(sent[: len(sent) - 1])
-            self.assert_reading()
-            wire.send(sent[-1:])
-            self.assert_reading(False)
-            self.assertEqual(relay.stats.slowdowns, 1)
-
-    def test_past_the_grace(self) -> None:
-        """Who goes on and on is told 1008, and read again so that it can see that."""
-        relay, wire, subscriber = self.begin(max_messages_per_second=10, burst_seconds=1, rate_grace_seconds=3)
-        for _ in range(10):
-            wire.send(client_frame(1, b"a") * 15)
-            if wire.received:
-                break
-            relay.wait(1)
-
-        self.assert_closed(wire, 1008, b"too fast: send less per second")
-        self.assertTrue(wire.transport in [transport for transport, _ in self.reading])
-        self.assertEqual(self.reading[-1][1], True)
-        self.assertEqual(relay.factory.hub.member_count("room"), 1)
-        self.assertTrue(subscriber.open)
-
-    def test_no_grace(self) -> None:
-        """With 0 it is at once, and so it is when the debt alone would take longer than the grace."""
-        for grace in (0, 1):
-            _, wire, _ = self.begin(max_messages_per_second=10, burst_seconds=1, rate_grace_seconds=grace)
-            wire.send(client_frame(1, b"a") * 25)
-            self.assert_closed(wire, 1008, b"too fast: send less per second")
-
-    def test_breaks(self) -> None:
-        """Who sends a burst now and then, and less in between, stays for ever."""
-        relay, wire, subscriber = self.begin(
-            max_messages_per_second=10, burst_seconds=1, rate_grace_seconds=1, ping_seconds=0
-        )
-        for _ in range(20):
-            wire.send(client_frame(1, b"a") * 12)
-            self.assertEqual(wire.received, b"")
-            relay.wait(2)
-
-        self.assertEqual(len(subscriber.messages), 240)
-
-    def test_whoever_has_gone(self) -> None:
-        """A peer that leaves while it is slowed down leaves nothing behind."""
-        relay, wire, subscriber = self.begin(max_messages_per_second=1, burst_seconds=1)
-        wire.send(client_frame(1, b"a") * 3)
-        wire.hang_up()
-        relay.wait(5)
-
-        self.assertEqual((relay.factory.slowed_down, len(relay.factory.connections)), (set(), 1))
-        self.assertEqual(subscriber.messages, ["a"] * 3)
-        self.assert_reading(False)
-
-    def test_idle_costs_nothing_and_owes_nothing(self) -> None:
-        """Whoever keeps to the rates is never held."""
-        relay, wire, _ = self.begin(max_messages_per_second=10, burst_seconds=1, ping_seconds=0)
-        for _ in range(50):
-            wire.send(client_frame(1, b"a") * 5)
-            relay.wait(0.5)
-
-        self.assert_reading()
-
-
-class TurnTests(IntakeTestCase):
-    """Everybody has a turn."""
-
-    def test_many_uncommon_frames(self) -> None:
-        """A read full of frames that only Autobahn can parse is taken in stretches, one a turn, in order."""
-        relay, wire, subscriber = self.begin()
-        [connection] = [one for one in relay.factory.connections if one is not subscriber.server]
-        connection.dataReceived(client_frame(PING, b"x") * (2 * STRETCH_FRAMES + 1) + client_frame(1, b"behind"))
-        self.assertEqual(len(parse(wire.transport.getOutBuffer())), STRETCH_FRAMES)
-        self.assert_reading(False)
-        self.assertEqual(subscriber.messages, [])
-        relay.settle()
-
-        self.assertEqual(len(parse(wire.transport.getOutBuffer())), STRETCH_FRAMES + 1)
-        self.assertEqual(subscriber.messages, ["behind"])
-        self.assert_reading(True, False, True)
-
-    def test_closing(self) -> None:
-        """What comes behind a violation is discarded in stretches, too, and none of it piles up."""
-        relay, wire, _ = self.begin()
-        connection = wire.transport.protocol
-        connection.dataReceived(client_frame(3))
-        connection.dataReceived(client_frame(PING, b"x") * (2 * STRETCH_FRAMES + 1))
-        self.assert_reading(False)
-        self.assertGreater(len(connection.data), 0)
-        relay.settle()
-
-        self.assert_reading(True, False, True)
-        self.assertEqual((connection.data, connection.state), (b"", connection.STATE_CLOSING))
-
-    def test_much_from_little(self) -> None:
-        """A read that inflates to many MiB is taken a MiB or two a turn, and charged as what it is."""
-        payload = deflated(bytes(2**20))
-        self.assertLess(len(payload) * 20, 65536)
-        relay, _, subscriber = self.begin(max_bytes_per_second=2**20, burst_seconds=10)
-        wire = relay.wire()
-        wire.send(request_bytes("/elsewhere", DEFLATE))
-        connection = wire.transport.protocol
-        self.reading.clear()
-        connection.dataReceived(wire_frame(0xC2, payload) * 20)
-        self.assertLess(relay.stats.bytes_in, 3 * 2**20)
-        self.assert_reading(False)
-        for _ in range(100):
-            relay.clock.advance(0)
-
-        self.assertLess(relay.stats.bytes_in, 13 * 2**20)
-        self.assertIn(connection, relay.factory.slowed_down)
-        relay.wait(20)
-        self.assertEqual(relay.stats.messages_in, 20)
-        self.assertTrue(subscriber.open)
-
-    def test_no_more_than_is_allowed(self) -> None:
-        """After a stretch that was too much, the rest of the read waits until it is paid."""
-        relay, wire, _ = self.begin(max_frames_per_second=100, burst_seconds=1, ping_seconds=0)
-        wire.send(client_frame(PING, b"x") * 600)
-        self.assertEqual(len(parse(wire.received)), STRETCH_FRAMES)
-        relay.wait(60)
-
-        self.assertEqual(len(parse(wire.send(b""))), 600 - STRETCH_FRAMES)
-
-
-class HoldTests(IntakeTestCase):
-    """Held by the room."""
-
-    def connection(self, relay: Relay, subscriber: Any) -> Any:
-        [connection] = [one for one in relay.factory.connections if one is not subscriber.server]
-        return connection
+        self.flow = Flow(Rates(Settings()), 0.0)
 
     def test_hold_and_release(self) -> None:
-        """What has been read waits while a room holds its publisher; twice is as good as once."""
-        relay, wire, subscriber = self.begin()
-        connection = self.connection(relay, subscriber)
-        connection.hold()
-        connection.hold()
-        self.assert_reading(False)
-        wire.send(client_frame(1, b"later"))
-        self.assertEqual(subscriber.messages, [])
-        connection.release()
-        connection.release()
-        self.assertEqual(subscriber.messages, [], "not before whoever releases has done")
-        relay.settle()
+        """Reading pauses with the first reason, and may go on when the last one is taken back."""
+        self.assertEqual([self.flow.hold(why, 1.0) for why in (Hold.RATE, Hold.ROOM, Hold.RATE)], [True, False, False])
+        self.assertEqual([self.flow.release(why) for why in (Hold.TURN, Hold.RATE, Hold.ROOM)], [False, False, True])
 
-        self.assertEqual(subscriber.messages, ["later"])
-        self.assert_reading(True)
+        self.assertEqual(self.flow.held, Hold.RESUMING)
 
-    def test_in_the_middle_of_a_read(self) -> None:
-        """Who is held by what it publishes is not heard any further, not even the rest of what was read."""
-        relay, wire, subscriber = self.begin()
-        connection = self.connection(relay, subscriber)
-        publish = relay.factory.backplane.publish
+    def test_resume(self) -> None:
+        """It counts as held until it is read again, and says for how long deadlines stood still."""
+        self.flow.hold(Hold.ROOM, 10.0)
+        self.flow.hold(Hold.RATE, 12.0)
+        self.flow.release(Hold.ROOM | Hold.RATE)
 
-        def hold(room: str, messages: Any) -> None:
-            publish(room, messages)
-            connection.hold()
+        self.assertEqual(self.flow.resume(15.0), 5.0)
+        self.assertEqual((self.flow.held, self.flow.held_since), (0, math.inf))
 
-        self.patch(relay.factory.backplane, "publish", hold)
-        fragments = client_frame(1, b"b", fin=False) + client_frame(0, b"c")
-        wire.send(client_frame(1, b"a") + fragments + client_frame(1, b"d"))
-        self.assertEqual(subscriber.messages, ["a"])
-        connection.release()
-        relay.settle()
-        self.assertEqual(subscriber.messages, ["a", "bc"])
-        connection.release()
-        relay.settle()
-        self.assertEqual(subscriber.messages, ["a", "bc", "d"])
+    def test_held_again_before_it_is_read(self) -> None:
+        """Another reason that comes before the turn of reading keeps it held."""
+        self.flow.hold(Hold.ROOM, 10.0)
+        self.flow.release(Hold.ROOM)
+        self.assertFalse(self.flow.hold(Hold.RATE, 11.0))
 
-    def test_the_sweep_that_releases(self) -> None:
-        """A deadline that has passed while a peer was held is not met by the sweep that releases it."""
-        relay, wire, subscriber = self.begin(message_seconds=3, ping_seconds=0)
-        connection = self.connection(relay, subscriber)
-        wire.send(client_frame(1, b"a", fin=False))
-        self.patch(relay.factory.sweep, "steps", (lambda _: connection.release(),))
-        connection.hold()
-        relay.clock.advance(0.9)
-        for _ in range(30):
-            connection.hold()
-            relay.clock.advance(0.5)
-        self.assertEqual(connection.state, connection.STATE_OPEN)
-        relay.settle()
-        relay.wait(2)
-        self.assertEqual(connection.state, connection.STATE_OPEN)
-        relay.wait(2)
-        self.assertEqual(relay.stats.closes_sent, {1008: 1})
+        self.assertIsNone(self.flow.resume(12.0))
+        self.assertEqual((self.flow.held, self.flow.held_since), (Hold.RATE, 10.0))
 
-    def test_turns_do_not_help(self) -> None:
-        """Who makes others wait for their turn again and again has no more time for its message or its pong."""
-        for settings, code in (
-            ({"message_seconds": 5, "ping_seconds": 0}, 1008),
-            ({"message_seconds": 0, "ping_seconds": 4}, 3008),
-        ):
-            relay, wire, _ = self.begin(**settings)
-            wire.send(client_frame(1, b"a", fin=False) if code == 1008 else b"")
-            connection = wire.transport.protocol
-            relay.factory.sweep.stop()  # here it comes when the peer is in such a turn, each time
-            for _ in range(24):
-                relay.clock.advance(0.5)
-                relay.settle()
-                wire.transport.bufferReceived(client_frame(PONG) * 300)
-                self.assertEqual(connection.held > 0, connection.state != connection.STATE_CLOSED)
-                relay.factory.sweep.once()
-            self.assertEqual(relay.stats.closes_sent, {code: 1})
+    def test_turns_do_not_stop_deadlines(self) -> None:
+        """A turn that the peer caused itself does not move its deadlines."""
+        self.flow.hold(Hold.TURN, 10.0)
+        self.assertEqual(self.flow.held_since, math.inf)
+        self.flow.release(Hold.TURN)
 
-    def test_two_reasons(self) -> None:
-        """Who is held for two reasons is read again when both are gone."""
-        relay, wire, subscriber = self.begin(max_messages_per_second=10, burst_seconds=1)
-        connection = self.connection(relay, subscriber)
-        wire.send(client_frame(1, b"a") * 15)
-        connection.hold()
-        relay.wait(2)
-        self.assert_reading(False)
-        connection.release()
-        relay.settle()
-        self.assert_reading(True)
-
-    def test_held_again_at_once(self) -> None:
-        """Who is held again in the same turn stays so."""
-        relay, _, subscriber = self.begin()
-        connection = self.connection(relay, subscriber)
-        connection.hold()
-        connection.release()
-        connection.hold()
-        relay.settle()
-
-        self.assertTrue(connection.held)
-
-    def test_who_joins_a_room_that_holds(self) -> None:
-        """Who joins a room whose publishers are held is held, too, from the 101 on."""
-        relay, wire, subscriber = self.begin(slow_policy=("pause-publishers",), room_log_bytes=2**21)
-        slow = subscriber.server
-        slow.pauseProducing()
-        for _ in range(30):
-            wire.send(b"\x82\xfe\xff\xff\0\0\0\0" + bytes(65535))
-        self.assertTrue(self.connection(relay, subscriber).held)
-        late = relay.wire()
-        late.send(request_bytes())
-        [joined] = [one for one in relay.factory.connections if one.transport is late.transport]
-        self.assertTrue(joined.held)
-        slow.resumeProducing()
-        relay.settle()
-
-        self.assertEqual((joined.held, relay.stats.pauses), (0, 1))
-
-    def test_a_pong_that_cannot_come(self) -> None:
-        """Nobody who is held is taken for dead: it has the rest of its time for the pong when it is read again."""
-        relay, wire, subscriber = self.begin(ping_seconds=10)
-        connection = self.connection(relay, subscriber)
-        relay.wait(12)
-        self.assertEqual([frame.opcode for frame in parse(wire.send(b""))], [PING])
-        connection.hold()
-        relay.wait(100)
-        self.assertFalse(wire.ended)
-        connection.release()
-        relay.wait(7)
-        self.assertEqual(wire.send(b""), b"")
-        relay.wait(2)
-        wire.send(b"")
-        self.assert_closed(wire, 3008, b"no pong in time")
-
-    def test_closed_while_held(self) -> None:
-        """Who is closed is read again, so that its answer is seen; a hold that comes later is for nothing."""
-        relay, wire, subscriber = self.begin()
-        connection = self.connection(relay, subscriber)
-        connection.hold()
-        wire.send(client_frame(frames.CLOSE, (1000).to_bytes(2)))
-        connection.close(relay_reason())
-        connection.hold()
-        relay.settle()
-
-        self.assert_reading(False, True)
-        self.assertTrue(wire.ended)
-
-    def test_gone_while_released(self) -> None:
-        """Who is gone when it would be read again is left alone."""
-        relay, wire, subscriber = self.begin()
-        connection = self.connection(relay, subscriber)
-        connection.hold()
-        connection.release()
-        wire.hang_up()
-
-        self.assert_reading(False)
-        self.assertEqual(self.logged(LogLevel.critical), [])
-
-
-class MessageDeadlineTests(IntakeTestCase):
-    """A message that does not end."""
-
-    def test_never_finished(self) -> None:
-        """A message that has begun, in whatever way, is to end within message-seconds: else 1008."""
-        for begun in [
-            client_frame(1, b"x", fin=False),
-            client_frame(1, b"hello")[:-1],
-            client_frame(1, b"hello")[:1],
-            b"\x82\xfe\xff\xff\0\0\0\0" + b"x" * 1000,
-        ]:
-            relay, wire, subscriber = self.begin(message_seconds=5, ping_seconds=0)
-            wire.send(begun)
-            relay.wait(4)
-            wire.send(client_frame(PING) if begun[0] < 0x80 else b"")
-            self.assertFalse(wire.ended)
-            relay.wait(2)
-            wire.send(b"")
-            self.assert_closed(wire, 1008, b"the message took too long")
-            self.assertTrue(subscriber.open)
-
-    def test_each_has_its_time(self) -> None:
-        """Who is always in the middle of a message, but of another one each time, is not too slow."""
-        relay, wire, subscriber = self.begin(message_seconds=2, ping_seconds=0)
-        frame = client_frame(1, b"hello")
-        wire.send(frame[:3])
-        for _ in range(20):
-            relay.wait(1)
-            wire.send(frame[3:] + frame[:3])
-        self.assertEqual(subscriber.messages, ["hello"] * 20)
-        self.assertFalse(wire.ended)
-
-        wire.send(frame[3:])
-        relay.wait(10)
-        self.assertFalse(wire.ended)
-
-    def test_fragments_do_not_help(self) -> None:
-        """One message in many fragments has no more time than one in one."""
-        relay, wire, _ = self.begin(message_seconds=2, ping_seconds=0)
-        received = wire.send(client_frame(1, b"x", fin=False))
-        for _ in range(4):
-            relay.wait(1)
-            received += wire.send(client_frame(0, b"x", fin=False))
-
-        self.assertEqual([frame.data[:2] for frame in parse(received)], [(1008).to_bytes(2)])
-
-    def test_off(self) -> None:
-        """0 is no limit."""
-        relay, wire, _ = self.begin(message_seconds=0, ping_seconds=0)
-        wire.send(client_frame(1, b"x", fin=False))
-        relay.wait(10_000)
-
-        self.assertFalse(wire.ended)
-
-    def test_held_meanwhile(self) -> None:
-        """The time in which it was not read does not count."""
-        relay, wire, subscriber = self.begin(message_seconds=2, ping_seconds=0)
-        wire.send(client_frame(1, b"x", fin=False))
-        [connection] = [one for one in relay.factory.connections if one is not subscriber.server]
-        connection.hold()
-        relay.wait(10)
-        wire.send(client_frame(0, b"y"))
-        connection.release()
-        relay.wait(1)
-
-        self.assertEqual(subscriber.messages, ["xy"])
-
-
-class IntakeTests(RelayTestCase):
-    """The class."""
-
-    def test_frames_are_the_subclass(self) -> None:
-        """What the common frames mean is not decided here."""
-        self.assertRaises(NotImplementedError, Intake().take_common_frames)
+        self.assertEqual(self.flow.resume(20.0), 0.0)
 
     def test_reasons_are_bits(self) -> None:
-        """The reasons for holding do not overlap."""
-        self.assertEqual(flow._RATE | flow._ROOM | flow._TURN, flow._RATE + flow._ROOM + flow._TURN)
-
-
-def relay_reason() -> Any:
-    """Return any row of the table of close codes."""
-    from wsrelay import closecodes  # noqa: PLC0415
-
-    return closecodes.EXPIRED
+        """The reasons do not overlap."""
+        self.assertEqual(sum(Hold), Hold.RATE | Hold.ROOM | Hold.TURN | Hold.RESUMING)

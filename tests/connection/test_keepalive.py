@@ -1,77 +1,84 @@
-"""Tests of wsrelay.connection.keepalive; that tokens expire is ``tests/connection/test_protocol.py``'s."""
+"""Tests of wsrelay.connection.keepalive alone; tests/connection/test_pings.py has it on connections."""
 
-from typing import Any
+import math
 
-from tests.connection.test_protocol import client_frame
-from tests.harness.support import RelayTestCase, Wire, request_bytes
-from tests.wire.test_frames import parse
+from twisted.trial.unittest import SynchronousTestCase
+
+from wsrelay.connection.keepalive import Due, KeepAlive
 
 
-class PingTests(RelayTestCase):
-    """Keeping alive."""
+class KeepAliveTests(SynchronousTestCase):
+    """What is due when."""
 
-    def test_pings(self) -> None:
-        """A peer is pinged at the interval, and stays as long as it answers."""
-        relay = self.relay(ping_seconds=10)
-        client = relay.client()
-        relay.wait(100)
+    def test_first_ping(self) -> None:
+        """Jitter puts the first ping into the second half of the interval."""
+        for chance, first in ((0.0, 105.0), (0.5, 107.5), (1.0, 110.0)):
+            keepalive = KeepAlive(100.0, 10.0, chance)
+            self.assertEqual(keepalive.deadline, first)
+            self.assertEqual((keepalive.due(first - 0.1), keepalive.due(first)), (Due.NOTHING, Due.PING))
 
-        self.assertTrue(client.open)
-        self.assertGreater(client.server._ping_count, 7)
+    def test_pong(self) -> None:
+        """A pong that answers the last ping counts; each ping has a payload of its own."""
+        keepalive = KeepAlive(0.0, 10.0, 1.0)
+        payload = keepalive.ping(10.0)
+        self.assertIsNotNone(payload)
+        keepalive.pong(payload or b"")
+        self.assertEqual(keepalive.due(20.0), Due.PING)
 
-    def silent(self, ping_seconds: float = 10, **settings: Any) -> tuple[Any, Wire]:
-        relay = self.relay(ping_seconds=ping_seconds, close_seconds=2, **settings)
-        wire = relay.wire()
-        wire.send(request_bytes())
-        return relay, wire
+        self.assertNotEqual(keepalive.ping(20.0), payload)
 
-    def test_no_pong(self) -> None:
-        """Without a pong within the interval it is 3008, then the end of TCP."""
-        relay, wire = self.silent()
-        relay.wait(19)
-        self.assertFalse(wire.ended)
-        relay.wait(2)
-        frames = parse(wire.send(b""))
-        self.assertEqual([frame.opcode for frame in frames], [9, 8])
-        self.assertEqual(frames[1].data, (3008).to_bytes(2, "big") + b"no pong in time")
-        relay.wait(3)
+    def test_missing_pong(self) -> None:
+        """Without the pong the next interval ends the connection; an unsolicited pong does not help."""
+        keepalive = KeepAlive(0.0, 10.0, 1.0)
+        keepalive.ping(10.0)
+        keepalive.pong(b"unsolicited")
 
-        self.assertTrue(wire.transport.aborted)
+        self.assertEqual((keepalive.due(19.9), keepalive.due(20.0)), (Due.NOTHING, Due.PONG_TIMEOUT))
 
-    def test_chatter_is_no_pong(self) -> None:
-        """Messages, and pongs that answer nothing, do not keep a peer alive (TRAPS 29)."""
-        relay, wire = self.silent()
-        for _ in range(30):
-            wire.send(client_frame(1, b"chat") + client_frame(10, b"unsolicited"))
-            relay.wait(1)
+    def test_within_a_frame(self) -> None:
+        """A peer that is within a frame cannot send a pong; it is waited for as long as bytes come."""
+        keepalive = KeepAlive(0.0, 10.0, 1.0)
+        keepalive.ping(10.0)
+        keepalive.progress = True
+        self.assertEqual(keepalive.due(20.0, within_frame=True), Due.PING)
+        self.assertIsNone(keepalive.ping(20.0))
 
-        self.assertTrue(wire.ended)
+        self.assertEqual(keepalive.due(30.0, within_frame=True), Due.PONG_TIMEOUT)
 
-    def test_a_long_frame_on_a_slow_line(self) -> None:
-        """Who is still sending a frame cannot send a pong before its end, and is waited for; who has stopped is not."""
-        relay, wire = self.silent(message_seconds=0)
-        wire.send(b"\x82\xfe\xff\x00\0\0\0\0")
-        for _ in range(60):
-            wire.send(b"x")
-            relay.wait(1)
-        self.assertFalse(wire.ended)
-        relay.wait(21)
-        wire.send(b"")
-        relay.wait(3)
+    def test_alive(self) -> None:
+        """Where there are no pongs, a peer that takes what is written is alive."""
+        keepalive = KeepAlive(0.0, 10.0, 1.0)
+        keepalive.ping(10.0)
+        keepalive.alive()
 
-        self.assertTrue(wire.ended)
-
-    def test_spread(self) -> None:
-        """Those who came together are not pinged in one instant: the first ping is in the interval's second half."""
-        for chance, first in ((0.0, 5), (0.5, 7.5), (1.0, 10)):
-            relay = self.relay(ping_seconds=10)
-            relay.factory.random = lambda chance=chance: chance
-            client = relay.client()
-            self.assertEqual(client.server.deadline - relay.clock.seconds(), first)
+        self.assertEqual(keepalive.due(20.0), Due.PING)
 
     def test_off(self) -> None:
-        """With 0 there are no pings."""
-        relay, wire = self.silent(ping_seconds=0)
-        relay.wait(1000)
+        """Without an interval nothing is ever due."""
+        keepalive = KeepAlive(0.0, 0.0, 1.0)
+        self.assertEqual((keepalive.deadline, keepalive.due(1e9)), (math.inf, Due.NOTHING))
 
-        self.assertEqual((wire.send(b""), wire.ended), (b"", False))
+    def test_expiry(self) -> None:
+        """The grant's expiry comes first, held or not."""
+        keepalive = KeepAlive(0.0, 10.0, 1.0, expires=5.0)
+        self.assertEqual(keepalive.deadline, 5.0)
+        self.assertEqual((keepalive.due(5.0), keepalive.due(5.0, held=True)), (Due.EXPIRED, Due.EXPIRED))
+
+    def test_message(self) -> None:
+        """A message has a deadline of its own."""
+        keepalive = KeepAlive(0.0, 10.0, 1.0)
+        keepalive.message_by = 3.0
+        self.assertEqual(keepalive.deadline, 3.0)
+
+        self.assertEqual((keepalive.due(2.9), keepalive.due(3.0)), (Due.NOTHING, Due.MESSAGE_TIMEOUT))
+
+    def test_held(self) -> None:
+        """What a held peer owes cannot come; when it is read again, it has as much more time."""
+        keepalive = KeepAlive(0.0, 10.0, 1.0)
+        keepalive.ping(10.0)
+        keepalive.message_by = 12.0
+        self.assertEqual(keepalive.due(60.0, held=True), Due.NOTHING)
+        keepalive.read_again(50.0)
+
+        self.assertEqual((keepalive.message_by, keepalive.deadline), (62.0, 62.0))
+        self.assertEqual((keepalive.due(61.0), keepalive.due(62.0)), (Due.NOTHING, Due.MESSAGE_TIMEOUT))

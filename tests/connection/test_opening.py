@@ -10,8 +10,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.tcp import Connection as TcpTransport
 from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 
-from tests.harness.support import Answer, RelayTestCase, Transport, request_bytes
-from wsrelay.connection.opening import Opening
+from tests.harness.support import Answer, RecordingSubscriber, RelayTestCase, Transport, request_bytes
+from wsrelay.connection.protocol import RelayProtocol
 from wsrelay.grant import Grant
 
 
@@ -173,9 +173,19 @@ class OpeningTests(RelayTestCase):
         self.assertEqual(
             list(inspect.signature(PerMessageDeflate.create_from_offer_accept).parameters), ["is_server", "accept"]
         )
-        self.assertEqual(list(inspect.signature(Opening._parseExtensionsHeader).parameters)[:2], ["self", "header"])
+        self.assertEqual(
+            list(inspect.signature(RelayProtocol._parseExtensionsHeader).parameters)[:2], ["self", "header"]
+        )
         self.assertTrue(callable(PerMessageDeflateOfferAccept.get_extension_string))
 
-    def test_enter_is_the_subclass(self) -> None:
-        """What a grant means is not decided here."""
-        self.assertRaises(NotImplementedError, Opening().enter, Grant("room"))
+    def test_full_when_the_validators_answer(self) -> None:
+        """A room that has become full while the validators were asked is a 503."""
+        later: Deferred[Grant] = Deferred()
+        relay = self.relay([Answer(later)], max_rooms=1)
+        wire = relay.wire()
+        wire.send(request_bytes("/late"))
+        relay.factory.hub.join("other", RecordingSubscriber())
+        later.callback(Grant("late"))
+        wire.send(b"")
+
+        self.assertEqual(wire.status, 503)

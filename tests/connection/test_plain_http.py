@@ -1,5 +1,5 @@
 """Tests of wsrelay.connection.plain_http: what an exchange means for its connection; what is served is tested in
-tests/web/.
+tests/http/.
 """
 
 from twisted.internet.defer import Deferred
@@ -9,6 +9,7 @@ from zope.interface import directlyProvides
 from tests.harness.http import http_bytes
 from tests.harness.support import Answer, RelayTestCase
 from wsrelay import closecodes
+from wsrelay.connection.protocol import RelayProtocol
 
 
 class PlainHTTPTests(RelayTestCase):
@@ -89,3 +90,25 @@ class PlainHTTPTests(RelayTestCase):
         wire.send(http_bytes("GET /room"))
 
         self.assertEqual((wire.status, wire.ended), (426, True))
+
+    def test_too_long_a_body(self) -> None:
+        """A body that turns out too long while it comes is a 413, whether the validators have answered or not."""
+        for answer in (Answer(lambda _, grant: grant), Answer(Deferred())):
+            relay = self.relay([answer], http=True, max_message_bytes=10)
+            wire = relay.wire()
+            wire.send(http_bytes("POST /room", None, {"Transfer-Encoding": "chunked"}))
+            wire.send(b"100000\r\n" + bytes(2**17))
+
+            self.assertEqual(wire.status, 413)
+
+    def test_a_stream_that_does_not_begin(self) -> None:
+        """A bug between joining the room and the first event is a 500, and no connection has opened or closed."""
+        self.patch(RelayProtocol, "stream_begun", lambda connection: 1 / 0)
+        relay = self.relay(http=True)
+        wire = relay.wire()
+        wire.send(http_bytes("GET /room", fields={"Accept": "text/event-stream"}))
+        wire.hang_up()
+        self.flushLoggedErrors(ZeroDivisionError)
+
+        self.assertEqual((relay.stats.connections_opened, relay.stats.connections_closed), (0, {}))
+        self.assertEqual(len(relay.factory.hub), 0)

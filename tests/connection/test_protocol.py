@@ -283,7 +283,7 @@ class HandshakeTests(RelayTestCase):
     def test_autobahn_refuses(self) -> None:
         """Should Autobahn refuse after the join, it is a 400 with a fixed text, and nobody has joined."""
         relay = self.relay()
-        self.patch(RelayProtocol, "succeedHandshake", lambda connection, _: connection.failHandshake("secret\r\nX: y"))
+        self.patch(RelayProtocol, "open", lambda connection, *_: connection.failHandshake("secret\r\nX: y"))
         wire = relay.wire()
         wire.send(request_bytes())
 

@@ -12,6 +12,7 @@ from tests.harness.support import request_bytes
 from tests.validators.key_files import RSA_KEY, KeyFileTestCase, b64, public_pem
 from tests.validators.test_token import FUTURE, PAST, RIGHT, hs256
 from tests.wire.test_frames import parse
+from wsrelay.connection.protocol import RelayProtocol
 from wsrelay.errors import Denied
 from wsrelay.http.head import MAX_HEAD_BYTES
 from wsrelay.settings import Settings
@@ -451,4 +452,4 @@ class StackTests(FaultTestCase):
                 self.assertNotRegex(answer, b"(?i)server:|autobahn|twisted|<html")
             self.assertEqual(relay.factory.acceptableProtocols(), [b"http/1.1"])
             self.assertTrue(issubclass(relay.factory.protocol, WebSocketServerProtocol))
-            self.assertIsNot(relay.factory.protocol.processHandshake, WebSocketServerProtocol.processHandshake)
+            self.assertIs(relay.factory.protocol.dataReceived, RelayProtocol.dataReceived)

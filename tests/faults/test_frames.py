@@ -28,6 +28,7 @@ from tests.harness.live import LOOPBACK, Relay, relay
 from tests.wire.test_frames import parse
 from wsrelay import closecodes
 from wsrelay.closecodes import CloseReason
+from wsrelay.connection.websocket import OpenWebSocket
 
 interop = pytest.mark.interop
 
@@ -181,13 +182,19 @@ class ViolationTests(FaultTestCase):
 class BugTests(FaultTestCase):
     """Bugs of ours."""
 
+    def break_relay_of(self, connection: Any) -> None:
+        """Let publishing raise on one connection."""
+        phase, relay = connection.phase, OpenWebSocket._relay
+        self.patch(OpenWebSocket, "_relay", lambda one, plain: (broken if one is phase else relay)(one, plain))
+
     def test_in_our_code(self) -> None:
         """A callback that raises closes its connection with 1011; the bug is logged once, with its traceback."""
         for frame in (masked(FIN | TEXT, b"x"), masked(TEXT, b"x") + masked(FIN, b"x"), masked(FIN | PING)):
             with self.attacked(tracebacks=1) as relay:
                 wire = relay.open_wire()
                 [connection] = relay.factory.connections - relay.guests
-                connection.onPing = connection._publish = broken
+                self.break_relay_of(connection)
+                connection.onPing = broken
                 self.assertTrue(closes_with(closecodes.INTERNAL_ERROR, wire.send(frame * 3)))
                 self.assertEqual(relay.stats.failures, 1)
             self.events.clear()

@@ -83,7 +83,7 @@ class RequestTests(FaultTestCase):
 
     def said(self, relay: Any) -> int:
         """Return how many messages the bystanders have said."""
-        return sum(connection.published[0] for connection in relay.guests)
+        return sum(connection.status().messages_in for connection in relay.guests)
 
     def test_http_dribble(self) -> None:
         """A body that comes byte by byte is a 408 in the end, however long it is said to be."""

@@ -1,26 +1,27 @@
-"""Autobahn's protocol as connections use it: its frames, without what it costs beside them.
+"""The adapter to Autobahn: its frames and its options, without what it costs per connection.
 
-What it does with each new connection took some 40 of the 150 µs that one cost from accept to 101, and 5 of its 6.6 KiB.
-What its options are is :mod:`wsrelay.connection.autobahn`', and how a connection lives and ends
-:mod:`wsrelay.connection.closing`'s.
+The only module that touches Autobahn's internals. What Autobahn does with each new connection took some 40 of the
+150 µs from accept to 101, and 5 of its 6.6 KiB. Must not live here: what a connection does (protocol, phases), what
+options mean to users (:mod:`wsrelay.settings`).
 """
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from autobahn.twisted.util import peer2str
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
-from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
+from autobahn.websocket.compress import PerMessageDeflate, PerMessageDeflateOffer, PerMessageDeflateOfferAccept
 from autobahn.websocket.protocol import WebSocketProtocol
-from twisted.internet.protocol import connectionDone
-from twisted.internet.tcp import Connection as TcpTransport
 from twisted.internet.tcp import Server as TcpServer
-from twisted.python.failure import Failure
 
+from wsrelay import closecodes
+from wsrelay.closecodes import CloseReason
 from wsrelay.connection import deflate
-from wsrelay.interfaces import Send
+from wsrelay.connection.phase import Phase
+from wsrelay.connection.stage import Stage
+from wsrelay.errors import Denied
 from wsrelay.settings import Settings
+from wsrelay.wire import frames
 
 __all__ = ["AutobahnProtocol", "Silence", "autobahn_options", "configured", "initial_attributes", "share_names"]
 
@@ -30,26 +31,27 @@ _IMMUTABLE: Final = (int, float, str, bytes, tuple, type(None))
 #: What Autobahn's handshake, which is not used, leaves to the frames; and no queue for each, where none is ever used.
 _ATTRIBUTES: Final = {"websocket_version": 13, "inside_message": False, "current_frame": None, "send_queue": ()}
 
-#: What every connection sets sooner or later, beside what it sets when it is made: it opens, and it gets a pong. With
-#: those, there may be 30 names (CPython's bound on a table that instances share), and 29 are taken.
-_NAMES: Final = (
-    "number",
-    "opened_at",
-    "tally",
-    "published",
-    "allowance",
-    "_visit",
-    "data",
-    "state",
-    "current_frame",
-    "current_frame_masker",
-    "control_frame_data",
-    "trafficStats",
-)
+#: Objects of which one serves all connections: Autobahn counts in it, and nothing reads it.
+_SHARED: Final = frozenset(["trafficStats"])
+
+#: Autobahn's attributes that every connection sets sooner or later: it opens, and it gets a pong.
+_NAMES: Final = ("data", "state", "current_frame", "current_frame_masker", "control_frame_data")
 
 #: The same for its transport.
 _TRANSPORT_NAMES: Final = ("producer", "streamingProducer", "producerPaused", "dataBuffer", "offset")
 
+
+#: Stage → Autobahn's own state, which its methods look at.
+_STATES: Final = {
+    Stage.REQUEST: WebSocketProtocol.STATE_CONNECTING,
+    Stage.GRANT: WebSocketProtocol.STATE_CONNECTING,
+    Stage.EXCHANGE: WebSocketProtocol.STATE_CONNECTING,
+    Stage.OPEN: WebSocketProtocol.STATE_OPEN,
+    Stage.STREAM: WebSocketProtocol.STATE_OPEN,
+    Stage.CLOSING: WebSocketProtocol.STATE_CLOSING,
+    Stage.ENDING: WebSocketProtocol.STATE_CLOSED,
+    Stage.LOST: WebSocketProtocol.STATE_CLOSED,
+}
 
 Made = TypeVar("Made", bound="AutobahnProtocol")
 
@@ -68,25 +70,36 @@ class Silence:
 
 
 class AutobahnProtocol(WebSocketServerProtocol):
-    """Autobahn's protocol, made of a class that has its :func:`initial_attributes`.
+    """Autobahn's frames, made cheap: no logging, no timers, no queue, no handshake.
+
+    What it calls of its subclass: ``deny``, ``reject``, ``write``, and its ``phase`` for each event of a peer's frames.
 
     Attributes:
-        send: writes at once what the peer takes, and returns how much that was; see
-            :class:`wsrelay.interfaces.Subscriber`.
+        phase: what the connection does now.
+        data: bytes that have come and are not parsed.
+        mid_message: whether a message or a frame of the peer is incomplete, as of the last :meth:`parse_next`.
         forwarded_for: the client's address, where a trusted proxy has told it.
-        paused: whether something waits in the transport. As long as it does not, ``send`` may be called.
     """
 
+    __slots__ = ("forwarded_for", "mid_message", "phase")
+
     log = Silence()
-    transport: Any
+    transport: Any  # any of Twisted's transports and its wrappers
     tcpNoDelay: bool
     perMessageCompressionAccept: Callable[[list[PerMessageDeflateOffer]], PerMessageDeflateOfferAccept | None]
-
-    forwarded_for = ""
-    paused = False
+    phase: Phase
+    write: Callable[[bytes], None]  # this and the next two are the subclass's
+    deny: Callable[[Denied], None]
+    reject: Callable[[CloseReason, str], None]
+    _isMessageCompressed: bool
+    _perMessageCompress: Any  # Autobahn declares it None
 
     def __init__(self) -> None:
-        """Set nothing: all that Autobahn sets here is on the class."""
+        """Set nothing of Autobahn's: all of that is on the class (:func:`configured`)."""
+        self.forwarded_for = ""
+        self.mid_message = False
+
+    # --- what connections use -----------------------------------------------------------------------
 
     @property
     def peer(self) -> str:  # type: ignore[override]  # Autobahn's connectionMade writes it
@@ -94,84 +107,123 @@ class AutobahnProtocol(WebSocketServerProtocol):
         text: str = peer2str(self.transport)
         return f"{self.forwarded_for} through {text}" if self.forwarded_for else text
 
-    def connectionMade(self) -> None:
-        """A client has connected."""
-        # Not hasattr: the wrappers of TLS and PROXY have all that the TCP transport below them has (TRAPS 64).
-        direct = isinstance(self.transport, TcpTransport) and not self.transport.TLS
-        # The socket's own: transport.write only queues, and two epoll_ctl and a turn of the reactor later it costs
-        # 19 µs instead of 6 (TRAPS 2).
-        self.send: Send = self.transport.socket.send if direct else self._send_all
-        with suppress(AttributeError):  # only sockets have it
-            self.transport.setTcpNoDelay(self.tcpNoDelay)
-
-    def _send_all(self, data: bytes) -> int:
-        self.transport.write(data)
-        return len(data)
-
-    def write(self, data: bytes) -> None:
-        """Write at once, if nothing waits to be written; else behind that."""
-        if self.paused:
-            self.transport.write(data)
-            return
-        try:
-            sent = self.send(data)
-        except OSError:  # of which BlockingIOError is one; any other the transport finds again, and ends with it
-            sent = 0
-        if sent != len(data):
-            self.keep(data, sent)
-
-    def keep(self, data: bytes, sent: int) -> None:
-        """Write later what ``send`` did not take. See :class:`wsrelay.interfaces.Subscriber`."""
-        self.pauseProducing()
-        if self.transport.connected:
-            # What doWrite itself leaves behind when the socket takes a part; write would copy the rest. Nothing else
-            # waits, or this connection would have been paused.
-            self.transport.dataBuffer, self.transport.offset = data, sent
-            # A transport says that it has written all only to those whom it has asked to pause: at 64 KiB (TRAPS 65).
-            self.transport.producerPaused = True
-            self.transport.startWriting()
-
-    def pauseProducing(self) -> None:
-        """Something waits in the transport: it has asked for a pause, or did not take all."""
-        self.paused = True
-
-    def resumeProducing(self) -> None:
-        """Nothing waits any more."""
-        self.paused = False
+    @property
+    def mid_frame(self) -> bool:
+        """Whether a frame of the peer is incomplete."""
+        return self.current_frame is not None
 
     @property
-    def unsent(self) -> bytes:
-        """What waits to be written, as far as it may be shared. See :class:`wsrelay.limits.memory.Holder`."""
-        waiting: bytes = (
-            getattr(self.transport, "dataBuffer", b"") if self.paused and self.state == self.STATE_OPEN else b""
-        )
-        return waiting
-
-    @property
-    def incoming_bytes(self) -> int:
-        """What is kept of what has come in. See :class:`wsrelay.limits.memory.Holder`."""
+    def message_bytes(self) -> int:
+        """Bytes kept of a message that is not complete."""
         if not self.inside_message:
             return len(self.data)
         # Autobahn keeps the payload of each read and of each frame as an object of its own, which costs 64 bytes more.
         parts = [*(self.message_data or ()), *(self.frame_data or ())]
         return len(self.data) + sum([len(part) + 64 for part in parts])
 
+    def parse_next(self) -> bool:
+        """Let Autobahn parse a header or a payload from the unread data; return whether there may be more."""
+        more = self.processData()
+        self.mid_message = self.inside_message or self.current_frame is not None
+        if not self.mid_message:
+            self.current_frame_masker = None  # 0.3 KiB, which an idle connection would keep of its last pong
+        return more
+
+    def agree_deflate(self, offers: str) -> tuple[str, int] | None:
+        """Agree on permessage-deflate with the client, or on nothing.
+
+        Args:
+            offers: the ``Sec-WebSocket-Extensions`` field.
+
+        Returns:
+            What the response's field says, and the window that messages to the client may use, in bits.
+        """
+        well_formed = deflate.well_formed(self._parseExtensionsHeader(offers))
+        parsed = [PerMessageDeflateOffer.parse(parameters) for _, parameters in well_formed]
+        accepted = self.perMessageCompressionAccept(parsed) if parsed else None
+        if accepted is None:
+            return None
+        agreed = PerMessageDeflate.create_from_offer_accept(True, accepted)
+        self._perMessageCompress = deflate.Inflater()
+        return accepted.get_extension_string(), agreed.server_max_window_bits
+
+    def send_close_frame(self, code: int | None, reason: bytes | None, is_reply: bool) -> None:
+        """Write a close frame. A reply echoes the peer's code, or its lack of one (RFC 6455 section 5.5.1)."""
+        WebSocketServerProtocol.sendCloseFrame(self, self.remoteCloseCode if is_reply else code, reason, is_reply)
+
+    def closed_by_relay(self, code: int | None, reason: bytes | None) -> None:
+        """Note who closed and why, where there is no close frame."""
+        vars(self).update(closedByMe=True, localCloseCode=code, localCloseReason=reason)
+
+    def close_cause(self) -> tuple[str, int | None, str] | None:
+        """Return who closed, the code (``None``: none was sent) and the reason; ``None`` where TCP just ended."""
+        if self.closedByMe:
+            return "relay", self.localCloseCode, (self.localCloseReason or b"").decode()
+        if self.wasClean:
+            return "client", self.remoteCloseCode, self.remoteCloseReason or ""
+        return None
+
+    def take_stage(self, stage: Stage) -> None:
+        """Tell Autobahn's methods, which have states of their own."""
+        self.state = _STATES[stage]
+
+    # --- what Autobahn calls. Overridden internals; tests/connection/test_autobahn.py has a canary for each ----------
+
+    def onFrameBegin(self) -> None:
+        """Count a frame."""
+        self.phase.on_frame()
+        super().onFrameBegin()
+
+    def onMessageBegin(self, isBinary: bool) -> None:
+        """A message begins."""
+        self.phase.on_message_begin()
+        super().onMessageBegin(isBinary)
+
+    def onMessageFrameBegin(self, length: int) -> None:
+        """A fragment begins."""
+        self.phase.on_fragment()
+        super().onMessageFrameBegin(length)
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        """A message is complete; text is valid UTF-8."""
+        self.phase.on_message(payload, isBinary)
+
+    def onPing(self, payload: bytes) -> None:
+        """A ping."""
+        self.phase.on_ping(payload)
+
+    def onPong(self, payload: bytes) -> None:
+        """A pong."""
+        self.phase.on_pong(payload)
+
+    def onFrameData(self, payload: bytes) -> bool | None:
+        """Discard what comes after a violation, but for the peer's close frame.
+
+        Autobahn guards data frames only: an illegal ping of 2^40 bytes would be collected, further deflate bombs
+        inflated, and a frame that does not inflate never be finished.
+        """
+        frame = self.current_frame
+        if self.failedByMe and not (frame.opcode == frames.CLOSE and frame.length <= frames.MAX_CONTROL_BYTES):
+            self._isMessageCompressed = False
+            return None
+        outcome: bool | None = super().onFrameData(payload)
+        return outcome
+
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         """Write a frame of Autobahn's, without its line for the log (TRAPS 5) and its queue."""
         self.write(data)
 
-    def _dataReceived(self, data: bytes) -> None:
-        """Autobahn's, but for the handshake, whose bytes it would count in an object that is made for that."""
-        if self.state == self.STATE_CONNECTING:
-            self.data += data
-            self.processHandshake()
-        else:
-            super()._dataReceived(data)
+    def failHandshake(self, reason: str, code: int = 400, responseHeaders: object = None) -> None:
+        """Autobahn refuses, with a reason that may hold the client's words. Peer sees: 400 and a fixed text."""
+        self.deny(Denied(400, "the handshake is malformed", cause="malformed"))
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """TCP has ended."""
-        self.state = self.STATE_CLOSED
-        self.onClose(self.wasClean, self.remoteCloseCode, self.remoteCloseReason)
+    def _fail_connection(self, code: int = 1001, reason: str = "going away") -> None:
+        """Close for a violation with the table's row for it.
+
+        Autobahn ends TCP at the second one, but text that is not UTF-8 counts as two, and the reset would
+        overtake the close frame. Here the rest is discarded until the deadline.
+        """
+        self.reject(closecodes.for_code(code), reason)
 
 
 def initial_attributes(factory: WebSocketServerFactory) -> dict[str, Any]:
@@ -192,6 +244,8 @@ def initial_attributes(factory: WebSocketServerFactory) -> dict[str, Any]:
     for name, value in attributes.items():
         if callable(value):
             attributes[name] = staticmethod(value)  # a plain function would become a method
+        elif name in _SHARED:
+            continue
         elif name not in WebSocketServerProtocol.CONFIG_ATTRS and not isinstance(value, _IMMUTABLE):
             attributes[name] = _OnFirstUse(name, type(value))
     return attributes
@@ -236,7 +290,7 @@ def autobahn_options(settings: Settings) -> dict[str, Any]:
         "maxMessagePayloadSize": _autobahn_limit_bytes(settings),
         "autoFragmentSize": 0,
         "failByDrop": False,  # peers should see 1002, 1007 and 1009, not 1006 (TRAPS 22)
-        "echoCloseCodeReason": False,  # Connection.sendCloseFrame echoes the code
+        "echoCloseCodeReason": False,  # send_close_frame echoes the code
         "tcpNoDelay": True,
         "perMessageCompressionAccept": deflate.accept_nothing if settings.no_compress else deflate.accept,
         # Timers: the sweep's (TRAPS 29).
@@ -257,7 +311,7 @@ def autobahn_options(settings: Settings) -> dict[str, Any]:
 
 
 def _autobahn_limit_bytes(settings: Settings) -> int:
-    """Return where Autobahn stops reading a message; ``RelayProtocol.onMessage`` has the exact limit.
+    """Return where Autobahn stops reading a message; the phase has the exact limit.
 
     Autobahn counts deflated bytes, too, and noise gets longer by being deflated (5 bytes for each stored block, of at
     most 64 KiB); and what inflates to just its limit is over it.

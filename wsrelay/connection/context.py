@@ -1,10 +1,12 @@
-"""What a connection needs of the factory that made it. Implemented by :class:`wsrelay.factory.RelayFactory`.
+"""What a connection needs of the factory that made it, as a type. Implemented by :class:`wsrelay.factory.RelayFactory`.
 
 A type only, so that connections need not import the factory, which imports them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Protocol
+
+from twisted.internet.interfaces import IReactorTime
 
 from wsrelay.interfaces import Backplane
 from wsrelay.limits.admission import Admission
@@ -25,26 +27,27 @@ class Relay(Protocol):
     """See :class:`wsrelay.factory.RelayFactory`, which has more.
 
     Attributes:
-        reactor: for the time.
+        reactor: for the time, and what is to happen in a later turn.
         now: the time of the last sweep, for what need not be exact.
         settings: the limits and deadlines.
-        stats: where to count.
+        stats: the counters.
         hub: the rooms.
         backplane: where messages are published.
         chain: the handshake validators.
-        lines: where connections log what happens to them.
-        numbers: what connections are numbered with.
-        web: the :class:`wsrelay.http.site.PublicSite`; ``None`` where nothing but WebSocket is served.
-        admission: how many connections there may be.
-        trusted_proxies: who may say who their client is.
-        rates: how fast each connection may send.
-        message_types: what may be published in which room.
-        slowed_down: connections that are not read because they sent too much.
+        lines: the log lines of connections.
+        numbers: numbers for connections.
+        methods: the HTTP methods that are served.
+        web: the :class:`wsrelay.http.site.PublicSite`; ``None`` where only WebSocket is served.
+        admission: the limits on connections.
+        trusted_proxies: proxies whose ``X-Forwarded-For`` is believed.
+        rates: the rate limits of each connection.
+        message_types: the message types that rooms accept.
+        slowed_down: connections that are held because of their rate.
         wall_clock: seconds since the epoch.
         random: a number from 0 to 1.
     """
 
-    reactor: Any
+    reactor: IReactorTime
     now: float
     settings: Settings
     stats: Stats
@@ -53,16 +56,17 @@ class Relay(Protocol):
     chain: ValidatorChain
     lines: Lines
     numbers: Iterator[int]
-    web: Any
+    methods: Collection[str]
+    web: Any  # a type above would be a circle: the site needs connections
     admission: Admission
     trusted_proxies: TrustedProxies
     rates: Rates
     message_types: ByRoom[int | None]
-    slowed_down: set[Any]
+    slowed_down: set[Any]  # of the connections that use this type
     wall_clock: Callable[[], float]
     random: Callable[[], float]
 
-    def connected(self, connection: Any) -> None:
+    def connected(self, connection: Any) -> None:  # this and the next: a connection of its own
         """TCP has begun."""
 
     def disconnected(self, connection: Any) -> None:
@@ -72,4 +76,4 @@ class Relay(Protocol):
         """Return the encoding for a window that was agreed."""
 
     def turn_away(self, connection: Any) -> bool:
-        """Return whether there is room to tell a connection that it is one too many."""
+        """Reserve a slot for sending a refusal; ``False``: drop the connection."""

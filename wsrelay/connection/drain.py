@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
 from wsrelay.closecodes import CloseReason
+from wsrelay.connection.stage import OPEN_STAGES
 from wsrelay.rooms.hub import Hub
 
 __all__ = ["Drain", "abort_all", "each"]
@@ -62,7 +63,7 @@ class Drain:
             spread_seconds: when the last one has its turn; 0 is everybody, now.
             abort_after_seconds: when those that have not gone are aborted.
         """
-        members = [connection for connection in self._connections if connection.state == connection.STATE_OPEN]
+        members = [connection for connection in self._connections if connection.stage in OPEN_STAGES]
         self._turns.extend((0.0, connection) for connection in self._connections.difference(members))
         self._turns.extend(
             ((index + self._random()) / len(members) * spread_seconds, member) for index, member in enumerate(members)
@@ -95,8 +96,8 @@ class Drain:
         each(ready, self._close_unless_behind)
 
     def _close_unless_behind(self, connection: Any) -> None:
-        if not connection.paused:
-            self._hub.finish(connection)  # which it may not take all of
+        if connection.stage in OPEN_STAGES and not connection.paused:
+            self._hub.finish(connection.member)  # which it may not take all of
         if connection.paused:
             self._put_off.append(connection)
         else:

@@ -1,74 +1,51 @@
-"""A connection that tails its room as server-sent events, instead of speaking WebSocket.
+"""EventStream: the phase of a connection that tails its room as server-sent events, instead of speaking WebSocket.
 
-It is a subscriber as any other: its messages have another encoding (:mod:`wsrelay.wire.sse`), and what else goes out
-has another form. Who may have one, and how its response begins, is :mod:`wsrelay.http.site`'s.
+It is a member of its room as any other; its messages have another encoding (:mod:`wsrelay.wire.sse`). Must not live
+here: who may have one, and how its response begins (:mod:`wsrelay.http.site`).
 """
 
 from wsrelay import closecodes
-from wsrelay.connection.plain_http import PlainHTTP
-from wsrelay.grant import Grant
+from wsrelay.connection.host import Host
+from wsrelay.connection.phase import Phase
+from wsrelay.connection.reading import limit_rate
 from wsrelay.wire import sse
-from wsrelay.wire.frames import Encoding
 
 __all__ = ["EventStream"]
 
 
-class EventStream(PlainHTTP):
-    """A connection that may become a stream of events.
+class EventStream(Phase):
+    """A stream of events.
 
-    Attributes:
-        is_stream: whether it has.
+    Args:
+        host: the connection; it has joined its room.
     """
 
-    is_stream = False
+    __slots__ = ("_host",)
 
-    def begin_stream(self, grant: Grant) -> None:
-        """Join the room, as one that receives only; the response may begin, and :meth:`succeedHandshake` is to follow.
+    leaves_without_close = True
 
-        Raises:
-            Denied: it cannot be done.
-        """
-        self.encoding: Encoding = sse.encode
-        self.enter(grant.narrowed(can_publish=False))
-        self.is_stream = True
+    def __init__(self, host: Host) -> None:
+        self._host = host
 
-    def consumeData(self) -> None:
-        """Discard what comes behind the request of a stream; too much of it is too much, as of anybody."""
-        if self.is_stream:
-            self.allowance.bytes -= len(self.data)
-            self.data = b""
-            self._account(published=False)
-        else:
-            super().consumeData()
+    def receive(self, data: bytes) -> None:
+        """Discard what follows the request, at the rates of any connection."""
+        now = self._host.factory.now
+        self._host.flow.bytes -= len(data)
+        if self._host.flow.is_overdrawn(now):
+            limit_rate(self._host, now)
 
-    def sendPing(self, payload: bytes | None = None) -> None:
-        """Ping; there are no pongs in a stream, but one that takes nothing from ping to ping is dead as well.
+    def ping(self, payload: bytes) -> None:
+        """Write a comment. There are no pongs: a peer that takes nothing from one ping to the next is dead, too."""
+        if not self._host.paused:
+            self._host.write(sse.ALIVE)
+            self._host.keepalive.alive()
 
-        Peer sees:
-            A comment.
-        """
-        if not self.is_stream:
-            super().sendPing(payload)
-        elif not self.paused:
-            self.write(sse.ALIVE)
-            self._pong_missing = False
+    def on_writable(self) -> None:
+        """The peer has taken what waited: it is alive."""
+        self._host.keepalive.alive()
 
-    def resumeProducing(self) -> None:
-        """What waited has been taken: the peer of a stream is alive."""
-        super().resumeProducing()
-        if self.is_stream:
-            self._pong_missing = False
-
-    def sendCloseFrame(self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False) -> None:
-        """Close.
-
-        Peer sees:
-            An event with the code and the reason, and the end of the stream.
-        """
-        if not self.is_stream:
-            super().sendCloseFrame(code, reasonUtf8, isReply)
-            return
-        self.leave()
-        vars(self).update(closedByMe=True, localCloseCode=code, localCloseReason=reasonUtf8)  # as Autobahn does
-        self.write(sse.close(code or closecodes.NO_CODE, (reasonUtf8 or b"").decode()))
-        self.dropConnection()
+    def write_close(self, code: int | None, reason: bytes | None, is_reply: bool) -> None:
+        """Write an event with the code and the reason, and end the stream."""
+        self._host.closed_by_relay(code, reason)
+        self._host.write(sse.close(code or closecodes.NO_CODE, (reason or b"").decode()))
+        self._host.dropConnection()

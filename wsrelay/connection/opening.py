@@ -1,249 +1,276 @@
-"""Opening: one connection's opening handshake, from the first byte to the 101.
+"""Opening: the phase from accept to the 101, or to a granted HTTP exchange.
 
-What a request looks like is :mod:`wsrelay.request`'s, who may come in and what the response looks like
-:mod:`wsrelay.validators.chain`'s, and what an open connection does
-:class:`wsrelay.connection.protocol.RelayProtocol`'s, which builds on this.
-
-The whole of it replaces Autobahn's, whose parser takes what nobody should (TRAPS 9-11), and whose 101 costs 11 µs, most
-of them for lines in a log that nobody reads.
+It admits a connection, waits for its request, and asks the validators. All of it replaces Autobahn's handshake, whose
+parser accepts what it should not (TRAPS 9-11), and whose 101 costs 11 µs, most of them for log lines. Must not live
+here: what a request looks like (:mod:`wsrelay.http.head`), who may come in (:mod:`wsrelay.validators`), how many
+connections there may be (:mod:`wsrelay.limits.admission`).
 """
 
-from collections.abc import Collection
+import math
 from dataclasses import replace
 from typing import Any, Final
 
-from autobahn.websocket.compress import PerMessageDeflate, PerMessageDeflateOffer
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import ISSLTransport
-from twisted.internet.protocol import connectionDone
 from twisted.internet.tcp import Connection as TcpTransport
 from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper
 from twisted.python.failure import Failure
 
 from wsrelay import closecodes
-from wsrelay.connection import deflate
-from wsrelay.connection.flow import Intake
+from wsrelay.connection.host import Host
+from wsrelay.connection.member import Member
+from wsrelay.connection.phase import Phase
+from wsrelay.connection.plain_http import PlainHTTP
+from wsrelay.connection.stage import OPENING_STAGES, Stage
+from wsrelay.connection.websocket import OpenWebSocket
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
-from wsrelay.http.head import check_upgrade, parse_head, take_head
+from wsrelay.http.exchange import Exchange
+from wsrelay.http.head import check_upgrade, parse_head, split_head
 from wsrelay.http.responses import acceptance
 from wsrelay.net.proxies import UNIX
 from wsrelay.request import HandshakeRequest
 from wsrelay.validators import probe
+from wsrelay.wire import frames
 
 __all__ = ["Opening"]
 
-#: How long a client that is one too many may take to send its request, so that it can be told.
+#: How long an over-limit client may take to send its request, so that it can be told, in seconds.
 _TURN_AWAY_SECONDS: Final = 1.0
 
 
-class Opening(Intake):
-    """A connection that opens once it is admitted, and its request is well-formed and granted."""
+class Opening(Phase):
+    """A connection that is not open yet.
 
-    methods: Collection[str] = ("GET",)  #: of HTTP that there are
-    _granting: Deferred[Any] | None = None
-    _visit: Any = None  #: the :class:`~wsrelay.limits.admission.Visit`, once it is admitted
-    _turned_away: Any = None  #: the :class:`~wsrelay.errors.Denied`, if it is one too many
+    Args:
+        host: the connection.
+    """
 
-    # --- admission --------------------------------------------------------------------------------
+    __slots__ = ("_exchange", "_granting", "_host", "_turned_away")
 
-    def connectionMade(self) -> None:
-        """A client has connected: count it, before anything of what it sends is looked at."""
-        super().connectionMade()
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        #: The refusal of an over-limit client.
+        self._turned_away: Denied | None = None
+        #: The validators' answer that is awaited.
+        self._granting: Deferred[Grant] | None = None
+        #: The request and its body, where it is plain HTTP.
+        self._exchange: Exchange | None = None
+
+    @property
+    def incoming_bytes(self) -> int:
+        """Bytes kept of the request and its body."""
+        return len(self._host.data) + (0 if self._exchange is None else self._exchange.incoming_bytes)
+
+    # --- admission ----------------------------------------------------------------------------------
+
+    def arrive(self) -> None:
+        """Count the connection, before anything of what it sends is looked at."""
+        host = self._host
+        address = None if _speaks_proxy(host.transport) else self._address(host.transport.getPeer())
         try:
-            host = None if _speaks_proxy(self.transport) else self._host_of(self.transport.getPeer())
-            self._visit = self.factory.admission.arrive(self.seconds(), host)
+            host.visit = host.factory.admission.arrive(host.seconds(), address)
         except Denied as denied:
             self._turn_away(denied)
-        except Exception as error:  # noqa: BLE001 - Twisted would log it, and leave the connection as it is
-            self.fail(error)
 
-    def _host_of(self, peer: Any) -> str | None:
+    def _address(self, peer: Any) -> str | None:  # one of Twisted's addresses
         """Return the address for which it is counted. Not that of a proxy, behind which there are many."""
-        host = _host(peer)
-        return None if host == UNIX or host in self.factory.trusted_proxies else host
+        address = _ip_address(peer)
+        return None if address == UNIX or address in self._host.factory.trusted_proxies else address
 
     def _identify(self) -> None:
         """Count it for its address, now that a PROXY header has told it."""
-        host = self._host_of(self.transport.getPeer())
-        if host is not None:
-            self._visit.identify(host, self.seconds())
+        host = self._host
+        address = None if host.visit.is_identified else self._address(host.transport.getPeer())
+        if address is not None:
+            host.visit.identify(address, host.seconds())
 
     def _turn_away(self, denied: Denied) -> None:
-        """Wait for the request, just to say that this client is one too many; if there are many of those, for nothing.
+        """Wait for the request of an over-limit client, to refuse it; drop it where there are many of those.
 
         Peer sees:
-            The response; the end of TCP where there is not even room for that.
+            The response; the end of TCP where no slot is free for a refusal.
         """
-        if self.factory.turn_away(self):
+        host = self._host
+        if host.factory.turn_away(host):
             self._turned_away = denied
-            self.set_deadline(self.seconds() + _TURN_AWAY_SECONDS, Opening._tell_turned_away)
-        else:
-            self._abort()
-            if isinstance(self.transport, TcpTransport):
-                # Its descriptor would be free at the end of the turn, too, but a whole backlog comes in one (TRAPS 75).
-                self.transport.connectionLost(Failure(ConnectionAborted()))
+            host.expect_within(_TURN_AWAY_SECONDS)
+            return
+        host.abort()
+        if isinstance(host.transport, TcpTransport):
+            # Its descriptor would be free at the end of the turn, too, but a whole backlog comes in one (TRAPS 75).
+            host.transport.connectionLost(Failure(ConnectionAborted()))
 
-    def _tell_turned_away(self) -> None:
-        self.deny(self._turned_away)
+    # --- the request --------------------------------------------------------------------------------
 
-    # --- the request ------------------------------------------------------------------------------
-
-    def processHandshake(self) -> None:
-        """Replace Autobahn's parser with the strict one, and ask the validators.
+    def receive(self, data: bytes) -> None:
+        """Take more of the request; once it is complete, ask the validators.
 
         The transport is not paused meanwhile: a paused socket does not report that its client has gone.
-        A client that sends anything before the 101 is refused instead (TRAPS 11).
+        A client that sends frames before the 101 is refused instead (TRAPS 11).
         """
         try:
-            if self._turned_away is None and not self._visit.is_identified:
-                self._identify()
-            if self._granting is not None:
-                raise Denied(400, "there is data behind the request; wait for the 101", cause="malformed")
-            head = self.take_head()
-            if head is None:
+            if self._exchange is not None:
+                self._exchange.receive(data)
                 return
-            if self._turned_away is not None:
-                raise self._turned_away
-            request = self._behind_proxies(self._parse(head))
-            granted = self.ask(request)
+            self._host.data += data
+            self._take_request()
         except Denied as denied:
-            self.deny(denied)
-            return
-        if isinstance(granted, Grant):
-            self.admit(granted, request)
-        else:
-            self._wait_for(granted, request)
+            self._host.deny(denied)
 
-    def _parse(self, head: bytes) -> HandshakeRequest:
-        certificate = self.transport.getPeerCertificate() if ISSLTransport.providedBy(self.transport) else None
-        return parse_head(head, self.transport.getPeer(), certificate, self.methods)
-
-    def take_head(self) -> bytes | None:
-        """Return the request's head, once all of it has come. See :func:`wsrelay.http.head.take_head`."""
-        return take_head(self.data)
-
-    def ask(self, request: HandshakeRequest) -> "Grant | Deferred[Grant]":
-        """Ask the validators.
+    def _take_request(self) -> None:
+        """Ask the validators, once all of the head has come.
 
         Raises:
-            Denied: it is no handshake, or it is not granted.
+            Denied: it is malformed, the client is over a limit, or it is not granted.
         """
-        check_upgrade(request.headers)
-        self.data = b""
-        return probe.grant(request) or self.factory.chain.grant(request)
+        if self._turned_away is None:
+            self._identify()
+        if self._granting is not None:
+            raise _data_behind()
+        host = self._host
+        parts = split_head(host.data)
+        if parts is None:
+            return
+        if self._turned_away is not None:
+            raise self._turned_away
+        head, rest = parts
+        if rest and host.factory.web is None:
+            raise _data_behind()
+        transport = host.transport
+        certificate = transport.getPeerCertificate() if ISSLTransport.providedBy(transport) else None
+        request = parse_head(head, transport.getPeer(), certificate, host.factory.methods)
+        self._ask(self._behind_proxies(request), rest)
 
     def _behind_proxies(self, request: HandshakeRequest) -> HandshakeRequest:
         """Return the request as that of the client that trusted proxies name."""
-        host = _host(request.peer)
-        if host not in self.factory.trusted_proxies:
+        host, proxies = self._host, self._host.factory.trusted_proxies
+        address = _ip_address(request.peer)
+        if address not in proxies:
             return request
-        client = self.factory.trusted_proxies.client(host, request.headers.get("x-forwarded-for", ""))
-        self._visit.identify(client, self.seconds())
-        if client == host:
+        client = proxies.client(address, request.headers.get("x-forwarded-for", ""))
+        host.visit.identify(client, host.seconds())
+        if client == address:
             return request
-        self.forwarded_for = client
+        host.forwarded_for = client
         address_type = IPv6Address if ":" in client else IPv4Address
         return replace(request, peer=address_type("TCP", client, 0))
 
-    # --- the validators ---------------------------------------------------------------------------
+    # --- the validators -----------------------------------------------------------------------------
+
+    def _ask(self, request: HandshakeRequest, rest: bytes) -> None:
+        """Ask the validators.
+
+        Raises:
+            Denied: it is neither a handshake nor anything that is served, or it is not granted.
+        """
+        host, web = self._host, self._host.factory.web
+        if web is None or request.wants_websocket:
+            if rest:
+                raise _data_behind()
+            check_upgrade(request.headers)
+            host.data = b""
+            granted = probe.grant(request) or host.factory.chain.grant(request)
+        else:
+            received, host.data = host.data, b""
+            exchange = self._exchange = web.exchange(host, request)
+            exchange.receive(received)
+            granted = Grant(room=request.room) if exchange.is_public else host.factory.chain.grant(request)
+        if isinstance(granted, Grant):
+            self._admit(granted, request)
+        else:
+            self._wait_for(granted, request)
 
     def _wait_for(self, granting: "Deferred[Grant]", request: HandshakeRequest) -> None:
-        self.set_deadline(self.seconds() + self.factory.settings.validate_seconds, Opening._validation_timeout)
+        host = self._host
+        host.become(Stage.GRANT)
+        host.expect_within(host.factory.settings.validate_seconds)
         self._granting = granting
-        granting.addCallbacks(self.admit, self._refused, callbackArgs=(request,))
-        granting.addErrback(self.fail)
+        granting.addCallbacks(self._admit_later, self._refused, callbackArgs=(request,))
+        granting.addErrback(host.fail)
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """TCP has ended: nobody waits for the validators any more."""
-        if self._visit is not None:  # first, whatever the rest raises
-            self._visit.end()
-        try:
-            super().connectionLost(reason)
-        finally:
-            self._give_up_validating()
+    def on_deadline(self) -> None:
+        """Refuse: the request, or the validators' answer, is late."""
+        if self._granting is not None:
+            reason = "the handshake could not be validated in time"
+            self._host.deny(Denied(504, reason, [("Retry-After", "10")], cause="validate_seconds"))
+            self._granting.cancel()  # a validator that swallows the cancellation is not heard any more
+        else:
+            late = Denied(408, "the request did not come in time", cause="handshake_seconds")
+            self._host.deny(self._turned_away or late)
 
-    def _validation_timeout(self) -> None:
-        """Refuse; a validator that swallows the cancellation, and answers all the same, is not heard any more."""
-        reason = "the handshake could not be validated in time"
-        self.deny(Denied(504, reason, [("Retry-After", "10")], cause="validate_seconds"))
-        self._give_up_validating()
-
-    def _give_up_validating(self) -> None:
+    def lost(self, reason: Failure) -> None:
+        """TCP has ended: no answer of the validators is needed any more."""
         if self._granting is not None:
             self._granting.cancel()
+        if self._exchange is not None:
+            self._exchange.lost(reason)
 
     def _refused(self, failure: Failure) -> None:
         failure.trap(Denied)
-        self.deny(failure.value)  # type: ignore[arg-type]  # trap has made sure
+        self._host.deny(failure.value)  # type: ignore[arg-type]  # trap has made sure
 
-    # --- the 101 ----------------------------------------------------------------------------------
+    # --- granted ------------------------------------------------------------------------------------
 
-    def admit(self, grant: Grant, request: HandshakeRequest) -> None:
-        """Do as granted, unless the client has gone while the validators were asked."""
-        if self.state != self.STATE_CONNECTING:
-            return
-        try:
-            if grant.expires_at is not None and grant.expires_at <= self.factory.wall_clock():
-                raise Denied(401, closecodes.EXPIRED.text, cause="expired")
-            self.begin(grant, request)
-        except Denied as denied:
-            self.deny(denied)
+    def _admit_later(self, grant: Grant, request: HandshakeRequest) -> None:
+        """Do as granted, unless the connection has ended while the validators were asked."""
+        if self._host.stage in OPENING_STAGES:
+            try:
+                self._admit(grant, request)
+            except Denied as denied:
+                self._host.deny(denied)
 
-    def begin(self, grant: Grant, request: HandshakeRequest) -> None:
+    def _admit(self, grant: Grant, request: HandshakeRequest) -> None:
+        """Do as granted.
+
+        Raises:
+            Denied: it cannot be done.
+        """
+        if grant.expires_at is not None and grant.expires_at <= self._host.factory.wall_clock():
+            raise Denied(401, closecodes.EXPIRED.text, cause="expired")
+        if self._exchange is None:
+            self._upgrade(grant, request)
+        else:
+            self._serve(self._exchange, grant)
+
+    def _serve(self, exchange: Exchange, grant: Grant) -> None:
+        """Serve plain HTTP. A body must have come within ``message_seconds``."""
+        host = self._host
+        host.become(Stage.EXCHANGE)
+        host.phase = PlainHTTP(host, exchange)
+        host.expect_within(host.factory.settings.message_seconds or math.inf)
+        exchange.begin(grant)
+
+    def _upgrade(self, grant: Grant, request: HandshakeRequest) -> None:
         """Join the room and send the 101.
 
         Raises:
-            Denied: it cannot be done.
+            Denied: the room or the relay is full.
         """
+        host, factory = self._host, self._host.factory
         offers = request.headers.get("sec-websocket-extensions")
-        extension = self._agree(offers) if offers else None
-        self.enter(grant)
-        number = None if self.factory.web is None else self.number
-        self.succeedHandshake(acceptance(request.headers["sec-websocket-key"], grant.subprotocol, extension, number))
-
-    def enter(self, grant: Grant) -> None:
-        """Do what the grant says, before the 101.
-
-        Raises:
-            Denied: it cannot be done.
-        """
-        raise NotImplementedError
-
-    def _agree(self, offers: str) -> str | None:
-        """Agree on permessage-deflate, or on nothing; return what the response says about it."""
-        well_formed = deflate.well_formed(self._parseExtensionsHeader(offers))
-        parsed = [PerMessageDeflateOffer.parse(parameters) for _, parameters in well_formed]
-        accepted = self.perMessageCompressionAccept(parsed) if parsed else None
-        if accepted is None:
-            return None
-        self._perMessageCompress = PerMessageDeflate.create_from_offer_accept(True, accepted)
-        extension: str = accepted.get_extension_string()
-        return extension
-
-    def succeedHandshake(self, res: Any) -> None:
-        """Send the 101: the connection is open.
-
-        Args:
-            res: the response (Autobahn's name for what is decided).
-        """
-        # The only sign there is of a peer that does not read (TRAPS 25).
-        self.transport.registerProducer(self, True)
-        self.write(res)
-        self.state = self.STATE_OPEN
-        self._visit.opened()
-        self.onOpen()
+        agreed = host.agree_deflate(offers) if offers else None
+        extension, encoding = (None, frames.plain) if agreed is None else (agreed[0], factory.deflate(agreed[1]))
+        member = Member(host, grant, encoding)
+        host.join(member)
+        number = None if factory.web is None else host.number
+        response = acceptance(request.headers["sec-websocket-key"], grant.subprotocol, extension, number)
+        host.open(Stage.OPEN, OpenWebSocket(host, member, deflated=agreed is not None), response)
 
 
-def _host(address: Any) -> str:
-    """Return the IP address of an address of Twisted's, ``UNIX`` for one that has none."""
+def _data_behind() -> Denied:
+    return Denied(400, "there is data behind the request; wait for the 101", cause="malformed")
+
+
+def _ip_address(address: Any) -> str:  # one of Twisted's addresses
+    """Return the IP address of an address, ``UNIX`` for one that has none."""
     host: str = getattr(address, "host", UNIX)
     return host
 
 
-def _speaks_proxy(transport: Any) -> bool:
+def _speaks_proxy(transport: Any) -> bool:  # one of Twisted's transports, or None
     """Whether the client's address is known only when a PROXY header has come; until then it is the proxy's."""
     while transport is not None and not isinstance(transport, HAProxyProtocolWrapper):
         transport = getattr(transport, "transport", None)

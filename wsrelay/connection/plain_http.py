@@ -1,110 +1,49 @@
-"""A connection whose request is no WebSocket handshake: one HTTP exchange, where such are served.
+"""PlainHTTP: the phase of a connection whose request was plain HTTP, is granted, and is not answered yet.
 
-What is served is :mod:`wsrelay.http.site`'s, how a body is read and a response written :mod:`wsrelay.http.exchange`'s.
-Here is only what this means for the connection: until it is answered, an exchange is as a handshake that is not done.
+Must not live here: what is served (:mod:`wsrelay.http.site`), how a body is read and a response written
+(:mod:`wsrelay.http.exchange`).
 """
 
-import math
-from typing import Any
-
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import ISSLTransport
-from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
-from wsrelay.closecodes import CloseReason
-from wsrelay.connection.opening import Opening
+from wsrelay.connection.host import Host
+from wsrelay.connection.phase import Phase
 from wsrelay.errors import Denied
-from wsrelay.grant import Grant
-from wsrelay.http.head import split_head
-from wsrelay.request import HandshakeRequest
+from wsrelay.http.exchange import Exchange
 
 __all__ = ["PlainHTTP"]
 
 
-class PlainHTTP(Opening):
-    """A connection that may serve one HTTP exchange."""
+class PlainHTTP(Phase):
+    """One HTTP exchange.
 
-    _exchange: Any = None  #: the :class:`~wsrelay.http.exchange.Exchange`, once there is one
+    Args:
+        host: the connection.
+        exchange: the request, with what has come of its body.
+    """
+
+    __slots__ = ("_exchange", "_host")
+
+    def __init__(self, host: Host, exchange: Exchange) -> None:
+        self._host = host
+        self._exchange = exchange
 
     @property
     def incoming_bytes(self) -> int:
-        """What is kept of what has come in. See :class:`wsrelay.limits.memory.Holder`."""
-        return super().incoming_bytes + (0 if self._exchange is None else self._exchange.incoming_bytes)
+        """Bytes kept of the body."""
+        return self._exchange.incoming_bytes
 
-    def close(self, reason: CloseReason, detail: str = "") -> None:
-        """Close. See :meth:`wsrelay.connection.closing.Connection.close`.
-
-        Peer sees:
-            Just the end, where it has not asked for anything: browsers open sockets on speculation, and would take a
-            503 for the answer to whatever they ask on one of them later.
-        """
-        has_asked = self.data or self._granting is not None or self._exchange is not None
-        if self.state == self.STATE_CONNECTING and not has_asked:
-            self.dropConnection()
-        else:
-            super().close(reason, detail)
-
-    def processHandshake(self) -> None:
-        """Take what has come: of a request's head, or of its body."""
-        if self._exchange is None:
-            super().processHandshake()
-            return
-        received, self.data = self.data, b""
+    def receive(self, data: bytes) -> None:
+        """Take more of the body."""
         try:
-            self._exchange.dataReceived(received)
+            self._exchange.receive(data)
         except Denied as denied:
-            self.deny(denied)
+            self._host.deny(denied)
 
-    def take_head(self) -> bytes | None:
-        """Return the request's head; where it may have a body, that may have come as well."""
-        if self.factory.web is None:
-            return super().take_head()
-        parts = split_head(self.data)
-        return None if parts is None else parts[0]
+    def on_deadline(self) -> None:
+        """Refuse: the body is late."""
+        self._host.deny(Denied(408, "the body did not come in time", cause="message_seconds"))
 
-    def ask(self, request: HandshakeRequest) -> "Grant | Deferred[Grant]":
-        """Ask the validators, about an exchange as well. See :meth:`wsrelay.connection.opening.Opening.ask`."""
-        if self.factory.web is None:
-            return super().ask(request)
-        if request.wants_websocket:
-            super().take_head()  # nothing may have come behind a handshake
-            return super().ask(request)
-        received, self.data = self.data, b""
-        exchange = self._exchange = self.factory.web.exchange(self, request)
-        exchange.dataReceived(received)
-        return Grant(room=request.room) if exchange.is_public else self.factory.chain.grant(request)
-
-    def begin(self, grant: Grant, request: HandshakeRequest) -> None:
-        """Do as granted. A body must have come within ``message_seconds``."""
-        if self._exchange is None:
-            super().begin(grant, request)
-            return
-        body_seconds = self.factory.settings.message_seconds or math.inf
-        self.set_deadline(self.seconds() + body_seconds, PlainHTTP._body_timeout)
-        self._exchange.begin(grant)
-
-    def _body_timeout(self) -> None:
-        self.deny(Denied(408, "the body did not come in time", cause="message_seconds"))
-
-    def respond(self, response: bytes) -> None:
-        """Write the last that there is to say, and end; where a body is still coming, read it away meanwhile.
-
-        Unread bytes would make TCP overtake the response with a reset. With TLS there are no halves of a connection.
-        """
-        half_close = getattr(self.transport, "loseWriteConnection", None)
-        if self.factory.web is None or half_close is None or ISSLTransport.providedBy(self.transport):
-            super().respond(response)
-            return
-        self.transport.write(response)
-        self.state = self.STATE_CLOSED
-        half_close()
-        self._abort_later()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
+    def lost(self, reason: Failure) -> None:
         """TCP has ended."""
-        try:
-            super().connectionLost(reason)
-        finally:
-            if self._exchange is not None:
-                self._exchange.connectionLost(reason)
+        self._exchange.lost(reason)

@@ -1,250 +1,400 @@
-"""RelayProtocol: translates between Autobahn, the validators and the room. Nothing is decided here.
+"""RelayProtocol: one connection, which *has* a phase and parts.
 
-Parsing the request is :mod:`wsrelay.request`'s, who may come in :mod:`wsrelay.validators.chain`'s, who gets what
-:mod:`wsrelay.rooms.room`'s, how a connection ends :mod:`wsrelay.connection.closing`'s,
-how fast it may send :mod:`wsrelay.connection.flow`'s, and how one that is dead is found out
-:mod:`wsrelay.connection.keepalive`'s.
+::
+
+    RelayProtocol ── phase: Opening │ Exchange │ OpenWebSocket │ EventStream │ ENDED       what bytes of the peer mean
+        ├── writer     the way out            ├── keepalive   pings, expiry, message deadline
+        ├── flow       held or read, rates    └── member      the part that joins a room
+
+Here: the stages (:mod:`wsrelay.connection.stage`), one deadline, one guard around callbacks, one close, one refusal.
+Must not live here: what a request or a frame means (phases), who gets what (:mod:`wsrelay.rooms`), Autobahn's internals
+(:mod:`wsrelay.connection.autobahn`).
 """
 
 import math
-from itertools import takewhile
-from typing import Any, Final, cast
+from contextlib import suppress
+from typing import Final
 
-from autobahn.websocket.protocol import WebSocketProtocol
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IPushProducer, ISSLTransport
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from wsrelay import closecodes
 from wsrelay.closecodes import CloseReason
-from wsrelay.connection import deflate
-from wsrelay.connection.closing import LOG_CHARS
+from wsrelay.connection.autobahn import AutobahnProtocol
+from wsrelay.connection.context import Relay
 from wsrelay.connection.event_stream import EventStream
+from wsrelay.connection.flow import Flow
+from wsrelay.connection.keepalive import Due, KeepAlive
+from wsrelay.connection.member import NO_GRANT, Member
+from wsrelay.connection.opening import Opening
+from wsrelay.connection.phase import Ended, Phase
+from wsrelay.connection.reading import release
+from wsrelay.connection.report import LOG_CHARS, report_end, report_open, status
+from wsrelay.connection.stage import CLOSING_STAGES, OPEN_STAGES, OPENING_STAGES, TRANSITIONS, Stage
+from wsrelay.connection.writer import Writer
+from wsrelay.errors import Denied
 from wsrelay.grant import Grant
-from wsrelay.limits.rates import Allowance
-from wsrelay.message import Message
-from wsrelay.stats import NOTHING as NO_TALLY
-from wsrelay.stats import ConnectionStatus, Tally, plus
-from wsrelay.wire import frames
+from wsrelay.http.responses import refusal
+from wsrelay.limits.admission import UNCOUNTED
+from wsrelay.logs.failures import log_failure
+from wsrelay.stats import ConnectionStatus
+from wsrelay.wire import sse
 
 __all__ = ["RelayProtocol"]
 
-#: Autobahn's states, as an operator reads them.
-_STATES: Final = {
-    WebSocketProtocol.STATE_CONNECTING: "handshake",
-    WebSocketProtocol.STATE_OPEN: "open",
-    WebSocketProtocol.STATE_CLOSING: "closing",
-    WebSocketProtocol.STATE_CLOSED: "closed",
+#: Who closed, the code and the reason where TCP just ended, by whether that is how a peer leaves.
+_JUST_ENDED: Final = {
+    False: ("lost", closecodes.LOST, ""),
+    True: ("client", closecodes.NO_CODE, ""),
 }
 
-#: What a connection may do before it opens.
-NOTHING: Final = Grant(room="", can_publish=False, can_subscribe=False)
+#: The phase of all connections whose TCP has ended.
+_GONE: Final = Phase()
 
 
 @implementer(IPushProducer)
-class RelayProtocol(EventStream):
-    """One connection of a relay; a :class:`wsrelay.interfaces.Subscriber` of its room.
+class RelayProtocol(AutobahnProtocol):
+    """One connection of a relay. Made by :class:`wsrelay.factory.RelayFactory`.
 
     Attributes:
-        encoding: makes its frames of plain ones; set when it opens.
-        grant: what it may do; nothing until it opens.
-        opened_at: when it opened, in the reactor's seconds.
-        published: the messages that it published, and what these were as plain frames.
-        left_out_of: the messages of others that were not for it, in the same way.
-        tally: see :class:`wsrelay.interfaces.Subscriber`.
+        number: its number in this process, counted from 1; set when TCP begins.
+        stage: its state.
+        deadline: when :meth:`on_deadline` is due, in the reactor's seconds; infinite for never.
+        visit: its place among the connections that are counted.
+        writer: the way out; set when TCP begins.
+        member: its place in a room; ``None`` until it joins. This and the next two are there from then on.
+        flow: what it may send, and whether it is read.
+        keepalive: its deadlines while it is open.
     """
 
-    # On the class, because few connections have them (TRAPS 61).
-    published = left_out_of = tally = NO_TALLY
-    opened_at = math.inf
-    _ping_to_answer: bytes | None = None
-    _type: int | None = None
+    # Not in the instance's dictionary, whose names CPython shares between instances only up to 30 (TRAPS 61).
+    __slots__ = ("deadline", "flow", "keepalive", "member", "number", "stage", "visit", "writer")
+
+    factory: Relay
+    flow: Flow
+    keepalive: KeepAlive
+    writer: Writer
 
     def __init__(self) -> None:
         super().__init__()
-        self.encoding = frames.plain
-        self.grant = NOTHING
-        self._fragments = 0
+        self.number = 0
+        self.stage = Stage.REQUEST
+        self.deadline = math.inf
+        self.visit = UNCOUNTED
+        self.member: Member | None = None
 
-    # --- opening ----------------------------------------------------------------------------------
+    # --- what Twisted calls -------------------------------------------------------------------------
 
-    def enter(self, grant: Grant) -> None:
-        """Join the room. See :meth:`wsrelay.connection.opening.Opening.enter`."""
-        if self._perMessageCompress is not None:
-            self.encoding = self.factory.deflate(self._perMessageCompress.server_max_window_bits)
-            self._perMessageCompress: Any = deflate.Inflater()
-        self.allowance = Allowance(self.factory.rates, self.factory.now)
-        self.factory.hub.join(grant.room, self, can_subscribe=grant.can_subscribe, can_publish=grant.can_publish)
-        self.grant = grant
-        message_type = self.factory.message_types.of(grant.room)
-        if message_type is not None:
-            self._type = message_type
+    def connectionMade(self) -> None:
+        """A client has connected; its request must be complete within ``handshake_seconds``."""
+        self.writer = Writer(self.transport)
+        with suppress(AttributeError):  # only sockets have it
+            self.transport.setTcpNoDelay(self.tcpNoDelay)
+        self.number = next(self.factory.numbers)
+        self.factory.connected(self)
+        self.expect_within(self.factory.settings.handshake_seconds)
+        self.phase = opening = Opening(self)
+        try:
+            opening.arrive()
+        except Exception as error:  # noqa: BLE001 - Twisted would log it, and leave the connection as it is
+            self.fail(error)
 
-    def onOpen(self) -> None:
-        """The 101 is out. Autobahn swallows what is raised here (TRAPS 27); ``_open`` runs under a guard."""
-        self.factory.stats.connections_opened += 1
-        self.opened_at = self.seconds()
-        self.factory.lines.add("opened", **self._who())
-        self.start_keep_alive(self.grant.expires_at)
+    def dataReceived(self, data: bytes) -> None:
+        """Let the phase take what has come; whatever raises on the way ends this connection and no other."""
+        try:
+            self.phase.receive(data)
+        except Exception as error:  # noqa: BLE001 - the guard of all callbacks: else the peer sees 1006 (TRAPS 27)
+            self.fail(error)
 
-    def _who(self) -> dict[str, object]:
-        """Return whose line in the log it is."""
-        identity = self.grant.identity
-        return {
-            "connection": self.number,
-            "peer": self.peer,
-            "room": self.grant.room,
-            "identity": None if identity is None else identity[:LOG_CHARS],
-        }
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """TCP has ended. Also called for connections that never opened (TRAPS 27), and for some a second time."""
+        if self.stage is Stage.LOST:
+            return
+        phase, self.phase = self.phase, _GONE  # a phase refers to its connection: without a circle, all is freed here
+        try:
+            self.visit.end()
+            self.leave()
+            self.become(Stage.LOST)
+            phase.lost(reason)
+            by, code, said = self.close_cause() or _JUST_ENDED[phase.leaves_without_close]
+            if self.member is not None:
+                report_end(self, self.member, by, code or closecodes.NO_CODE, said)
+            self.onClose(self.wasClean, self.remoteCloseCode, self.remoteCloseReason)
+        finally:
+            self.member = None
+            self.factory.disconnected(self)
+
+    def pauseProducing(self) -> None:
+        """The peer does not read: its room leaves it where it stands in the log."""
+        self.writer.writable = False
+        if self.member is not None:
+            self.factory.hub.pause(self.member)
+
+    def resumeProducing(self) -> None:
+        """What waited has been written: go on from the cursor."""
+        self.writer.writable = True
+        self.phase.on_writable()
+        if self.member is not None:
+            self.factory.hub.resume(self.member)
+
+    def stopProducing(self) -> None:
+        """The transport takes no more."""
+        self.leave()
+
+    # --- deadline -----------------------------------------------------------------------------------
+
+    def seconds(self) -> float:
+        """Return the reactor's time."""
+        return self.factory.reactor.seconds()
+
+    def expect_within(self, seconds: float) -> None:
+        """Set the one deadline, from now on; what is due then depends on the stage."""
+        self.deadline = self.seconds() + seconds
+
+    def on_deadline(self) -> None:
+        """The deadline has passed. Called by the sweep, once."""
+        self.deadline = math.inf
+        if self.stage in CLOSING_STAGES:
+            self.abort()
+        elif self.stage in OPEN_STAGES:
+            self._keep_alive()
+        else:
+            self.phase.on_deadline()
+
+    def _keep_alive(self) -> None:
+        """Do what is due on an open connection."""
+        keepalive, now, held = self.keepalive, self.seconds(), self.flow.held_since != math.inf
+        due = keepalive.due(now, held=held, within_frame=self.mid_frame)
+        if due.close is not None:
+            (self.reject if due is Due.MESSAGE_TIMEOUT else self.close)(due.close)  # the others are no violations
+            return
+        if due is Due.PING:
+            payload = keepalive.ping(now)
+            if payload is not None:
+                self.phase.ping(payload)
+        self.deadline = keepalive.expires if held else keepalive.deadline
+
+    # --- writing ------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Write at once, if nothing waits to be written; else behind that."""
+        if not self.writer.write(data) and self.member is not None:
+            self.factory.hub.pause(self.member)
+
+    def keep(self, data: bytes, sent: int) -> None:
+        """Write later what ``send`` did not take of a batch. See :class:`wsrelay.interfaces.Subscriber`."""
+        self.writer.keep(data, sent)
+        self.factory.hub.pause(self._joined)
 
     @property
-    def own(self) -> Tally:
-        """What it does not get of what was published. See :class:`wsrelay.interfaces.Subscriber`."""
-        if self.published is NO_TALLY or self.factory.settings.echo:
-            return self.left_out_of
-        return plus(self.published, self.left_out_of)
+    def paused(self) -> bool:
+        """Whether something waits to be written, because the peer does not read."""
+        return not self.writer.writable
+
+    @property
+    def unsent(self) -> bytes:
+        """What waits to be written. See :class:`wsrelay.limits.memory.Holder`."""
+        return self.writer.unsent if self.stage in OPEN_STAGES else b""
+
+    @property
+    def incoming_bytes(self) -> int:
+        """Bytes kept of what is incomplete. See :class:`wsrelay.limits.memory.Holder`."""
+        return self.phase.incoming_bytes
+
+    # --- stages -------------------------------------------------------------------------------------
+
+    def become(self, stage: Stage) -> None:
+        """Take a stage.
+
+        Raises:
+            ValueError: it does not follow; a bug.
+        """
+        if stage not in TRANSITIONS[self.stage]:
+            raise ValueError(f"{self.stage} is not followed by {stage}")
+        self.stage = stage
+        self.take_stage(stage)
+
+    @property
+    def grant(self) -> Grant:
+        """What it may do; nothing until it joins a room."""
+        return NO_GRANT if self.member is None else self.member.grant
+
+    def join(self, member: Member) -> None:
+        """Join a room. The response is to follow, and :meth:`open`.
+
+        Raises:
+            Denied: the room or the relay is full.
+        """
+        grant, settings, now = member.grant, self.factory.settings, self.seconds()
+        # The only use of the wall clock: tokens are dated by it.
+        expires = math.inf if grant.expires_at is None else now + grant.expires_at - self.factory.wall_clock()
+        self.flow = Flow(self.factory.rates, self.factory.now)
+        self.keepalive = KeepAlive(now, settings.ping_seconds, self.factory.random(), expires)
+        self.factory.hub.join(grant.room, member, can_subscribe=grant.can_subscribe, can_publish=grant.can_publish)
+        self.member = member
+
+    def open(self, stage: Stage, phase: Phase, response: bytes) -> None:
+        """Begin to be open.
+
+        Args:
+            stage: ``OPEN`` or ``STREAM``.
+            phase: what the connection does from now on.
+            response: the last bytes before frames or events.
+        """
+        # The only sign there is of a peer that does not read (TRAPS 25).
+        self.transport.registerProducer(self, True)
+        self.write(response)
+        self.phase = phase
+        self.become(stage)
+        self.visit.opened()
+        member = self._joined
+        member.opened_at = self.seconds()
+        report_open(self, member)
+        self.deadline = self.keepalive.deadline
+        self.onOpen()
+
+    def begin_stream(self, grant: Grant) -> None:
+        """Join a room as a subscriber that gets server-sent events; the head of the response is to follow.
+
+        Raises:
+            Denied: the room or the relay is full.
+        """
+        self.join(Member(self, grant.narrowed(can_publish=False), sse.encode))
+
+    def stream_begun(self) -> None:
+        """The head of the response is written: events follow."""
+        self.open(Stage.STREAM, EventStream(self), b"")
+
+    # --- ends ---------------------------------------------------------------------------------------
+
+    def close(self, reason: CloseReason, detail: str = "") -> None:
+        """Close the connection, in whatever stage it is; the only way in which the relay does.
+
+        Peer sees:
+            A close frame with the row's code and reason, or the event of a stream; 503 while its request is not
+            answered; just the end where no byte of one has come: browsers open sockets on speculation, and would take
+            a 503 for the answer to whatever they ask on one of them later.
+        """
+        if self.stage in OPEN_STAGES:
+            self.factory.stats.closes_sent[reason.code] += 1
+            # Not sendClose: it takes 1000 and 3000-4999 only (TRAPS 23).
+            self.sendCloseFrame(reason.code, reason.reason_bytes(detail))
+        elif self.stage is Stage.REQUEST and not self.data:
+            self.dropConnection()
+        else:
+            self.deny(Denied(503, reason.text, [("Retry-After", "10")], cause=f"close_{reason.code}"))
+
+    def reject(self, reason: CloseReason, detail: str = "") -> None:
+        """Close because of what the peer sent, and discard all that it still sends."""
+        self.failedByMe = True
+        self.close(reason, detail)
+
+    def sendCloseFrame(self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False) -> None:
+        """Close an open connection: what each close does, ours or the reply to the peer's, in this order.
+
+        1. Deliver what was published before, as far as the peer takes it.
+        2. Leave the room: nothing follows the close frame.
+        3. Write the close frame (or the last event of a stream, and the end).
+        4. Set the deadline, which aborts TCP: ``close_seconds``.
+        5. Read on: unread bytes would make TCP overtake the close frame with a reset. What comes is discarded.
+        """
+        if self.stage not in OPEN_STAGES:
+            return
+        self.factory.hub.finish(self._joined)
+        self.leave()
+        if self.stage in OPEN_STAGES:  # the delivery may have failed, which closes, too
+            self.phase.write_close(code, reasonUtf8, isReply)
+            self.expect_within(self.factory.settings.close_seconds)
+            release(self, self.flow.held)
+
+    def leave(self) -> None:
+        """Leave the room: the first sign of an end. Called more than once."""
+        if self.member is not None:
+            self.factory.hub.leave(self.member)
+
+    def deny(self, denied: Denied) -> None:
+        """Refuse the request; nothing happens if it was granted and answered.
+
+        Peer sees:
+            The HTTP response, then the end of the connection.
+        """
+        if self.stage not in OPENING_STAGES:
+            return
+        cause = denied.cause or "malformed"
+        self.factory.stats.handshakes_denied[denied.status, cause] += 1
+        reason = str(denied.reason)[:LOG_CHARS]
+        self.factory.lines.add_refusal(
+            connection=self.number, peer=self.peer, status=denied.status, cause=cause, reason=reason
+        )
+        self.respond(refusal(denied))
+
+    def respond(self, response: bytes) -> None:
+        """Write the last response, and end; where a body is still coming, read it away meanwhile.
+
+        Unread bytes would make TCP overtake the response with a reset. With TLS there are no halves of a connection.
+        """
+        self.transport.write(response)
+        half_close = getattr(self.transport, "loseWriteConnection", None)
+        if self.factory.web is None or half_close is None or ISSLTransport.providedBy(self.transport):
+            self.dropConnection()
+        else:
+            half_close()
+            self._end()
+
+    def dropConnection(self, abort: bool = False) -> None:
+        """End TCP. After a clean close with FIN: Autobahn's reset could overtake the last frames."""
+        self.leave()
+        super().dropConnection(abort and not self.wasClean)
+        self._end()
+
+    def _end(self) -> None:
+        """Nothing more is written; what still comes is discarded until TCP ends.
+
+        The deadline is for peers that do not read, or never answer TLS's close_notify (TRAPS 26).
+        """
+        self.leave()
+        if self.stage not in (Stage.ENDING, Stage.LOST):
+            self.become(Stage.ENDING)
+            self.phase = Ended(self.phase)
+        self.expect_within(self.factory.settings.close_seconds)
+
+    def fail(self, error: Failure | Exception) -> None:
+        """A bug, ours or an extension's: log it, and end this connection.
+
+        Args:
+            error: what was raised.
+
+        Peer sees:
+            500 during the handshake, then 1011, each with a fixed text and the id of the line in the log; the end of
+            TCP where a close was on its way already.
+        """
+        self.factory.stats.failures += 1
+        failure = error if isinstance(error, Failure) else Failure(error)
+        incident = log_failure(f"a callback failed on the connection of {self.peer}", failure)
+        try:
+            if self.stage in OPENING_STAGES:
+                self.deny(Denied(500, f"internal error: {incident}", cause="failure"))
+            elif self.stage in OPEN_STAGES:
+                self.reject(closecodes.INTERNAL_ERROR, incident)
+            else:
+                self.abort()
+        except Exception:  # noqa: BLE001 - not even a polite end works
+            with suppress(Exception):
+                self.abort()
+
+    def abort(self) -> None:
+        """End TCP now, with a reset."""
+        if self.stage is not Stage.ENDING:
+            self._end()
+        self.transport.abortConnection()
 
     def status(self) -> ConnectionStatus:
         """Return what is known of it now."""
-        messages_out, bytes_out = self.factory.hub.given(self)
-        return ConnectionStatus(
-            number=self.number,
-            peer=self.peer,
-            room=self.grant.room,
-            identity=self.grant.identity,
-            state=_STATES[self.state],
-            seconds=max(0.0, self.seconds() - self.opened_at),
-            messages_in=self.published[0],
-            bytes_in=self.published[1],
-            messages_out=messages_out,
-            bytes_out=bytes_out,
-            paused=self.paused,
-            held=bool(self.held),
-        )
+        return status(self, self.member)
 
-    # --- open: from the peer ----------------------------------------------------------------------
-
-    def onMessageBegin(self, isBinary: bool) -> None:
-        """Start counting the fragments of a message."""
-        self._fragments = 0
-        super().onMessageBegin(isBinary)
-
-    def onMessageFrameBegin(self, length: int) -> None:
-        """Count a fragment: without a limit, empty ones are free memory for an attacker (TRAPS 21)."""
-        self._fragments += 1
-        if self._fragments > self.factory.settings.max_fragments:
-            self.reject(closecodes.TOO_MANY_FRAGMENTS)
-        super().onMessageFrameBegin(length)
-
-    def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        """Publish a message to the room; text is known to be UTF-8 here."""
-        if self.state != self.STATE_OPEN:
-            self.factory.stats.messages_dropped += 1
-        elif len(payload) > self.factory.settings.max_message_bytes:  # Autobahn's own limit is less exact
-            self.reject(closecodes.TOO_BIG)
-        elif not self.grant.can_publish:
-            self.reject(closecodes.READ_ONLY)
-        else:
-            self._publish([frames.encode(frames.BINARY if isBinary else frames.TEXT, payload)])
-
-    def take_common_frames(self) -> bool:
-        """Publish the common frames that the unread data begins with, if it begins with a frame of a new message."""
-        within: Any = self.current_frame or self.inside_message
-        if within or self.state != self.STATE_OPEN or not self.grant.can_publish:
-            return False  # for Autobahn, and onMessage
-        deflated = self._perMessageCompress is not None
-        taken, behind = frames.parse(self.data, self.factory.settings.max_message_bytes, deflated=deflated)
-        if taken:
-            self.data = self.data[behind:]
-            self.allowance.frames -= len(taken)
-            self._publish(taken)
-        return bool(taken and self.data)
-
-    def _publish(self, plain: list[bytes]) -> None:
-        """Publish messages, given as plain frames, up to the first that is of another type than may be."""
-        if self._type is not None:
-            fitting = list(takewhile(lambda frame: frames.opcode_of(frame) == self._type, plain))
-            if len(fitting) < len(plain):
-                self._relay(fitting)
-                self.reject(closecodes.WRONG_TYPE)
-                return
-        self._relay(plain)
-
-    def _relay(self, plain: list[bytes]) -> None:
-        stats = self.factory.stats
-        size_bytes = sum(map(len, plain))
-        stats.messages_in += len(plain)
-        stats.bytes_in += size_bytes
-        self.published = plus(self.published, (len(plain), size_bytes))
-        self.allowance.messages -= len(plain)
-        publisher = None if self.factory.settings.echo else self
-        self.factory.backplane.publish(self.grant.room, [Message(frame, publisher) for frame in plain])
-
-    def onPing(self, payload: bytes) -> None:
-        """Answer a ping; while the peer does not read, only the last one, later: pongs would pile up.
-
-        Source: RFC 6455 section 5.5.3.
-        """
-        if self.paused:
-            self._ping_to_answer = payload
-        else:
-            super().onPing(payload)
-
-    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
-        """TCP has ended: count it, and one line for those who were open."""
-        if self.opened_at == math.inf:
-            return
-        by, ended_with, said = self._end()
-        self.factory.stats.connections_closed[by, closecodes.counted_as(ended_with)] += 1
-        messages_out, bytes_out = self.factory.hub.given(self)
-        self.factory.lines.add(
-            "closed",
-            **self._who(),
-            seconds=round(self.seconds() - self.opened_at, 3),
-            by=by,
-            code=ended_with,
-            reason=said[:LOG_CHARS],
-            messages_in=self.published[0],
-            bytes_in=self.published[1],
-            messages_out=messages_out,
-            bytes_out=bytes_out,
-        )
-
-    def _end(self) -> tuple[str, int, str]:
-        """Return who closed it, with which code, and for which reason."""
-        if self.closedByMe:
-            return "relay", cast("int", self.localCloseCode), cast("bytes", self.localCloseReason).decode()
-        if self.wasClean or self.is_stream:  # whoever has read enough of a stream just leaves
-            return "client", self.remoteCloseCode or closecodes.NO_CODE, self.remoteCloseReason or ""
-        return "lost", closecodes.LOST, ""
-
-    # --- open: to the peer; wsrelay.interfaces.Subscriber and IPushProducer -----------------------
-
-    def evict(self, reason: CloseReason) -> None:
-        """Close; what the transport holds goes out before the close frame, or the deadline ends it."""
-        self.close(reason)
-
-    def pauseProducing(self) -> None:
-        """The peer takes no more: the room leaves this subscriber where it stands."""
-        super().pauseProducing()
-        self.factory.hub.pause(self)
-
-    def resumeProducing(self) -> None:
-        """Go on from the cursor: the transport has sent what it had."""
-        super().resumeProducing()
-        if self._ping_to_answer is not None and self.state == self.STATE_OPEN:
-            super().onPing(self._ping_to_answer)
-            self._ping_to_answer = None
-        self.factory.hub.resume(self)
-
-    def stopProducing(self) -> None:
-        """Leave: the transport takes no more."""
-        self.leave()
-
-    def sendCloseFrame(self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False) -> None:
-        """Close behind the messages that were published before, its own echoes included."""
-        self.factory.hub.finish(self)
-        super().sendCloseFrame(code, reasonUtf8, isReply)
-
-    def leave(self) -> None:
-        """Leave the room, if in one. See :meth:`wsrelay.connection.closing.Connection.leave`."""
-        self.factory.hub.leave(self)
+    @property
+    def _joined(self) -> Member:
+        assert self.member is not None
+        return self.member

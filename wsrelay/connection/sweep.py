@@ -11,6 +11,7 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from wsrelay.connection.drain import each
+from wsrelay.connection.reading import speed_up
 from wsrelay.logs.failures import log_failure
 from wsrelay.stats import Stats
 
@@ -82,7 +83,7 @@ class Sweep:
             except Exception:  # noqa: BLE001 - a bug in one of them must not end the others, and all deadlines with them
                 self._stats.failures += 1
                 log_failure("a step of the sweep failed", Failure())
-        each(tuple(self._slowed_down), lambda connection: connection.speed_up())
+        each(tuple(self._slowed_down), speed_up)
         if not late:
             due = [connection for connection in self._connections if now >= connection.deadline]
             each(due, lambda connection: connection.on_deadline())

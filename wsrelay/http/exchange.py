@@ -70,7 +70,7 @@ class Exchange:
         """What is kept of its body. See :class:`wsrelay.limits.memory.Holder`."""
         return self._read_bytes
 
-    def dataReceived(self, data: bytes) -> None:
+    def receive(self, data: bytes) -> None:
         """Take more of the request: it waits until it is granted.
 
         Raises:
@@ -110,7 +110,7 @@ class Exchange:
         """Raise ``Denied``: the body is too long."""
         raise Denied(413, f"a message may have {self._max_body_bytes} bytes at most", cause="max_message_bytes")
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
+    def lost(self, reason: Failure = connectionDone) -> None:
         """TCP has ended."""
         if self._channel is not None:
             self._channel.connectionLost(reason)

@@ -111,7 +111,7 @@ class PublicSite:
         left_out = self._except(headers, grant.room)
         message = Message.of(opcode, payload, left_out)
         if left_out is not None:
-            left_out.left_out_of = plus(left_out.left_out_of, (1, len(message.plain)))
+            left_out.own = plus(left_out.own, (1, len(message.plain)))
         relay.stats.messages_in += 1
         relay.stats.bytes_in += len(message.plain)
         relay.backplane.publish(grant.room, [message])
@@ -129,7 +129,8 @@ class PublicSite:
         if not re.fullmatch(r"[1-9]\d{0,18}", number):
             raise Denied(400, "Wsrelay-Except must be the number of a connection", cause="malformed")
         wanted = int(number)
-        return next((one for one in self._relay.connections if one.number == wanted and one.grant.room == room), None)
+        numbered = (one for one in self._relay.connections if one.number == wanted and one.grant.room == room)
+        return next((one.member for one in numbered), None)
 
     def _describe(self, exchange: Exchange, request: HTTPRequest) -> None:
         """Say how many there are in a room; none where nobody has opened it."""
@@ -149,7 +150,7 @@ class PublicSite:
         request.head(200, [*fields, ("X-Accel-Buffering", "no"), (NUMBER, str(connection.number))])
         least, most = _RETRY_SECONDS
         request.write(b"retry: %d\n\n" % (1e3 * (least + (most - least) * self._relay.random())))
-        connection.succeedHandshake(b"")
+        connection.stream_begun()
 
     def _show(self, _: Exchange, request: HTTPRequest) -> None:
         """Send the demo page."""

@@ -12,7 +12,7 @@ from wsrelay.errors import Denied
 from wsrelay.limits.rates import TokenBucket
 from wsrelay.settings import Settings
 
-__all__ = ["Admission", "Visit", "address_key"]
+__all__ = ["UNCOUNTED", "Admission", "Visit", "address_key"]
 
 #: What a client is told that finds the relay full, in seconds.
 RETRY_SECONDS: Final = 10
@@ -139,8 +139,8 @@ class Visit:
 
     __slots__ = ("_address", "_admission", "_handshaking")
 
-    def __init__(self, admission: Admission, address: _Address | None) -> None:
-        self._admission: Admission | None = admission
+    def __init__(self, admission: Admission | None, address: _Address | None) -> None:
+        self._admission = admission
         self._address = address
         self._handshaking = True
         for counted in self._counted():
@@ -187,6 +187,10 @@ class Visit:
 
     def _counted(self) -> "list[Admission | _Address]":
         return [counted for counted in (self._admission, self._address) if counted is not None]
+
+
+#: Stands for the visit of a connection that is not counted.
+UNCOUNTED: Final = Visit(None, None)
 
 
 def _full(reason: str, cause: str, wait_seconds: float = RETRY_SECONDS) -> Denied:

@@ -8,6 +8,7 @@ Fail closed: every error here ends in a :class:`~wsrelay.errors.Denied`. Must no
 import math
 from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from typing import NoReturn
 
 import msgspec
@@ -18,7 +19,7 @@ from wsrelay.errors import Denied
 from wsrelay.grant import Grant
 from wsrelay.interfaces import IHandshakeValidator
 from wsrelay.logs.failures import log_failure
-from wsrelay.names import check_room
+from wsrelay.names import SHARED, check_room
 from wsrelay.request import HandshakeRequest
 
 __all__ = ["ValidatorChain"]
@@ -52,12 +53,18 @@ class ValidatorChain:
             A validator's own status; 500 with a fixed text and an id for an exception or nonsense.
         """
         try:
-            granted = _ask(request, Grant(room=request.room), iter(self._validators))
+            granted = _ask(request, _whole(request.room), iter(self._validators))
         except Denied:
             raise
         except Exception:  # noqa: BLE001 - fail closed
             _deny(Failure())
         return granted if isinstance(granted, Grant) else granted.addErrback(_deny)
+
+
+@lru_cache(SHARED)
+def _whole(room: str) -> Grant:
+    """Return the grant that validators narrow; the clients of a room share it."""
+    return Grant(room=room)
 
 
 def _ask(

@@ -1,0 +1,55 @@
+"""Tests of wsrelay.connection.member."""
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.connection.test_reading import Reader
+from wsrelay import closecodes
+from wsrelay.connection.flow import Hold
+from wsrelay.connection.member import NO_GRANT, Member
+from wsrelay.connection.stage import Stage
+from wsrelay.grant import Grant
+from wsrelay.wire import frames
+
+
+class Owner(Reader):
+    """A connection that notes what it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(Stage.OPEN)
+        self.writer: Any = self
+
+    def send(self, data: bytes) -> int:
+        return len(data)
+
+    def keep(self, data: bytes, sent: int) -> None:
+        self.noted.append((data, sent))
+
+    def close(self, reason: closecodes.CloseReason) -> None:
+        self.noted.append(reason)
+
+    def fail(self, error: Exception) -> None:
+        self.noted.append(error)
+
+
+class MemberTests(SynchronousTestCase):
+    """A connection as its room sees it."""
+
+    def test_asks_its_connection(self) -> None:
+        """What the room tells a member is done by its connection; writes go straight to the socket's send."""
+        owner, error = Owner(), RuntimeError()
+        member = Member(owner, Grant("room"), frames.plain)
+        member.keep(b"abc", 1)
+        member.hold()
+        member.release()
+        member.evict(closecodes.TOO_SLOW)
+        member.fail(error)
+
+        self.assertEqual(member.send, owner.send)
+        self.assertEqual(owner.noted, [(b"abc", 1), "paused", closecodes.TOO_SLOW, error])
+        self.assertEqual(owner.flow.held, Hold.RESUMING)
+
+    def test_no_grant(self) -> None:
+        """Before it opens, a connection may do nothing."""
+        self.assertFalse(NO_GRANT.can_publish or NO_GRANT.can_subscribe)

@@ -1,0 +1,89 @@
+"""Member: a connection as its room sees it.
+
+Must not live here: what the peer sends (the phases), what the room does (:mod:`wsrelay.rooms`).
+"""
+
+import math
+from typing import Final, Protocol
+
+from wsrelay.closecodes import CloseReason
+from wsrelay.connection.flow import Hold
+from wsrelay.connection.reading import Reader, hold, release
+from wsrelay.connection.writer import Writer
+from wsrelay.grant import Grant
+from wsrelay.interfaces import Send
+from wsrelay.stats import NOTHING as NO_TALLY
+from wsrelay.stats import Tally
+from wsrelay.wire.frames import Encoding
+
+__all__ = ["NO_GRANT", "Member"]
+
+#: What a connection may do before it opens.
+NO_GRANT: Final = Grant(room="", can_publish=False, can_subscribe=False)
+
+
+class Owner(Reader, Protocol):
+    """What a member needs of its connection. See :class:`wsrelay.connection.protocol.RelayProtocol`."""
+
+    writer: Writer
+
+    def keep(self, data: bytes, sent: int) -> None:
+        """Write later what ``send`` did not take."""
+
+    def close(self, reason: CloseReason) -> None:
+        """Close."""
+
+    def fail(self, error: Exception) -> None:
+        """End because of a bug."""
+
+
+class Member:
+    """A :class:`wsrelay.interfaces.Subscriber`: the part of a connection that joins a room.
+
+    Args:
+        owner: the connection.
+        grant: what it may do.
+        encoding: makes its frames of plain ones.
+
+    Attributes:
+        grant: the same.
+        encoding: the same.
+        send: the socket's own, where it is a plain one.
+        opened_at: when it opened, in the reactor's seconds; infinite until then.
+        messages_in: messages that it published.
+        bytes_in: these as plain frames, in bytes.
+        own: published messages that name it as their publisher; this and the next: see
+            :class:`wsrelay.interfaces.Subscriber`.
+    """
+
+    __slots__ = ("_owner", "bytes_in", "encoding", "grant", "messages_in", "opened_at", "own", "send", "tally")
+
+    def __init__(self, owner: Owner, grant: Grant, encoding: Encoding) -> None:
+        self._owner = owner
+        self.grant = grant
+        self.encoding = encoding
+        self.send: Send = owner.writer.send
+        self.opened_at = math.inf
+        self.messages_in = self.bytes_in = 0
+        self.own: Tally = NO_TALLY
+        self.tally: Tally = NO_TALLY
+
+    def keep(self, data: bytes, sent: int) -> None:
+        """Write later what ``send`` did not take. See :class:`wsrelay.interfaces.Subscriber`."""
+        self._owner.keep(data, sent)
+
+    def hold(self) -> None:
+        """Stop reading: the room takes no more for now. See :class:`wsrelay.interfaces.Subscriber`."""
+        hold(self._owner, Hold.ROOM)
+
+    def release(self) -> None:
+        """Read on: the room takes more. See :class:`wsrelay.interfaces.Subscriber`."""
+        release(self._owner, Hold.ROOM)
+
+    def evict(self, reason: CloseReason) -> None:
+        """Close. What waits in the transport goes out before the close frame, or the deadline ends it."""
+        self._owner.close(reason)
+
+    def fail(self, error: Exception) -> None:
+        """Close with 1011. See :class:`wsrelay.interfaces.Subscriber`."""
+        self._owner.fail(error)

@@ -1,0 +1,97 @@
+"""What operators read about a connection: its status, and its two lines in the log.
+
+Must not live here: how lines are written (:mod:`wsrelay.logs.lines`), who shows a status (:mod:`wsrelay.admin.views`).
+"""
+
+import math
+from typing import Final
+
+from wsrelay import closecodes
+from wsrelay.connection.host import Host
+from wsrelay.connection.member import NO_GRANT, Member
+from wsrelay.connection.stage import CLOSING_STAGES, OPEN_STAGES, OPENING_STAGES, Stage
+from wsrelay.stats import NOTHING, ConnectionStatus
+
+__all__ = ["LOG_CHARS", "report_end", "report_open", "status"]
+
+#: The most characters of a client's own words in a log line.
+LOG_CHARS: Final = 80
+
+#: The stages as an operator reads them.
+_NAMES: Final = {
+    **dict.fromkeys(OPENING_STAGES, "handshake"),
+    **dict.fromkeys(OPEN_STAGES, "open"),
+    **dict.fromkeys(CLOSING_STAGES, "closed"),
+    Stage.CLOSING: "closing",
+}
+
+
+def status(host: Host, member: Member | None) -> ConnectionStatus:
+    """Return what is known of a connection now.
+
+    Args:
+        host: the connection.
+        member: its place in a room; ``None`` where it has none.
+    """
+    grant = NO_GRANT if member is None else member.grant
+    messages_out, bytes_out = NOTHING if member is None else host.factory.hub.given(member)
+    return ConnectionStatus(
+        number=host.number,
+        peer=host.peer,
+        room=grant.room,
+        identity=grant.identity,
+        state=_NAMES[host.stage],
+        seconds=0.0 if member is None else max(0.0, host.seconds() - member.opened_at),
+        messages_in=0 if member is None else member.messages_in,
+        bytes_in=0 if member is None else member.bytes_in,
+        messages_out=messages_out,
+        bytes_out=bytes_out,
+        paused=host.paused,
+        held=member is not None and bool(host.flow.held),
+    )
+
+
+def report_open(host: Host, member: Member) -> None:
+    """Count a connection that has opened, and log a line."""
+    host.factory.stats.connections_opened += 1
+    host.factory.lines.add("opened", **_who(host, member))
+
+
+def report_end(host: Host, member: Member, by: str, code: int, reason: str) -> None:
+    """Count the end of a connection, and log a line; nothing where it has not opened.
+
+    Args:
+        host: the connection.
+        member: its place in a room.
+        by: who closed it: ``relay``, ``client``, or ``lost`` where TCP just ended.
+        code: the close code.
+        reason: its text.
+    """
+    if member.opened_at == math.inf:
+        return
+    factory = host.factory
+    factory.stats.connections_closed[by, closecodes.counted_as(code)] += 1
+    messages_out, bytes_out = factory.hub.given(member)
+    factory.lines.add(
+        "closed",
+        **_who(host, member),
+        seconds=round(host.seconds() - member.opened_at, 3),
+        by=by,
+        code=code,
+        reason=reason[:LOG_CHARS],
+        messages_in=member.messages_in,
+        bytes_in=member.bytes_in,
+        messages_out=messages_out,
+        bytes_out=bytes_out,
+    )
+
+
+def _who(host: Host, member: Member) -> dict[str, object]:
+    """Return the fields of a log line that say which connection it is about."""
+    identity = member.grant.identity
+    return {
+        "connection": host.number,
+        "peer": host.peer,
+        "room": member.grant.room,
+        "identity": None if identity is None else identity[:LOG_CHARS],
+    }

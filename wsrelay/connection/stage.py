@@ -1,0 +1,59 @@
+"""The state of a connection: one enum, and which states follow which.
+
+Must not live here: what a connection does in a state; that is its phase.
+"""
+
+from collections.abc import Mapping
+from enum import Enum, auto
+from typing import Final
+
+__all__ = ["CLOSING_STAGES", "OPENING_STAGES", "OPEN_STAGES", "TRANSITIONS", "Stage"]
+
+
+class Stage(Enum):
+    """Where a connection stands between accept and the end of TCP.
+
+    ::
+
+        stage     begins with                  phase          deadline                followed by
+        REQUEST   accept                       Opening        the whole request       GRANT OPEN EXCHANGE ENDING
+        GRANT     validators that are awaited  Opening        their answer            OPEN EXCHANGE ENDING
+        EXCHANGE  a granted HTTP request       PlainHTTP      the whole body          STREAM ENDING
+        OPEN      the 101                      OpenWebSocket  ping, expiry, message   CLOSING ENDING
+        STREAM    the head of an event stream  EventStream    ping, expiry            ENDING
+        CLOSING   a close frame is written     OpenWebSocket  the peer's close frame  ENDING
+        ENDING    the last byte is written     Ended          the end of TCP          LOST
+
+    LOST, the end of TCP, follows every stage. A missed deadline in CLOSING or ENDING aborts TCP.
+    """
+
+    REQUEST = auto()
+    GRANT = auto()
+    EXCHANGE = auto()
+    OPEN = auto()
+    STREAM = auto()
+    CLOSING = auto()
+    ENDING = auto()
+    LOST = auto()
+
+
+#: Stage → the stages that may follow it.
+TRANSITIONS: Final[Mapping[Stage, frozenset[Stage]]] = {
+    Stage.REQUEST: frozenset([Stage.GRANT, Stage.OPEN, Stage.EXCHANGE, Stage.ENDING, Stage.LOST]),
+    Stage.GRANT: frozenset([Stage.OPEN, Stage.EXCHANGE, Stage.ENDING, Stage.LOST]),
+    Stage.EXCHANGE: frozenset([Stage.STREAM, Stage.ENDING, Stage.LOST]),
+    Stage.OPEN: frozenset([Stage.CLOSING, Stage.ENDING, Stage.LOST]),
+    Stage.STREAM: frozenset([Stage.ENDING, Stage.LOST]),
+    Stage.CLOSING: frozenset([Stage.ENDING, Stage.LOST]),
+    Stage.ENDING: frozenset([Stage.LOST]),
+    Stage.LOST: frozenset(),
+}
+
+#: A refusal may still be the response.
+OPENING_STAGES: Final = frozenset([Stage.REQUEST, Stage.GRANT, Stage.EXCHANGE])
+
+#: A member of a room.
+OPEN_STAGES: Final = frozenset([Stage.OPEN, Stage.STREAM])
+
+#: The end has begun: what a missed deadline aborts.
+CLOSING_STAGES: Final = frozenset([Stage.CLOSING, Stage.ENDING, Stage.LOST])

@@ -1,0 +1,202 @@
+"""OpenWebSocket: the phase of an open WebSocket connection. What it reads is published, what it pings must answer.
+
+Must not live here: who gets a message (:mod:`wsrelay.rooms`), the parser of common frames (:mod:`wsrelay.wire.frames`),
+Autobahn's parser, which takes all other frames (:mod:`wsrelay.connection.autobahn`).
+"""
+
+import math
+from itertools import takewhile
+from typing import Final
+
+from wsrelay import closecodes
+from wsrelay.connection.host import Host
+from wsrelay.connection.member import Member
+from wsrelay.connection.phase import Phase
+from wsrelay.connection.reading import end_turn, limit_rate
+from wsrelay.connection.stage import Stage
+from wsrelay.message import Message
+from wsrelay.stats import plus
+from wsrelay.wire import frames
+
+__all__ = ["STRETCH_BYTES", "STRETCH_FRAMES", "OpenWebSocket"]
+
+#: The most uncommon frames of one connection in one reactor turn. One takes Autobahn's parser some 40 µs, and a read
+#: has room for 10 000 of them (TRAPS 4).
+STRETCH_FRAMES: Final = 256
+
+#: The most bytes of messages in one turn, about: a read of 64 KiB may inflate to 60 MiB.
+STRETCH_BYTES: Final = 2**20
+
+
+class OpenWebSocket(Phase):
+    """An open WebSocket connection.
+
+    Args:
+        host: the connection; it has joined its room.
+        member: its place there.
+        deflated: whether permessage-deflate was agreed.
+    """
+
+    __slots__ = (
+        "_can_publish",
+        "_deflated",
+        "_fragments",
+        "_host",
+        "_member",
+        "_message_type",
+        "_ping_to_answer",
+        "_publisher",
+    )
+
+    def __init__(self, host: Host, member: Member, *, deflated: bool) -> None:
+        self._host = host
+        self._member = member
+        self._can_publish = member.grant.can_publish
+        self._deflated = deflated
+        self._publisher = None if host.factory.settings.echo else member
+        self._message_type = host.factory.message_types.of(member.grant.room)
+        self._fragments = 0
+        self._ping_to_answer: bytes | None = None
+
+    @property
+    def incoming_bytes(self) -> int:
+        """Bytes kept of what is incomplete."""
+        return self._host.message_bytes
+
+    # --- from the peer ------------------------------------------------------------------------------
+
+    def receive(self, data: bytes) -> None:
+        """Publish the messages that have come, as far as flow control lets it.
+
+        Autobahn's loop, with the common frames taken out before it sees them: its parser is quadratic in the frames of
+        a read (TRAPS 4).
+        """
+        host, flow, member = self._host, self._host.flow, self._member
+        host.data += data
+        if flow.held:  # TLS delivers what it has decrypted already
+            return
+        limit_bytes, unread = host.factory.settings.max_message_bytes, len(host.data)
+        messages_in, bytes_in = member.messages_in, member.bytes_in
+        for _ in range(2 * STRETCH_FRAMES):  # Autobahn takes the header and the payload in two steps
+            may_publish = self._can_publish and host.stage is Stage.OPEN and not host.mid_message
+            taken, behind = frames.parse(host.data, limit_bytes, deflated=self._deflated) if may_publish else ([], 0)
+            if taken:
+                host.data = host.data[behind:]
+                flow.frames -= len(taken)
+                self._publish(taken)
+                more: object = host.data
+            else:
+                more = host.parse_next()
+            if not more or flow.held or host.phase is not self:
+                break
+            if member.bytes_in - bytes_in > STRETCH_BYTES:
+                end_turn(host)
+                break
+        else:
+            end_turn(host)
+        if host.stage is Stage.OPEN:
+            read_bytes = unread - len(host.data)
+            self._account(member.messages_in - messages_in, max(read_bytes, member.bytes_in - bytes_in))
+
+    def _publish(self, plain: list[bytes]) -> None:
+        """Publish messages, given as plain frames, up to the first whose type the room does not accept."""
+        accepted = self._message_type
+        if accepted is not None:
+            fitting = list(takewhile(lambda frame: frames.opcode_of(frame) == accepted, plain))
+            if len(fitting) < len(plain):
+                if fitting:
+                    self._relay(fitting)
+                self._host.reject(closecodes.WRONG_TYPE)
+                return
+        self._relay(plain)
+
+    def _relay(self, plain: list[bytes]) -> None:
+        member, factory = self._member, self._host.factory
+        count, size_bytes = len(plain), sum(map(len, plain))
+        member.messages_in += count
+        member.bytes_in += size_bytes
+        factory.stats.messages_in += count
+        factory.stats.bytes_in += size_bytes
+        publisher = self._publisher
+        if publisher is not None:
+            member.own = plus(member.own, (count, size_bytes))
+        factory.backplane.publish(member.grant.room, [Message(frame, publisher) for frame in plain])
+
+    def _account(self, messages: int, read_bytes: int) -> None:
+        """Charge a read to the allowance, and see whether a message has come to its end.
+
+        Args:
+            messages: how many were published.
+            read_bytes: what came on the wire or was published of it, whichever is more: inflated, that is more.
+        """
+        host, flow, now = self._host, self._host.flow, self._host.factory.now
+        flow.messages -= messages
+        flow.bytes -= read_bytes
+        keepalive = host.keepalive
+        if host.data or host.mid_message:
+            if messages or keepalive.message_by == math.inf:  # it may have begun only now
+                keepalive.message_by = now + (host.factory.settings.message_seconds or math.inf)
+                host.deadline = min(host.deadline, keepalive.message_by)
+            keepalive.progress = True
+        else:
+            # The deadline stays: that it was for nothing is found out when it passes.
+            keepalive.message_by = math.inf
+        if flow.is_overdrawn(now):
+            limit_rate(host, now)
+
+    def on_frame(self) -> None:
+        """Count a frame that Autobahn parses; a control frame or an empty one is one, too."""
+        self._host.flow.frames -= 1
+
+    def on_message_begin(self) -> None:
+        """Start counting the fragments of a message."""
+        self._fragments = 0
+
+    def on_fragment(self) -> None:
+        """Count a fragment: without a limit, empty ones are free memory for an attacker (TRAPS 21)."""
+        self._fragments += 1
+        if self._fragments > self._host.factory.settings.max_fragments:
+            self._host.reject(closecodes.TOO_MANY_FRAGMENTS)
+
+    def on_message(self, payload: bytes, is_binary: bool) -> None:
+        """Publish a message; text is known to be UTF-8 here."""
+        host = self._host
+        if host.stage is not Stage.OPEN:
+            host.factory.stats.messages_dropped += 1
+        elif len(payload) > host.factory.settings.max_message_bytes:  # Autobahn's own limit is less exact
+            host.reject(closecodes.TOO_BIG)
+        elif not self._can_publish:
+            host.reject(closecodes.READ_ONLY)
+        else:
+            self._publish([frames.encode(frames.BINARY if is_binary else frames.TEXT, payload)])
+
+    def on_ping(self, payload: bytes) -> None:
+        """Answer a ping; while the peer does not read, only the last one, later: pongs would pile up.
+
+        Source: RFC 6455 section 5.5.3.
+        """
+        if self._host.paused:
+            self._ping_to_answer = payload
+        else:
+            self._host.sendPong(payload)
+
+    def on_pong(self, payload: bytes) -> None:
+        """Take a pong."""
+        self._host.keepalive.pong(payload)
+
+    # --- to the peer --------------------------------------------------------------------------------
+
+    def ping(self, payload: bytes) -> None:
+        """Send a ping."""
+        self._host.sendPing(payload)
+
+    def on_writable(self) -> None:
+        """Answer the last ping that came while the peer did not read."""
+        if self._ping_to_answer is not None:
+            self._host.sendPong(self._ping_to_answer)  # nothing happens while it closes
+            self._ping_to_answer = None
+
+    def write_close(self, code: int | None, reason: bytes | None, is_reply: bool) -> None:
+        """Write a close frame; the peer's is to come, or has come."""
+        self._host.send_close_frame(code, reason, is_reply)
+        self._host.become(Stage.CLOSING)
