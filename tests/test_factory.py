@@ -2,9 +2,11 @@
 
 import gc
 import weakref
+from types import FunctionType, ModuleType
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolNegotiationFactory
+from twisted.internet.task import Clock
 from twisted.protocols.policies import WrappingFactory
 from zope.interface.verify import verifyObject
 
@@ -15,6 +17,23 @@ from wsrelay.errors import Denied, SettingsError
 from wsrelay.factory import RelayFactory
 from wsrelay.grant import Grant
 from wsrelay.settings import Settings
+from wsrelay.wire import frames
+
+
+def settings_of(root: object) -> set[int]:
+    """Return the ids of all Settings that an object holds, directly or through other objects."""
+    found: set[int] = set()
+    seen: set[int] = set()
+    todo = [root]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, Settings):
+            found.add(id(item))
+        if id(item) not in seen and not isinstance(item, type | ModuleType):
+            seen.add(id(item))
+            # Not the globals of functions, which lead everywhere.
+            todo += (item.__closure__ or ()) if isinstance(item, FunctionType) else gc.get_referents(item)
+    return found
 
 
 class ValidatorsTests(RelayTestCase):
@@ -290,6 +309,37 @@ class ReloadTests(RelayTestCase):
         relay.settle()
 
         self.assertTrue(pending.open)
+
+    def test_one_settings_object(self) -> None:
+        """Every part holds the factory's own copy of the settings, and sees a reload; the original stays."""
+        given = Settings(slow_policy=("disconnect",))
+        factory = RelayFactory(given, [], Clock())
+        parts: list[object] = [factory, factory.hub, factory.admission, factory.memory, factory.rates]
+        for part in parts:
+            self.assertEqual(settings_of(part), {id(factory.settings)}, part)
+        factory.reload(Settings(slow_policy=("latest",)), [])
+
+        for part in parts:
+            self.assertEqual(settings_of(part), {id(factory.settings)}, part)
+        self.assertEqual((factory.settings.slow_policy, given.slow_policy), (("latest",), ("disconnect",)))
+
+    def test_contradiction(self) -> None:
+        """New settings that contradict settings that stay are refused, and nothing changes."""
+        relay = self.relay(slow_seconds=0)
+        chain = relay.factory.chain
+        self.assertRaises(SettingsError, relay.factory.reload, Settings(slow_policy=("pause-publishers",)), [])
+
+        self.assertIs(relay.factory.chain, chain)
+        self.assertEqual(relay.factory.settings.slow_policy, ())
+
+    def test_refreshed(self) -> None:
+        """Objects derived from the settings are refreshed by a reload."""
+        factory = self.relay().factory
+        for name, value in (("max_messages_per_second", 7.0), ("message_type", ("text",))):
+            object.__setattr__(factory.settings, name, value)
+        factory.reload(Settings(), [])
+
+        self.assertEqual((factory.rates.per_second[0], factory.message_types.of("room")), (7, frames.TEXT))
 
     def test_settings(self) -> None:
         """Of the settings those are taken over that may change; the others stay as they were."""

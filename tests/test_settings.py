@@ -142,12 +142,22 @@ class ReloadTests(SynchronousTestCase):
         self.assertEqual(Settings().differences(Settings()), [])
         self.assertEqual(Settings().differences(Settings(max_rooms=1, echo=True)), ["echo", "max_rooms"])
 
-    def test_reloadable(self) -> None:
-        """Exactly the reloadable fields come from the new ones."""
-        self.assertLessEqual(RELOADABLE, {field.name for field in fields(Settings)})
-        new = Settings(validate=("rooms:a",), max_rooms=1)
-        self.assertEqual(Settings().with_reloadable(new), Settings(validate=("rooms:a",)))
-        self.assertEqual(set(Settings().differences(Settings().with_reloadable(new))) - RELOADABLE, set())
+    def test_take_over(self) -> None:
+        """The reloadable fields, and no others, become those of other settings, in the same object."""
+        self.assertEqual(RELOADABLE, {"slow_policy", "validate"})
+        settings = Settings(max_rooms=2)
+        settings.take_over(Settings(validate=("rooms:a",), slow_policy=("latest",), max_rooms=1))
+
+        self.assertEqual(settings, Settings(validate=("rooms:a",), slow_policy=("latest",), max_rooms=2))
+
+    def test_take_over_nothing(self) -> None:
+        """Fields that contradict the fields that stay are refused, and nothing changes."""
+        settings = Settings(slow_seconds=0)
+        other = Settings(validate=("rooms:a",), slow_policy=("pause-publishers",))
+        error = self.assertRaises(SettingsError, settings.take_over, other)
+
+        self.assertIn("slow_seconds", error.problems[0])
+        self.assertEqual(settings, Settings(slow_seconds=0))
 
 
 class CheckValueTests(SynchronousTestCase):

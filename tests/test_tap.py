@@ -400,7 +400,7 @@ class MakeServiceTests(TapTestCase):
         self.assertEqual(shaped, [("json", "info")])
 
         self.assertIsInstance(service, RelayProcess)
-        self.assertIs(service._factory.settings, options.settings)  # type: ignore[attr-defined]
+        self.assertEqual(service._factory.settings, options.settings)  # type: ignore[attr-defined]
         self.assertEqual(service._read, options.read)  # type: ignore[attr-defined]
 
     def test_no_reactor_is_imported(self) -> None:

@@ -8,6 +8,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from copy import copy
 from functools import partial
 from itertools import count
 from typing import Any, Final
@@ -51,7 +52,7 @@ class RelayFactory(WebSocketServerFactory):
     """Makes the connections of one relay and knows them all.
 
     Args:
-        settings: ``listen`` is the service's; ``validate`` is used unless ``validators`` are given.
+        settings: ``validate`` is used unless ``validators`` are given, ``listen`` only by the service.
         validators: the handshake validators, in order; an empty sequence lets everybody in.
         reactor: by default the global one.
         wall_clock: seconds since the epoch; tokens expire by it.
@@ -61,6 +62,7 @@ class RelayFactory(WebSocketServerFactory):
         SettingsError: from ``settings.validate``.
 
     Attributes:
+        settings: a copy; every part of the relay holds this one object, which only :meth:`reload` changes.
         sweep: looks at deadlines.
         now: the time of the last sweep.
         max_connections: how many there may be.
@@ -91,7 +93,8 @@ class RelayFactory(WebSocketServerFactory):
     ) -> None:
         # server="": no version in responses (TRAPS 14).
         super().__init__(server="", reactor=reactor)
-        self.settings = settings
+        # Its own: reload changes it.
+        self.settings = settings = copy(settings)
         self.wall_clock = wall_clock
         self.random = random
         self.now: float = self.reactor.seconds()
@@ -107,7 +110,7 @@ class RelayFactory(WebSocketServerFactory):
         self._deflate = {bits: Deflate(bits, settings.compress_min_bytes) for bits in WINDOW_BITS}
         call_soon = partial(self.reactor.callLater, 0)
         self.hub = Hub(settings, self.stats, call_soon, seconds=time.perf_counter)
-        self.memory = MemoryBudget(settings.memory_budget, self.hub, self.admission)
+        self.memory = MemoryBudget(settings, self.hub, self.admission)
         self.lines = Lines(call_soon)
         self.backplane: Backplane = LocalBackplane(self.hub)
         self.chain = ValidatorChain(load(settings.validate) if validators is None else validators)
@@ -212,14 +215,20 @@ class RelayFactory(WebSocketServerFactory):
     # --- while it runs ----------------------------------------------------------------------------
 
     def reload(self, settings: Settings, validators: Sequence[IHandshakeValidator]) -> None:
-        """Take over what may change while connections live: the fields in :data:`wsrelay.settings.RELOADABLE`.
+        """Apply the settings in :data:`wsrelay.settings.RELOADABLE`, while connections live.
 
-        The one place where they are applied; all has been checked before, and nothing here may fail half-way.
+        The one place where settings change and objects derived from them are refreshed.
 
         Args:
-            settings: of the other fields nothing is taken over.
-            validators: for handshakes from now on; those that are being validated finish with the old ones.
+            settings: the other fields are ignored.
+            validators: for new handshakes; handshakes that are being validated finish with the old validators.
+
+        Raises:
+            SettingsError: they contradict settings that stay; nothing has changed.
         """
-        self.settings = self.settings.with_reloadable(settings)
+        self.settings.take_over(settings)
         self.chain = ValidatorChain(validators)
-        self.hub.set_slow_policies(settings.slow_policy)
+        self.rates.refresh()
+        self.admission.refresh()
+        self.message_types = ByRoom(self.settings.message_type, MESSAGE_TYPES)
+        self.hub.set_slow_policies(self.settings.slow_policy)

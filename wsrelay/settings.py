@@ -37,7 +37,11 @@ _Bytes = Annotated[int, Meta(ge=1, le=2**31)]
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The settings of one relay.
+    """The settings of one relay. Frozen, except for :meth:`take_over`.
+
+    A :class:`wsrelay.factory.RelayFactory` copies the settings that it is given. All its parts hold this one copy and
+    read a field when they need it, so that they see a reload. :meth:`wsrelay.factory.RelayFactory.reload` is the one
+    place that changes the copy and refreshes objects derived from it.
 
     Raises:
         SettingsError: from the constructor; it names all wrong values at once.
@@ -149,9 +153,16 @@ class Settings:
         if problems:
             raise SettingsError(problems)
 
-    def with_reloadable(self, other: "Settings") -> "Settings":
-        """Return these settings with the :data:`RELOADABLE` fields of others."""
-        return replace(self, **{name: getattr(other, name) for name in RELOADABLE})
+    def take_over(self, other: "Settings") -> None:
+        """Change the :data:`RELOADABLE` fields to those of other settings: all of them, or none.
+
+        Raises:
+            SettingsError: they contradict fields that stay; nothing has changed.
+        """
+        changes = {name: getattr(other, name) for name in RELOADABLE}
+        replace(self, **changes)  # checked as a whole
+        for name, value in changes.items():
+            object.__setattr__(self, name, value)
 
     def differences(self, other: "Settings") -> list[str]:
         """Return the names of the fields in which others differ."""

@@ -12,10 +12,10 @@ from wsrelay.settings import Settings
 
 
 class AddressKeyTests(SynchronousTestCase):
-    """What counts as one address."""
+    """The key of an address."""
 
     def test_keys(self) -> None:
-        """An IPv4 address, as an IPv6 socket sees it, too; a /64 of IPv6; anything else as it is."""
+        """The key is the IPv4 address, also at an IPv6 socket, the /64 of IPv6, or any other string itself."""
         for host, key in [
             ("192.0.2.1", "192.0.2.1"),
             ("::ffff:192.0.2.1", "192.0.2.1"),
@@ -30,13 +30,13 @@ class AddressKeyTests(SynchronousTestCase):
 
 
 class AdmissionTests(SynchronousTestCase):
-    """Who may come in."""
+    """Limits on connections."""
 
     def admission(self, max_connections: int = 100, **settings: Any) -> Admission:
         return Admission(Settings(**settings), max_connections, now=0)
 
     def denied(self, admission: Admission, host: str | None = None, now: float = 0) -> tuple[int, str]:
-        """Try to come in, in vain; return the status and Retry-After."""
+        """Check that a connection is refused; return the status and Retry-After."""
         visit = admission.arrive(now) if host else None
         before = admission.connections
         with self.assertRaises(Denied) as caught:
@@ -57,7 +57,7 @@ class AdmissionTests(SynchronousTestCase):
         return visit
 
     def test_connections(self) -> None:
-        """As many as may be; one that has ended makes room for another."""
+        """Over max_connections: 503; a connection that ends frees its place."""
         admission = self.admission(2)
         first = self.arrive(admission)
         self.arrive(admission).opened()
@@ -66,19 +66,19 @@ class AdmissionTests(SynchronousTestCase):
         self.arrive(admission)
 
     def test_closed(self) -> None:
-        """When it stops, nobody comes in."""
+        """A closed admission refuses every connection."""
         admission = self.admission()
         admission.is_closed = True
         self.assertEqual(self.denied(admission), (503, "10"))
 
     def test_memory(self) -> None:
-        """When memory is short, nobody comes in."""
+        """An overloaded admission refuses every connection."""
         admission = self.admission()
         admission.overloaded = True
         self.assertEqual(self.denied(admission), (503, "10"))
 
     def test_handshakes(self) -> None:
-        """As many unfinished ones as may be; who has opened makes room, and who has gone."""
+        """Over max_handshakes: 503; a handshake that succeeds or ends frees its place."""
         admission = self.admission(max_handshakes=2)
         first, second = self.arrive(admission), self.arrive(admission)
         self.assertEqual(self.denied(admission), (503, "10"))
@@ -89,7 +89,7 @@ class AdmissionTests(SynchronousTestCase):
         self.arrive(admission)
 
     def test_connects(self) -> None:
-        """As many per second as may be; others are told when to come again."""
+        """Over max_connects_per_second: 503, with the time until the next token as Retry-After."""
         admission = self.admission(max_connects_per_second=0.4, burst_seconds=5)
         visits = [self.arrive(admission, now=0), self.arrive(admission, now=0)]
         for visit in visits:
@@ -98,7 +98,7 @@ class AdmissionTests(SynchronousTestCase):
         self.arrive(admission, now=2.5)
 
     def test_one_address(self) -> None:
-        """One that has too many is told 429, the others come in."""
+        """Over max_connections_per_address: 429; other addresses are admitted."""
         admission = self.admission(max_connections_per_address=2)
         first = self.arrive(admission)
         self.arrive(admission).opened()
@@ -108,7 +108,7 @@ class AdmissionTests(SynchronousTestCase):
         self.arrive(admission)
 
     def test_handshakes_of_one_address(self) -> None:
-        """Unfinished ones are counted for each address, too."""
+        """Over max_handshakes_per_address: 429; other addresses are admitted."""
         admission = self.admission(max_handshakes_per_address=1)
         first = self.arrive(admission)
         self.assertEqual(self.denied(admission, "192.0.2.1"), (429, "10"))
@@ -117,7 +117,7 @@ class AdmissionTests(SynchronousTestCase):
         self.arrive(admission)
 
     def test_connects_of_one_address(self) -> None:
-        """And so are connects: coming and going does not help."""
+        """Over max_connects_per_second_per_address: 429, also when the earlier connections have ended."""
         admission = self.admission(max_connects_per_second_per_address=1, burst_seconds=1)
         self.arrive(admission).end()
         self.assertEqual(self.denied(admission, "192.0.2.1"), (429, "1"))
@@ -126,7 +126,19 @@ class AdmissionTests(SynchronousTestCase):
         self.arrive(admission, "192.0.2.2", now=0.5)
         self.arrive(admission, now=1)
 
-    def test_who_is_refused_takes_nothing(self) -> None:
+    def test_changed_settings(self) -> None:
+        """Buckets that exist see changed rates after a refresh."""
+        settings = Settings(max_connects_per_second=1, max_connects_per_second_per_address=1, burst_seconds=1)
+        admission = Admission(settings, 100, now=0)
+        self.arrive(admission)
+        self.assertEqual(self.denied(admission), (503, "1"))
+        for name in ("max_connects_per_second", "max_connects_per_second_per_address"):
+            object.__setattr__(settings, name, 2)
+        admission.refresh()
+        for now in (1, 1, 2, 2):
+            self.arrive(admission, now=now)
+
+    def test_refused_address_takes_no_token(self) -> None:
         """An address that connects too often does not use up the connects of others, known at once or later."""
         admission = self.admission(max_connects_per_second=3, max_connects_per_second_per_address=1, burst_seconds=1)
         admission.arrive(0, "192.0.2.1").end()
@@ -137,14 +149,14 @@ class AdmissionTests(SynchronousTestCase):
         admission.arrive(0, "192.0.2.3")
         self.assertEqual(self.denied(admission), (503, "1"))
 
-    def test_the_longest_wait(self) -> None:
-        """However small a rate, a client is told to come again within an hour."""
+    def test_longest_retry_after(self) -> None:
+        """Retry-After is at most an hour, however small the rate."""
         admission = self.admission(max_connects_per_second=1e-300, burst_seconds=1)
         admission.arrive(0)
         self.assertEqual(self.denied(admission), (503, "3600"))
 
-    def test_an_ipv6_host(self) -> None:
-        """One host's addresses in a /64 are one."""
+    def test_ipv6_prefix(self) -> None:
+        """All addresses of an IPv6 /64 are counted as one."""
         admission = self.admission(max_connections_per_address=1)
         self.arrive(admission, "2001:db8::1")
         self.assertEqual(self.denied(admission, "2001:db8::2"), (429, "10"))
@@ -168,7 +180,7 @@ class AdmissionTests(SynchronousTestCase):
         self.assertEqual((admission.connections, admission.handshakes), (3000, 3000))
 
     def test_behind_a_proxy(self) -> None:
-        """A visit whose address is not known yet is counted in all; later for its address, once."""
+        """A visit without an address is counted in all; once identified, for its address, too."""
         admission = self.admission()
         visit = admission.arrive(0)
         self.assertEqual((visit.is_identified, admission.connections, len(admission)), (False, 1, 0))
@@ -180,7 +192,7 @@ class AdmissionTests(SynchronousTestCase):
         self.assertFalse(visit.is_identified)
 
     def test_forgotten(self) -> None:
-        """An address is forgotten when nobody is connected from it and its connects are paid."""
+        """An address is forgotten when it has no connections and its bucket is full."""
         admission = self.admission(max_connects_per_second_per_address=1, burst_seconds=2)
         visit = self.arrive(admission)
         admission.tick(100)
@@ -193,7 +205,7 @@ class AdmissionTests(SynchronousTestCase):
         self.assertEqual((len(admission), admission.connections, admission.handshakes), (0, 0, 0))
 
     def test_refused_addresses_are_forgotten(self) -> None:
-        """An address of which nobody was admitted leaves nothing behind."""
+        """An address whose connections were all refused is forgotten."""
         admission = self.admission(max_connections_per_address=1)
         visit = self.arrive(admission)
         self.denied(admission, "192.0.2.1")
@@ -203,7 +215,7 @@ class AdmissionTests(SynchronousTestCase):
 
     @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["arrive", "identify", "open", "end"]))))
     def test_counted_once(self, steps: list[tuple[str, str]]) -> None:
-        """In whatever order things happen, and however often, in the end nothing is left."""
+        """After any sequence of events, ended visits leave all counts at 0."""
         admission = self.admission(5, max_connections_per_address=2)
         visits: list[tuple[Visit, str]] = []
         for host, step in steps:

@@ -11,7 +11,7 @@ from wsrelay.settings import Settings
 
 
 class Rooms:
-    """Stands for the hub: so much is in its logs, of which so much can be freed."""
+    """A fake hub: bytes in its logs, and how many of them shed() can free."""
 
     def __init__(self, log_bytes: int = 0, can_free: int = 0) -> None:
         self.log_bytes = log_bytes
@@ -26,7 +26,7 @@ class Rooms:
 
 
 class Held:
-    """A connection that holds so much."""
+    """A fake connection that holds some bytes."""
 
     def __init__(self, incoming_bytes: int = 0, unsent: bytes = b"") -> None:
         self.incoming_bytes = incoming_bytes
@@ -38,14 +38,15 @@ class Held:
 
 
 class BudgetTests(SynchronousTestCase):
-    """What is counted, and who goes."""
+    """Counting and evicting."""
 
     def budget(self, budget_bytes: int, rooms: Rooms) -> MemoryBudget:
         self.admission = Admission(Settings(), 10, 0)
-        return MemoryBudget(budget_bytes, rooms, self.admission)  # type: ignore[arg-type]
+        settings = Settings(memory_budget=budget_bytes)
+        return MemoryBudget(settings, rooms, self.admission)  # type: ignore[arg-type]
 
-    def test_what_is_counted(self) -> None:
-        """Logs, incoming and unsent bytes, and connections; what several are to be sent is kept once."""
+    def test_used_bytes(self) -> None:
+        """Logs, incoming and unsent bytes, and connections are counted; shared unsent bytes once."""
         shared = bytes(1000)
         budget = self.budget(10**6, Rooms(500))
         budget.keep([Held(1), Held(2, shared), Held(0, shared), Held(0, bytes(100))])
@@ -53,8 +54,8 @@ class BudgetTests(SynchronousTestCase):
         self.assertEqual(budget.used_bytes, 500 + 3 + 1000 + 100 + 4 * CONNECTION_BYTES)
         self.assertFalse(self.admission.overloaded)
 
-    def test_the_slowest_first(self) -> None:
-        """Beyond the budget a tenth of it is made free: by the rooms, and for the rest those go who hold most."""
+    def test_evict_largest_first(self) -> None:
+        """Over the budget, a tenth is freed: in the rooms first, then by closing the connections that hold most."""
         rooms = Rooms(1000, can_free=1000)
         most, much, little, nothing = Held(300), Held(0, bytes(200)), Held(50), Held()
         budget = self.budget(9325, rooms)
@@ -64,8 +65,8 @@ class BudgetTests(SynchronousTestCase):
         self.assertEqual(rooms.asked, [1350])
         self.assertEqual([held.reasons for held in (most, much, little)], [[OVERLOADED], [OVERLOADED], []])
 
-    def test_what_is_shared(self) -> None:
-        """What several share is free only when the last of them has gone: enough of them go at once."""
+    def test_shared_unsent_bytes(self) -> None:
+        """Shared bytes are freed with their last connection, so that enough connections are closed at once."""
         shared = bytes(10_000)
         sharers = [Held(0, shared) for _ in range(10)]
         small = Held(99)
@@ -74,15 +75,15 @@ class BudgetTests(SynchronousTestCase):
         self.assertEqual([held.reasons for held in sharers], [[OVERLOADED]] * 10)
         self.assertEqual(small.reasons, [])
 
-    def test_those_who_hold_nothing_stay(self) -> None:
-        """Where nothing can be freed, nobody goes for nothing."""
+    def test_evict_nothing(self) -> None:
+        """Connections that hold nothing are not closed."""
         held = Held()
         self.budget(1, Rooms(100)).keep([held])
 
         self.assertEqual((held.reasons, self.admission.overloaded), ([], True))
 
-    def test_open_again(self) -> None:
-        """Others come in again when a tenth is free: not each time that somebody leaves."""
+    def test_hysteresis(self) -> None:
+        """Connections are admitted again below 90 % of the budget."""
         rooms = Rooms(1001)
         budget = self.budget(1000, rooms)
         for log_bytes, overloaded in ((1000, False), (1001, True), (950, True), (900, False), (950, False)):
@@ -91,7 +92,7 @@ class BudgetTests(SynchronousTestCase):
             self.assertEqual(self.admission.overloaded, overloaded, log_bytes)
 
     def test_off(self) -> None:
-        """0 is no limit; it is counted all the same."""
+        """0 is no limit; bytes are counted all the same."""
         budget = self.budget(0, Rooms(10**12))
         budget.keep([])
 
@@ -99,10 +100,10 @@ class BudgetTests(SynchronousTestCase):
 
 
 class RelayTests(RelayTestCase):
-    """With real connections."""
+    """The budget of a whole relay."""
 
     def test_unfinished_messages(self) -> None:
-        """Who sends large messages that do not end is closed when memory is short; who does not is not."""
+        """Over the budget, a client with a large incomplete message is closed; others are not."""
         relay = self.relay(memory_budget=330_000, message_seconds=0)
         bystander, other = relay.client(), relay.client()
         wires = [relay.wire() for _ in range(4)]
@@ -120,7 +121,7 @@ class RelayTests(RelayTestCase):
         self.assertEqual(other.messages, ["hello"])
 
     def test_full(self) -> None:
-        """When memory is short, the next client is told 503 and when to come again."""
+        """Over the budget, new clients get 503; open connections without unsent bytes stay."""
         relay = self.relay(memory_budget=CONNECTION_BYTES)
         first, second = relay.client(), relay.client()
         relay.wait(1)
@@ -128,8 +129,8 @@ class RelayTests(RelayTestCase):
         self.assertTrue(first.open)
         self.assertTrue(second.open)
 
-    def test_what_is_unsent(self) -> None:
-        """What waits in a transport is counted while the connection is open, and what has come of a message."""
+    def test_unsent(self) -> None:
+        """Bytes in the transport of a paused connection count while it is open, and incomplete messages do."""
         relay = self.relay()
         wire = relay.wire()
         wire.send(request_bytes())

@@ -1,7 +1,8 @@
-"""Admission: how many connections there may be, in all and from one address. Pure: the time is passed in.
+"""Admission: limits on connections, in all and per address. Pure: the time is passed in.
 
-Each connection is one :class:`Visit`, counted when it arrives and taken off once, whatever becomes of it. What a
-refused client is told is here, how is the connection's. Who is behind a proxy is :mod:`wsrelay.net.proxies`'.
+Each connection is one :class:`Visit`, counted when it arrives and taken off exactly once. Statuses and reasons of
+refusals are here. Must not live here: sending them (connection), finding the client behind a proxy
+(:mod:`wsrelay.net.proxies`).
 """
 
 import ipaddress
@@ -9,26 +10,26 @@ import math
 from typing import Final
 
 from wsrelay.errors import Denied
-from wsrelay.limits.rates import TokenBucket
+from wsrelay.limits.rates import Rate, TokenBucket
 from wsrelay.settings import Settings
 
 __all__ = ["UNCOUNTED", "Admission", "Visit", "address_key"]
 
-#: What a client is told that finds the relay full, in seconds.
+#: ``Retry-After`` when a limit on counts is reached, in seconds.
 RETRY_SECONDS: Final = 10
 
-#: The most that a client is told, in seconds.
+#: The largest ``Retry-After``, in seconds.
 MAX_RETRY_SECONDS: Final = 3600
 
-#: RFC 4291 section 2.5.4: what one host may have as many addresses of as it likes.
+#: RFC 4291 section 2.5.4: a host can use every address of its /64.
 _IPV6_HOST_BITS: Final = 64
 
 
 def address_key(host: str) -> str:
-    """Return what the connections of one host have in common: its IPv4 address, or the /64 of its IPv6 address.
+    """Return the key under which the connections of a host are counted: its IPv4 address, or its IPv6 /64.
 
     Args:
-        host: an IP address. Anything else is its own key.
+        host: an IP address; another string is its own key.
     """
     if ":" not in host:
         return host
@@ -36,13 +37,13 @@ def address_key(host: str) -> str:
         address = ipaddress.IPv6Address(host)
     except ValueError:
         return host
-    if address.ipv4_mapped is not None:  # what a socket for both sees of IPv4
+    if address.ipv4_mapped is not None:  # IPv4 at a dual-stack socket
         return str(address.ipv4_mapped)
     return f"{ipaddress.IPv6Address(int(address) >> _IPV6_HOST_BITS << _IPV6_HOST_BITS)}/{_IPV6_HOST_BITS}"
 
 
 class _Address:
-    """The visits from one address."""
+    """The counts of one address."""
 
     __slots__ = ("connections", "connects", "handshakes", "key")
 
@@ -54,26 +55,28 @@ class _Address:
 
 
 class Admission:
-    """Counts connections, and refuses those that are one too many.
+    """Counts connections, and refuses connections over a limit.
 
     Args:
         settings: ``max_handshakes``, ``max_connects_per_second`` and ``burst_seconds``, and the limits per address.
-        max_connections: how many there may be in all.
-        now: the time, in seconds on any clock that does not go back.
+        max_connections: the limit on all connections.
+        now: seconds on a monotonic clock.
 
     Attributes:
-        connections: how many there are.
-        handshakes: how many of them are not open yet.
-        is_closed: whether nobody comes in any more.
-        overloaded: whether there is too little memory for more.
+        connections: number of connections.
+        handshakes: number of unfinished handshakes among them.
+        is_closed: whether all new connections are refused.
+        overloaded: whether new connections are refused for lack of memory.
     """
 
     def __init__(self, settings: Settings, max_connections: int, now: float) -> None:
         self._settings = settings
         self._max_connections = max_connections
-        self._connects = TokenBucket(settings.max_connects_per_second, settings.burst_seconds, now)
+        self._rate = Rate(settings.max_connects_per_second, settings.burst_seconds)
+        self._address_rate = Rate(settings.max_connects_per_second_per_address, settings.burst_seconds)
+        self._connects = TokenBucket(self._rate, now)
         self._addresses: dict[str, _Address] = {}
-        #: Those of nobody, who may not connect at their full rate yet.
+        #: Addresses without connections whose buckets are not full yet.
         self._deserted: dict[str, _Address] = {}
         self.connections = 0
         self.handshakes = 0
@@ -81,20 +84,20 @@ class Admission:
         self.overloaded = False
 
     def __len__(self) -> int:
-        """Return the number of addresses that something is known of."""
+        """Return the number of known addresses."""
         return len(self._addresses)
 
     def arrive(self, now: float, host: str | None = None) -> "Visit":
         """Count a connection.
 
-        Its address is asked first: whoever is refused for that takes nothing from the others.
+        The limits of its address come first: a refused address takes no token from the others.
 
         Args:
             now: the time.
-            host: its address; ``None`` where that is not known, or will be later, see :meth:`Visit.identify`.
+            host: its address; ``None`` if unknown, or known later: see :meth:`Visit.identify`.
 
         Raises:
-            Denied: 429 or 503, and it is not counted: there are too many, from its address or in all.
+            Denied: 429 for a limit of its address, 503 for a limit on all; the connection is not counted.
         """
         address = None if host is None else self._identify(host, now)
         if self.is_closed:
@@ -109,8 +112,14 @@ class Admission:
             raise _full("too many clients connect at once", "max_connects_per_second", self._connects.wait_seconds())
         return Visit(self, address)
 
+    def refresh(self) -> None:
+        """Derive the rates from the settings again, after these have changed."""
+        settings = self._settings
+        self._rate.change(settings.max_connects_per_second, settings.burst_seconds)
+        self._address_rate.change(settings.max_connects_per_second_per_address, settings.burst_seconds)
+
     def tick(self, now: float) -> None:
-        """Forget the addresses that nobody is connected from, once they may connect at their full rate again."""
+        """Forget addresses without connections whose buckets are full."""
         for key, address in list(self._deserted.items()):
             if address.connections:
                 del self._deserted[key]
@@ -122,7 +131,7 @@ class Admission:
         address = self._addresses.get(key)
         settings = self._settings
         if address is None:
-            connects = TokenBucket(settings.max_connects_per_second_per_address, settings.burst_seconds, now)
+            connects = TokenBucket(self._address_rate, now)
             address = self._addresses[key] = self._deserted[key] = _Address(key, connects)
         if address.connections >= (settings.max_connections_per_address or math.inf):
             raise _too_many("too many connections from your address", "max_connections_per_address")
@@ -135,7 +144,7 @@ class Admission:
 
 
 class Visit:
-    """One connection's place among those that are counted. Made by :meth:`Admission.arrive`."""
+    """The count of one connection. Made by :meth:`Admission.arrive`."""
 
     __slots__ = ("_address", "_admission", "_handshaking")
 
@@ -149,14 +158,14 @@ class Visit:
 
     @property
     def is_identified(self) -> bool:
-        """Whether it is counted for an address."""
+        """Whether the connection is counted for an address."""
         return self._address is not None
 
     def identify(self, host: str, now: float) -> None:
-        """Count it for its address, too, once that is known.
+        """Count the connection for its address, once that is known.
 
         Raises:
-            Denied: 429, and it is not counted for it: that address has too many.
+            Denied: 429 for a limit of the address; the connection is not counted for it.
         """
         if self._admission is None or self._address is not None:
             return
@@ -169,14 +178,14 @@ class Visit:
         self._address.handshakes += 1
 
     def opened(self) -> None:
-        """Its handshake is done."""
+        """Take the connection off the unfinished handshakes."""
         if self._handshaking:
             self._handshaking = False
             for counted in self._counted():
                 counted.handshakes -= 1
 
     def end(self) -> None:
-        """Take it off; nothing happens the second time."""
+        """Take the connection off all counts; no effect the second time."""
         self.opened()
         for counted in self._counted():
             counted.connections -= 1

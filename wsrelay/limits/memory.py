@@ -1,8 +1,8 @@
-"""The memory budget: what the relay keeps for all its clients together. Pure.
+"""The memory budget: a limit on the bytes kept for all clients together. Pure.
 
-What is counted is what clients can make grow: the rooms' logs, what waits to be written, messages that are not
-complete, and the connections themselves. Beyond the budget nobody else comes in, and the slowest are evicted until it
-is kept.
+Counts all that clients can make grow: rooms' logs, unsent bytes, incomplete messages, and connections. Over the budget,
+new connections are refused and the slowest subscribers evicted. Must not live here: counting inside a room
+(:mod:`wsrelay.rooms.hub`) or a connection.
 """
 
 from collections import Counter
@@ -13,13 +13,14 @@ from wsrelay import closecodes
 from wsrelay.closecodes import CloseReason
 from wsrelay.limits.admission import Admission
 from wsrelay.rooms.hub import Hub
+from wsrelay.settings import Settings
 
 __all__ = ["CONNECTION_BYTES", "Holder", "MemoryBudget"]
 
-#: What a connection costs, whatever it does; TLS comes on top (bench/results/results.md, idle connections).
+#: Bytes of an idle connection, without TLS (bench/results/results.md, idle connections).
 CONNECTION_BYTES: Final = 2048
 
-#: How much of the budget may be used before others come in again; so much is made free, or nobody ever would.
+#: Hysteresis: evict down to this share of the budget, and admit connections again below it.
 _SHARE_TO_REOPEN: Final = 0.9
 
 
@@ -28,51 +29,52 @@ class Holder(Protocol):
 
     @property
     def incoming_bytes(self) -> int:
-        """What is kept of a message that is not complete."""
+        """Bytes kept of an incomplete message."""
 
     @property
     def unsent(self) -> bytes:
-        """What waits to be written; connections to which the same is to be written share it."""
+        """Bytes that wait to be written; connections may share one object."""
 
     def close(self, reason: CloseReason) -> None:
-        """Close it."""
+        """Close the connection."""
 
 
 class MemoryBudget:
     """Keeps a relay within its budget.
 
     Args:
-        budget_bytes: how much may be kept; 0 is no limit.
-        hub: its rooms.
-        admission: which is told when nobody else may come in.
+        settings: ``memory_budget`` is used.
+        hub: the rooms.
+        admission: refuses new connections while ``overloaded`` is set.
 
     Attributes:
-        used_bytes: how much was kept when it was looked at last.
+        used_bytes: bytes kept at the last :meth:`keep`.
     """
 
-    def __init__(self, budget_bytes: int, hub: Hub, admission: Admission) -> None:
-        self._budget_bytes = budget_bytes
+    def __init__(self, settings: Settings, hub: Hub, admission: Admission) -> None:
+        self._settings = settings
         self._hub = hub
         self._admission = admission
         self.used_bytes = 0
 
     def keep(self, connections: Collection[Holder]) -> None:
-        """Look at what is used; if it is too much, evict the slowest: in the rooms' logs, then among the connections.
+        """Measure the bytes in use; over the budget, evict: the slowest subscribers, then the largest connections.
 
         Peer sees:
-            1013 and "overloaded"; 503 while its handshake is not done.
+            1013 and "overloaded"; 503 during its handshake.
 
         Complexity:
-            One look at each connection, and at each part of a message that is not complete.
+            Linear in connections and in fragments of incomplete messages.
         """
         incoming_bytes = sum([connection.incoming_bytes for connection in connections])
         unsent = {id(waiting): len(waiting) for connection in connections if (waiting := connection.unsent)}
         connections_bytes = CONNECTION_BYTES * len(connections)
         self.used_bytes = self._hub.log_bytes + incoming_bytes + sum(unsent.values()) + connections_bytes
-        if not self._budget_bytes:
+        budget_bytes = self._settings.memory_budget
+        if not budget_bytes:
             return
-        enough_bytes = int(self._budget_bytes * _SHARE_TO_REOPEN)
-        most_bytes = enough_bytes if self._admission.overloaded else self._budget_bytes
+        enough_bytes = int(budget_bytes * _SHARE_TO_REOPEN)
+        most_bytes = enough_bytes if self._admission.overloaded else budget_bytes
         self._admission.overloaded = self.used_bytes > most_bytes
         if self._admission.overloaded:
             excess = self.used_bytes - enough_bytes
@@ -80,7 +82,7 @@ class MemoryBudget:
             self._shed(excess, connections)
 
     def _shed(self, excess: float, connections: Collection[Holder]) -> None:
-        """Close those for whom most is kept, until it is enough; what several share is free when the last one goes."""
+        """Close the connections that hold most, until the excess is freed; shared bytes count in equal parts."""
         sharers = Counter(id(connection.unsent) for connection in connections)
         held = {
             connection: connection.incoming_bytes + len(connection.unsent) / sharers[id(connection.unsent)]

@@ -1,35 +1,55 @@
-"""Limits on rates: token buckets for connects, and what one connection may still send. Pure: the time is passed in.
+"""Rate limits: token buckets for new connections, and the allowance of one connection. Pure: the time is passed in.
 
-What is refused, paused or closed when a limit is reached is the caller's. How many there may be of each is
-:mod:`wsrelay.limits.admission`'s.
+Must not live here: refusing, pausing and closing (connection), limits on counts (:mod:`wsrelay.limits.admission`).
 """
 
 import math
 
 from wsrelay.settings import Settings
 
-__all__ = ["Allowance", "Rates", "TokenBucket"]
+__all__ = ["Allowance", "Rate", "Rates", "TokenBucket"]
+
+
+class Rate:
+    """A rate limit that many buckets share, so that they all see a change.
+
+    Args:
+        per_second: tokens per second; 0 is no limit.
+        burst_seconds: burst, in seconds' worth of tokens; at least one token.
+
+    Attributes:
+        per_second: tokens per second.
+        burst: tokens of a full bucket.
+    """
+
+    __slots__ = ("burst", "per_second")
+
+    def __init__(self, per_second: float, burst_seconds: float) -> None:
+        self.change(per_second, burst_seconds)
+
+    def change(self, per_second: float, burst_seconds: float) -> None:
+        """Set the rate; the arguments are those of the constructor."""
+        self.per_second = per_second or math.inf
+        self.burst = max(1.0, self.per_second * burst_seconds)
 
 
 class TokenBucket:
-    """Tokens that come back at an even rate, up to as many as a burst may take. Begins full.
+    """Tokens that are refilled at an even rate, up to a burst. Begins full.
 
     Args:
-        per_second: how many tokens come back in a second; 0 for no limit at all.
-        burst_seconds: how many seconds' worth of tokens it holds, but never less than one token.
-        now: the time, in seconds on any clock that does not go back.
+        rate: the rate and the burst.
+        now: seconds on a monotonic clock.
     """
 
-    __slots__ = ("_at", "_most", "_per_second", "_tokens")
+    __slots__ = ("_at", "_rate", "_tokens")
 
-    def __init__(self, per_second: float, burst_seconds: float, now: float) -> None:
-        self._per_second = per_second or math.inf
-        self._most = max(1.0, self._per_second * burst_seconds)
-        self._tokens = self._most
+    def __init__(self, rate: Rate, now: float) -> None:
+        self._rate = rate
+        self._tokens = rate.burst
         self._at = now
 
     def take(self, now: float) -> bool:
-        """Take a token; return whether there was one. Asking in vain costs nothing."""
+        """Take a token; return whether there was one."""
         self._refill(now)
         if self._tokens < 1:
             return False
@@ -37,54 +57,63 @@ class TokenBucket:
         return True
 
     def give_back(self) -> None:
-        """Give back a token that was taken for nothing."""
-        self._tokens = min(self._most, self._tokens + 1)
+        """Return a token that was not used."""
+        self._tokens = min(self._rate.burst, self._tokens + 1)
 
     def wait_seconds(self) -> float:
-        """Return how long it takes, from when a token was last asked for, until there is one."""
-        return max(0.0, 1 - self._tokens) / self._per_second
+        """Return the seconds from the last :meth:`take` until a token is available."""
+        return max(0.0, 1 - self._tokens) / self._rate.per_second
 
     def is_full(self, now: float) -> bool:
-        """Return whether it is as if nobody had ever taken a token."""
+        """Return whether the bucket is full."""
         self._refill(now)
-        return self._tokens >= self._most
+        return self._tokens >= self._rate.burst
 
     def _refill(self, now: float) -> None:
-        # By the time that has passed, fractions kept: whoever asks often gets no less than who asks seldom.
+        # Fractions of tokens are kept, so that frequent calls lose nothing.
         if now > self._at:
-            self._tokens = min(self._most, self._tokens + (now - self._at) * self._per_second)
+            self._tokens = min(self._rate.burst, self._tokens + (now - self._at) * self._rate.per_second)
             self._at = now
 
 
 class Rates:
-    """What every connection may send per second, and in one burst.
+    """The rate limits of every connection; all allowances share them, so that they all see :meth:`refresh`.
 
     Args:
-        settings: ``max_messages_per_second``, ``max_frames_per_second`` and ``max_bytes_per_second``, of which 0 is no
-            limit, and ``burst_seconds``.
+        settings: ``max_messages_per_second``, ``max_frames_per_second``, ``max_bytes_per_second`` and
+            ``burst_seconds`` are used.
 
     Attributes:
         per_second: messages, frames and bytes per second.
-        burst: the most of each that may come at once.
+        burst: the burst of each.
     """
 
+    per_second: tuple[float, ...]
+    burst: tuple[float, ...]
+
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Derive the rates from the settings again, after these have changed."""
+        settings = self._settings
         limits = (settings.max_messages_per_second, settings.max_frames_per_second, settings.max_bytes_per_second)
         self.per_second = tuple(limit or math.inf for limit in limits)
         self.burst = tuple(max(1.0, each * settings.burst_seconds) for each in self.per_second)
 
 
 class Allowance:
-    """What one connection may still send: three token buckets in one, that may be overdrawn.
+    """The allowance of one connection: three token buckets in one, which may be overdrawn.
 
-    Overdrawn, because what has been read has been read; how far is bounded by one read. The debt is paid by waiting.
+    They are charged after reading, so that the debt is bounded by one read. It is paid by pausing reading.
 
     Args:
-        rates: how fast it comes back.
-        now: the time, in seconds. Coarse is enough: it is looked at once for each read.
+        rates: the rates.
+        now: seconds on a monotonic clock; the time of the last sweep is exact enough.
 
     Attributes:
-        messages, frames, bytes: what is left; taken off by whoever reads, before :meth:`is_overdrawn` is asked.
+        messages, frames, bytes: tokens left; the reader subtracts from them, then calls :meth:`is_overdrawn`.
     """
 
     __slots__ = ("_at", "_over_since", "_rates", "bytes", "frames", "messages")
@@ -96,15 +125,15 @@ class Allowance:
         self._over_since = math.inf
 
     def is_overdrawn(self, now: float) -> bool:
-        """Return whether more was sent than may be."""
+        """Return whether the connection sent more than its rates allow."""
         if now > self._at:
             self._refill(now)
         return self.messages < 0 or self.frames < 0 or self.bytes < 0
 
     def over_seconds(self, now: float) -> float:
-        """Return for how long it has been overdrawn when its debt is paid, without having been half full in between.
+        """Return the seconds from the beginning of the excess until its debt is paid. To be called when overdrawn.
 
-        Asked when it is overdrawn.
+        An excess ends when all three buckets are half full.
         """
         self._over_since = min(self._over_since, now)
         left = zip((self.messages, self.frames, self.bytes), self._rates.per_second, strict=True)
