@@ -21,7 +21,7 @@ help:
 	@echo "make relay        run the relay on ws://127.0.0.1:8080/ (DEMO=1: with a page; LISTEN=tcp:9000, ARGS='--echo')"
 	@echo "make test         run the tests, on this Python only (ARGS='-k unix' and the like)"
 	@echo "make check        style and types"
-	@echo "make reference    write the options into docs/options.md and the man page"
+	@echo "make reference    write the options into docs/ and the man page"
 	@echo "make docs         build the pages as a site, docs/.build/html/index.html"
 	@echo "make matrix       everything on every Python, with tox"
 	@echo "make conformance  the Autobahn testsuite; needs a Python 2.7 (ARGS=--quick)"

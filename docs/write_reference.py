@@ -1,4 +1,4 @@
-"""Write what is made from the table of options into the files that have it: ``make reference``."""
+"""Write what is generated from the table of options into the files that have it: ``make reference``."""
 
 from pathlib import Path
 
@@ -6,10 +6,14 @@ from wsrelay.cli import reference
 
 ROOT = Path(__file__).resolve().parent.parent
 
-#: File → what stands between its markers.
-MADE = {"docs/options.md": reference.markdown, "man/twistd-wsrelay.1": reference.man_page}
+#: File → the text between its markers.
+GENERATED = {
+    "docs/options.md": reference.markdown,
+    "docs/reliability.md": reference.limits,
+    "man/twistd-wsrelay.1": reference.man_page,
+}
 
 if __name__ == "__main__":
-    for name, made in MADE.items():
+    for name, generate in GENERATED.items():
         file = ROOT / name
-        file.write_text(reference.spliced(file.read_text("utf-8"), made()), "utf-8")
+        file.write_text(reference.spliced(file.read_text("utf-8"), generate()), "utf-8")

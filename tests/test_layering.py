@@ -23,7 +23,7 @@ ROWS = [
     ["rooms", "validators", "http"],
     ["logs"],
     ["interfaces", "settings"],
-    ["request", "grant", "message", "net", "policies"],
+    ["request", "grant", "message", "net", "option", "policies"],
     ["names", "closecodes", "stats"],
     ["errors", "wire"],
 ]
@@ -35,6 +35,7 @@ PURE = {
     "wire",
     "interfaces",
     "settings",
+    "option",
     "request",
     "grant",
     "message",

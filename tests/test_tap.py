@@ -20,8 +20,28 @@ from wsrelay import tap
 from wsrelay.errors import SettingsError
 from wsrelay.net import descriptors
 from wsrelay.process import RelayProcess
-from wsrelay.settings import Settings
+from wsrelay.settings import OPTIONS, Settings
 from wsrelay.tap import Options, makeService
+
+#: A value other than the default for each option that is not a number or a flag.
+TEXTS: dict[str, object] = {
+    "listen": ["tcp:1", "unix:/run/a b"],
+    "admin": "tcp:9100",
+    "validate": ["rooms:a", "host:b"],
+    "message-type": ["text", "video/**=binary"],
+    "trusted-proxies": ["10.0.0.0/8", "::1", "unix"],
+    "slow-policy": ["latest", "a/**=disconnect"],
+    "log-format": "json",
+    "log-level": "warn",
+}
+
+
+def other(field: str) -> object:
+    """Return a value other than the default for a number or a flag."""
+    default = getattr(Settings(), field)
+    if isinstance(default, bool):
+        return not default
+    return default + (0.5 if isinstance(default, float) else 1)
 
 
 class TapTestCase(SynchronousTestCase):
@@ -50,57 +70,18 @@ class TapTestCase(SynchronousTestCase):
 
 
 class SourcesTests(TapTestCase):
-    """Where values come from."""
+    """The sources of values."""
 
     def test_defaults(self) -> None:
-        """Without anything, the settings are the defaults; the same-host validator is there."""
+        """Without options, the settings are the defaults, and the same-host validator is used."""
         options = self.parse()
 
         self.assertEqual(options.settings, Settings())
         self.assertEqual([type(validator).__name__ for validator in options.validators], ["OriginValidator"])
 
     def test_every_option(self) -> None:
-        """Every option arrives in its setting, from each of the three sources; a new one breaks this on purpose."""
-        given = {
-            "listen": ["tcp:1", "unix:/run/a b"],
-            "echo": True,
-            "admin": "tcp:9100",
-            "canary-seconds": 0.25,
-            "validate": ["rooms:a", "host:b"],
-            "http": True,
-            "demo": True,
-            "no-compress": True,
-            "compress-min-bytes": 100,
-            "max-message-bytes": 1000,
-            "max-fragments": 2,
-            "message-type": ["text", "video/**=binary"],
-            "max-frames-per-second": 11,
-            "max-messages-per-second": 12.5,
-            "max-bytes-per-second": 13,
-            "burst-seconds": 14,
-            "rate-grace-seconds": 15,
-            "message-seconds": 16,
-            "max-connections": 3,
-            "max-connections-per-address": 17,
-            "max-handshakes": 18,
-            "max-handshakes-per-address": 19,
-            "max-connects-per-second": 20,
-            "max-connects-per-second-per-address": 21,
-            "trusted-proxies": ["10.0.0.0/8", "::1", "unix"],
-            "max-rooms": 4,
-            "max-room-members": 5,
-            "memory-budget": 22,
-            "room-log-bytes": 6000,
-            "slow-policy": ["latest", "a/**=disconnect"],
-            "slow-seconds": 20,
-            "handshake-seconds": 7.5,
-            "validate-seconds": 8,
-            "close-seconds": 9,
-            "drain-seconds": 0.5,
-            "ping-seconds": 0,
-            "log-format": "json",
-            "log-level": "warn",
-        }
+        """Every option arrives in its setting, from each of the three sources."""
+        given = {option.name: TEXTS.get(option.name) or other(field) for field, option in OPTIONS.items()}
         expected = {
             name.replace("-", "_"): tuple(value) if isinstance(value, list) else value for name, value in given.items()
         }
@@ -151,7 +132,7 @@ class WrongTests(TapTestCase):
     """Wrong values."""
 
     def test_all_at_once(self) -> None:
-        """Whatever is wrong, wherever it came from, is named in one go."""
+        """All wrong values of all sources are named at once."""
         self.assertEqual(
             self.problems(
                 "--max-message-bytes=-5",
@@ -177,14 +158,14 @@ class WrongTests(TapTestCase):
             ],
         )
 
-    def test_values_that_do_not_go_together(self) -> None:
-        """Rules about more than one value are checked when each is right."""
+    def test_contradictions(self) -> None:
+        """Contradictions between values are named when each value is right."""
         [problem] = self.problems("--room-log-bytes", "1000")
 
         self.assertIn("room_log_bytes: must be at least max_message_bytes", problem)
 
     def test_files(self) -> None:
-        """A file that is not there, or is no TOML, is named with the reason."""
+        """A missing file, or a file that is not TOML, is named with the reason."""
         [problem] = self.problems("--config", "/nowhere/relay.toml")
         self.assertIn("/nowhere/relay.toml: ", problem)
         self.assertIn("No such file", problem)
@@ -194,23 +175,23 @@ class WrongTests(TapTestCase):
         self.assertEqual(problem, "FILE: xyzzy: there is no such option")
 
     def test_unknown_options(self) -> None:
-        """An option that is none is a usage error as everywhere."""
+        """An unknown option is a usage error."""
         self.assertRaises(UsageError, self.parse, "--nosuch")
 
     def test_admin(self) -> None:
-        """An admin endpoint that is none is a wrong option; an empty one is none at all."""
+        """A wrong admin endpoint is named; an empty one means no admin endpoint."""
         [problem] = self.problems("--admin", "nowhere:1")
         self.assertEqual(problem, "admin: nowhere:1: must be one of ssl, systemd, tcp, tcp6, unix")
         self.assertEqual(self.parse("--admin", "").settings.admin, "")
 
     def test_certificates(self) -> None:
-        """A certificate that cannot be read is named before anything starts."""
+        """An unreadable certificate is named before the start."""
         [problem] = self.problems("--listen", "ssl:8443:privateKey=/nowhere/key.pem")
 
         self.assertIn("listen: ssl:8443:privateKey=/nowhere/key.pem: ", problem)
 
-    def test_help_is_not_printed_beside(self) -> None:
-        """With an error twistd and twist print the usage, too; ours is empty, so that the error is seen."""
+    def test_usage_is_empty(self) -> None:
+        """The usage, which twistd and twist print above an error, is empty."""
         self.assertEqual(str(Options()), "[options]\n")
 
 
@@ -227,9 +208,9 @@ class mock_any:  # noqa: N801 - reads as a value
 
 
 class ReadTests(TapTestCase):
-    """Reading again what may have changed, for SIGHUP."""
+    """Reading again, for SIGHUP."""
 
-    def test_the_file_as_it_is_now(self) -> None:
+    def test_file_again(self) -> None:
         """The config file is read again, below the same command line and environment."""
         options = self.parse(
             "--max-fragments", "3", file="max-rooms = 1\nmax-fragments = 1\n", environ={"WSRELAY_ECHO": "1"}
@@ -241,8 +222,8 @@ class ReadTests(TapTestCase):
         self.assertEqual([type(validator).__name__ for validator in validators], ["OriginValidator", "RoomsValidator"])
         self.assertEqual((options.settings.max_rooms, len(options.validators)), (1, 1))
 
-    def test_keys_as_they_are_now(self) -> None:
-        """Files that validators name are read again."""
+    def test_keys_again(self) -> None:
+        """Files of validators are read again."""
         folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
         key = folder / "key"
         key.write_text("a secret of thirty-two characters" * 2)
@@ -253,15 +234,15 @@ class ReadTests(TapTestCase):
         self.assertEqual(len(error.problems), 1)
         self.assertIn(str(key), error.problems[0])
 
-    def test_open_files_are_not_counted_again(self) -> None:
-        """The limit on open files is checked at start only: later, those of the connections would count against it."""
+    def test_no_check_of_open_files(self) -> None:
+        """The limit on open files is checked at start only: later, connections are among the open files."""
         options = self.parse("--max-connections", "2")
         self.patch(descriptors, "most_connections", lambda raised: 1)
 
         self.assertEqual(options.read()[0].max_connections, 2)
 
     def test_wrong(self) -> None:
-        """All that is wrong now is named; what was read before stays."""
+        """All wrong values are named; the settings of the start stay."""
         options = self.parse(file="max-rooms = 1")
         Path(self.path).write_text("max-rooms = 'x'\nlisten = ['nowhere:1']\nvalidate = ['nosuch']\n", "utf-8")
         error = self.assertRaises(SettingsError, options.read)
@@ -282,11 +263,11 @@ class PrintTests(TapTestCase):
         return "\n".join(lines)
 
     def test_version(self) -> None:
-        """--version is ours, not Twisted's."""
+        """--version prints the version of the relay, not of Twisted."""
         self.assertEqual(self.printed("--version"), f"wsrelay {wsrelay.__version__}")
 
     def test_help_validators(self) -> None:
-        """--help-validators names each with its arguments and what it does."""
+        """--help-validators prints each validator with its arguments and its description."""
         text = self.printed("--help-validators")
 
         for line in ("rooms:PATTERN[,PATTERN…]", "host:HOST[:PORT][,…]", "    Allows these Host values only (421)."):
@@ -302,7 +283,7 @@ class PrintTests(TapTestCase):
         self.assertEqual(self.printed("--help-validators"), "plain\n    Says yes.")
 
     def test_help(self) -> None:
-        """--help says how to use it and what it is, names every option, and fits the terminal, and 80 columns."""
+        """--help has the synopsis, a description and every option, within the terminal's width and 80 columns."""
         for columns, most in (("", 80), ("70", 70), ("200", 80), ("nonsense", 80)):
             with mock.patch.dict(os.environ, {"COLUMNS": columns}), redirect_stdout(io.StringIO()) as printed:
                 self.assertEqual(self.assertRaises(SystemExit, self.parse, "--help").code, 0)
@@ -325,7 +306,7 @@ class CheckConfigTests(TapTestCase):
         return printed.getvalue()
 
     def test_effective(self) -> None:
-        """What holds is printed, with where it comes from, and is a file that comes to the same."""
+        """The effective settings are printed with their sources, as a file that gives the same settings."""
         file = "max-rooms = 1\nmax-fragments = 1\n"
         printed = self.check("--max-fragments", "3", file=file, environ={"WSRELAY_VALIDATE": "rooms:a 'host:b'"})
 
@@ -340,13 +321,13 @@ class CheckConfigTests(TapTestCase):
         self.assertEqual(self.parse(file=printed).settings, expected)
 
     def test_connections(self) -> None:
-        """How many connections there may be is what the limit on open files will leave room for."""
+        """The limit on connections is shown as it will be once the limit on open files is raised."""
         self.patch(tap, "most_connections", lambda raised: 99 if raised else 5)
 
         self.assertIn("max-connections = 0  # default; 99 by the limit on open files", self.check())
 
     def test_wrong(self) -> None:
-        """All that is wrong is named on stderr, and nothing is printed on stdout."""
+        """All wrong values are named on stderr; stdout stays empty."""
         with redirect_stdout(io.StringIO()) as printed, redirect_stderr(io.StringIO()) as complaints:
             error = self.assertRaises(
                 UsageError, self.parse, "--check-config", "--max-rooms=x", "--validate=python:nosuch:it"
@@ -357,11 +338,11 @@ class CheckConfigTests(TapTestCase):
         self.assertIn("validate: python:nosuch:it: ", second)
 
     def test_bytes(self) -> None:
-        """What came as bytes that are no text is escaped, not a traceback."""
+        """Bytes that are not UTF-8 are escaped."""
         self.assertIn(r"/\udcff", self.check("--listen", "unix:/\udcff"))
 
-    def test_not_from_elsewhere(self) -> None:
-        """It is an option of the command line only: a file has none, and the environment is not asked."""
+    def test_command_line_only(self) -> None:
+        """It is refused in a file and ignored in the environment."""
         [problem] = self.problems(file="check-config = true\n")
         self.assertIn("there is no such option", problem)
         self.assertEqual(self.parse(environ={"WSRELAY_CHECK_CONFIG": "1"}).settings, Settings())
@@ -371,7 +352,7 @@ class OpenFilesTests(TapTestCase):
     """Descriptors."""
 
     def test_more_connections_than_open_files(self) -> None:
-        """More connections than files may be open are refused at the start, with what to do."""
+        """More connections than the limit on open files allows are refused at start, with a remedy."""
         self.patch(descriptors, "most_connections", lambda raised: 99 if raised else 5)
         self.parse("--max-connections=99")
         [problem] = self.problems("--max-connections=100")
@@ -379,7 +360,7 @@ class OpenFilesTests(TapTestCase):
         self.assertIn("leaves room for 99, not for 100; raise it (ulimit -Hn", problem)
 
     def test_raised(self) -> None:
-        """A relay that is the process raises its limit before it counts how many connections there may be."""
+        """The limit on open files is raised before it is counted."""
         raised: list[bool] = []
         self.patch(tap, "raise_limit", lambda: raised.append(True))
         self.patch(tap, "shape", lambda form, least: None)
@@ -392,7 +373,7 @@ class MakeServiceTests(TapTestCase):
     """The service."""
 
     def test_service(self) -> None:
-        """The parsed options become a relay that is the process."""
+        """The parsed options become a RelayProcess."""
         shaped: list[tuple[str, str]] = []
         self.patch(tap, "shape", lambda *given: shaped.append(given))
         options = self.parse("--listen", "tcp:0:interface=127.0.0.1", "--echo", "--log-format=json")

@@ -1,30 +1,38 @@
-"""Settings: every number and choice of a relay, with unit, range and default, in one frozen object.
+"""Settings: every number and choice of a relay, declared once: type and range, default, and its option's texts.
 
-Where a value comes from (command line, environment, file) is :mod:`wsrelay.tap`'s business; what the
-``--validate`` strings mean is the validators'.
+``--help``, the man page, completion, ``--check-config``, docs/options.md and the table of limits in
+docs/reliability.md are made from these declarations. A new option is a field here; then ``make reference``.
+
+Must not live here: reading command line, environment and file (:mod:`wsrelay.tap`), the meaning of ``--validate``
+strings (:mod:`wsrelay.validators`), options without a setting (:mod:`wsrelay.cli.options`).
 """
 
-import re
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Annotated, Any, Final, get_type_hints
+from typing import Annotated, Final, get_type_hints
 
-import msgspec
 from msgspec import Meta
 
 from wsrelay.errors import SettingsError
 from wsrelay.message import MESSAGE_OVERHEAD_BYTES
 from wsrelay.net.proxies import TrustedProxies
+from wsrelay.option import Option, attributes, checked, one_of, setting
 from wsrelay.policies import MESSAGE_TYPES, SLOW_POLICIES, ByRoom
 
-__all__ = ["FIELD_TYPES", "LOG_FORMATS", "LOG_LEVELS", "RELOADABLE", "Settings", "check_value"]
+__all__ = ["ENDPOINTS", "LOG_FORMATS", "LOG_LEVELS", "OPTIONS", "RELOADABLE", "Settings", "check_value"]
 
-#: How the log may be written.
+#: Beginnings of endpoints, for completion; plugins of Twisted add more.
+ENDPOINTS: Final = ("tcp:", "tcp6:", "ssl:", "tls:", "unix:", "systemd:", "haproxy:")
+
+#: Formats of the log.
 LOG_FORMATS: Final = ("text", "json")
 
-#: What the least that is logged may be, from much to little.
+#: Levels of the log, lowest first.
 LOG_LEVELS: Final = ("debug", "info", "warn", "error")
+
+_PAUSED: Final = "reading is paused, then close 1008"
 
 _Count = Annotated[int, Meta(ge=1, le=2**62)]
 _CountOrOff = Annotated[int, Meta(ge=0, le=2**62)]
@@ -45,113 +53,254 @@ class Settings:
 
     Raises:
         SettingsError: from the constructor; it names all wrong values at once.
-
-    Attributes:
-        listen: Twisted server endpoint strings.
-        echo: whether publishers receive their own messages too.
-        admin: the endpoint string of the admin endpoint; empty for none.
-        canary_seconds: how long its canary may take, from the connect to the delivery.
-        validate: handshake validators as ``NAME[:ARGUMENTS]``, in the order in which they are asked.
-        http: whether rooms are served over plain HTTP, too: publishing, tailing, describing.
-        demo: whether the demo page is served at ``/``.
-        no_compress: whether permessage-deflate is declined (RFC 7692).
-        compress_min_bytes: the shortest payload that is deflated.
-        max_message_bytes: payload of one message, inflated, over all its fragments. Beyond: 1009.
-        max_fragments: frames of one message. Beyond: 1008.
-        message_type: what may be published, each ``TYPE`` or ``PATTERN=TYPE``; see
-            :data:`wsrelay.policies.MESSAGE_TYPES`. Another type: 1003.
-        max_frames_per_second: frames that one connection may send, control frames and empty ones included. Beyond, here
-            and in the next two: it is not read for a while, and 1008 after ``rate_grace_seconds``. 0 is no limit.
-        max_messages_per_second: messages that one connection may send.
-        max_bytes_per_second: bytes that one connection may send, on the wire or inflated, whichever is more.
-        burst_seconds: how many seconds' worth of any rate may come at once.
-        rate_grace_seconds: how long a connection may be slowed down. Longer: 1008.
-        message_seconds: from the beginning of a message to its end. Longer: 1008. 0 is no limit.
-        max_connections: TCP connections, unfinished handshakes included. Beyond: 503. 0 is as many as files may be
-            open.
-        max_connections_per_address: the same from one IPv4 address or IPv6 /64. Beyond: 429. 0 is no limit.
-        max_handshakes: handshakes that are not done. Beyond: 503. 0 is no limit.
-        max_handshakes_per_address: the same from one address. Beyond: 429. 0 is no limit.
-        max_connects_per_second: new connections. Beyond: 503. 0 is no limit.
-        max_connects_per_second_per_address: the same from one address. Beyond: 429. 0 is no limit.
-        trusted_proxies: whose ``X-Forwarded-For`` is believed: networks in CIDR notation.
-        max_rooms: rooms with at least one member. Beyond: 503.
-        max_room_members: connections in one room. Beyond: 503.
-        memory_budget: bytes for all that the relay keeps for its clients. Beyond: new connections get 503, and the
-            slowest are closed with 1013. 0 is no limit.
-        room_log_bytes: what one room keeps for subscribers that are behind, as plain payload. Further behind: 1013.
-            Several of the largest messages, because some may come before anyone could read one.
-        slow_policy: what becomes of subscribers that are behind, each ``POLICY`` or ``PATTERN=POLICY``; see
-            :data:`wsrelay.policies.SLOW_POLICIES`.
-        slow_seconds: how long the oldest message may wait for a subscriber in its room's log. Longer: 1013, where the
-            policy evicts at all. 0 is for ever.
-        handshake_seconds: from accept to the whole request. Later: 408.
-        validate_seconds: for all validators together. Later: 504.
-        close_seconds: from our close frame to the end of the TCP connection.
-        drain_seconds: the time over which the closes are spread when the relay stops. 0 is all at once.
-        ping_seconds: between pings, and for the pong to come. Without it: 3008. 0 turns pings off.
-        log_format: one of :data:`LOG_FORMATS`. This and the next are for a relay that is the process.
-        log_level: the least that is logged, one of :data:`LOG_LEVELS`.
     """
 
-    listen: Annotated[tuple[str, ...], Meta(min_length=1)] = ("tcp:8080:interface=127.0.0.1",)
-    echo: bool = False
-    admin: str = ""
-    canary_seconds: Annotated[float, Meta(gt=0, le=10)] = 1.0
-    validate: tuple[str, ...] = ()
-    http: bool = False
-    demo: bool = False
-    no_compress: bool = False
-    compress_min_bytes: Annotated[int, Meta(ge=0, le=2**31)] = 256
-    max_message_bytes: _Bytes = 2**20
-    max_fragments: _Count = 1024
-    message_type: tuple[str, ...] = ()
-    max_frames_per_second: _RateOrOff = 10_000.0
-    max_messages_per_second: _RateOrOff = 5_000.0
-    max_bytes_per_second: _CountOrOff = 32 * 2**20
-    burst_seconds: _Seconds = 5.0
-    rate_grace_seconds: _SecondsOrOff = 30.0
-    message_seconds: _SecondsOrOff = 30.0
-    max_connections: _CountOrOff = 0
-    max_connections_per_address: _CountOrOff = 1024
-    max_handshakes: _CountOrOff = 8192
-    max_handshakes_per_address: _CountOrOff = 256
-    max_connects_per_second: _RateOrOff = 5000.0
-    max_connects_per_second_per_address: _RateOrOff = 200.0
-    trusted_proxies: tuple[str, ...] = ()
-    max_rooms: _Count = 10_000
-    max_room_members: _Count = 10_000
-    memory_budget: _CountOrOff = 512 * 2**20
-    room_log_bytes: _Bytes = 4 * 2**20
-    slow_policy: tuple[str, ...] = ()
-    slow_seconds: _SecondsOrOff = 30.0
-    handshake_seconds: _Seconds = 10.0
-    validate_seconds: _Seconds = 5.0
-    close_seconds: _Seconds = 3.0
-    drain_seconds: _SecondsOrOff = 5.0
-    ping_seconds: _SecondsOrOff = 20.0
-    log_format: str = "text"
-    log_level: str = "info"
+    listen: Annotated[tuple[str, ...], Meta(min_length=1)] = setting(
+        ("tcp:8080:interface=127.0.0.1",),
+        "Listening",
+        "Where to listen: a Twisted server endpoint (tcp, tcp6, ssl, tls, unix, systemd, haproxy:...).",
+        detail="Endpoints of Twisted's plugins work, too, and each can stand behind `haproxy:`. The backlog is 1024"
+        " unless `:backlog=` sets another. If the port is in use, the relay exits with 1.",
+        value="ENDPOINT",
+        choices=ENDPOINTS,
+    )
+    trusted_proxies: tuple[str, ...] = setting(
+        (),
+        "Listening",
+        "Proxies whose X-Forwarded-For is trusted: an address, a network in CIDR notation, or unix.",
+        detail="The field is read from right to left. `unix` means all connections through unix sockets. From other"
+        " peers the field is ignored.",
+        value="NETWORK",
+        shown_default="none",
+        choices=("unix",),
+        check=TrustedProxies,
+    )
+    http: bool = setting(
+        False,
+        "Listening",
+        "Serve rooms over plain HTTP, too: POST publishes, GET tails or describes.",
+        detail="On the same ports, with the same validators and limits: [plain HTTP](http.md).",
+    )
+    demo: bool = setting(False, "Listening", "Serve a demo page at /: open it in two tabs.")
+
+    validate: tuple[str, ...] = setting(
+        (),
+        "Access control",
+        "Handshake validator, see --help-validators; called in this order.",
+        detail="Names and arguments: [Handshake validators](validators.md). `origin:same-host` is called first unless"
+        " another `origin` is given. A request that fails is refused with the validator's status.",
+        value="NAME[:ARGUMENTS]",
+        shown_default="origin:same-host",
+        reloadable=True,
+    )
+
+    echo: bool = setting(False, "Messages", "Send messages to their publisher, too.")
+    message_type: tuple[str, ...] = setting(
+        (),
+        "Messages",
+        "Accepted messages: any, text or binary; PATTERN=TYPE for some rooms. Other types: close 1003.",
+        detail="The first pattern that matches counts.",
+        value="TYPE",
+        shown_default="any",
+        choices=tuple(MESSAGE_TYPES),
+        check=partial(ByRoom, choices=MESSAGE_TYPES),
+    )
+    no_compress: bool = setting(False, "Messages", "Decline permessage-deflate (RFC 7692).")
+    max_message_bytes: _Bytes = setting(
+        2**20,
+        "Messages",
+        "Largest message, in bytes of payload.",
+        exceeded="close 1009",
+        detail="Inflated, over all its fragments.",
+    )
+    max_fragments: _Count = setting(1024, "Messages", "Most frames of one message.", exceeded="close 1008")
+    compress_min_bytes: Annotated[int, Meta(ge=0, le=2**31)] = setting(
+        256, "Messages", "Shortest payload that is deflated.", detail="Shorter ones are sent uncompressed."
+    )
+
+    slow_policy: tuple[str, ...] = setting(
+        (),
+        "Rooms and slow subscribers",
+        "Policy for slow subscribers: disconnect, drop-oldest, latest or pause-publishers; PATTERN=POLICY for some"
+        " rooms.",
+        detail="The first pattern that matches counts; see [Slow subscribers](#slow-subscribers).",
+        value="POLICY",
+        shown_default="disconnect",
+        choices=tuple(SLOW_POLICIES),
+        reloadable=True,
+        check=partial(ByRoom, choices=SLOW_POLICIES),
+    )
+    max_rooms: _Count = setting(
+        10_000, "Rooms and slow subscribers", "Most rooms with at least one member.", exceeded="503"
+    )
+    max_room_members: _Count = setting(
+        10_000, "Rooms and slow subscribers", "Most connections in one room.", exceeded="503"
+    )
+    room_log_bytes: _Bytes = setting(
+        4 * 2**20,  # several of the largest messages, because some may come before any subscriber could read one
+        "Rooms and slow subscribers",
+        "Bytes of a room's log, which slow subscribers read from.",
+        exceeded="the slow policy",
+        detail="Counted as plain frames; up to three deflated copies come on top. At least `--max-message-bytes` + 256,"
+        " better several times that: all messages published in one turn of the reactor must fit, or every subscriber"
+        " falls behind.",
+    )
+    slow_seconds: _SecondsOrOff = setting(
+        30.0,
+        "Rooms and slow subscribers",
+        "Time a message may wait for a slow subscriber. 0 is no limit.",
+        exceeded="close 1013",
+        detail="Measured at the oldest message in the log that a subscriber still needs, with the policies `disconnect`"
+        " and `pause-publishers`; with `pause-publishers` it must not be 0.",
+    )
+    memory_budget: _CountOrOff = setting(
+        512 * 2**20,
+        "Rooms and slow subscribers",
+        "Bytes kept for all clients together. 0 is no limit.",
+        exceeded="503 for new clients, close 1013 for the slowest",
+        detail="Rooms' logs, unsent bytes, incomplete messages, and 2 KiB per connection.",
+    )
+
+    max_frames_per_second: _RateOrOff = setting(
+        10_000.0,
+        "Rate limits",
+        "Most frames per second of one connection, control frames included. 0 is no limit.",
+        exceeded=_PAUSED,
+        detail="Empty frames count, too. Beyond the rate the connection is not read for a while, so that TCP slows the"
+        " client down; after `--rate-grace-seconds` of that it is closed.",
+    )
+    max_messages_per_second: _RateOrOff = setting(
+        5_000.0, "Rate limits", "Most messages per second of one connection. 0 is no limit.", exceeded=_PAUSED
+    )
+    max_bytes_per_second: _CountOrOff = setting(
+        32 * 2**20,
+        "Rate limits",
+        "Most bytes per second of one connection. 0 is no limit.",
+        exceeded=_PAUSED,
+        detail="On the wire or inflated, whichever is more.",
+    )
+    burst_seconds: _Seconds = setting(
+        5.0,
+        "Rate limits",
+        "Burst that each rate limit allows, in seconds' worth of its rate.",
+        exceeded="as for the rate",
+        detail="Also for new connections.",
+    )
+    rate_grace_seconds: _SecondsOrOff = setting(
+        30.0,
+        "Rate limits",
+        "Time a connection may exceed its rates. 0 is not at all.",
+        exceeded="close 1008",
+        detail="The time ends when the connection is half a burst below its rates.",
+    )
+
+    max_connections: _CountOrOff = setting(
+        0,
+        "Connection limits",
+        "Most connections, unfinished handshakes included. 0 is as many as the limit on open files allows.",
+        exceeded="503",
+        detail="That is the hard limit (`ulimit -Hn`), to which the relay raises its own, less a reserve; the log says"
+        " at start how many connections it allows.",
+    )
+    max_connections_per_address: _CountOrOff = setting(
+        1024,
+        "Connection limits",
+        "Most connections of one IPv4 address or IPv6 /64. 0 is no limit.",
+        exceeded="429",
+        detail="Behind a proxy, name the proxy with `--trusted-proxies`.",
+    )
+    max_handshakes: _CountOrOff = setting(
+        8192, "Connection limits", "Most unfinished handshakes. 0 is no limit.", exceeded="503"
+    )
+    max_handshakes_per_address: _CountOrOff = setting(
+        256, "Connection limits", "Most unfinished handshakes of one address. 0 is no limit.", exceeded="429"
+    )
+    max_connects_per_second: _RateOrOff = setting(
+        5000.0, "Connection limits", "Most new connections per second. 0 is no limit.", exceeded="503"
+    )
+    max_connects_per_second_per_address: _RateOrOff = setting(
+        200.0, "Connection limits", "Most new connections per second of one address. 0 is no limit.", exceeded="429"
+    )
+
+    handshake_seconds: _Seconds = setting(10.0, "Timeouts", "Time from accept to the complete request.", exceeded="408")
+    validate_seconds: _Seconds = setting(5.0, "Timeouts", "Time for all validators together.", exceeded="504")
+    message_seconds: _SecondsOrOff = setting(
+        30.0, "Timeouts", "Time from the beginning of a message to its end. 0 is no limit.", exceeded="close 1008"
+    )
+    ping_seconds: _SecondsOrOff = setting(
+        20.0, "Timeouts", "Time between pings, and for their pongs. 0 is no pings.", exceeded="close 3008"
+    )
+    close_seconds: _Seconds = setting(
+        3.0, "Timeouts", "Time from the relay's close frame to the end of TCP.", exceeded="TCP is aborted"
+    )
+    drain_seconds: _SecondsOrOff = setting(
+        5.0,
+        "Timeouts",
+        "Time over which SIGTERM spreads its closes. 0 is all at once.",
+        exceeded="clients that are still behind are closed, too",
+        detail="So that clients do not all reconnect at once.",
+    )
+
+    admin: str = setting(
+        "",
+        "Observability",
+        "Where to serve health, metrics, rooms and connections, as an endpoint (tcp, tcp6, ssl, unix, systemd).",
+        detail="It has no password, and is on loopback unless the endpoint names an `interface=`: [the admin"
+        " endpoint](admin.md). If the port is in use, the relay exits with 1.",
+        value="ENDPOINT",
+        shown_default="none",
+        choices=("tcp:", "tcp6:", "ssl:", "unix:", "systemd:"),
+    )
+    log_format: str = setting(
+        "text",
+        "Observability",
+        "Format of the log: text for people, or json.",
+        detail="With `json` each line is one object; see [The log](logs.md). Overrides `twist`'s own `--log-format`.",
+        value="FORMAT",
+        choices=LOG_FORMATS,
+        check=one_of(LOG_FORMATS),
+    )
+    log_level: str = setting(
+        "info",
+        "Observability",
+        "Lowest level that is logged: debug, info, warn or error.",
+        detail="Of the relay and of Twisted. Overrides `twist`'s own `--log-level`.",
+        value="LEVEL",
+        choices=LOG_LEVELS,
+        check=one_of(LOG_LEVELS),
+    )
+    canary_seconds: Annotated[float, Meta(gt=0, le=10)] = setting(
+        1.0,
+        "Observability",
+        "Time for the readiness probe behind /readyz of the admin endpoint.",
+        exceeded="/readyz answers 503",
+        detail="From connect to delivery.",
+    )
 
     def __post_init__(self) -> None:
         problems = [
             f"{field.name}: {problem}"
             for field in fields(self)
             if (problem := check_value(field.name, getattr(self, field.name))[1])
-        ]
-        if not problems and self.room_log_bytes < self.max_message_bytes + MESSAGE_OVERHEAD_BYTES:
+        ] or self._contradictions()
+        if problems:
+            raise SettingsError(problems)
+
+    def _contradictions(self) -> list[str]:
+        """Return the problems of fields that are right each, but not together."""
+        problems = []
+        if self.room_log_bytes < self.max_message_bytes + MESSAGE_OVERHEAD_BYTES:
             problems.append(
                 f"room_log_bytes: must be at least max_message_bytes + {MESSAGE_OVERHEAD_BYTES}, so that a room's log"
                 f" holds one whole message; got {self.room_log_bytes} and {self.max_message_bytes}"
             )
-        policies = () if problems else ByRoom(self.slow_policy, SLOW_POLICIES).chosen
+        policies = ByRoom(self.slow_policy, SLOW_POLICIES).chosen
         if not self.slow_seconds and any(policy.holds_publishers for policy in policies):
             problems.append(
                 "slow_seconds: must not be 0 with the policy pause-publishers, or one client that does not read stops"
                 " its room for good"
             )
-        if problems:
-            raise SettingsError(problems)
+        return problems
 
     def take_over(self, other: "Settings") -> None:
         """Change the :data:`RELOADABLE` fields to those of other settings: all of them, or none.
@@ -169,65 +318,32 @@ class Settings:
         return [field.name for field in fields(self) if getattr(self, field.name) != getattr(other, field.name)]
 
 
-#: The fields that SIGHUP applies to a running relay; the others need a restart.
-RELOADABLE: Final = frozenset(["validate", "slow_policy"])
-
-#: msgspec's words → an operator's.
-_WORDS: Final = (
-    ("`", ""),
-    (r", got \w+", ""),
-    ("^Expected int", "expected a whole number"),
-    ("^Expected float", "expected a number"),
-    ("^Expected bool", "expected true or false"),
-    ("^Expected array", "expected a list"),
-    ("^Expected str", "expected a string"),
-    ("^Number out of range", "expected a smaller number"),
-)
-
-
-def _one_of(value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"expected one of {', '.join(choices)}, got {value!r}")
-
-
-#: Field name → what makes something of its value, and raises ``ValueError`` for one that means nothing.
-_MEANINGS: Final[Mapping[str, Callable[[Any], object]]] = {
-    "message_type": partial(ByRoom, choices=MESSAGE_TYPES),
-    "trusted_proxies": TrustedProxies,
-    "slow_policy": partial(ByRoom, choices=SLOW_POLICIES),
-    "log_format": partial(_one_of, choices=LOG_FORMATS),
-    "log_level": partial(_one_of, choices=LOG_LEVELS),
+#: Field name → its option; in the order of the fields.
+OPTIONS: Final[Mapping[str, Option]] = {
+    field.name: replace(field.metadata["option"], name=field.name.replace("_", "-")) for field in fields(Settings)
 }
 
-#: Field name → its type with its range.
-FIELD_TYPES: Final[Mapping[str, Any]] = get_type_hints(Settings, include_extras=True)
+#: The fields that SIGHUP applies to a running relay; the others need a restart.
+RELOADABLE: Final = frozenset(name for name, option in OPTIONS.items() if option.reloadable)
+
+#: Field name → its type with its range, and the check of its values.
+_TYPES: Final = get_type_hints(Settings, include_extras=True)
+_CHECKS: Final = {field.name: field.metadata["check"] for field in fields(Settings)}
 
 
-def check_value(name: str, value: object, *, strict: bool = True) -> tuple[Any, str | None]:
+def check_value(name: str, value: object, *, strict: bool = True) -> tuple[object, str | None]:
     """Convert a value to the type of a field and check its range.
 
     Args:
         name: a field of :class:`Settings`.
-        value: what was given.
-        strict: whether a string may not stand for a number or a boolean; it may where
-            strings are all there is (command line, environment).
+        value: the value to check.
+        strict: whether a string may not stand for a number or a boolean. ``False`` for the command line and the
+            environment, which have strings only.
 
     Returns:
-        The value and ``None``, or ``None`` and the problem in a few words.
+        The converted value and ``None``, or ``None`` and the problem in a few words.
     """
-    try:
-        converted = msgspec.convert(value, FIELD_TYPES[name], strict=strict)
-        if name in _MEANINGS:
-            _MEANINGS[name](converted)
-    except msgspec.ValidationError as error:
-        return None, f"{_plain(str(error))}, got {value!r}"
-    except ValueError as error:
-        return None, str(error)
-    return converted, None
+    return checked(value, _TYPES[name], _CHECKS[name], strict=strict)
 
 
-def _plain(error: str) -> str:
-    """Turn msgspec's words into an operator's: no backticks, no Python types."""
-    for theirs, ours in _WORDS:
-        error = re.sub(theirs, ours, error)
-    return error
+Settings.__doc__ = f"{inspect.cleandoc(Settings.__doc__ or '')}\n\n{attributes(OPTIONS)}"

@@ -1,7 +1,7 @@
 """The command line of ``twistd wsrelay``: options, environment and config file become one Settings.
 
-The only file that sees argv, the environment or the config file. Ranges and defaults are the Settings'. Nothing
-here, and nothing it imports, may import the reactor: twistd has not chosen one yet (TRAPS 38).
+The only module that reads argv, the environment and the config file. It and its imports must not import the reactor:
+twistd has not chosen one yet (TRAPS 38). Must not live here: ranges and defaults (:mod:`wsrelay.settings`).
 """
 
 import difflib
@@ -12,7 +12,6 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,12 +27,12 @@ from wsrelay.errors import SettingsError
 from wsrelay.interfaces import IHandshakeValidator
 from wsrelay.logs.observers import shape
 from wsrelay.net.descriptors import check_limit, most_connections, raise_limit
-from wsrelay.settings import Settings, check_value
+from wsrelay.settings import OPTIONS, Settings, check_value
 from wsrelay.validators.plugins import available, load
 
 __all__ = ["Options", "makeService"]
 
-#: Where one value came from: option, how to name it to the operator, value, whether its type must fit as it is.
+#: One value that was given: option, source for the operator, value, whether its type must match strictly.
 _Given = tuple[str, str, object, bool]
 
 
@@ -46,16 +45,17 @@ class Options(usage.Options):
 
     Attributes:
         settings: the result; set when parsing has succeeded.
-        validators: the handshake validators that the settings name.
-        sources: field of the settings → what has set it, as the operator would name it; the others are the defaults.
+        validators: the handshake validators of ``settings.validate``.
+        sources: field of the settings → source of its value, for the operator; missing fields are defaults.
+        environ: the environment.
     """
 
     synopsis = "[options]"
     longdesc = (
         "A WebSocket relay: the URL path is the room, and every message a client sends reaches everyone else in its "
         "room. Each option can also stand in the --config file under its name, or in the environment as "
-        "WSRELAY_ and its name in capitals with underscores; the command line wins over the environment, "
-        "and that over the file."
+        "WSRELAY_ and its name in capitals with underscores. The command line wins over the environment, "
+        "the environment over the file."
     )
     optFlags = [[option, None, None] for option in (*FLAGS, "check-config")]
     optParameters = [[option, None, None, None] for option in PARAMETERS]
@@ -94,7 +94,7 @@ class Options(usage.Options):
         Here, because a UsageError from makeService would be a traceback (TRAPS 40).
 
         Raises:
-            usage.UsageError: names every wrong value, wherever it came from.
+            usage.UsageError: names all wrong values, with their sources.
         """
         try:
             self.settings, self.validators = self.read()
@@ -111,28 +111,19 @@ class Options(usage.Options):
             raise SystemExit(0)
 
     def read(self) -> tuple[Settings, list[IHandshakeValidator]]:
-        """Read everything that the command line, which has been parsed, leaves to be read: now, and when reloading.
+        """Read environment and file, below the parsed command line; at the start, and again for each reload.
 
         Returns:
-            The settings, and the validators that they name.
+            The settings and their validators.
 
         Raises:
-            SettingsError: names every wrong value, wherever it came from.
+            SettingsError: names all wrong values, with their sources.
         """
         # Imported late: it is not needed for --help.
         from wsrelay.net.endpoints import admin_endpoint, endpoints  # noqa: PLC0415
 
         problems: list[str] = []
-        chosen: dict[str, Any] = {}
-        sources: dict[str, str] = {}
-        # Later sources win; a wrong value is named even where a later one hides it.
-        for option, label, value, strict in self._given(problems):
-            converted, problem = check_value(_field(option), value, strict=strict)
-            if problem:
-                problems.append(f"{label}: {problem}")
-            else:
-                chosen[_field(option)] = converted
-                sources[_field(option)] = label.removesuffix(f": {option}")
+        chosen, sources = self._chosen(problems)
         with _adding_to(problems):
             settings = Settings(**chosen)
         with _adding_to(problems):
@@ -148,12 +139,25 @@ class Options(usage.Options):
         return settings, validators
 
     def getUsage(self, width: int | None = None) -> str:
-        """Return nothing: both commands print it beside what is wrong with the options, which would be lost in it."""
+        """Return no usage: both commands print it together with the problems, which would be lost in it."""
         return ""
 
+    # Any: each field has its own type, to which check_value has converted the value.
+    def _chosen(self, problems: list[str]) -> tuple[dict[str, Any], dict[str, str]]:
+        """Return field → value and field → source; a wrong value is named even where a later source hides it."""
+        chosen, sources = {}, {}
+        for option, label, value, strict in self._given(problems):
+            converted, problem = check_value(_field(option), value, strict=strict)
+            if problem:
+                problems.append(f"{label}: {problem}")
+            else:
+                chosen[_field(option)] = converted
+                sources[_field(option)] = label.removesuffix(f": {option}")
+        return chosen, sources
+
     def _given(self, problems: list[str]) -> Iterator[_Given]:
-        """Yield every value that was given: file, environment, command line."""
-        options = [field.name.replace("_", "-") for field in fields(Settings)]
+        """Yield all values that were given; later sources win: file, environment, command line."""
+        options = [option.name for option in OPTIONS.values()]
         path = self["config"] or self.environ.get("WSRELAY_CONFIG")
         for option, value in _read_file(path, problems).items() if path else ():
             if option in options:
@@ -169,7 +173,7 @@ class Options(usage.Options):
                 yield option, variable, _words(text) if option in REPEATABLE else text, False
         for option in options:
             value = self._repeated.get(option) if option in REPEATABLE else self[option]
-            if value not in (None, 0):  # 0: a flag that is not there
+            if value not in (None, 0):  # 0: a flag that was not given
                 yield option, f"--{option}", value, False
 
 
@@ -193,7 +197,7 @@ def _adding_to(problems: list[str]) -> Iterator[None]:
         problems.extend(error.problems)
 
 
-def _read_file(path: str, problems: list[str]) -> dict[str, Any]:
+def _read_file(path: str, problems: list[str]) -> dict[str, object]:
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -205,14 +209,14 @@ def _words(text: str) -> object:
     try:
         return shlex.split(text)
     except ValueError:
-        return text  # not a list: check_value says so
+        return text  # not a list, so that check_value refuses it
 
 
 def makeService(options: Options) -> IService:
     """Return the relay as a service; ``twistd`` and ``twist`` call this.
 
     Args:
-        options: parsed, so that its settings and validators are right.
+        options: parsed options.
     """
     from twisted.internet import reactor  # noqa: PLC0415 - TRAPS 38
 

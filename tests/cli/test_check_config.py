@@ -13,7 +13,7 @@ class TomlTests(SynchronousTestCase):
     """Settings as TOML."""
 
     def again(self, **given: object) -> Settings:
-        """Return the settings that are read from those with some values."""
+        """Write settings as TOML, read them again, and return the result."""
         read = tomllib.loads(as_toml(Settings(**given), {}, 7))  # type: ignore[arg-type]
         self.assertEqual(len(read), len(fields(Settings)))
         return Settings(
@@ -24,7 +24,7 @@ class TomlTests(SynchronousTestCase):
         )
 
     def test_read_again(self) -> None:
-        """What is written is read as the same settings, whatever strings have in them."""
+        """Written settings are read as the same settings, with any characters in strings."""
         self.assertEqual(self.again(), Settings())
         given = {
             "listen": ("tcp:80", 'unix:/run/"a" \\b\n\t\x7f\x00é\u2028😀'),
@@ -38,7 +38,7 @@ class TomlTests(SynchronousTestCase):
         self.assertEqual(self.again(**given), Settings(**given))  # type: ignore[arg-type]
 
     def test_sources(self) -> None:
-        """Each value says where it comes from; one that could pass for a line of its own is escaped."""
+        """Each value has its source as a comment; line breaks in a source are escaped."""
         sources = {"max_rooms": "--max-rooms", "echo": "WSRELAY_ECHO", "max_fragments": "a\nb.toml"}
         lines = as_toml(Settings(echo=True), sources, 7).splitlines()
 
@@ -54,7 +54,7 @@ class TomlTests(SynchronousTestCase):
             self.assertIn(line, lines)
 
     def test_connections(self) -> None:
-        """How many connections there may be is said only where the settings leave it open."""
+        """The limit on connections by open files is shown only if max_connections is 0."""
         text = as_toml(Settings(max_connections=5), {"max_connections": "--max-connections"}, 7)
 
         self.assertIn("max-connections = 5  # --max-connections\n", text)
@@ -64,4 +64,4 @@ class TomlTests(SynchronousTestCase):
         text = as_toml(Settings(), {}, 7)
 
         self.assertTrue(text.startswith("# Listening\nlisten = "))
-        self.assertIn("\n\n# Rooms and slow readers\n", text)
+        self.assertIn("\n\n# Rooms and slow subscribers\n", text)

@@ -23,7 +23,7 @@ from wsrelay.tap import Options
 
 
 def action(name: str) -> str:
-    """Return what Twisted is told to tell zsh about the value of an option."""
+    """Return the zsh code that completes the value of an option."""
     made = completions().optActions[name]
     completer = made() if callable(made) else made
     code: str = completer._shellCode(name, usage._ZSH)
@@ -31,10 +31,10 @@ def action(name: str) -> str:
 
 
 class CompletionsTests(SynchronousTestCase):
-    """What Twisted is told."""
+    """The completions given to Twisted."""
 
     def test_every_option(self) -> None:
-        """Every option has a description, every value an action, and what can be repeated is offered again."""
+        """Every option has a description, every value an action; repeatable options are offered again."""
         made = completions()
 
         self.assertEqual(set(made.descriptions), {option.name for option in OPTIONS})
@@ -45,14 +45,14 @@ class CompletionsTests(SynchronousTestCase):
         self.assertEqual(Options.compData.descriptions, made.descriptions)
 
     def test_choices(self) -> None:
-        """Words are offered whole; no file names."""
+        """Choices are offered as whole words."""
         self.assertEqual(
             action("log-level"),
             ':LEVEL, info by default:{compadd "$expl[@]" -S "" -- ; compadd "$expl[@]" -- debug info warn error}',
         )
 
     def test_beginnings(self) -> None:
-        """Of endpoints the beginnings are offered, without a space behind them; colons are escaped."""
+        """Beginnings of endpoints are offered without a space behind them; colons are escaped."""
         self.assertIn(r'-S "" -- tcp\: tcp6\: ssl\:', action("listen"))
         self.assertTrue(action("listen").startswith(r":ENDPOINT, tcp\:8080\:interface=127.0.0.1 by default:{"))
 
@@ -71,7 +71,7 @@ class CompletionsTests(SynchronousTestCase):
         )
 
     def test_others(self) -> None:
-        """Files are offered where one is wanted; of a number only what it counts, and the default."""
+        """A file is completed from the folder; for a number its unit and default are shown."""
         self.assertEqual(action("config"), ':config (*.toml):_files -g "*.toml"')
         self.assertEqual(action("ping-seconds"), ":SECONDS, 20 by default:")
 
@@ -129,7 +129,7 @@ def shown(terminal: int, pattern: str) -> str:
     ],
 )
 def test_zsh(program: str, typed: str, offered: str) -> None:
-    """In a real zsh, Tab behind an option of the relay's completes it, or shows what there is."""
+    """In a real zsh, Tab behind an option completes it, or shows the choices."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "relay.toml").touch()
         Path(folder, "readme.md").touch()
@@ -140,9 +140,9 @@ def test_zsh(program: str, typed: str, offered: str) -> None:
 @pytest.mark.interop
 @pytest.mark.parametrize("program", ["twistd", "twist"])
 def test_shell_completion(program: str) -> None:
-    """Asked for completion, both commands print the relay's options, whatever is wrong with what was typed."""
+    """Both commands print the completions of all options, also when the typed options are wrong."""
     ended = run(SCRIPTS / program, "wsrelay", "--max-rooms=x", "--", "--_shell-completion", "zsh:4")
     assert ended.returncode == 0
     for option in OPTIONS:
         assert f"--{option.name}" in ended.stdout
-    assert "'--log-format=[How the log is written: text for people, or json.]:FORMAT, text by default:" in ended.stdout
+    assert "'--log-format=[Format of the log: text for people, or json.]:FORMAT, text by default:" in ended.stdout

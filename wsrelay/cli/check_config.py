@@ -1,45 +1,48 @@
-"""What ``--check-config`` prints: the settings that hold, as a file for ``--config``."""
+"""The output of ``--check-config``: the effective settings, as a file for ``--config``.
+
+Must not live here: reading and checking options (:mod:`wsrelay.tap`).
+"""
 
 import json
 from collections.abc import Mapping
 
-from wsrelay.cli.option import Option
-from wsrelay.cli.options import OPTIONS
-from wsrelay.cli.reference import default
 from wsrelay.logs.failures import printable
-from wsrelay.settings import Settings
+from wsrelay.option import GROUPS, Option
+from wsrelay.settings import OPTIONS, Settings
 
 __all__ = ["as_toml"]
 
 
 def as_toml(settings: Settings, sources: Mapping[str, str], most_connections: int) -> str:
-    """Return settings as TOML, each with a comment that says where it comes from.
+    """Return settings as TOML, each with its source as a comment.
 
     Args:
-        settings: what holds.
-        sources: field → what has set it; the other fields are the defaults.
-        most_connections: how many there may be where the settings do not say.
+        settings: the effective settings.
+        sources: field → source of its value; missing fields are defaults.
+        most_connections: the limit where ``max_connections`` is 0.
     """
     parts: list[str] = []
-    group = ""
-    for option in OPTIONS:
-        if not hasattr(settings, option.field):
-            continue
-        if option.group != group:
-            group = option.group
-            parts += ["", f"# {group}"]
-        value: object = getattr(settings, option.field)
-        comment = _source(option, value, sources.get(option.field))
-        if option.field == "max_connections" and not value:
-            comment += f"; {most_connections} by the limit on open files"
-        parts.append(f"{option.name} = {_toml(value)}  # {comment}")
-    return "\n".join(parts[1:])
+    for group in GROUPS:
+        lines = [
+            _line(field, option, settings, sources.get(field), most_connections)
+            for field, option in OPTIONS.items()
+            if option.group == group
+        ]
+        if lines:
+            parts += [f"# {group}", *lines, ""]
+    return "\n".join(parts[:-1])
 
 
-def _source(option: Option, value: object, source: str | None) -> str:
-    if source is not None:
-        return printable(source)
-    return f"default: {default(option)}" if value == () else "default"
+def _line(field: str, option: Option, settings: Settings, source: str | None, most_connections: int) -> str:
+    value: object = getattr(settings, field)
+    comment = _default(option, value) if source is None else printable(source)
+    if field == "max_connections" and not value:
+        comment += f"; {most_connections} by the limit on open files"
+    return f"{option.name} = {_toml(value)}  # {comment}"
+
+
+def _default(option: Option, value: object) -> str:
+    return f"default: {option.default}" if value == () else "default"
 
 
 def _toml(value: object) -> str:
@@ -47,5 +50,5 @@ def _toml(value: object) -> str:
         return f"[{', '.join(map(_toml, value))}]"
     if isinstance(value, float):
         return repr(value).removesuffix(".0")
-    # The strings of JSON are strings of TOML, but for this one.
+    # A JSON string is a TOML string, except for DEL.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

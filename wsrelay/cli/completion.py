@@ -1,19 +1,21 @@
-"""What zsh offers behind ``twistd wsrelay`` when Tab is pressed; asking it to is Twisted's part, and zsh's."""
+"""Completion: what zsh offers behind ``twistd wsrelay`` when Tab is pressed.
+
+Must not live here: the shell function, which Twisted and zsh have.
+"""
 
 from collections.abc import Callable, Iterable
 
 from twisted.python import usage
 
-from wsrelay.cli.option import Option
 from wsrelay.cli.options import OPTIONS, REPEATABLE
-from wsrelay.cli.reference import default
+from wsrelay.option import Option
 from wsrelay.validators.plugins import available
 
 __all__ = ["completions"]
 
 
 class _Choices(usage.Completer):
-    """Offers words. One that ends in ":" is a beginning: no space is put behind it."""
+    """Offers words. A word that ends in ":" is a beginning, and gets no space behind it."""
 
     def __init__(self, what: str, words: Iterable[str]) -> None:
         super().__init__(descr=_escaped(what))
@@ -27,7 +29,7 @@ class _Choices(usage.Completer):
 
 
 def completions() -> usage.Completions:
-    """Return what Twisted is to know about the options for that."""
+    """Return descriptions and completions of all options, for Twisted."""
     valued = [option for option in OPTIONS if option.kind in ("value", "repeatable")]
     return usage.Completions(
         descriptions={option.name: option.help for option in OPTIONS},
@@ -37,15 +39,15 @@ def completions() -> usage.Completions:
 
 
 def _action(option: Option) -> usage.Completer | Callable[[], usage.Completer]:
-    what = f"{option.spelling.partition('=')[2]}, {default(option)} by default"
+    what = f"{option.spelling.partition('=')[2]}, {option.default} by default"
     if option.name == "config":
         return usage.CompleteFiles("*.toml")
     if option.name == "validate":
-        # A function, as looking for plugins takes a while and is for nothing else.
+        # A function, because looking for plugins takes a while and only this needs it.
         return lambda: _Choices(what, [factory.name + ":" * bool(factory.usage) for factory in available()])
     return _Choices(what, option.choices) if option.choices else usage.Completer(descr=_escaped(what))
 
 
 def _escaped(text: str) -> str:
-    """Escape what would end a part of what zsh's _arguments takes."""
+    """Escape colons, which end a part of an argument of zsh's _arguments."""
     return text.replace(":", "\\:")

@@ -1,64 +1,53 @@
-"""The table of options as text: ``--help``, the man page, docs/options.md. Pure.
+"""The table of options as text: ``--help``, the man page, docs/options.md, the limits in docs/reliability.md. Pure.
 
-The last two are checked in, and have this between two markers; ``make reference`` writes it there.
+All but ``--help`` are checked in, between two markers; ``make reference`` writes them there.
 """
 
 import re
 import textwrap
-from collections.abc import Iterator
-from dataclasses import fields
+from collections.abc import Callable, Iterator
 from typing import Final
 
-from wsrelay.cli.option import GROUPS, Option
 from wsrelay.cli.options import OPTIONS
-from wsrelay.settings import Settings
+from wsrelay.option import GROUPS, Option
 
-__all__ = ["default", "help_text", "man_page", "markdown", "spliced"]
+__all__ = ["help_text", "limits", "man_page", "markdown", "spliced"]
 
-#: Where the text of an option begins in ``--help``: on the same line, if there is room.
+#: Column of an option's text in ``--help``, on the line of its name if there is room.
 _COLUMN: Final = 24
 
-#: The most and the least columns that ``--help`` takes.
+#: The most and the least columns of ``--help``.
 _WIDEST, _NARROWEST = 80, 40
 
-#: What stands around what is generated, in Markdown and in roff.
-_BEGIN, _END = "made from wsrelay/cli/options.py by make reference", "end of what is made"
-
-
-def default(option: Option) -> str:
-    """Return what is said of an option's default: the setting's own, or what its row says."""
-    if option.kind == "action":
-        return ""
-    if option.default:
-        return option.default
-    value = {field.name: field.default for field in fields(Settings)}[option.field]
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return f"{value:.16g}" if isinstance(value, float) else str(value)
+#: The markers around generated text, within a comment of Markdown or roff.
+_BEGIN, _END = "generated from wsrelay/settings.py by make reference", "end of the generated part"
 
 
 def help_text(about: str, width: int) -> str:
-    """Return what ``--help`` says: what it is all about, and the options under their headings.
+    """Return the text of ``--help``: a paragraph, then the options under their headings.
 
     Args:
-        about: a paragraph.
-        width: the columns of the terminal; no line is longer, unless it is very narrow.
+        about: the paragraph.
+        width: columns of the terminal; no line is longer, unless it has fewer than 40.
     """
     columns = min(max(width, _NARROWEST), _WIDEST)
-    groups = (
-        f"{group}:\n" + "".join(_help(option, columns) for option in OPTIONS if option.group == group)
-        for group in GROUPS
-    )
+    groups = _by_group(lambda group: f"{group}:\n", lambda option: _help(option, columns))
     return "\n".join([textwrap.fill(about, columns) + "\n", *groups])
+
+
+def _by_group(heading: Callable[[str], str], row: Callable[[Option], str]) -> Iterator[str]:
+    """Yield the text of each group: its heading and rows."""
+    for group in GROUPS:
+        yield heading(group) + "".join(row(option) for option in OPTIONS if option.group == group)
 
 
 def _help(option: Option, columns: int) -> str:
     said = [option.help]
-    if option.beyond:
-        said.append(f"Beyond: {option.beyond}.")
+    if option.exceeded:
+        said.append(f"Exceeded: {option.exceeded}.")
     if option.kind in ("value", "repeatable"):
         said.append("Repeatable." if option.kind == "repeatable" else "")
-        said.append(f"[default:\xa0{default(option)}]")  # no line break there
+        said.append(f"[default:\xa0{option.default}]")  # no line break there
     wrapped = textwrap.wrap(" ".join(filter(None, said)), columns - _COLUMN, break_on_hyphens=False)
     text = [line.replace("\xa0", " ") for line in wrapped]
     name = f"  {option.spelling}"
@@ -66,27 +55,47 @@ def _help(option: Option, columns: int) -> str:
     return lines[0] + "\n" + "".join(f"{'':{_COLUMN}}{line}\n" for line in lines[1:])
 
 
+def _remarks(option: Option) -> str:
+    """Return the generated sentences about an option."""
+    said = ("Repeatable." * (option.kind == "repeatable"), "Reloaded by SIGHUP." * option.reloadable)
+    return " ".join(filter(None, said))
+
+
 def markdown() -> str:
-    """Return the reference of the options: one table per heading."""
+    """Return the reference of the options in Markdown: one table per heading."""
     return "\n".join(
-        f"### {group}\n\n| option | default | meaning | beyond it |\n| --- | --- | --- | --- |\n"
-        + "".join(_row(option) for option in OPTIONS if option.group == group)
-        for group in GROUPS
+        _by_group(
+            lambda group: f"### {group}\n\n| option | default | meaning | exceeded |\n| --- | --- | --- | --- |\n",
+            _markdown_row,
+        )
     )
 
 
-def _row(option: Option) -> str:
-    meaning = " ".join(filter(None, (option.help, option.detail, "Repeatable." * (option.kind == "repeatable"))))
-    cells = [f"`--{option.name}`", default(option) or "–", meaning, option.beyond]
+def _markdown_row(option: Option) -> str:
+    meaning = " ".join(filter(None, (option.help, option.detail, _remarks(option))))
+    return _row(f"`--{option.name}`", option.default or "–", meaning, option.exceeded)
+
+
+def limits() -> str:
+    """Return the options that are limits in Markdown: one table, without details."""
+    rows = _by_group(lambda group: _row(f"**{group}**", "", "", ""), _limit_row)
+    tables = [group for group in rows if group.count("\n") > 1]
+    return "| limit | option | default | exceeded |\n| --- | --- | --- | --- |\n" + "".join(tables)
+
+
+def _limit_row(option: Option) -> str:
+    if not option.exceeded:
+        return ""
+    return _row(option.help, f"`--{option.name}`", option.default, option.exceeded)
+
+
+def _row(*cells: str) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells).rstrip() + " |\n"
 
 
 def man_page() -> str:
     """Return the options part of the man page, in roff with man(7)'s macros."""
-    return "".join(
-        f'.SS "{group}"\n' + "".join(_paragraph(option) for option in OPTIONS if option.group == group)
-        for group in GROUPS
-    )
+    return "".join(_by_group(lambda group: f'.SS "{group}"\n', _paragraph))
 
 
 def _paragraph(option: Option) -> str:
@@ -94,12 +103,11 @@ def _paragraph(option: Option) -> str:
     lines = [".TP", f"\\fB{_roff(name)}\\fR" + (f"=\\fI{_roff(value)}\\fR" if value else "")]
     lines += _sentences(option.help)
     lines += _sentences(option.detail)
-    if option.beyond:
-        lines += _sentences(f"Beyond: {option.beyond}.")
-    if option.kind == "repeatable":
-        lines.append("Repeatable.")
+    if option.exceeded:
+        lines += _sentences(f"Exceeded: {option.exceeded}.")
+    lines += _sentences(_remarks(option))
     if option.kind in ("value", "repeatable"):
-        lines += _sentences(f"Default: {default(option)}.")
+        lines += _sentences(f"Default: {option.default}.")
     return "\n".join(lines) + "\n"
 
 
@@ -112,18 +120,18 @@ def _sentences(text: str) -> Iterator[str]:
 
 
 def _roff(text: str) -> str:
-    """Escape what roff would take for something else: a hyphen for a typographic one, a dot for a command."""
+    """Escape what roff would change: a hyphen is typographic, a leading dot or quote begins a command."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-")
     return f"\\&{escaped}" if escaped.startswith((".", "'")) else escaped
 
 
-def spliced(page: str, made: str) -> str:
-    """Return a page with something else between its markers: what :func:`markdown` or :func:`man_page` makes now.
+def spliced(page: str, generated: str) -> str:
+    """Return a page with another text between its markers.
 
     Raises:
-        ValueError: it has no markers.
+        ValueError: the page has no markers.
     """
     found = re.search(f"(?s)^([^\n]*{_BEGIN}[^\n]*\n).*?^([^\n]*{_END})", page, re.MULTILINE)
     if not found:
         raise ValueError(f"no line with {_BEGIN!r} and one with {_END!r} behind it")
-    return page[: found.end(1)] + made + page[found.start(2) :]
+    return page[: found.end(1)] + generated + page[found.start(2) :]
