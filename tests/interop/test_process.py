@@ -270,7 +270,7 @@ def test_help(program: str) -> None:
     assert [line for line in ended.stdout.splitlines() if len(line) > 80] == []
     assert ended.stdout.startswith(f"Usage: {program} [options] ")
     assert "\n\nA WebSocket relay: the URL path is the room, and " in ended.stdout
-    assert "\nRooms and slow readers:\n  --slow-policy=POLICY  What becomes of slow subscribers: " in ended.stdout
+    assert "\nRooms and slow subscribers:\n  --slow-policy=POLICY  Policy for slow subscribers: " in ended.stdout
 
 
 def test_check_config(program: str, tmp_path: Path) -> None:
