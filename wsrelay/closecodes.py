@@ -2,7 +2,7 @@
 
 A new reason is one row here. Nothing else in wsrelay writes a close code as a number.
 Codes: RFC 6455 section 7.4 and the IANA registry; 4000-4999 are private use and mirror
-an HTTP status (4401 is 401). ``reconnect`` tells client authors whether trying again can help.
+an HTTP status (4401 is 401). Must not live here: HTTP statuses (:mod:`wsrelay.errors`).
 """
 
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from typing import Final
 
 __all__ = ["LOST", "NO_CODE", "TABLE", "CloseReason", "counted_as", "for_code"]
 
-#: What stands for a close frame without a code, and for none at all (RFC 6455 section 7.4.1); never on the wire.
+#: A close frame without a code, and an end without a close frame (RFC 6455 section 7.4.1); never on the wire.
 NO_CODE: Final = 1005
 LOST: Final = 1006
 
-#: RFC 6455 section 5.5: a control frame carries at most 125 bytes; two of them are the code.
+#: A control frame carries at most 125 bytes, 2 of them the close code (RFC 6455 section 5.5).
 MAX_REASON_BYTES: Final = 123
 
 
@@ -25,8 +25,8 @@ class CloseReason:
     Attributes:
         code: the close code on the wire.
         text: the reason on the wire; a detail may follow it.
-        reconnect: whether the client may connect again as it is (with back-off).
-        when: what happened, for the reference page.
+        reconnect: whether reconnecting with back-off, without other changes, can succeed.
+        when: the event, for docs/closecodes.md.
     """
 
     code: int
@@ -35,9 +35,9 @@ class CloseReason:
     when: str
 
     def reason_bytes(self, detail: str = "") -> bytes:
-        """Return the reason as UTF-8, cut at a character to the 123 bytes a close frame holds.
+        """Return the reason as UTF-8, cut between characters to at most 123 bytes.
 
-        Autobahn does not cut: 200 bytes went out as an illegal frame (TRAPS 23).
+        Autobahn does not cut: 200 bytes would make an illegal frame (TRAPS 23).
         """
         reason = f"{self.text}: {detail}" if detail else self.text
         return reason.encode("utf-8", "replace")[:MAX_REASON_BYTES].decode("utf-8", "ignore").encode()
@@ -46,32 +46,36 @@ class CloseReason:
 PROTOCOL_ERROR = CloseReason(1002, "protocol error", False, "The client broke RFC 6455.")
 WRONG_TYPE = CloseReason(
     1003,
-    "messages of this type are not taken here",
+    "unsupported data: this room accepts only the other message type",
     False,
-    "Text in a room that is for binary, or binary in one for text (--message-type).",
+    "Text in a binary-only room, or binary in a text-only room (--message-type).",
 )
 INVALID_PAYLOAD = CloseReason(
     1007, "invalid payload", False, "Text that is not UTF-8, or deflate data that does not inflate."
 )
-READ_ONLY = CloseReason(1008, "this connection may not publish", False, "A read-only connection published.")
+READ_ONLY = CloseReason(
+    1008, "this connection may not publish", False, "A read-only connection (can_publish is false) sent a message."
+)
 TOO_MANY_FRAGMENTS = CloseReason(
     1008, "too many fragments in one message", False, "A message had more frames than --max-fragments."
 )
 MESSAGE_TOO_SLOW = CloseReason(
-    1008, "the message took too long", True, "A message had not come to its end after --message-seconds."
+    1008, "the message took too long", True, "A message was not complete after --message-seconds."
 )
 TOO_FAST = CloseReason(
     1008,
     "too fast: send less per second",
     True,
-    "The client sent more messages, frames or bytes per second than it may, for longer than --rate-grace-seconds.",
+    "The client exceeded a rate limit (messages, frames or bytes per second) for longer than --rate-grace-seconds.",
 )
-TOO_BIG = CloseReason(1009, "message too big", False, "A message was larger than --max-message-bytes, inflated or not.")
+TOO_BIG = CloseReason(
+    1009, "message too big", False, "A message was larger than --max-message-bytes, before or after inflating."
+)
 INTERNAL_ERROR = CloseReason(
     1011, "internal error", True, "A bug in the relay or in an extension; the log has the traceback."
 )
 RESTARTING = CloseReason(
-    1012, "the relay is restarting: reconnect with back-off", True, "The relay is stopping, or is restarted."
+    1012, "the relay is restarting: reconnect with back-off", True, "The relay is stopping or restarting."
 )
 TOO_SLOW = CloseReason(
     1013,
@@ -83,12 +87,12 @@ OVERLOADED = CloseReason(
     1013,
     "overloaded: try again later",
     True,
-    "Memory was short, and much of it kept for this client: it reads slowly, or its messages do not end.",
+    "The memory budget was exceeded, and this client held much of it: it reads slowly, or its messages are unfinished.",
 )
 PING_TIMEOUT = CloseReason(3008, "no pong in time", True, "The client did not answer a ping within --ping-seconds.")
-EXPIRED = CloseReason(4401, "the grant has expired", True, "The token's exp, or the grant's expires_at, has passed.")
+EXPIRED = CloseReason(4401, "the grant has expired", True, "The token's exp or the grant's expires_at has passed.")
 CLOSED_BY_OPERATOR = CloseReason(
-    4403, "closed by the operator", False, "The operator has closed this connection (the admin endpoint's DELETE)."
+    4403, "closed by the operator", False, "The operator closed this connection (DELETE on the admin endpoint)."
 )
 
 #: All rows, by code. The reference page and its test read this.
@@ -110,20 +114,20 @@ TABLE: Final = (
     CLOSED_BY_OPERATOR,
 )
 
-#: The codes of RFC 6455 section 7.4.1 and the IANA registry that an end may have: the peer's, or none at all.
+#: The codes that a connection may end with, RFC 6455 section 7.4.1 and the IANA registry; NO_CODE and LOST included.
 _REGISTERED: Final = frozenset([*range(1000, 1004), *range(1005, 1015)])
 
 
 def counted_as(code: int) -> str:
-    """Return what a code is counted as: itself, or its range where it is one that clients made up.
+    """Return the label that a close code is counted under: registered codes and ours as they are, others as "4xxx".
 
-    So that no client can add as many counters as there are codes.
+    The number of labels is bounded, whatever codes clients send.
     """
     known = code in _REGISTERED or any(row.code == code for row in TABLE)
     return str(code) if known else f"{code // 1000}xxx"
 
 
-#: The codes with which Autobahn itself fails a connection, as rows of the table.
+#: Rows for the codes with which Autobahn itself fails a connection.
 _FAILURES: Final = {row.code: row for row in (PROTOCOL_ERROR, INVALID_PAYLOAD, TOO_BIG)}
 
 
