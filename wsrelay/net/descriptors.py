@@ -1,4 +1,7 @@
-"""How many connections the limit on open files leaves room for (RLIMIT_NOFILE)."""
+"""The maximum number of connections under the limit on open files (RLIMIT_NOFILE).
+
+Must not live here: counting connections (:mod:`wsrelay.limits.admission`).
+"""
 
 import os
 import resource
@@ -9,29 +12,28 @@ from wsrelay.errors import SettingsError
 
 __all__ = ["check_limit", "most_connections", "raise_limit"]
 
-#: What is not given to connections, if there are enough: for a whole backlog that is accepted in one turn and dropped
-#: at the end of it, for those that are told that there are too many, for validators that ask a back end, for log files.
+#: File descriptors reserved for accept bursts (a whole backlog in one turn), refusals, back-end calls and logs.
 MARGIN: Final = 1280
 
-#: Where there is no limit at all.
+#: Stands for no limit (RLIM_INFINITY).
 _PLENTY: Final = 2**20
 
 
 def raise_limit() -> None:
-    """Raise the limit of this process to its hard limit, as any process may."""
+    """Raise this process's soft limit to its hard limit; needs no privilege."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    with suppress(ValueError, OSError):  # some systems allow less than they say; then it stays as it is
+    with suppress(ValueError, OSError):  # some systems refuse their own hard limit; keep the soft one
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def most_connections(*, raised: bool = False) -> int:
-    """Return how many connections the limit leaves room for.
+    """Return the maximum number of connections.
 
-    That is, as many as files may be open, less those that are, and less a quarter of the rest, but no more than
-    :data:`MARGIN`; at least 1.
+    The limit on open files, minus the open ones, minus a reserve: a quarter of the rest, at most :data:`MARGIN`. At
+    least 1.
 
     Args:
-        raised: whether the limit is taken as :func:`raise_limit` leaves it, not as it is now.
+        raised: ``True`` for the limit after :func:`raise_limit`, ``False`` for the current one.
     """
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[raised]
     free = (_PLENTY if limit == resource.RLIM_INFINITY else limit) - _open_files()
@@ -39,7 +41,7 @@ def most_connections(*, raised: bool = False) -> int:
 
 
 def check_limit(max_connections: int) -> None:
-    """Raise ``SettingsError`` unless the limit leaves room for as many connections; asked before there are any."""
+    """Raise ``SettingsError`` if ``max_connections`` exceeds the limit; called at start, without connections."""
     most = most_connections(raised=True)
     if max_connections > most:
         problem = f"max_connections: the limit on open files leaves room for {most}, not for {max_connections}; "

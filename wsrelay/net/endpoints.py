@@ -1,19 +1,28 @@
-"""Where a relay listens: Twisted's endpoint strings, with a backlog, a URL, and certificates that can be renewed.
+"""Endpoints: Twisted's endpoint strings, with a backlog, a URL and renewable certificates.
 
-What is served there is the factory's; when, the service's.
+Must not live here: what is served (:mod:`wsrelay.factory`), start and stop (:mod:`wsrelay.service`).
 """
 
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, cast
 
-from OpenSSL.SSL import Connection, Context
+from OpenSSL.SSL import Connection
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import _parse, serverFromString
-from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator, IProtocolFactory
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IOpenSSLServerConnectionCreator,
+    IProtocolFactory,
+    IReactorCore,
+)
+from twisted.internet.ssl import CertificateOptions
+from twisted.protocols._sni import SNIConnectionCreator
 from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper, HAProxyWrappingFactory
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -21,30 +30,37 @@ from wsrelay.errors import SettingsError
 
 __all__ = ["Door", "Endpoint", "admin_endpoint", "end_when_dead", "endpoints"]
 
-#: Connections that wait to be accepted. Twisted's default of 50 is too few for a reconnect storm (TRAPS 42).
+#: Connections waiting to be accepted. Twisted's default of 50 is too few for a reconnect storm (TRAPS 42).
 BACKLOG: Final = 1024
 
-#: Endpoints that have a backlog of their own making; systemd's comes with its socket.
+#: Endpoints that take a backlog; the sockets from systemd have theirs already.
 _WITH_BACKLOG: Final = frozenset(["ssl", "tcp", "tcp6", "tls", "unix"])
 
-#: Endpoints with TLS, and where Twisted's keep what makes their connections; tests/net/test_endpoints.py has a canary.
+#: TLS endpoints → the attribute of Twisted's object that makes their connections (canary: test_renewed).
 _TLS: Final = {"ssl": "_sslContextFactory", "tls": "connectionCreator"}
 
-#: Endpoints on which the admin endpoint may be, and what is loopback there; the others' owner says who may come.
+#: Endpoints allowed for the admin endpoint → their loopback interface; ``None``: access is set by the socket's owner.
 _ADMIN: Final = {"ssl": "127.0.0.1", "tcp": "127.0.0.1", "tcp6": r"\:\:1", "systemd": None, "unix": None}
+
+
+#: Twisted's objects that make TLS connections: of ``tls:`` and of ``ssl:`` endpoints.
+_Creator = SNIConnectionCreator | CertificateOptions
+
+#: The address of a listening port.
+Address = IPv4Address | IPv6Address | UNIXAddress
 
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Where a relay can be reached.
+    """A listening port as its clients see it.
 
     Attributes:
-        address: of Twisted's: where it listens, which may be all of this machine's addresses.
+        address: the listening address; the wildcard address means all interfaces.
         is_tls: whether it speaks TLS.
         speaks_proxy: whether a PROXY header comes first.
     """
 
-    address: Any
+    address: Address
     is_tls: bool = False
     speaks_proxy: bool = False
 
@@ -53,18 +69,18 @@ class Endpoint:
     """One place to listen.
 
     Args:
-        reactor: to listen with; ``None`` where the description is only to be checked.
+        reactor: the reactor to listen with; ``None`` for only checking the description.
         description: any Twisted server endpoint string.
 
     Raises:
-        ValueError: it is none. A certificate that cannot be read raises what reading it raises.
+        ValueError: not an endpoint string, or an unusable certificate. Reading a certificate raises its own errors.
 
     Attributes:
         description: the string.
-        certificates: what new connections are shown; ``None`` where that is not ours to renew.
+        certificates: the certificates for new connections; ``None`` without TLS, or with a plugin's own TLS.
     """
 
-    def __init__(self, reactor: Any, description: str) -> None:
+    def __init__(self, reactor: IReactorCore | None, description: str) -> None:
         self.description = description
         self._kind = description.removeprefix("haproxy:").partition(":")[0]
         if self._kind in _TLS:
@@ -72,7 +88,7 @@ class Endpoint:
         if self._kind in _WITH_BACKLOG and ":backlog=" not in description:
             description = f"{description}:backlog={BACKLOG}"
         try:
-            self._endpoint: Any = serverFromString(reactor, description)
+            self._endpoint = serverFromString(reactor, description)
         except LookupError:
             raise ValueError("the service manager has passed no such socket") from None
         if description.startswith("haproxy:"):
@@ -85,10 +101,10 @@ class Endpoint:
         return listening
 
     def listen_now(self, factory: IProtocolFactory) -> IListeningPort:
-        """Listen; all of Twisted's endpoints do at once, or fail at once.
+        """Listen and return the port; Twisted's endpoints listen, or fail, at once.
 
         Raises:
-            CannotListenError: it is taken.
+            CannotListenError: the address is in use.
         """
         ports: list[IListeningPort] = []
         failures: list[Failure] = []
@@ -98,25 +114,26 @@ class Endpoint:
         return ports[0]
 
     def door(self, port: IListeningPort) -> Door:
-        """Return how a port of this endpoint can be reached."""
-        return Door(port.getHost(), self._kind in _TLS, self.description.startswith("haproxy:"))
+        """Return the address of a port of this endpoint, with its protocols."""
+        address = cast("Address", port.getHost())
+        return Door(address, self._kind in _TLS, self.description.startswith("haproxy:"))
 
-    def url(self, address: Any, scheme: str = "ws") -> str:
-        """Return the URL of "/" on a port of this endpoint, as one would type it."""
+    def url(self, address: object, scheme: str = "ws") -> str:
+        """Return the URL of "/" at the address of a port of this endpoint."""
         scheme += "s" if self._kind in _TLS else ""
-        if hasattr(address, "port"):
+        if isinstance(address, (IPv4Address, IPv6Address)):
             host = f"[{address.host}]" if ":" in address.host else address.host
             return f"{scheme}://{host}:{address.port}/"
         name: bytes = getattr(address, "name", None) or b"?"
         return f"{scheme}+unix:{name.decode(errors='replace')}"
 
     def renew(self, fresh: "Endpoint") -> None:
-        """Show new connections what another endpoint of this description has read; old ones live on."""
+        """Take over the certificates of a fresh endpoint for new connections; open ones keep theirs."""
         if self.certificates is not None and fresh.certificates is not None:
             self.certificates.creator = fresh.certificates.creator
 
     def _take_certificates(self) -> "_Certificates":
-        """Put ourselves between the endpoint and what makes its TLS connections."""
+        """Wrap the endpoint's creator of TLS connections."""
         holder = getattr(self._endpoint, "_wrappedEndpoint", self._endpoint)  # haproxy:
         certificates = _Certificates(getattr(holder, _TLS[self._kind]))
         setattr(holder, _TLS[self._kind], certificates)
@@ -124,56 +141,55 @@ class Endpoint:
 
 
 class _Proxied(HAProxyProtocolWrapper):
-    """A connection that begins with a PROXY header; one that cannot be read ends it without a word."""
+    """A connection with a PROXY header first; an invalid header closes it without a log line."""
 
     def dataReceived(self, data: bytes) -> None:
         if self._proxyInfo is None and data.startswith(b"PROXY UNKNOWN\r\n"):
-            data = data.replace(b"\r\n", b" \r\n", 1)  # the short form, which Twisted's parser refuses (TRAPS 56)
+            data = data.replace(b"\r\n", b" \r\n", 1)  # Twisted's parser refuses the short form (TRAPS 56)
         try:
             super().dataReceived(data)
-        except ValueError:  # Twisted's parser lets those of int() and decode() through
+        except ValueError:  # raised by Twisted's parser from int() and decode() (TRAPS 72)
             self.loseConnection()
 
 
 class _ProxiedFactory(HAProxyWrappingFactory):
-    """Makes them."""
+    """Makes connections with a PROXY header."""
 
-    protocol = _Proxied  # type: ignore[assignment]  # Twisted annotates it as that very class
+    protocol = _Proxied  # type: ignore[assignment]  # annotated by Twisted as exactly HAProxyProtocolWrapper
     noisy = False
 
 
 @implementer(IOpenSSLServerConnectionCreator)
 class _Certificates:
-    """The certificates of an endpoint, with their keys.
+    """The certificates of an endpoint, with their keys; renewed by replacing ``creator``.
 
     Args:
-        creator: Twisted's, which has read them once and does not look again (TRAPS 43).
+        creator: Twisted's object; it reads the files once and never again (TRAPS 43).
 
     Raises:
-        ValueError: there are none, as in a folder where no key fits.
+        ValueError: no certificate with its key, as in a folder without a matching pair (TRAPS 74).
     """
 
-    def __init__(self, creator: Any) -> None:
+    def __init__(self, creator: _Creator) -> None:
         self.creator = creator
-        context: Context = creator.getContext() if hasattr(creator, "getContext") else creator.defaultContext
+        context = creator.defaultContext if isinstance(creator, SNIConnectionCreator) else creator.getContext()
         if Connection(context).get_certificate() is None:
             raise ValueError("there is no certificate with its key")
 
-    def serverConnectionForTLS(self, protocol: Any) -> Connection:
+    def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> Connection:
         """Make the TLS connection of a new client."""
-        connection: Connection = self.creator.serverConnectionForTLS(protocol)
-        return connection
+        return self.creator.serverConnectionForTLS(protocol)
 
 
 def end_when_dead(port: IListeningPort, silent_seconds: float) -> None:
-    """Let the kernel end TCP with a peer that has vanished, also where nothing can be read or written.
+    """Let the kernel end TCP with a vanished peer, also while the connection is held or paused.
 
-    Set on the listening socket, because connections inherit it (Linux): on each of them it would be five calls.
+    Set on the listening socket, because connections inherit it on Linux (TRAPS 78): no calls per connection.
 
     Args:
-        port: what listens; one that is no TCP socket is left alone.
-        silent_seconds: how long what was sent may stay without an acknowledgement (RFC 5482), or the peer, asked after
-            half of that time whether it is there, without an answer.
+        port: the listening port; anything but a TCP socket is left unchanged.
+        silent_seconds: maximum time without an acknowledgement of sent data (RFC 5482). Keepalive probes start after
+            half of it.
     """
     listening = getattr(port, "socket", None)
     if listening is None or listening.family not in (socket.AF_INET, socket.AF_INET6):
@@ -191,38 +207,38 @@ def end_when_dead(port: IListeningPort, silent_seconds: float) -> None:
 
 
 def _refuse_encrypted_keys(description: str) -> None:
-    """Raise ``ValueError`` where OpenSSL would ask the terminal for a passphrase, and hold everybody until it comes."""
+    """Raise ``ValueError`` for an encrypted key: OpenSSL would block on a passphrase from the terminal (TRAPS 74)."""
     arguments, keywords = _parse(description.removeprefix("haproxy:"))
     for path in map(Path, filter(None, (*arguments[1:], *keywords.values()))):
         for file in path.rglob("*.pem") if path.is_dir() else [path]:
-            # Both forms have the word: PKCS 8 (RFC 7468 section 11), and the older one (RFC 1421 section 4.6.1.1).
+            # In both forms: PKCS 8 (RFC 7468 section 11) and the older one (RFC 1421 section 4.6.1.1).
             if file.is_file() and b"ENCRYPTED" in file.read_bytes():
-                raise ValueError(f"the key in {file} is encrypted, which nobody could unlock when it is reloaded")
+                raise ValueError(f"the key in {file} is encrypted: a reload could not ask for the passphrase")
 
 
-def endpoints(reactor: Any, descriptions: Iterable[str], option: str = "listen") -> list[Endpoint]:
+def endpoints(reactor: IReactorCore | None, descriptions: Iterable[str], option: str = "listen") -> list[Endpoint]:
     """Return the endpoints of all descriptions. See :class:`Endpoint`.
 
     Raises:
-        SettingsError: names every wrong one, and the option that they come from.
+        SettingsError: names the option and every wrong description.
     """
     made: list[Endpoint] = []
     problems: list[str] = []
     for description in descriptions:
         try:
             made.append(Endpoint(reactor, description))
-        except Exception as error:  # noqa: BLE001 - endpoint plugins and certificates raise what they like
+        except Exception as error:  # noqa: BLE001 - endpoint plugins and certificates may raise anything
             problems.append(f"{option}: {description}: {error}")
     if problems:
         raise SettingsError(problems)
     return made
 
 
-def admin_endpoint(reactor: Any, description: str) -> Endpoint:
+def admin_endpoint(reactor: IReactorCore | None, description: str) -> Endpoint:
     """Return the admin endpoint; on loopback, unless the description names an interface.
 
     Raises:
-        SettingsError: it is none.
+        SettingsError: not an endpoint string, or a kind of endpoint that is not allowed here.
     """
     kind = description.partition(":")[0]
     if kind not in _ADMIN:

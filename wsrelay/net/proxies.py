@@ -1,4 +1,7 @@
-"""Trusted proxies: whose X-Forwarded-For is believed, and who the client is then. Pure."""
+"""Trusted proxies: the client's address behind them, from X-Forwarded-For. Pure.
+
+Must not live here: the PROXY protocol (:mod:`wsrelay.net.endpoints`).
+"""
 
 import ipaddress
 import re
@@ -7,23 +10,23 @@ from typing import Final
 
 __all__ = ["UNIX", "TrustedProxies"]
 
-#: What stands for the address of a client on a unix socket.
+#: The address of every client on a unix socket.
 UNIX: Final = "unix"
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-#: An address as proxies write it: some add the port.
+#: An address as proxies write it, with or without a port.
 _FORWARDED: Final = re.compile(r"\[(?P<v6>[0-9A-Fa-f:.]+)\](?::\d+)?|(?P<v4>[0-9.]+)(?::\d+)?|(?P<bare>[0-9A-Fa-f:.]+)")
 
 
 class TrustedProxies:
-    """The proxies that are trusted to say who their client is.
+    """The proxies whose X-Forwarded-For is trusted.
 
     Args:
-        networks: in CIDR notation, or single addresses; :data:`UNIX` for whoever connects through a unix socket.
+        networks: in CIDR notation, or single addresses; :data:`UNIX` for all clients on unix sockets.
 
     Raises:
-        ValueError: one of them is none; the text says which.
+        ValueError: names the first invalid network.
     """
 
     def __init__(self, networks: Sequence[str]) -> None:
@@ -31,7 +34,7 @@ class TrustedProxies:
         self._networks = [_network(network) for network in networks if network != UNIX]
 
     def __contains__(self, host: object) -> bool:
-        """Whether an address is that of a trusted proxy."""
+        """Whether an address belongs to a trusted proxy."""
         if host == UNIX:
             return self._unix
         address = _parse(host) if self._networks and isinstance(host, str) else None
@@ -40,15 +43,15 @@ class TrustedProxies:
     def client(self, host: str, forwarded_for: str) -> str:
         """Return the address of the client behind a connection.
 
-        From right to left, because each proxy writes the address that it sees behind what it was told: the first that
-        is no trusted proxy's is the client's, and all to the left of it may be invented.
+        Read from right to left, because each proxy appends the address it sees: the first address outside the trusted
+        networks is the client's, and everything left of it may be forged.
 
         Args:
-            host: the address that the connection comes from.
+            host: the peer address of the TCP connection.
             forwarded_for: the ``X-Forwarded-For`` field; empty for none.
 
         Returns:
-            The client's address; that of the last trusted proxy where what it says is no address.
+            The client's address; the address of the last trusted proxy if that proxy wrote something invalid.
         """
         for forwarded in reversed(forwarded_for.split(",")):
             if host not in self:
@@ -65,7 +68,7 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     try:
         return ipaddress.ip_network(text)
     except ValueError as error:
-        raise ValueError(f"{text!r} is no address and no network in CIDR notation ({error})") from None
+        raise ValueError(f"{text!r} is neither an address nor a network in CIDR notation ({error})") from None
 
 
 def _parse(host: str) -> _Address | None:
@@ -73,6 +76,6 @@ def _parse(host: str) -> _Address | None:
         address = ipaddress.ip_address(host)
     except ValueError:
         return None
-    # As a socket for both families sees IPv4 (RFC 4291 section 2.5.5.2).
+    # An IPv4 client on a dual-stack socket (RFC 4291 section 2.5.5.2).
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address
