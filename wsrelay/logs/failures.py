@@ -1,4 +1,7 @@
-"""Failures: what our code or an extension's raised, logged once, under an id that the client is told, too."""
+"""Failures: unexpected exceptions, logged once, under an incident id that the client is told, too.
+
+Must not live here: deciding what the client sees (the callers).
+"""
 
 import secrets
 from copy import copy
@@ -10,14 +13,14 @@ from twisted.python.reflect import safe_str
 
 __all__ = ["log_failure", "printable"]
 
-#: The most characters of what an exception says.
+#: The maximum length of an exception's text, in characters.
 SAID_CHARS: Final = 500
 
 _log = Logger(namespace="wsrelay")
 
 
 def printable(text: str) -> str:
-    """Return a text in which what could pass for another line, or for orders to a terminal, is escaped."""
+    """Escape line breaks and control characters: they could forge log lines or control a terminal."""
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
@@ -26,27 +29,26 @@ def printable(text: str) -> str:
 def log_failure(what: str, failure: Failure) -> str:
     """Log a failure with its traceback.
 
-    What an exception says may be a client's words: what could pass for other lines, or for orders to a terminal, is
-    escaped, and what is long is cut.
+    The exception's text may quote a client: it is escaped (:func:`printable`) and cut to :data:`SAID_CHARS`.
 
     Args:
-        what: what failed, in a few words.
-        failure: what was raised.
+        what: the failed operation, in a few words.
+        failure: the exception.
 
     Returns:
-        An id: 8 hexadecimal digits that say nothing, and find the line in the log.
+        The incident id: 8 random hexadecimal digits, for finding the line in the log.
     """
     incident = secrets.token_hex(4)
     said = safe_str(failure.value)
     if not said.isprintable() or len(said) > SAID_CHARS:
         failure = copy(failure)
-        failure.value = _Said(said)  # type: ignore[assignment]  # its traceback prints what str() makes of it
+        failure.value = _Said(said)  # type: ignore[assignment]  # only str() of it is used, in the traceback
     _log.failure("{what} [{incident}]", failure, what=printable(what), incident=incident)
     return incident
 
 
 class _Said:
-    """Stands for an exception in its traceback."""
+    """Replaces an exception in its traceback: the text, cut and escaped."""
 
     def __init__(self, said: str) -> None:
         self._said = printable(said[:SAID_CHARS])

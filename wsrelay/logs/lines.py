@@ -1,9 +1,8 @@
-"""Log lines about connections: those of one reactor turn are one event.
+"""Log lines about connections, coalesced: the lines of one reactor turn are one log event.
 
-A line costs 17 µs in Twisted's log, a quarter of what a connection does, most of it for the time in front of it and the
-write to the file (TRAPS 63). When a crowd comes, or goes, some dozens have one time and one write.
-
-Each line is a *record*: what happened, and fields. As text it is what :data:`TEXTS` says; machines get the fields.
+A log event costs 17 µs in Twisted, a quarter of the cost of a connection, mostly timestamp and write (TRAPS 63). In an
+accept burst or a drain, dozens of lines share one timestamp and one write. Each line is a *record*: an event name and
+fields; :data:`TEXTS` has its text form. Must not live here: where the log goes (:mod:`wsrelay.logs.observers`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,13 +17,13 @@ __all__ = ["MAX_LINES", "MAX_REFUSALS", "TEXTS", "Lines"]
 
 _log = Logger(namespace="wsrelay")
 
-#: The most lines of one event.
+#: The maximum number of lines per log event.
 MAX_LINES: Final = 256
 
-#: The most lines about refusals from one tick to the next.
+#: The maximum number of lines about refusals per tick (half a second).
 MAX_REFUSALS: Final = 10
 
-#: What can happen → how it reads. docs/logs.md explains the fields.
+#: Event name → text form. docs/logs.md explains the fields.
 TEXTS: Final[Mapping[str, str]] = {
     "opened": "{peer} joined {room!r} as {identity!r} (connection {connection})",
     "closed": "{peer} left {room!r} as {identity!r} (connection {connection}) after {seconds:.1f} s: {by} closed with"
@@ -35,23 +34,23 @@ TEXTS: Final[Mapping[str, str]] = {
 
 
 class Lines:
-    """The lines of the current turn.
+    """The log lines of the current reactor turn.
 
     Args:
         call_soon: calls a function at the end of this reactor turn.
     """
 
-    def __init__(self, call_soon: Callable[[Callable[[], None]], Any]) -> None:
+    def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
         self._call_soon = call_soon
         self._records: list[dict[str, object]] = []
         self._refusals = 0
 
     def add(self, event: str, **fields: object) -> None:
-        """Log a line, at the end of this turn. The canary, which comes every few seconds, has none.
+        """Log a line at the end of this turn; none for the readiness probe, which connects every few seconds.
 
         Args:
             event: a key of :data:`TEXTS`.
-            fields: those that its text names.
+            fields: the fields in its text.
         """
         if fields.get("room") == PROBE_ROOM:
             return
@@ -62,33 +61,30 @@ class Lines:
             self.flush()
 
     def add_refusal(self, **fields: object) -> None:
-        """Log a line about a client that got nothing; a flood of those makes no flood of lines.
-
-        The first :data:`MAX_REFUSALS` between two ticks are logged, the others counted.
-        """
+        """Log a refused client, rate-limited: :data:`MAX_REFUSALS` lines per tick, the rest is counted."""
         self._refusals += 1
         if self._refusals <= MAX_REFUSALS:
             self.add("denied", **fields)
 
     def tick(self) -> None:
-        """Log how many refusals were left out since the last tick, and begin anew."""
+        """Log the number of refusals without a line since the last tick, and reset it."""
         left_out, self._refusals = self._refusals - MAX_REFUSALS, 0
         if left_out > 0:
             self.add("left_out", count=left_out)
 
     def flush(self) -> None:
-        """Log what is waiting, now: one event, whose ``records`` are the lines; as text with a break between two."""
+        """Write the pending lines now: one log event, with the lines as ``records``; as text one per line."""
         if self._records:
             records, self._records = self._records, []
             _log.info("{lines}", lines=_Text(records), records=records)
 
 
 class _Text:
-    """Records as text, once anybody wants to read it."""
+    """Records as text, formatted on demand."""
 
-    def __init__(self, records: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, records: Sequence[Mapping[str, Any]]) -> None:  # Any: "event" is a str, the fields of any type
         self._records = records
 
     def __str__(self) -> str:
-        # What would look like the next line is escaped.
+        # Escaped, so that no field can start another line.
         return "\n".join([printable(TEXTS[record["event"]].format_map(record)) for record in self._records])

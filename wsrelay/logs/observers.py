@@ -1,16 +1,15 @@
-"""How the log is written, text or JSON, and from which level on: of a relay that is the process.
+"""Log observers: the format (text or JSON) and the minimum level of a standalone relay's log.
 
-The only module that touches log observers. Where the log goes is for twistd and twist to say. They make their observers
-on their own, and begin with all that was logged until then, when the relay is made but not started: so it is as they
-begin that their observers are given our form, and no line has another (TRAPS 82). Where somebody else's process has a
-relay in it, its log is its own.
+The only module that touches log observers. twistd and twist decide where the log goes and make the observers, after
+the relay is made; :func:`shape` sets the format when they begin logging, so that all lines have it, the buffered ones
+too (TRAPS 82). Must not live here: the log of a program that embeds a relay; it is left alone.
 """
 
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from twisted.logger import (
     FileLogObserver,
@@ -29,17 +28,17 @@ __all__ = ["as_json", "shape"]
 
 
 def shape(form: str, least: str, beginner: LogBeginner = globalLogBeginner) -> None:
-    """Give the log its form, when it begins.
+    """Set the format and the minimum level of the log; takes effect when logging begins.
 
     Args:
-        form: how it is written, one of :data:`wsrelay.settings.LOG_FORMATS`; an observer that writes to no file, such
-            as that of ``twistd --syslog``, keeps its own.
-        least: the least level that is logged, one of :data:`wsrelay.settings.LOG_LEVELS`.
-        beginner: what begins it.
+        form: one of :data:`wsrelay.settings.LOG_FORMATS`; observers without a file, such as that of
+            ``twistd --syslog``, keep their own format.
+        least: the minimum level, one of :data:`wsrelay.settings.LOG_LEVELS`.
+        beginner: Twisted's object that begins logging.
     """
     begin = beginner.beginLoggingTo
 
-    def begin_shaped(observers: Iterable[ILogObserver], *arguments: Any, **options: Any) -> None:
+    def begin_shaped(observers: Iterable[ILogObserver], *arguments: bool, **options: bool) -> None:
         beginner.beginLoggingTo = begin  # type: ignore[method-assign]
         begin([_shaped(observer, form, least) for observer in observers], *arguments, **options)
 
@@ -47,9 +46,9 @@ def shape(form: str, least: str, beginner: LogBeginner = globalLogBeginner) -> N
 
 
 def as_json(event: LogEvent) -> str | None:
-    """Return an event as lines that are one JSON object each, in ASCII; ``None`` for one that says nothing.
+    """Return an event as one JSON object per line, in ASCII; ``None`` for an empty event.
 
-    An event that has records is one object for each of them.
+    An event with records is one object per record.
     """
     head = {
         "time": _rfc3339(event.get("log_time") or time.time()),
@@ -66,25 +65,25 @@ def as_json(event: LogEvent) -> str | None:
     return _line(head | said) if any(said.values()) else None
 
 
-#: How the log may be written → what makes a line, or several, of an event.
+#: Log format → formatter: the lines of an event.
 _FORMS: Final[Mapping[str, Callable[[LogEvent], str | None]]] = {"text": formatEventAsClassicLogText, "json": as_json}
 
 
 def _shaped(observer: ILogObserver, form: str, least: str) -> ILogObserver:
     if isinstance(observer, FilteringLogObserver):
-        observer = observer._observer  # twist's --log-level; ours counts
+        observer = observer._observer  # without twist's own --log-level: ours counts
     if isinstance(observer, FileLogObserver):
         observer.formatEvent = _FORMS[form]
     level = LogLevel.levelWithName(least)
     return FilteringLogObserver(observer, [LogLevelFilterPredicate(defaultLogLevel=level)])
 
 
-#: Made once: json.dumps would make one for each line.
+#: Made once: json.dumps would make an encoder for each line.
 _encode: Final = json.JSONEncoder(default=str).encode
 
 
-def _line(fields: Mapping[str, Any]) -> str:
-    # json escapes all but this of what terminals and readers of lines take for more than text.
+def _line(fields: Mapping[str, object]) -> str:
+    # The only control character that json leaves unescaped.
     return _encode(fields).replace("\x7f", "\\u007f") + "\n"
 
 
