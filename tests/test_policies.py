@@ -58,7 +58,7 @@ class ByRoomTests(SynchronousTestCase):
         self.assertEqual(self.problem(""), f"'': {write}")
         self.assertEqual(self.problem("room=", "red=a"), f"'room=': {write}; 'red=a': {write}")
         self.assertEqual(self.problem("=red"), "'=red': a room pattern may not be empty")
-        self.assertIn("'a/**/b=red': 'a/**/b' is no room pattern: ", self.problem("a/**/b=red"))
+        self.assertIn("'a/**/b=red': 'a/**/b' is not a room pattern: ", self.problem("a/**/b=red"))
         self.assertEqual(
             self.problem("red", "green"), "'green': red is for all rooms already; write PATTERN=green for some of them"
         )

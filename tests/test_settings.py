@@ -158,4 +158,4 @@ class CheckValueTests(SynchronousTestCase):
 
         self.assertIs(value, None)
         self.assertIn("'newest': write NAME or PATTERN=NAME with one of disconnect, ", problem)
-        self.assertIn("'b*b*=latest': 'b*b*' is no room pattern", problem)
+        self.assertIn("'b*b*=latest': 'b*b*' is not a room pattern", problem)

@@ -1,8 +1,7 @@
-"""Room names and room patterns: the one canonicalisation that validators and hub share.
+"""Room names and room patterns: the one canonicalisation, shared by validators and hub. Pure.
 
-Pure functions on strings. What a *request* looks like lives in :mod:`wsrelay.request`.
-
-A room is named by the URL path: ``/chat/42`` is the room ``chat/42``, ``/`` is the room ``/``.
+The URL path names the room: ``/chat/42`` is the room ``chat/42``, ``/`` is the room ``/``. Must not live here: parsing
+requests (:mod:`wsrelay.http.head`).
 """
 
 import re
@@ -14,13 +13,13 @@ from wsrelay.errors import BadRoomName
 
 __all__ = ["MAX_ROOM_NAME_BYTES", "PROBE_ROOM", "ROOT", "RoomPattern", "canonical_room", "check_room"]
 
-#: The longest canonical name, in bytes of UTF-8: it is a key in the hub, a log field, a metric's detail.
+#: The maximum length of a canonical name in bytes of UTF-8: names are keys in the hub and fields in the log.
 MAX_ROOM_NAME_BYTES: Final = 255
 
 #: The name of the room at ``/``.
 ROOT: Final = "/"
 
-#: The room of the readiness probe. Its empty segment keeps every path, token and validator from naming it.
+#: The room of the readiness probe. No path, token or validator can name it, because it has an empty segment.
 PROBE_ROOM: Final = "/canary"
 
 #: "%" that does not start an escape (RFC 3986 section 2.1).
@@ -36,16 +35,16 @@ SHARED: Final = 1024
 
 @lru_cache(SHARED)
 def canonical_room(path: str) -> str:
-    """Return the room that a raw URL path names.
+    """Return the room name of a raw URL path.
 
     The path is percent-decoded once, as a whole: ``/a%2Fb`` is the room ``a/b`` whether or not a proxy
-    decodes slashes on the way, so a validator in front and the hub cannot read it differently.
+    decodes slashes on the way, so that validators in a proxy and the hub read the same name.
 
     Args:
-        path: the path of the request target as it came, without the query; it starts with "/".
+        path: the raw path of the request target, without the query.
 
     Raises:
-        BadRoomName: not a path, a broken escape, not UTF-8, or what :func:`check_room` refuses.
+        BadRoomName: no "/" at the start, a broken escape, not UTF-8, or refused by :func:`check_room`.
 
     Peer sees:
         400 with the exception's text.
@@ -69,10 +68,10 @@ def _decode(path: str) -> str:
 
 
 def check_room(name: str) -> str:
-    """Return ``name`` unchanged if it is a canonical room name.
+    """Return ``name`` if it is a canonical room name.
 
     Raises:
-        BadRoomName: it is too long, has a control character, or an empty, "." or ".." segment.
+        BadRoomName: longer than :data:`MAX_ROOM_NAME_BYTES`, a control character, an empty, "." or ".." segment.
     """
     return name if name == ROOT else _check_segments(name)
 
@@ -91,19 +90,18 @@ def _check_segments(name: str) -> str:
 class RoomPattern:
     """A set of rooms, written as a path with wildcards.
 
-    ``*`` stands for any characters of one segment, once in each segment; ``**`` as the last segment stands for one
-    or more segments; every other character stands for itself. ``chat/*`` holds ``chat/42`` but not
-    ``chat/42/admin``, ``chat/**`` holds both, ``**`` holds every room and ``/`` only the root. A pattern may start
-    with "/", as the URL does.
+    ``*`` matches any characters within one segment and may stand once per segment; ``**`` as the last segment matches
+    one or more segments; every other character matches itself. ``chat/*`` matches ``chat/42`` but not
+    ``chat/42/admin``, ``chat/**`` matches both, ``**`` every room, ``/`` only the root. A leading "/" is optional.
 
     Args:
         pattern: the pattern.
 
     Raises:
-        ValueError: it is empty, or has wildcards where none may be.
+        ValueError: an empty pattern, or a misplaced wildcard.
 
     Complexity:
-        Linear in the room's name, whatever the pattern: names come from strangers, so that nothing here may backtrack.
+        Linear in the length of the room name, without backtracking: clients choose the names.
     """
 
     def __init__(self, pattern: str) -> None:
@@ -115,10 +113,10 @@ class RoomPattern:
         if not self._open_ended:
             self._segments.append(last)
         if any(segment.count("*") > 1 for segment in self._segments):
-            raise ValueError(f"{pattern!r} is no room pattern: * may be once in a segment, ** the last segment")
+            raise ValueError(f"{pattern!r} is not a room pattern: use * once per segment, ** as the last segment only")
 
     def __contains__(self, room: object) -> bool:
-        """Whether a canonical room name is in the set."""
+        """Whether a canonical room name matches."""
         if not isinstance(room, str):
             return False
         if room == ROOT:

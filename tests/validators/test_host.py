@@ -45,4 +45,4 @@ class HostValidatorTests(ValidatorTestCase):
         """Hosts must be given, and be hosts."""
         self.assertWrong(make, "", "at least one host")
         for value in ("https://relay.example", "*.relay.example", "::1", "relay.example:https", "relay.example/"):
-            self.assertWrong(make, f"relay.example,{value}", f"{value!r} is no host")
+            self.assertWrong(make, f"relay.example,{value}", f"{value!r} is not a host")

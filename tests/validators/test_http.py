@@ -53,7 +53,7 @@ class HTTPTestCase(BackendTestCase):
         denied = self.failureResultOf(asked, Denied).value
 
         self.assertEqual(
-            (503, "this cannot be decided now, try again later", (("Retry-After", "10"),)),
+            (503, "the handshake could not be validated: try again later", (("Retry-After", "10"),)),
             (denied.status, denied.reason, denied.headers),
         )
         self.assertEqual([f"asking http://backend.example:8000/ask failed: {problem}"], self.logged())
@@ -176,7 +176,7 @@ class GrantTests(HTTPTestCase):
             b"[" * 60000,
         ):
             self.log.clear()
-            self.assertUndecided(self.asked(answer("200 OK", body)), "the answer is no grant")
+            self.assertUndecided(self.asked(answer("200 OK", body)), "the answer is not a grant")
 
     def test_room(self) -> None:
         """A room that cannot be is refused, not joined."""
@@ -184,7 +184,7 @@ class GrantTests(HTTPTestCase):
             self.log.clear()
             asked = self.asked(answer("200 OK", json.dumps({"room": room}).encode()))
             self.failureResultOf(asked, Denied)
-            self.assertIn("failed: the answer's room is none: the room name", self.logged()[0])
+            self.assertIn("failed: the answer's room is invalid: the room name", self.logged()[0])
 
     def test_subprotocol(self) -> None:
         """A subprotocol that is not offered, or that carries a token, is refused."""
@@ -194,7 +194,7 @@ class GrantTests(HTTPTestCase):
             asked = self.asked(
                 answer("200 OK", json.dumps({"subprotocol": name}).encode()), subprotocols=("v1",), bearers=(bearer,)
             )
-            self.assertUndecided(asked, "the answer's subprotocol is not offered")
+            self.assertUndecided(asked, "the answer's subprotocol was not offered")
 
 
 class RefusalTests(HTTPTestCase):
@@ -256,7 +256,7 @@ class FailureTests(HTTPTestCase):
         connection.send(b'HTTP/1.0 200 OK\r\n\r\n{"can_publish": fal')
         connection.close()
 
-        self.assertUndecided(asked, "the answer is no grant")
+        self.assertUndecided(asked, "the answer is not a grant")
 
     def test_too_late(self) -> None:
         """It has 3 seconds, less than the validators have together."""

@@ -38,7 +38,7 @@ class ReadKeyTests(KeyFileTestCase):
         """A secret has 32 bytes or more, not counting one line end, and is no key of another kind."""
         self.assertNoKey(
             "HS256",
-            "a secret of at least 32 bytes that is no PEM, certificate or JWK",
+            "a secret of at least 32 bytes that is not a PEM, certificate or JWK",
             b"",
             SECRET[1:],
             SECRET[1:] + b"\n",
@@ -146,7 +146,7 @@ class ReadKeySetTests(KeyFileTestCase):
         """A file that is no set is refused, and its content is not quoted."""
         for content in (b"", b"secret", b"[]", b"{}", b'{"keys": {}}', b'{"keys": ["secret"]}', b"\xff"):
             error = self.assertRaises(ValueError, read_key_set, self.file(content), ALGORITHMS)
-            self.assertEqual(f"{self.folder}/file is no JSON Web Key Set", str(error))
+            self.assertEqual(f"{self.folder}/file is not a JSON Web Key Set", str(error))
         self.assertRaises(ValueError, self.read)
 
     def test_no_file(self) -> None:

@@ -222,4 +222,4 @@ class ArgumentTests(ValidatorTestCase):
     def test_wrong(self) -> None:
         """What is no origin is refused by name."""
         for value in ("https://a.example/", "a.example", "*.a.example", "app://", "Null", "https://*"):
-            self.assertWrong(make, f"https://b.example,{value}", f"{value!r} is no origin")
+            self.assertWrong(make, f"https://b.example,{value}", f"{value!r} is not an origin")

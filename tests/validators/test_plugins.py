@@ -106,7 +106,7 @@ class LoadTests(ValidatorTestCase):
         self.assertEqual(3, len(error.problems))
         self.assertIn("validate: nosuch:x: there is no validator of this name; installed are host, ", error.problems[0])
         self.assertIn("validate: rooms: name at least one pattern", error.problems[1])
-        self.assertIn("validate: host:a b: 'a b' is no host", error.problems[2])
+        self.assertIn("validate: host:a b: 'a b' is not a host", error.problems[2])
 
     def test_failing_factories(self) -> None:
         """A file that cannot be read, a package or a class that is not there, a bug: each is one line."""

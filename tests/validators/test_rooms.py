@@ -40,4 +40,4 @@ class RoomsValidatorTests(ValidatorTestCase):
     def test_no_pattern(self) -> None:
         """What has wildcards where none may be is refused by name."""
         for value in ("**/chat", "a*b*", "chat/x**"):
-            self.assertWrong(make, f"news,{value}", f"{value!r} is no room pattern")
+            self.assertWrong(make, f"news,{value}", f"{value!r} is not a room pattern")

@@ -47,4 +47,4 @@ class SubprotocolValidatorTests(ValidatorTestCase):
         """Names must be given, be tokens, and carry no token."""
         self.assertWrong(make, "", "at least one subprotocol")
         for value in ("a b", "a/b", "caf\u00e9", "a;b", BEARER):
-            self.assertWrong(make, f"v1,{value}", f"{value!r} is no subprotocol")
+            self.assertWrong(make, f"v1,{value}", f"{value!r} is not a subprotocol")

@@ -382,7 +382,7 @@ class ArgumentTests(TokenTestCase):
             (f"{key},algorithm=HS256,issuer=i", "audience= is needed"),
             (f"{key},algorithm=HS256,audience=a", "issuer= is needed"),
             (f"{key},algorithm=HS256,{RIGHT},audience=b", "audience= may be given once"),
-            (f"{key},algorithm=HS256,{RIGHT},audiance=b", "'audiance=b' is no argument"),
+            (f"{key},algorithm=HS256,{RIGHT},audiance=b", "'audiance=b' is not an argument"),
             ("", "algorithm= is needed"),
         ):
             self.assertWrong(make, text, problem)

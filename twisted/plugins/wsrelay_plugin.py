@@ -1,8 +1,8 @@
-"""Tells ``twistd`` and ``twist`` that there is a ``wsrelay`` command.
+"""The ``wsrelay`` command of ``twistd`` and ``twist``.
 
 Data only: every twist/twistd run in the environment imports this module (TRAPS 38),
-so nothing but ``ServiceMaker`` may be imported here. The name ``wsrelay`` below must
-never change: ``dropin.cache`` files remember it.
+so it imports nothing but ``ServiceMaker``. Never rename the variable ``wsrelay``:
+``dropin.cache`` files contain it (TRAPS 37).
 """
 
 from twisted.application.service import ServiceMaker

@@ -1,6 +1,6 @@
-"""The built-in handshake validators, as ``twisted.plugin`` finds them: data only, one line each.
+"""The built-in handshake validators as plugins: data only, one entry each.
 
-Apart from ``wsrelay_plugin.py`` so that only a run of wsrelay itself imports this.
+Not in ``wsrelay_plugin.py``, so that only wsrelay itself imports this module.
 """
 
 from wsrelay.validators.plugins import ValidatorPlugin
@@ -14,13 +14,13 @@ origin = ValidatorPlugin(
 token = ValidatorPlugin(
     "token",
     "key=FILE|jwks=FILE,algorithm=ALG,audience=AUD,issuer=ISS[,cookie=NAME][,query=NAME][,leeway=SECONDS]",
-    "Wants a signed token (JWT) and grants what its claims say (401, 403).",
+    "Requires a signed token (JWT) and grants the rights of its claims (401, 403).",
     "wsrelay.validators.token.TokenValidator.from_arguments",
 )
 rooms = ValidatorPlugin(
     "rooms",
     "PATTERN[,PATTERN…]",
-    "Allows these rooms only (403); * is any part of a segment, ** at the end one or more segments.",
+    "Allows these rooms only (403); * matches within a segment, ** at the end one or more segments.",
     "wsrelay.validators.rooms.RoomsValidator.from_arguments",
 )
 subprotocol = ValidatorPlugin(
@@ -38,12 +38,12 @@ host = ValidatorPlugin(
 http = ValidatorPlugin(
     "http",
     "URL[,timeout=SECONDS]",
-    "Posts the request as JSON to a back end, whose 2xx answer is the grant (4xx as it is, else 503).",
+    "Posts the request as JSON to a back end; its 2xx answer is the grant, a 4xx is passed on (else 503).",
     "wsrelay.validators.http.HTTPValidator.from_arguments",
 )
 python = ValidatorPlugin(
     "python",
     "PACKAGE.MODULE:CALLABLE",
-    "Calls callable(request, grant), sync or async; it returns a Grant or raises Denied.",
+    "Calls CALLABLE(request, grant), sync or async; it returns a Grant or raises Denied.",
     "wsrelay.validators.python.PythonValidator.from_arguments",
 )

@@ -1,12 +1,15 @@
-"""The built-in handshake validators, one file each, and how validators are found by name.
+"""The built-in handshake validators, one file each, and the chain that runs them.
 
 ===============  ==========================================================================
-``plugins``      names → validators (built-in or anyone's), the ``--validate`` strings
-``arguments``    the form of the built-in ones' arguments
-``keys``         the keys of ``token``, as its files hold them
-``backend``      the connections of ``http``, within bounds of time and size
-all the others   one validator each; the name in ``--validate`` is the file's name
+``chain``        runs the validators of a handshake
+``plugins``      names → validators (built-in or installed), the ``--validate`` strings
+``arguments``    the syntax of the built-in validators' arguments
+``keys``         the key files of ``token``
+``backend``      the HTTP requests of ``http``, with limits on time and size
+``probe``        the credentials of the readiness probe
+all others       one validator each, named after its file
 ===============  ==========================================================================
 
-A new one is a class here and a line in ``twisted/plugins/wsrelay_validators.py``.
+A new one is a class here and a line in ``twisted/plugins/wsrelay_validators.py``. Must not live here: parsing requests
+and writing responses (:mod:`wsrelay.http`).
 """

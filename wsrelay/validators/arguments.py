@@ -1,7 +1,7 @@
-r"""The form of a built-in validator's arguments: ``value,name=value,…``.
+r"""The syntax of the built-in validators' arguments: ``value,name=value,…``.
 
-Comma-separated, because URLs and origins are full of colons. A comma or backslash that belongs to a value
-is written ``\,`` or ``\\``. A word is an option only if its name is one that the validator has.
+Comma-separated, because URLs and origins contain colons. A literal comma or backslash is written ``\,`` or ``\\``.
+``name=value`` is an option only for the names that the validator declares. Must not live here: what options mean.
 """
 
 import re
@@ -17,8 +17,8 @@ class Arguments:
     """Parsed arguments.
 
     Attributes:
-        values: the words that are no options, in order; none of them is empty.
-        options: option → its values in order; an option may be given more than once.
+        values: the words that are not options, in order; none is empty.
+        options: option → its values in order; an option may be repeated.
     """
 
     def __init__(self, values: tuple[str, ...], options: dict[str, tuple[str, ...]]) -> None:
@@ -26,10 +26,10 @@ class Arguments:
         self.options = options
 
     def one(self, name: str) -> str | None:
-        """Return an option's only value, or ``None`` where it is not given.
+        """Return an option's value; ``None`` if absent.
 
         Raises:
-            ValueError: it is given more than once.
+            ValueError: the option is repeated.
         """
         values = self.options.get(name, ())
         if len(values) > 1:
@@ -37,10 +37,10 @@ class Arguments:
         return values[0] if values else None
 
     def required(self, name: str) -> str:
-        """Return an option's only value.
+        """Return an option's value.
 
         Raises:
-            ValueError: it is missing, or given more than once.
+            ValueError: the option is missing or repeated.
         """
         value = self.one(name)
         if value is None:
@@ -49,14 +49,14 @@ class Arguments:
 
 
 def parse(text: str, options: Collection[str] = ()) -> Arguments:
-    """Parse what stands behind ``NAME:``.
+    """Parse the text behind ``NAME:``.
 
     Args:
-        text: the arguments; empty is none.
-        options: the options that the validator has.
+        text: the arguments; may be empty.
+        options: the validator's option names.
 
     Raises:
-        ValueError: an empty word, or an option without a value.
+        ValueError: an empty word, an option without a value, or a backslash at the end.
     """
     values: list[str] = []
     given: dict[str, tuple[str, ...]] = {}

@@ -1,14 +1,14 @@
-"""Asking a back end: one POST with twisted.web's ``Agent``, and its answer within bounds of time and size.
+"""HTTP requests to a back end: one POST with twisted.web's ``Agent``, with limits on time and size.
 
-What is asked, and what an answer means, is not decided here but by who asks (:mod:`wsrelay.validators.http`).
 Importing this module, or making a :class:`Backend`, does not import the reactor: ``--reactor`` may still choose one.
+Must not live here: the content of requests and responses (:mod:`wsrelay.validators.http`).
 """
 
-from typing import Any, Final
+from typing import Final, cast
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.error import ConnectingCancelledError
-from twisted.internet.interfaces import IConsumer
+from twisted.internet.interfaces import IConsumer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.python.reflect import qual
@@ -22,13 +22,13 @@ import wsrelay
 
 __all__ = ["Backend", "NoAnswerError"]
 
-#: The most bytes of an answer; a grant has a few hundred.
+#: The maximum size of an answer in bytes; a grant has a few hundred.
 MAX_ANSWER_BYTES: Final = 64 * 1024
 
-#: Connections to the back end that are kept open while no one needs them.
+#: The maximum number of idle connections to the back end.
 MAX_IDLE_CONNECTIONS: Final = 16
 
-#: In bytes, as the client's own: names of both kinds in one process break ``python -bb`` (Twisted caches them).
+#: In bytes, as in twisted.web's client: Twisted caches the names, and mixing str and bytes breaks ``python -bb``.
 _HEADERS: Final = Headers(
     {
         b"Content-Type": [b"application/json"],
@@ -39,20 +39,22 @@ _HEADERS: Final = Headers(
 
 
 class NoAnswerError(Exception):
-    """The back end gave no answer, or none of use; the text is for the log and quotes nothing that it sent."""
+    """The back end gave no usable answer. The text is for the log and never quotes the answer."""
 
 
 class Backend:
     """A back end that answers JSON with JSON.
 
     Args:
-        url: where to, http or https, printable ASCII.
+        url: http or https, printable ASCII.
         timeout_seconds: from the first byte of the question to the last of the answer.
-        agent: sends the questions; ``None`` is one of our own, which keeps connections open.
+        agent: sends the requests; ``None`` is an agent with persistent connections.
         reactor: for the agent and the timeout; ``None`` is the global one, imported with the first question.
     """
 
-    def __init__(self, url: str, timeout_seconds: float, *, agent: IAgent | None = None, reactor: Any = None) -> None:
+    def __init__(
+        self, url: str, timeout_seconds: float, *, agent: IAgent | None = None, reactor: IReactorTime | None = None
+    ) -> None:
         self._url = url.encode("ascii")
         self._timeout_seconds = timeout_seconds
         self._agent = agent
@@ -65,13 +67,12 @@ class Backend:
             question: JSON.
 
         Returns:
-            The response, whatever its status, and its body. An empty body is empty for sure: its end is marked,
-            by the status or by a Content-Length of 0; a broken connection would look the same.
+            The response, with any status, and its complete body. A body is accepted as empty only if its end is
+            marked, by the status or by a Content-Length of 0: a lost connection looks the same otherwise.
 
         Raises:
-            NoAnswerError: the back end cannot be reached, breaks off, is too late, or answers with more than
-                :data:`MAX_ANSWER_BYTES`.
-            CancelledError: this was cancelled; the connection is closed.
+            NoAnswerError: no connection, an incomplete answer, a timeout, or more than :data:`MAX_ANSWER_BYTES`.
+            CancelledError: cancelled by the caller; the connection is closed.
         """
         asked = Deferred.fromCoroutine(self._ask(question))
         timer = self._clock().callLater(self._timeout_seconds, asked.cancel)
@@ -94,23 +95,23 @@ class Backend:
             self._agent = Agent(self._clock(), connectTimeout=self._timeout_seconds, pool=pool)
         response = await self._agent.request(b"POST", self._url, _HEADERS.copy(), _Question(question))
         body = _Body()
-        # Read whatever the status is: a connection with an unread answer is never used again, nor closed.
+        # Read for every status: a connection with an unread answer is neither reused nor closed.
         response.deliverBody(body)
         return response, await body.received
 
-    def _clock(self) -> Any:
+    def _clock(self) -> IReactorTime:
         if self._reactor is None:
-            from twisted.internet import reactor  # noqa: PLC0415 - importing it installs one
+            from twisted.internet import reactor  # noqa: PLC0415 - the import installs a reactor
 
-            self._reactor = reactor
+            self._reactor = cast("IReactorTime", reactor)
         return self._reactor
 
 
 @implementer(IBodyProducer)
 class _Question:
-    """A request's body, written in the same turn as the headers, so that both go out in one piece.
+    """A request's body, written in the same turn as the headers, so that both are one TCP segment.
 
-    In two, the second would wait for the back end's delayed ACK of the first (TRAPS 1).
+    A second segment would wait for the delayed ACK of the first (TRAPS 1).
     """
 
     def __init__(self, body: bytes) -> None:
@@ -122,17 +123,17 @@ class _Question:
         return succeed(None)
 
     def pauseProducing(self) -> None:
-        """Nothing is left to pause."""
+        """Do nothing: all is written."""
 
     def resumeProducing(self) -> None:
-        """Nothing is left to write."""
+        """Do nothing: all is written."""
 
     def stopProducing(self) -> None:
-        """Nothing is left to stop."""
+        """Do nothing: all is written."""
 
 
 class _Body(Protocol):
-    """Collects an answer's body, and gives up when it is too big.
+    """Collects an answer's body, up to :data:`MAX_ANSWER_BYTES`.
 
     Attributes:
         received: fires with the body; cancelling it closes the connection.
@@ -153,8 +154,8 @@ class _Body(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self.received.called:
             return
-        # Without a length, the end of the connection ends the answer. Half of a JSON object shows, but
-        # nothing may have been the beginning of a grant that takes rights away.
+        # Without a length, the end of the connection ends the answer. A truncated JSON object does not parse, but an
+        # empty body may be a truncated grant that removes rights.
         if reason.check(ResponseDone) or (reason.check(PotentialDataLoss) and self._collected):
             self.received.callback(self._collected)
         else:
@@ -167,8 +168,8 @@ class _Body(Protocol):
 
 def _outcome(error: Exception) -> Exception:
     causes = [error, *(failure.value for failure in getattr(error, "reasons", []))]
-    # What a cancellation comes out as depends on how far the request got; wrapped once it has been sent.
+    # A cancellation raises different errors, depending on the stage; once the request is sent, wrapped ones.
     if any(isinstance(cause, (CancelledError, ConnectingCancelledError)) for cause in causes):
         return CancelledError()
-    # The names only, because the texts quote what the back end sent.
+    # Only the names, because the texts quote the answer.
     return NoAnswerError(", ".join(qual(type(cause)) for cause in causes))

@@ -1,8 +1,8 @@
 """The chain of handshake validators.
 
-Fail closed: every error here ends in a :class:`~wsrelay.errors.Denied`. Must not live here: parsing a request
+Fail closed: every error ends in a :class:`~wsrelay.errors.Denied`. Must not live here: parsing a request
 (:mod:`wsrelay.http.head`), responses (:mod:`wsrelay.http.responses`), acting on the outcome
-(:mod:`wsrelay.connection.closing.opening`).
+(:mod:`wsrelay.connection.opening`).
 """
 
 import math
@@ -29,7 +29,7 @@ class ValidatorChain:
     """Asks validators one after the other.
 
     Args:
-        validators: in the order in which they are asked.
+        validators: in the order of asking.
     """
 
     def __init__(self, validators: Sequence[IHandshakeValidator]) -> None:
@@ -39,18 +39,18 @@ class ValidatorChain:
         """Ask all validators.
 
         Args:
-            request: what the client asks for.
+            request: the client's request.
 
         Returns:
-            The last validator's grant. Where one has to be waited for, a Deferred with it, which fails with
-            :class:`~wsrelay.errors.Denied` and nothing else. Cancelling it cancels that validator. How long it
-            may take is the caller's business: a validator can swallow the cancellation.
+            The last validator's grant; a Deferred with it if any validator is asynchronous. The Deferred fails with
+            :class:`~wsrelay.errors.Denied` only, and cancelling it cancels the pending validator. It has no timeout:
+            the caller sets one, because a validator can swallow the cancellation (TRAPS 54).
 
         Raises:
-            Denied: as the Deferred fails.
+            Denied: refused by a synchronous validator.
 
         Peer sees:
-            A validator's own status; 500 with a fixed text and an id for an exception or nonsense.
+            A validator's own status; 500 with a fixed text and an incident id for an exception or an invalid answer.
         """
         try:
             granted = _ask(request, _whole(request.room), iter(self._validators))
@@ -89,7 +89,7 @@ async def _named(validator: IHandshakeValidator, answer: Awaitable[Grant]) -> Gr
 
 
 def _by(validator: IHandshakeValidator, denied: Denied) -> Denied:
-    """Return a refusal that is counted under the name of the validator, which is one of few."""
+    """Return the refusal with the validator's name as its default cause."""
     denied.cause = denied.cause or type(validator).__name__.removesuffix("Validator").lower()
     return denied
 
@@ -97,37 +97,37 @@ def _by(validator: IHandshakeValidator, denied: Denied) -> Denied:
 async def _wait(
     request: HandshakeRequest, grant: Grant, answer: Awaitable[Grant], validators: Iterator[IHandshakeValidator]
 ) -> Grant:
-    """Wait for one validator, then ask those behind it."""
+    """Wait for one validator, then ask the rest."""
     granted = _ask(request, _checked(await answer, grant, request), validators)
     return granted if isinstance(granted, Grant) else await granted
 
 
 def _deny(failure: Failure) -> NoReturn:
-    """Raise what the client is told of a failure."""
+    """Raise the client's refusal for a failure."""
     if failure.check(Denied):
         failure.raiseException()
     if failure.check(CancelledError):
-        raise Denied(503, "the handshake was given up", cause="gone")
+        raise Denied(503, "the handshake was cancelled", cause="gone")
     incident = log_failure("a handshake validator failed", failure)
     raise Denied(500, f"the handshake could not be validated: {incident}", cause="failure")
 
 
 def _checked(answer: Grant, grant: Grant, request: HandshakeRequest) -> Grant:
-    if answer is not grant:  # frozen, so what was right still is: most validators return it as it is
+    if answer is not grant:  # unchanged in most cases, and already checked: grants are frozen
         _check(answer, request)
     return answer
 
 
 def _check(grant: object, request: HandshakeRequest) -> None:
-    """Raise unless a validator's answer is a grant that can hold for this request.
+    """Raise unless a validator's answer is a valid grant for this request.
 
-    A subprotocol that was not offered would raise inside Autobahn and leave the client hanging (TRAPS 13).
+    Autobahn would raise for a subprotocol that was not offered, and leave the client hanging (TRAPS 13).
     """
     if not isinstance(grant, Grant):
         raise TypeError(f"a validator answered {type(grant).__name__}, not a Grant")
-    msgspec.convert(asdict(grant), Grant)  # raises where a field is of the wrong type
+    msgspec.convert(asdict(grant), Grant)  # raises for a field of the wrong type
     if grant.expires_at is not None and not math.isfinite(grant.expires_at):
-        raise ValueError("a validator granted for a time that is none")
+        raise ValueError("a validator's expires_at is not a finite number")
     if grant.subprotocol is not None and grant.subprotocol not in request.subprotocols:
         raise ValueError("a validator chose a subprotocol that was not offered")
     check_room(grant.room)

@@ -1,6 +1,6 @@
-"""Allowed ``Host`` values: the ``host:`` validator, against DNS rebinding and requests meant for others.
+"""Allowed ``Host`` values: the ``host:`` validator, against DNS rebinding and misdirected requests.
 
-How a ``Host`` field is split lives in :mod:`wsrelay.request`; nothing about origins is decided here.
+Must not live here: splitting a ``Host`` field (:mod:`wsrelay.request`), origins (:mod:`wsrelay.validators.origin`).
 """
 
 from collections.abc import Collection
@@ -21,11 +21,11 @@ __all__ = ["HostValidator"]
 class HostValidator:
     """Allow some ``Host`` values only.
 
-    A client leaves out the port that its URL's scheme implies (80, 443), so a host that is served there is
-    allowed without a port. A trailing dot belongs to the host: ``relay.example.`` is another one.
+    Clients omit the default port of the URL's scheme (80, 443): allow such a host without a port. A trailing dot
+    belongs to the host: ``relay.example.`` is a different one.
 
     Args:
-        hosts: the allowed hosts in lower case, each with a port or with ``None`` for any port and none.
+        hosts: the allowed hosts in lower case, each with a port, or with ``None`` for any or no port.
 
     Peer sees:
         421 for any other host.
@@ -38,10 +38,10 @@ class HostValidator:
 
     @classmethod
     def from_arguments(cls, text: str) -> Self:
-        """Make one of ``HOST[:PORT][,…]``.
+        """Make a validator from ``HOST[:PORT][,…]``.
 
         Raises:
-            ValueError: nothing is given, or something that is no host.
+            ValueError: no host, or an invalid one.
         """
         values = parse(text).values
         if not values:
@@ -50,13 +50,13 @@ class HostValidator:
         for value in values:
             host = split_host(value)
             if host is None:
-                raise ValueError(f"{value!r} is no host: write HOST or HOST:PORT, and [ADDRESS] for IPv6")
+                raise ValueError(f"{value!r} is not a host: write HOST or HOST:PORT, and [ADDRESS] for IPv6")
             hosts.append(host)
         return cls(hosts)
 
     def validate(self, request: HandshakeRequest, grant: Grant) -> Grant:
-        """Return the grant as it is. See :class:`~wsrelay.interfaces.IHandshakeValidator`."""
+        """Return the grant unchanged. See :class:`~wsrelay.interfaces.IHandshakeValidator`."""
         host = split_host(request.host)
         if host is None or self._hosts.isdisjoint([host, (host[0], None)]):
-            raise Denied(421, "this host is not served here")
+            raise Denied(421, "this host is not allowed")
         return grant

@@ -1,14 +1,15 @@
-"""Asking a back end: the ``http:`` validator.
+"""Asking a back end: the ``http:`` validator, with the content of its questions and answers.
 
-What it is asked about a handshake, and what its answer means. How the question gets there and the answer back,
-within which bounds, is :mod:`wsrelay.validators.backend`'s; how several validators are run is not decided here.
+Must not live here: sending a question, with limits on time and size (:mod:`wsrelay.validators.backend`).
 """
 
 import re
-from typing import Any, Final, Self
+from typing import Final, Self
 from urllib.parse import urlsplit
 
 import msgspec
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.web.iweb import IAgent, IResponse
 from zope.interface import implementer
@@ -25,19 +26,19 @@ __all__ = ["HTTPValidator"]
 
 _log = Logger(namespace="wsrelay")
 
-#: How long an answer may take if nothing else is said. Below the 5 seconds that ``--validate-seconds`` gives all
-#: validators together, so that a dead back end is a 503 of ours, with its cause in the log, and not the chain's 504.
+#: The default timeout. Below the 5 seconds of ``--validate-seconds`` for all validators, so that a dead back end
+#: causes a 503 with its cause in the log, and not the chain's 504.
 DEFAULT_TIMEOUT_SECONDS: Final = 3.0
 
-#: The most that can be said.
+#: The maximum of ``timeout=``.
 MAX_TIMEOUT_SECONDS: Final = 300.0
 
-#: RFC 9110 section 5.5 without obs-text: what may go into our own response as it is.
+#: A field value that our response may contain: RFC 9110 section 5.5 without obs-text.
 _FIELD_VALUE: Final = re.compile(rb"[\t\x20-\x7e]{1,1024}")
 
 
 class _Answer(msgspec.Struct, forbid_unknown_fields=True):
-    # The fields of a grant; null is as good as nothing, so that the grant that was sent may be sent back.
+    # The fields of a grant. null means absent, so that the back end may return the grant it was sent.
     room: str | None = None
     identity: str | None = None
     subprotocol: str | None = None
@@ -50,24 +51,24 @@ class _Answer(msgspec.Struct, forbid_unknown_fields=True):
 class HTTPValidator:
     """Ask a back end over HTTP.
 
-    It gets a POST of a JSON object: ``path``, ``room``, ``query`` (name → list of values), ``headers`` (lower-case
+    It gets a POST with a JSON object: ``path``, ``room``, ``query`` (name → list of values), ``headers`` (lower-case
     name → value), ``host``, ``origin`` (or null), ``subprotocols``, ``peer`` ("192.0.2.1:50000", "[2001:db8::1]:50000"
-    or "unix"), ``tls`` (whether the client showed a certificate) and ``grant``, what is granted so far.
+    or "unix"), ``tls`` (whether the client showed a certificate) and ``grant`` (so far).
 
-    A 2xx answer is a JSON object with any of a grant's fields: ``room``, ``identity``, ``subprotocol`` (one of the
-    offered), ``can_publish``, ``can_subscribe``, ``expires_at`` (seconds since the epoch). An empty body changes
-    nothing; its end must be marked, by 204 or by a Content-Length of 0: a broken connection looks the same.
+    A 2xx answer is a JSON object with any of a grant's fields: ``room``, ``identity``, ``subprotocol`` (an offered
+    one), ``can_publish``, ``can_subscribe``, ``expires_at`` (seconds since the epoch). An empty body changes nothing;
+    its end must be marked, by 204 or by a Content-Length of 0: a lost connection looks the same otherwise.
 
     Args:
-        url: where to, http or https.
+        url: http or https.
         timeout_seconds: for the whole answer.
-        agent: sends the requests; ``None`` is one of our own, which keeps connections open.
+        agent: sends the requests; ``None`` is an agent with persistent connections.
         reactor: for the agent and the timeout; ``None`` is the global one, imported with the first handshake.
 
     Peer sees:
-        The back end's status when it is 4xx, with its ``WWW-Authenticate``. 503 with ``Retry-After`` when the back end
-        cannot be reached, is too late, redirects, fails (5xx), or answers with more than 64 KiB or
-        anything but a grant; what it was goes to the log.
+        A 4xx status of the back end, with its ``WWW-Authenticate``. 503 with ``Retry-After`` if the back end cannot be
+        reached, times out, redirects, fails (5xx), or answers with more than 64 KiB or an invalid grant; the log has
+        the cause.
     """
 
     def __init__(
@@ -76,17 +77,17 @@ class HTTPValidator:
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         *,
         agent: IAgent | None = None,
-        reactor: Any = None,
+        reactor: IReactorTime | None = None,
     ) -> None:
         self._shown_url = url.partition("?")[0]
         self._backend = Backend(url, timeout_seconds, agent=agent, reactor=reactor)
 
     @classmethod
     def from_arguments(cls, text: str) -> Self:
-        """Make one of ``URL[,timeout=SECONDS]``.
+        """Make a validator from ``URL[,timeout=SECONDS]``.
 
         Raises:
-            ValueError: there is no URL, it is no http or https URL, or the timeout is out of range.
+            ValueError: no http or https URL, or a timeout out of range.
         """
         arguments = parse(text, ("timeout",))
         if len(arguments.values) != 1 or not _is_http_url(arguments.values[0]):
@@ -95,7 +96,7 @@ class HTTPValidator:
         return cls(arguments.values[0], DEFAULT_TIMEOUT_SECONDS if timeout is None else _timeout_seconds(timeout))
 
     async def validate(self, request: HandshakeRequest, grant: Grant) -> Grant:
-        """Return what the back end grants. See :class:`~wsrelay.interfaces.IHandshakeValidator`."""
+        """Return the back end's grant. See :class:`~wsrelay.interfaces.IHandshakeValidator`."""
         question = msgspec.json.encode(_question(request, grant))
         try:
             response, body = await self._backend.ask(question)
@@ -104,7 +105,7 @@ class HTTPValidator:
             return _granted(_answer(response, body), request, grant)
         except NoAnswerError as error:
             _log.warn("asking {url} failed: {problem}", url=self._shown_url, problem=str(error))
-        raise Denied(503, "this cannot be decided now, try again later", [("Retry-After", "10")])
+        raise Denied(503, "the handshake could not be validated: try again later", [("Retry-After", "10")])
 
 
 def _is_http_url(url: str) -> bool:
@@ -127,7 +128,7 @@ def _timeout_seconds(text: str) -> float:
     return seconds
 
 
-def _question(request: HandshakeRequest, grant: Grant) -> dict[str, Any]:
+def _question(request: HandshakeRequest, grant: Grant) -> dict[str, object]:
     return {
         "path": request.path,
         "room": request.room,
@@ -142,11 +143,10 @@ def _question(request: HandshakeRequest, grant: Grant) -> dict[str, Any]:
     }
 
 
-def _peer(address: Any) -> str:
-    host = getattr(address, "host", None)
-    if host is None:
+def _peer(address: object) -> str:
+    if not isinstance(address, (IPv4Address, IPv6Address)):
         return "unix"
-    return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
+    return f"[{address.host}]:{address.port}" if ":" in address.host else f"{address.host}:{address.port}"
 
 
 def _refusal(response: IResponse) -> Denied:
@@ -161,15 +161,15 @@ def _answer(response: IResponse, body: bytes) -> _Answer:
     try:
         return msgspec.json.decode(body, type=_Answer) if body else _Answer()
     except ValueError:  # msgspec's own, or UnicodeDecodeError
-        raise NoAnswerError("the answer is no grant") from None
+        raise NoAnswerError("the answer is not a grant") from None
 
 
 def _granted(answer: _Answer, request: HandshakeRequest, grant: Grant) -> Grant:
     if answer.subprotocol is not None and answer.subprotocol not in request.subprotocols:
-        raise NoAnswerError("the answer's subprotocol is not offered")
+        raise NoAnswerError("the answer's subprotocol was not offered")
     if answer.room is not None:
         try:
             check_room(answer.room)
         except BadRoomName as error:
-            raise NoAnswerError(f"the answer's room is none: {error}") from None
+            raise NoAnswerError(f"the answer's room is invalid: {error}") from None
     return grant.narrowed(**msgspec.structs.asdict(answer))

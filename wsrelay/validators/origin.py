@@ -1,7 +1,7 @@
-"""Origins: the ``origin:`` validator. A browser tells which page opens a WebSocket; others need not.
+"""Origins: the ``origin:`` validator. Browsers send the origin of the page; other clients may send any.
 
-Origins are compared here and nowhere else. Who may come in *without* a browser, whatever it claims, is
-not decided here: that takes a token.
+Origins are compared here and nowhere else. Must not live here: authenticating clients other than browsers
+(:mod:`wsrelay.validators.token`).
 """
 
 import re
@@ -18,7 +18,7 @@ from wsrelay.validators.arguments import parse
 
 __all__ = ["Origin", "OriginValidator", "parse_origin"]
 
-#: Scheme, host and port, the first two in lower case; the port is ``None`` where neither text nor scheme names one.
+#: Scheme and host in lower case, and port; ``None`` without a port in the text or a default for the scheme.
 Origin = tuple[str, str, int | None]
 
 SAME_HOST: Final = "same-host"
@@ -28,7 +28,7 @@ ANY: Final = "*"
 
 _WORDS: Final = frozenset([SAME_HOST, NULL, NONE, ANY])
 
-#: The ports that browsers leave out. Other schemes have none: ``capacitor://localhost``, ``chrome-extension://…``.
+#: Default ports, omitted by browsers. Other schemes have none: ``capacitor://localhost``, ``chrome-extension://…``.
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 #: RFC 6454 section 6.2: scheme "://" host [":" port], so no path, no query and no user before the host.
@@ -36,9 +36,9 @@ _ORIGIN: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authorit
 
 
 def parse_origin(text: str) -> Origin | None:
-    """Return the origin that a text names, or ``None`` where it names none.
+    """Parse an origin; ``None`` if malformed.
 
-    A trailing dot belongs to the host: ``good.example.`` is not ``good.example``, to browsers neither.
+    A trailing dot belongs to the host, as in browsers: ``good.example.`` is not ``good.example``.
     """
     match = _ORIGIN.fullmatch(text)
     authority = split_host(match["authority"]) if match else None
@@ -53,21 +53,19 @@ def parse_origin(text: str) -> Origin | None:
 
 @implementer(IHandshakeValidator)
 class OriginValidator:
-    """Allow a handshake by its ``Origin``; everything that is not allowed is denied.
+    """Allow a handshake by its ``Origin``; deny all others.
 
-    Origins are equal when scheme, host and port are; nothing is matched by suffix or pattern.
-
-    ``same-host`` is no protection against DNS rebinding, where a hostile name resolves to the relay and is
-    both origin and host: add the ``host`` validator.
+    Scheme, host and port must be equal; no suffixes, no patterns. ``same-host`` does not protect against DNS
+    rebinding, where the hostile name is both origin and host: add the ``host`` validator.
 
     Args:
         origins: the allowed origins.
-        words: more that is allowed. ``same-host``: an http or https origin whose host is the ``Host`` field's,
-            ports ignored, or no origin at all. ``null``: the origin "null" (sandboxed frames, files). ``none``: no
-            origin at all (not a browser). ``*``: everything.
+        words: additional rules. ``same-host``: an http or https origin with the host of the ``Host`` field, any port,
+            or no origin. ``null``: the origin "null" (sandboxed frames, files). ``none``: no origin (not a browser).
+            ``*``: every origin.
 
     Peer sees:
-        403 when the origin is not allowed or malformed.
+        403 if the origin is not allowed or malformed.
 
     Source: RFC 6454 sections 5 and 6.2, RFC 6455 section 10.2; TRAPS 16 (why Autobahn's own check is off).
     """
@@ -78,10 +76,10 @@ class OriginValidator:
 
     @classmethod
     def from_arguments(cls, text: str) -> Self:
-        """Make one of ``ORIGIN|same-host|null|none|*[,…]``.
+        """Make a validator from ``ORIGIN|same-host|null|none|*[,…]``.
 
         Raises:
-            ValueError: nothing is given, or something that is no origin.
+            ValueError: no origin, or an invalid one.
         """
         values = parse(text).values
         if not values:
@@ -93,14 +91,14 @@ class OriginValidator:
             origin = parse_origin(value)
             if origin is None:
                 raise ValueError(
-                    f"{value!r} is no origin: write SCHEME://HOST or SCHEME://HOST:PORT and nothing behind it"
-                    " (a host in other letters is written as xn--…)"
+                    f"{value!r} is not an origin: write SCHEME://HOST or SCHEME://HOST:PORT with nothing behind it"
+                    " (write internationalized hosts as xn--…)"
                 )
             origins.append(origin)
         return cls(origins, _WORDS.intersection(values))
 
     def validate(self, request: HandshakeRequest, grant: Grant) -> Grant:
-        """Return the grant as it is. See :class:`~wsrelay.interfaces.IHandshakeValidator`."""
+        """Return the grant unchanged. See :class:`~wsrelay.interfaces.IHandshakeValidator`."""
         if not self._allows(request):
             raise Denied(403, "this origin is not allowed")
         return grant
@@ -119,6 +117,6 @@ class OriginValidator:
 
 
 def _is_same_host(origin: Origin, host_field: str) -> bool:
-    # Of other schemes, what stands for a host is no name in the DNS: an extension's id, an app's "localhost".
+    # In other schemes the host is not a DNS name: an extension's id, an app's "localhost".
     host = split_host(host_field)
     return host is not None and host[0] == origin[1] and origin[0] in _DEFAULT_PORTS

@@ -1,7 +1,7 @@
-"""Validators by name: what ``--validate NAME[:ARGUMENTS]`` means, and what ``--help-validators`` lists.
+"""Validators by name, for ``--validate NAME[:ARGUMENTS]`` and ``--help-validators``.
 
-Names come from ``twisted.plugin`` alone; the built-in ones have no other way in than a stranger's.
-What the validators *do* with a handshake is theirs; who runs them is :mod:`wsrelay.validators.chain`.
+All names come from ``twisted.plugin``, the built-in ones too. Must not live here: running validators
+(:mod:`wsrelay.validators.chain`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ from wsrelay.interfaces import IHandshakeValidator, IHandshakeValidatorFactory
 
 __all__ = ["DEFAULT_ORIGIN", "ValidatorPlugin", "available", "load"]
 
-#: Asked first when no origin validator is given: a browser's page may only reach the host it came from.
+#: Asked first unless an origin validator is given: a page may connect to its own host only.
 DEFAULT_ORIGIN: Final = "origin:same-host"
 
 
@@ -27,9 +27,9 @@ class ValidatorPlugin:
     Args:
         name: the NAME in ``--validate``.
         usage: its arguments on one line; may be empty.
-        description: what it checks, in one sentence.
+        description: its check, in one sentence.
         target: the dotted name of a callable that takes the arguments and returns an
-            :class:`~wsrelay.interfaces.IHandshakeValidator`; imported when it is first used, not before.
+            :class:`~wsrelay.interfaces.IHandshakeValidator`; imported at its first use.
     """
 
     def __init__(self, name: str, usage: str, description: str, target: str) -> None:
@@ -45,21 +45,21 @@ class ValidatorPlugin:
 
 
 def available() -> list[IHandshakeValidatorFactory]:
-    """Return all installed validator factories, by name."""
+    """Return all installed validator factories, sorted by name."""
     return sorted(getPlugins(IHandshakeValidatorFactory), key=lambda factory: factory.name)
 
 
 def load(strings: Sequence[str]) -> list[IHandshakeValidator]:
-    """Make the validators that the ``--validate`` strings name.
+    """Make the validators of the ``--validate`` strings.
 
     Args:
         strings: ``NAME[:ARGUMENTS]`` each. :data:`DEFAULT_ORIGIN` goes first unless one of them is ``origin``.
 
     Returns:
-        Validators in the order in which they are to be asked.
+        Validators in the order of asking.
 
     Raises:
-        SettingsError: names every wrong string, not only the first.
+        SettingsError: names every invalid string.
     """
     factories = available()
     if not any(string.partition(":")[0] == "origin" for string in strings):
@@ -71,7 +71,7 @@ def load(strings: Sequence[str]) -> list[IHandshakeValidator]:
             validators.append(_make(string, factories))
         except (ValueError, OSError, ImportError, AttributeError) as error:
             problems.append(f"validate: {string}: {error}")
-        except Exception as error:  # noqa: BLE001 - what is imported is anybody's
+        except Exception as error:  # noqa: BLE001 - an imported plugin may raise anything
             problems.append(f"validate: {string}: {type(error).__name__}: {error}")
     if problems:
         raise SettingsError(problems)

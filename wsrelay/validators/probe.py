@@ -1,8 +1,7 @@
 """Credentials of the readiness probe: they let its two connections pass the validators.
 
-Pure. The probe itself is :mod:`wsrelay.admin.probe`. Its connections are subject to every limit but the validators,
-none of which can know them: they show a secret that is made at start and never leaves the process, except to the relay
-itself.
+Its connections skip the validators, which cannot know them, and are subject to every limit. They show a secret that is
+made at start and sent only to this relay. Must not live here: the probe (:mod:`wsrelay.admin.probe`).
 """
 
 import secrets
@@ -21,12 +20,12 @@ _FIELD: Final = "wsrelay-canary"
 #: Made anew in each process.
 _SECRET: Final = secrets.token_urlsafe(32)
 
-#: The header field that shows the secret, as the probe sends it.
+#: The probe's header field with the secret.
 FIELDS: Final[Mapping[str, str]] = {_FIELD: _SECRET}
 
 
 def grant(request: HandshakeRequest) -> Grant | None:
-    """Return the probe's grant for a request that shows the secret, ``None`` for any other request."""
+    """Return the probe's grant for a request with the secret, ``None`` for any other."""
     shown = request.headers.get(_FIELD)
     if shown is None or not compare_digest(shown.encode("ascii"), _SECRET.encode("ascii")):
         return None

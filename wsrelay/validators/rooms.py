@@ -1,6 +1,6 @@
 """Allowed rooms: the ``rooms:`` validator.
 
-What a room's name and a pattern are lives in :mod:`wsrelay.names`; nothing is parsed here.
+Must not live here: room names and patterns (:mod:`wsrelay.names`).
 """
 
 from collections.abc import Sequence
@@ -22,10 +22,10 @@ __all__ = ["RoomsValidator"]
 class RoomsValidator:
     """Allow some rooms only.
 
-    It looks at the room that is *granted*: behind a validator that sends clients to another room, at that one.
+    The *granted* room counts: an earlier validator may have replaced the room of the path.
 
     Args:
-        patterns: the allowed rooms; a room must be in one of them.
+        patterns: the allowed rooms; one pattern must match.
 
     Peer sees:
         403 for any other room.
@@ -36,10 +36,10 @@ class RoomsValidator:
 
     @classmethod
     def from_arguments(cls, text: str) -> Self:
-        """Make one of ``PATTERN[,PATTERN…]``.
+        """Make a validator from ``PATTERN[,PATTERN…]``.
 
         Raises:
-            ValueError: nothing is given, or something that is no pattern.
+            ValueError: no pattern, or an invalid one.
         """
         values = parse(text).values
         if not values:
@@ -47,7 +47,7 @@ class RoomsValidator:
         return cls([RoomPattern(value) for value in values])
 
     def validate(self, request: HandshakeRequest, grant: Grant) -> Grant:
-        """Return the grant as it is. See :class:`~wsrelay.interfaces.IHandshakeValidator`."""
+        """Return the grant unchanged. See :class:`~wsrelay.interfaces.IHandshakeValidator`."""
         if not any(grant.room in pattern for pattern in self._patterns):
             raise Denied(403, "this room is not allowed")
         return grant

@@ -1,6 +1,6 @@
 """Choosing a subprotocol: the ``subprotocol:`` validator.
 
-Which of a client's offers are subprotocols, and which carry a token, is told apart in :mod:`wsrelay.request`.
+Must not live here: separating the offers from tokens offered as subprotocols (:mod:`wsrelay.http.head`).
 """
 
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ __all__ = ["SubprotocolValidator"]
 class SubprotocolValidator:
     """Choose one of our subprotocols.
 
-    A client that offers none gets none. A choice that an earlier validator made stands if it is one of ours.
+    A client without offers gets none. The choice of an earlier validator is kept if it is one of ours.
 
     Args:
-        names: our subprotocols; the first that the client offers is chosen.
+        names: our subprotocols by preference; the first one that the client offers is chosen.
 
     Peer sees:
-        The choice in ``Sec-WebSocket-Protocol``; 400 when it offers subprotocols and none of ours.
+        The choice in ``Sec-WebSocket-Protocol``; 400 if it offers subprotocols but none of ours.
 
     Source: RFC 6455 sections 1.9 and 4.2.2.
     """
@@ -37,19 +37,19 @@ class SubprotocolValidator:
 
     @classmethod
     def from_arguments(cls, text: str) -> Self:
-        """Make one of ``NAME[,NAME…]``.
+        """Make a validator from ``NAME[,NAME…]``.
 
         Raises:
-            ValueError: nothing is given, or something that is no name.
+            ValueError: no name, or an invalid one.
         """
         values = parse(text).values
         if not values:
             raise ValueError("name at least one subprotocol")
         for value in values:
             if not TOKEN.fullmatch(value):
-                raise ValueError(f"{value!r} is no subprotocol: letters, digits and !#$%&'*+-.^_`|~ may be in it")
+                raise ValueError(f"{value!r} is not a subprotocol: use letters, digits and !#$%&'*+-.^_`|~ only")
             if value.startswith(BEARER):
-                raise ValueError(f"{value!r} is no subprotocol: a client that offers it sends a token")
+                raise ValueError(f"{value!r} is not a subprotocol: names with this prefix carry a token")
         return cls(values)
 
     def validate(self, request: HandshakeRequest, grant: Grant) -> Grant:
@@ -59,4 +59,4 @@ class SubprotocolValidator:
         for name in self._names:
             if name in request.subprotocols:
                 return grant.narrowed(subprotocol=name)
-        raise Denied(400, "none of the offered subprotocols is spoken here")
+        raise Denied(400, "none of the offered subprotocols is supported")

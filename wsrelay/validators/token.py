@@ -1,11 +1,10 @@
-"""Signed tokens: the ``token:`` validator. Tokens are JWTs (RFC 7519), checked by PyJWT.
+"""Signed tokens: the ``token:`` validator. Tokens are JWTs (RFC 7519), verified by PyJWT.
 
-Where a token may stand in a handshake, and what its claims grant. Which keys may have signed it is read by
-:mod:`wsrelay.validators.keys`. Tokens are not made here, and no token, key or text of an exception gets into a
-reason, a log or a repr. Sequence of calls::
+The places of a token in a handshake, and the rights from its claims. No token, key or text of an exception gets into
+a reason, a log or a repr. Must not live here: key files (:mod:`wsrelay.validators.keys`), making tokens. Calls::
 
-    _key_reader, then what it returns   once, when the validator is made
-    _given → _verified → _granted       per handshake
+    _key_reader, then its result     once, when the validator is made
+    _given → _verified → _granted    per handshake
 """
 
 import base64
@@ -13,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import jwt
 import msgspec
@@ -30,12 +29,12 @@ from wsrelay.validators.keys import ALGORITHMS, Keys, read_key, read_key_set
 
 __all__ = ["TokenValidator"]
 
-#: Clocks that differ by more than this want mending, not leeway.
+#: The maximum of ``leeway=``; a larger clock difference is a fault to repair.
 MAX_LEEWAY_SECONDS: Final = 300
 
 
 class _Claims(msgspec.Struct):
-    # null is a wrong type, not a missing claim: an issuer that looked up no rooms must not open all of them.
+    # null is a wrong type, not a missing claim: an issuer that found no rooms must not allow all rooms.
     exp: float
     sub: str | UnsetType = UNSET
     rooms: list[str] = field(default_factory=lambda: ["**"])
@@ -45,30 +44,28 @@ class _Claims(msgspec.Struct):
 
 @implementer(IHandshakeValidator)
 class TokenValidator:
-    """Want a signed token, and grant what its claims say.
+    """Require a signed token, and grant the rights of its claims.
 
-    The claims ``exp``, ``aud`` and ``iss`` must be there and hold, ``nbf`` and ``iat`` hold if they are there. ``exp``
-    is when the connection is closed. ``sub`` (a string) is the identity, ``rooms`` (a list of patterns) the allowed
-    rooms, without it all; ``can_publish`` and ``can_subscribe`` (booleans) take away rights when they are false.
+    ``exp``, ``aud`` and ``iss`` are required and checked; ``nbf`` and ``iat`` are optional and checked. The connection
+    is closed at ``exp``. ``sub`` (a string) is the identity, ``rooms`` (a list of patterns) the allowed rooms, all if
+    absent; ``can_publish`` and ``can_subscribe`` (booleans) remove rights when false.
 
-    The token is looked for in ``Authorization: Bearer``, in the offered subprotocols, and where it is switched on
-    in a cookie (which comes whatever page connects: the ``origin`` validator is needed too) and in the query (which
-    gets into the logs of proxies). A subprotocol that carries one is ``base64url.bearer.…``, base64url-encoded
-    behind the last dot; a real one must be offered beside it, because a browser wants to see one of its offers
-    chosen, and the token is not echoed.
+    A token is read from ``Authorization: Bearer``, from the offered subprotocols, and, if enabled, from a cookie
+    (which browsers send for every page: add the ``origin`` validator) and from the query (which proxies log). The
+    subprotocol is ``base64url.bearer.…`` with the base64url-encoded token behind the last dot. The client must offer
+    another subprotocol too: browsers require that one is chosen, and the token is never echoed.
 
     Args:
-        read_keys: reads the keys, like :func:`~wsrelay.validators.keys.read_key`; called here, once.
-        audience: what ``aud`` must be or hold.
-        issuer: what ``iss`` must be.
-        leeway_seconds: how far clocks may differ; a connection may stay for that long after ``exp``.
+        read_keys: reads the keys, like :func:`~wsrelay.validators.keys.read_key`; called once, here.
+        audience: the required ``aud``, or one of its entries.
+        issuer: the required ``iss``.
+        leeway_seconds: the allowed clock difference; connections are closed this long after ``exp``.
         cookie: the name of the cookie; ``None`` is off.
         query: the name of the query parameter; ``None`` is off.
 
     Peer sees:
-        400 for different tokens in one handshake, or for an offer of nothing but tokens; 401 with
-        ``WWW-Authenticate`` when there is no valid token; 403 for malformed claims and for a room that the
-        token does not allow.
+        400 for different tokens in one handshake, or if only tokens are offered as subprotocols; 401 with
+        ``WWW-Authenticate`` without a valid token; 403 for malformed claims or a room that the token does not allow.
 
     Source: RFC 6750 sections 2.1 and 3, RFC 8725 sections 2.1 and 3.1; CVE-2026-48523, CVE-2026-102268 (PyJWT).
     """
@@ -92,15 +89,15 @@ class TokenValidator:
 
     @classmethod
     def from_arguments(cls, text: str) -> Self:
-        """Make one of ``key=FILE|jwks=FILE,algorithm=ALG,audience=AUD,issuer=ISS``, and more: see the plugin.
+        """Make a validator from ``key=FILE|jwks=FILE,algorithm=ALG,audience=AUD,issuer=ISS``, and more: see the plugin.
 
         Raises:
-            ValueError: an argument is missing, wrong or unknown, or the file does not hold what it should.
+            ValueError: a missing, invalid or unknown argument, or unusable content of the file.
             OSError: the file cannot be read.
         """
         arguments = parse(text, ("key", "jwks", "algorithm", "audience", "issuer", "leeway", "cookie", "query"))
         if arguments.values:
-            raise ValueError(f"{arguments.values[0]!r} is no argument of this validator")
+            raise ValueError(f"{arguments.values[0]!r} is not an argument of this validator")
         return cls(
             _key_reader(arguments),
             audience=arguments.required("audience"),
@@ -111,7 +108,7 @@ class TokenValidator:
         )
 
     def validate(self, request: HandshakeRequest, grant: Grant) -> Grant:
-        """Return what the token grants. See :class:`~wsrelay.interfaces.IHandshakeValidator`."""
+        """Return the grant, narrowed by the token. See :class:`~wsrelay.interfaces.IHandshakeValidator`."""
         tokens = {*self._given(request)}
         subprotocol = _subprotocol(request, grant)
         if len(tokens) > 1:
@@ -131,18 +128,18 @@ class TokenValidator:
         if self._query is not None:
             yield from request.query.get(self._query, ())
 
-    def _verified(self, token: str) -> dict[str, Any]:
+    def _verified(self, token: str) -> dict[str, object]:
         try:
             return self._decode(token)
-        except Exception as error:  # noqa: BLE001 - whatever a token does to its parser, it is not valid
+        except Exception as error:  # noqa: BLE001 - fail closed, whatever the parser raises
             expired = isinstance(error, jwt.ExpiredSignatureError)
-        # Raised out here, so that the exception and what it quotes do not hang on the denial.
+        # Raised outside of the handler, so that the denial has no __context__ that quotes the token.
         reason = "the token has expired" if expired else "the token is not valid"
         raise Denied(401, reason, [("WWW-Authenticate", 'Bearer error="invalid_token"')])
 
-    def _decode(self, token: str) -> dict[str, Any]:
+    def _decode(self, token: str) -> dict[str, object]:
         header = jwt.get_unverified_header(token)
-        # RFC 8725 section 3.1: the token's alg only picks one of our keys; each is for one algorithm that we allow.
+        # RFC 8725 section 3.1: the token's alg only selects one of our keys; each key is for one allowed algorithm.
         algorithm = header["alg"]
         key = self._keys.get((None, algorithm)) or self._keys[header["kid"], algorithm]
         return jwt.decode(
@@ -155,10 +152,10 @@ class TokenValidator:
             options={"require": ["exp", "aud", "iss"], "verify_sub": False},  # sub is checked with our claims
         )
 
-    def _granted(self, payload: dict[str, Any], grant: Grant) -> Grant:
+    def _granted(self, payload: dict[str, object], grant: Grant) -> Grant:
         try:
             claims = msgspec.convert(payload, _Claims)
-            # Each of them, also behind one that holds the room: what they would have said is not known.
+            # Parse every pattern, also behind a match: a malformed one denies.
             rooms = [RoomPattern(pattern) for pattern in claims.rooms]
         except ValueError:  # msgspec's own, or RoomPattern's
             raise Denied(403, "the token's claims are malformed") from None
@@ -182,7 +179,7 @@ def _key_reader(arguments: Arguments) -> Callable[[], Keys]:
     if key is None or jwks is not None:
         raise ValueError("either key= or jwks= is needed, and not both")
     if len(algorithms) > 1:
-        raise ValueError("key= holds one key, which is for one algorithm=; keys for several are given as jwks=")
+        raise ValueError("key= is for one algorithm=; use jwks= for several")
     return partial(read_key, Path(key), algorithms[0])
 
 
@@ -193,7 +190,7 @@ def _leeway_seconds(text: str) -> int:
 
 
 def _subprotocol(request: HandshakeRequest, grant: Grant) -> str | None:
-    """Return what must be chosen because a token was offered; ``None`` leaves the grant's."""
+    """Return the subprotocol to choose because a token was offered as one; ``None`` keeps the grant's."""
     if not request.bearers:
         return None
     if not request.subprotocols:
@@ -202,7 +199,7 @@ def _subprotocol(request: HandshakeRequest, grant: Grant) -> str | None:
 
 
 def _decoded(text: str) -> str:
-    """Return the text that base64url stands for, or an empty one, which is no valid token."""
+    """Decode base64url; malformed input gives an empty text, which is not a valid token."""
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode("ascii")
     except ValueError:
@@ -210,7 +207,7 @@ def _decoded(text: str) -> str:
 
 
 def _cookies(header: str, name: str) -> Iterator[str]:
-    # RFC 6265 section 4.2.1; not http.cookies, which stops reading at the first cookie it does not like.
+    # RFC 6265 section 4.2.1. Not http.cookies: it stops at the first malformed cookie.
     for pair in header.split(";"):
         cookie, _, value = pair.partition("=")
         if cookie.strip() == name:
