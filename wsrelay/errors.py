@@ -3,12 +3,12 @@
 ::
 
     RelayError
-    ├── SettingsError       our operator's fault: wrong options, all of them in one
-    ├── BadRoomName         the client's fault: a path or claim that names no room
-    └── Denied              a handshake is refused: HTTP status, reason, headers
+    ├── SettingsError       wrong options, all of them in one
+    ├── BadRoomName         an invalid room name in a path, claim or grant
+    └── Denied              refuses a handshake: HTTP status, reason, headers
         └── RoomFull, TooManyRooms (raised by the hub; 503)
 
-Close codes are not exceptions: see :mod:`wsrelay.closecodes`.
+Must not live here: close codes (:mod:`wsrelay.closecodes`).
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class SettingsError(RelayError):
 
 
 class BadRoomName(RelayError):
-    """A path, claim or grant that names no room; its text says what is wrong with it."""
+    """An invalid room name in a path, claim or grant; the text says what is wrong."""
 
 
 class Denied(RelayError):
@@ -41,10 +41,10 @@ class Denied(RelayError):
 
     Args:
         status: an HTTP status from 400 to 599; anything else becomes 500.
-        reason: one line of printable ASCII; the client reads it, so no secrets in it.
+        reason: one line of printable ASCII, without secrets: the client reads it.
         headers: extra response headers as (name, value), for example ``Retry-After``.
-        cause: what it is counted under, one of few words: the option that sets the limit, with underscores, or what
-            else was wrong. Validators need not say one: theirs is their name.
+        cause: the label for counters and the log: the limiting option, with underscores, or one word for the fault;
+            few different ones. Empty: the name of the validator.
 
     Peer sees:
         The status, and the reason as the body of the response.
@@ -59,14 +59,14 @@ class Denied(RelayError):
 
 
 class RoomFull(Denied):
-    """The room has as many members as it may have."""
+    """The room has ``max_room_members`` members."""
 
     def __init__(self) -> None:
-        super().__init__(503, "this room is full", [("Retry-After", "10")], cause="max_room_members")
+        super().__init__(503, "this room is full: try again later", [("Retry-After", "10")], cause="max_room_members")
 
 
 class TooManyRooms(Denied):
-    """The relay has as many rooms as it may have."""
+    """The relay has ``max_rooms`` rooms."""
 
     def __init__(self) -> None:
-        super().__init__(503, "no more rooms can be opened", [("Retry-After", "10")], cause="max_rooms")
+        super().__init__(503, "too many rooms: try again later", [("Retry-After", "10")], cause="max_rooms")

@@ -1,7 +1,8 @@
-"""RelayFactory: owns the client set, applies Settings to Autobahn.
+"""RelayFactory: owns the set of connections and what they share, applies Settings to Autobahn.
 
-What one connection does is the protocol's; listening and process signals are the service's. To embed a relay in
-a service of your own, make a ``RelayFactory(Settings(…))`` and listen with it; nothing else is needed.
+To embed a relay in a service of your own, make a ``RelayFactory(Settings(…))`` and listen with it; nothing else is
+needed. Must not live here: what one connection does (:mod:`wsrelay.connection`), listening (:mod:`wsrelay.service`),
+process signals (:mod:`wsrelay.process`).
 """
 
 import math
@@ -11,11 +12,11 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from copy import copy
 from functools import partial
 from itertools import count
-from typing import Any, Final
+from typing import Final
 
 from autobahn.twisted.websocket import WebSocketServerFactory
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IProtocolNegotiationFactory
+from twisted.internet.interfaces import IProtocolNegotiationFactory, IReactorTime
 from zope.interface import implementer
 
 from wsrelay.backplane.local import LocalBackplane
@@ -42,43 +43,43 @@ from wsrelay.wire.frames import WINDOW_BITS, Deflate, Encoding
 
 __all__ = ["RelayFactory"]
 
-#: The most that are read just to be told that they are too many, for each that there may be, and in all.
+#: Slots for refusing over-limit connections with a response: their share of ``max_connections``, and their maximum.
 _TURNED_AWAY_SHARE: Final = 0.125
 _MAX_TURNED_AWAY: Final = 64
 
 
 @implementer(IProtocolNegotiationFactory)
 class RelayFactory(WebSocketServerFactory):
-    """Makes the connections of one relay and knows them all.
+    """Makes the connections of one relay and keeps the set of them.
 
     Args:
-        settings: ``validate`` is used unless ``validators`` are given, ``listen`` only by the service.
-        validators: the handshake validators, in order; an empty sequence lets everybody in.
-        reactor: by default the global one.
-        wall_clock: seconds since the epoch; tokens expire by it.
-        random: a number from 0 to 1, for spreading pings.
+        settings: ``listen`` is for the service; ``validate`` is used unless ``validators`` are given.
+        validators: the handshake validators, in order; an empty sequence admits every handshake.
+        reactor: ``None`` is the global one.
+        wall_clock: seconds since the epoch, for the expiry of grants.
+        random: a number from 0 to 1, for the jitter of pings and drains.
 
     Raises:
         SettingsError: from ``settings.validate``.
 
     Attributes:
         settings: a copy; every part of the relay holds this one object, which only :meth:`reload` changes.
-        sweep: looks at deadlines.
-        now: the time of the last sweep.
-        max_connections: how many there may be.
-        connections: all TCP connections, unfinished handshakes and those that are turned away included.
-        slowed_down: connections that are not read because they sent too much.
-        memory: what is kept for all connections together.
-        admission: how many connections there are, in all and from each address.
+        sweep: the half-second housekeeping tick: deadlines, and :meth:`_steps`.
+        now: the time of the last sweep, in the reactor's seconds.
+        max_connections: the maximum number of admitted connections.
+        connections: all TCP connections, including unfinished handshakes and refused ones.
+        slowed_down: connections held by their rate limit.
+        memory: the budget of buffered bytes, all connections together.
+        admission: the number of connections, in all and per address.
         hub: the rooms.
-        stats: what happened so far.
-        lines: where connections log what happens to them.
-        numbers: what connections are numbered with.
-        web: what is served beside WebSocket; ``None`` for nothing.
+        stats: the counters.
+        lines: the log lines about connections.
+        numbers: yields the connection numbers, from 1.
+        web: the HTTP site beside WebSocket; ``None`` without ``http`` and ``demo``.
         methods: the HTTP methods that are served.
     """
 
-    # The inherited default is the base that knows no Twisted (TRAPS 32).
+    # The inherited default is a base class without Twisted (TRAPS 32).
     protocol: type[RelayProtocol] = RelayProtocol  # type: ignore[assignment]  # Twisted means a callable
     noisy = False
 
@@ -86,7 +87,7 @@ class RelayFactory(WebSocketServerFactory):
         self,
         settings: Settings,
         validators: Sequence[IHandshakeValidator] | None = None,
-        reactor: Any = None,
+        reactor: IReactorTime | None = None,
         *,
         wall_clock: Callable[[], float] = time.time,
         random: Callable[[], float] = random.random,
@@ -100,7 +101,7 @@ class RelayFactory(WebSocketServerFactory):
         self.now: float = self.reactor.seconds()
         self.max_connections = settings.max_connections or most_connections()
         self.connections: set[RelayProtocol] = set()
-        self.slowed_down: set[Any] = set()
+        self.slowed_down: set[RelayProtocol] = set()
         self._refused: set[RelayProtocol] = set()
         self.admission = Admission(settings, self.max_connections, self.now)
         self.trusted_proxies = TrustedProxies(settings.trusted_proxies)
@@ -125,24 +126,24 @@ class RelayFactory(WebSocketServerFactory):
     # --- what Twisted calls -----------------------------------------------------------------------
 
     def startFactory(self) -> None:
-        """Begin to look at deadlines, and let clients in; a port has begun to listen."""
+        """Start the sweep and admit clients; a port has begun to listen."""
         self.admission.is_closed = False
         self.sweep.start()
 
     def stopFactory(self) -> None:
-        """Stop looking at deadlines as soon as nobody is left; the last port has closed (TRAPS 41)."""
+        """Stop the sweep once no connection is left; the last port has closed (TRAPS 41)."""
         self._stop_if_done()
 
     def acceptableProtocols(self) -> list[bytes]:
-        """Name what is spoken over TLS: without it, browsers that offer ALPN are turned away (TRAPS 34)."""
+        """Return the ALPN protocols: without them, TLS handshakes of browsers fail (TRAPS 34)."""
         return [b"http/1.1"]
 
     # --- what connections call --------------------------------------------------------------------
 
     def turn_away(self, connection: RelayProtocol) -> bool:
-        """Return whether there is room to tell a connection that it is one too many; if not, it is to be dropped.
+        """Reserve a slot for sending an over-limit connection its refusal; ``False``: drop the connection.
 
-        Not by ``buildProtocol``: for ``None``, wrappers leave the socket open (TRAPS 53).
+        ``buildProtocol`` cannot refuse: for ``None``, wrappers leave the socket open (TRAPS 53).
         """
         if len(self._refused) >= min(_MAX_TURNED_AWAY, math.ceil(self.max_connections * _TURNED_AWAY_SHARE)):
             self.stats.connections_dropped += 1
@@ -151,25 +152,25 @@ class RelayFactory(WebSocketServerFactory):
         return True
 
     def connected(self, connection: RelayProtocol) -> None:
-        """Know a connection whose TCP has begun."""
+        """Add a connection; its TCP has begun."""
         self.connections.add(connection)
 
     def disconnected(self, connection: RelayProtocol) -> None:
-        """Forget a connection whose TCP has ended."""
+        """Remove a connection; its TCP has ended."""
         self.connections.discard(connection)
         self._refused.discard(connection)
         self.slowed_down.discard(connection)
         self._stop_if_done()
 
     def deflate(self, window_bits: int) -> Encoding:
-        """Return the encoding for connections that may be sent what was deflated with this window, or a smaller one."""
+        """Return the encoding with the largest window that is at most ``window_bits``."""
         return self._deflate[max(bits for bits in WINDOW_BITS if bits <= window_bits)]
 
     # --- the end ----------------------------------------------------------------------------------
 
     @property
     def draining(self) -> bool:
-        """Whether :meth:`close_all` is at work: nobody new should be sent here."""
+        """Whether :meth:`close_all` is in progress; new connections are refused."""
         return bool(self._drains)
 
     def close_all(
@@ -178,13 +179,13 @@ class RelayFactory(WebSocketServerFactory):
         """Close every connection. See :class:`wsrelay.connection.drain.Drain`.
 
         Args:
-            reason: what they are told, behind what was published before. Who is still behind in its room's log when
-                the time is over misses the rest of that; it is counted.
-            abort_after_seconds: when those that have not gone are aborted.
-            spread_seconds: the time over which the closes are spread; 0 is all at once.
+            reason: the close frame, sent after all messages published before. A subscriber still behind in its room's
+                log at its close misses the rest, which is counted.
+            abort_after_seconds: time until the remaining connections are aborted.
+            spread_seconds: the closes are spread over this time with jitter; 0 is all at once.
 
         Returns:
-            A Deferred that fires when the last one has gone.
+            A Deferred that fires after the end of the last connection.
         """
         self.admission.is_closed = True
         drain = Drain(self.connections, self.hub, reason, self.reactor, self.random)
@@ -194,7 +195,7 @@ class RelayFactory(WebSocketServerFactory):
         return drain.done
 
     def _steps(self) -> Sequence[Callable[[float], object]]:
-        """Return what a sweep does beside looking at connections."""
+        """Return the steps of a sweep beside the deadlines of connections."""
         return (
             partial(setattr, self, "now"),
             self.hub.tick,
@@ -215,16 +216,13 @@ class RelayFactory(WebSocketServerFactory):
     # --- while it runs ----------------------------------------------------------------------------
 
     def reload(self, settings: Settings, validators: Sequence[IHandshakeValidator]) -> None:
-        """Apply the settings in :data:`wsrelay.settings.RELOADABLE`, while connections live.
+        """Apply the settings in :data:`wsrelay.settings.RELOADABLE` while connections are open.
 
-        The one place where settings change and objects derived from them are refreshed.
+        The only place that applies them. The caller has checked everything: nothing here may fail half-way.
 
         Args:
             settings: the other fields are ignored.
-            validators: for new handshakes; handshakes that are being validated finish with the old validators.
-
-        Raises:
-            SettingsError: they contradict settings that stay; nothing has changed.
+            validators: for new handshakes; pending ones finish with the old validators.
         """
         self.settings.take_over(settings)
         self.chain = ValidatorChain(validators)

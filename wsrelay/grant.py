@@ -1,6 +1,6 @@
-"""What a handshake is granted: the only thing later code may look at.
+"""Grant: the rights of one connection, the result of its handshake.
 
-Pure data. Validators build it (:mod:`wsrelay.validators.chain` runs them); the protocol obeys it.
+Pure data. Must not live here: validators (:mod:`wsrelay.validators`), enforcement (:mod:`wsrelay.connection`).
 """
 
 from dataclasses import dataclass, replace
@@ -10,15 +10,15 @@ __all__ = ["Grant"]
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a connection may do. What it says is what holds: the request is not looked at again.
+    """The rights of a connection. After the handshake only the grant counts; the request is not read again.
 
     Attributes:
-        room: the room it joins: canonical (:func:`wsrelay.names.check_room`).
-        identity: who it is, for logs and for operators; ``None`` is anonymous.
+        room: the canonical name of its room (:func:`wsrelay.names.check_room`).
+        identity: the client's name in logs and for operators; ``None`` is anonymous.
         subprotocol: one of the offered subprotocols, or ``None``.
-        can_publish: whether its messages are relayed; a publish without it closes with 1008.
+        can_publish: whether its messages are relayed; ``False``: its first message closes it with 1008.
         can_subscribe: whether it receives messages.
-        expires_at: seconds since the epoch after which it is closed with 4401; ``None`` is never.
+        expires_at: seconds since the epoch; then it is closed with 4401. ``None`` is never.
     """
 
     room: str
@@ -38,10 +38,10 @@ class Grant:
         can_subscribe: bool = True,
         expires_at: float | None = None,
     ) -> "Grant":
-        """Return a grant that allows no more than this one.
+        """Return a grant with the same or fewer rights.
 
-        A validator behind another cannot give back what the first took: rights are and-ed, the earlier expiry
-        wins. ``room``, ``identity`` and ``subprotocol`` replace where they are given.
+        Rights are and-ed and the earlier expiry holds, so that no validator restores a right that an earlier one
+        removed. ``room``, ``identity`` and ``subprotocol`` replace this grant's unless ``None``.
         """
         expiries = [when for when in (self.expires_at, expires_at) if when is not None]
         return replace(

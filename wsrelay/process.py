@@ -1,4 +1,4 @@
-"""RelayProcess: a relay that is the process, with signals, reload, the admin endpoint and start-up log lines.
+"""RelayProcess: the standalone relay, with signals, reload, the admin endpoint and start-up log lines.
 
 Must not live here: listening and draining (:mod:`wsrelay.service`), reading options (:mod:`wsrelay.tap`).
 """
@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from types import FrameType
-from typing import Any, Final
+from typing import Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -27,7 +27,7 @@ __all__ = ["RelayProcess", "announcement"]
 
 _log = Logger(namespace="wsrelay")
 
-#: What an operator asks for first, beside the number of connections.
+#: The settings in the start-up line about limits, after ``max_connections``.
 _LIMITS: Final = (
     "max_connections_per_address",
     "max_message_bytes",
@@ -38,24 +38,24 @@ _LIMITS: Final = (
 
 
 class _CannotListen(SystemExit, Exception):
-    """Ends the process with 1 and one line.
+    """Ends the process with exit status 1 and one line.
 
-    An error as well, because twistd looks for those: it tells the process that was called, which waits for its daemon
-    to start and would wait for ever, and removes the PID file (TRAPS 81).
+    Also an ``Exception``: only for those does twistd remove the PID file and report the failure to the parent process,
+    which otherwise waits for its daemon for ever (TRAPS 81).
     """
 
 
 class RelayProcess(RelayService):
-    """A relay that is the process: what ``twistd wsrelay`` and ``twist wsrelay`` run.
+    """The standalone relay: what ``twistd wsrelay`` and ``twist wsrelay`` run.
 
-    SIGTERM stops it politely, SIGINT too but with all closes at once, and it exits with 0; a second one stops it now.
-    So does the admin endpoint's ``POST /drain``, but however often. That endpoint is there until all is done.
-    SIGHUP reloads. Without this, twistd kills itself with the signal it received, and SIGHUP kills it without a word to
-    its clients (TRAPS 40).
+    SIGTERM drains over ``drain_seconds``, SIGINT closes all at once; exit status 0. A second signal aborts the
+    remaining connections. ``POST /drain`` of the admin endpoint drains as SIGTERM does, and repeating it has no
+    effect; the admin endpoint stops last. SIGHUP reloads. Twisted's own handlers would end with the signal's exit
+    status (TRAPS 57), and SIGHUP would kill the process without close frames (TRAPS 40).
 
     Args:
         factory: the relay.
-        read: reads the settings and their validators again, as they are now; raises :class:`SettingsError`.
+        read: reads the current settings and makes their validators; raises :class:`SettingsError`.
     """
 
     def __init__(
@@ -65,33 +65,34 @@ class RelayProcess(RelayService):
         self._read = read
         self._stopping = False
         self._spread_seconds = factory.settings.drain_seconds
-        self._admin: Any = None
+        self._admin = None
         if factory.settings.admin:
-            # Imported late: most have no need of it, and it brings twisted.web and prometheus-client.
+            # Imported late, because it imports twisted.web and prometheus-client.
             from wsrelay.admin.service import AdminService  # noqa: PLC0415
 
             self._admin = AdminService(factory, factory.settings.admin, doors=self.doors, drain=self.drain)
 
     def privilegedStartService(self) -> None:
-        """Listen. Exits with 1 and one line when that cannot be."""
+        """Listen. A failure ends the process with exit status 1 and one line."""
         try:
             super().privilegedStartService()
             if self._admin is not None:
                 self._admin.privilegedStartService()
-        except Exception as error:  # noqa: BLE001 - taken, no such folder, no such port, not allowed …
+        except Exception as error:  # noqa: BLE001 - address in use, no such folder, permission denied …
             raise _CannotListen(f"wsrelay: cannot listen: {error}") from None
 
     def startService(self) -> None:
-        """Listen, if that was not done before; then the admin endpoint says where, too."""
+        """Listen, unless :meth:`privilegedStartService` did; start the admin endpoint."""
         super().startService()
         if self._admin is not None:
             self._admin.startService()
 
-    def stopService(self) -> "Deferred[Any]":
-        """Stop as the signal said that has begun it, and the admin endpoint last. See :class:`RelayService`."""
+    def stopService(self) -> "Deferred[object]":
+        """Stop with the spread that the signal chose, and the admin endpoint last. See :class:`RelayService`."""
         stopped = self._stop_within(self._spread_seconds)
-        if self._admin is not None:
-            stopped.addBoth(lambda outcome: self._admin.stopService().addCallback(lambda _: outcome))
+        admin = self._admin
+        if admin is not None:
+            stopped.addBoth(lambda outcome: admin.stopService().addCallback(lambda _: outcome))
         return stopped
 
     def reload(self, settings: Settings, validators: Sequence[IHandshakeValidator]) -> None:
@@ -102,7 +103,7 @@ class RelayProcess(RelayService):
             self._admin.renew(fresh)
 
     def drain(self) -> None:
-        """Stop as SIGTERM does, if nothing has stopped it yet; the answer to whoever asked for it goes out before."""
+        """Stop as SIGTERM does, unless it is stopping; in the next reactor turn, behind the HTTP response."""
         self._factory.reactor.callLater(0, self._drain_once)
 
     def _drain_once(self) -> None:
@@ -110,11 +111,11 @@ class RelayProcess(RelayService):
             self._stop("POST /drain")
 
     def _announce(self) -> None:
-        # What was made until now stays, 50 000 objects of Twisted and Autobahn: without this, each full collection
-        # looks at them all, and holds everybody for 12 ms.
+        # Some 50 000 objects of Twisted and Autobahn live until the end. Frozen, they do not cost each full
+        # collection a pause of 12 ms (TRAPS 67).
         gc.collect()
         gc.freeze()
-        # The reactor has installed its own handlers by now; whoever reads where we listen may signal us.
+        # The reactor has installed its own handlers by now (TRAPS 57). Before the log lines: a reader may signal us.
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         for line in announcement(self._factory.settings, self._factory.max_connections, self._factory.reactor):
@@ -141,13 +142,13 @@ class RelayProcess(RelayService):
         self._factory.reactor.stop()
 
     def _reload(self, name: str) -> None:
-        """Reload all that can be, or nothing where anything is wrong, and say so in one line."""
+        """Reload, or change nothing after any error; one log line says which."""
         try:
             settings, validators = self._read()
             self.reload(settings, validators)
         except SettingsError as error:
             _log.error("{name}: nothing was reloaded: {why}", name=name, why="; ".join(error.problems))
-        except Exception:  # noqa: BLE001 - a validator's plugin; whatever it was, it must not end the relay
+        except Exception:  # noqa: BLE001 - a validator plugin may raise anything; the relay goes on
             _log.failure("{name}: nothing was reloaded", name=name)
         else:
             waiting = [name.replace("_", "-") for name in self._factory.settings.differences(settings)]
@@ -160,13 +161,13 @@ class RelayProcess(RelayService):
             )
 
 
-def announcement(settings: Settings, max_connections: int, reactor: Any) -> list[str]:
-    """Return the lines.
+def announcement(settings: Settings, max_connections: int, reactor: object) -> list[str]:
+    """Return the start-up log lines: versions and limits.
 
     Args:
-        settings: what it runs with.
-        max_connections: how many it takes, which the settings may leave to the limit on open files.
-        reactor: what it runs on.
+        settings: the effective settings.
+        max_connections: the effective limit; the setting may be 0, "as the limit on open files allows".
+        reactor: the running reactor; its class is named.
     """
     versions = {
         "wsrelay": __version__,

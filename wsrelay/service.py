@@ -1,12 +1,12 @@
 """RelayService: a relay that listens and stops, as a Twisted service.
 
-Start: listen on every endpoint and log where. Stop: stop listening, close every client (1012) spread over a while, wait
-for them, abort those that stay. Must not live here: signals and everything else of a process of one's own
-(:mod:`wsrelay.process`), where settings come from (:mod:`wsrelay.tap`).
+Start: listen on every endpoint and log its URL. Stop: stop listening, close every client (1012) spread over
+``drain_seconds``, wait, abort the rest. Must not live here: signals (:mod:`wsrelay.process`), reading options
+(:mod:`wsrelay.tap`).
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from autobahn.websocket import USES_NVX
 from twisted.application.service import Service
@@ -24,18 +24,18 @@ __all__ = ["RelayService"]
 
 _log = Logger(namespace="wsrelay")
 
-#: What is kept of ``close_seconds`` for aborting those that do not answer, and for ending the process.
+#: The part of ``close_seconds`` reserved for aborting unresponsive clients and ending the process.
 ABORT_SECONDS: Final = 0.3
 
 
 class RelayService(Service):
-    """Listens for a factory. For use in a process that is somebody else's; see :class:`wsrelay.process.RelayProcess`.
+    """Listens for a factory, inside any process; :class:`wsrelay.process.RelayProcess` is the standalone relay.
 
     Args:
         factory: the relay; its settings name the endpoints.
 
     Attributes:
-        ports: the listening ports, in the order of the endpoints; empty unless it takes new connections.
+        ports: the listening ports, in the order of the endpoints; empty before the start and after the stop.
     """
 
     def __init__(self, factory: RelayFactory) -> None:
@@ -47,9 +47,9 @@ class RelayService(Service):
         """Listen, before twistd gives up root.
 
         Raises:
-            SettingsError: a certificate cannot be read, or an endpoint is none.
-            CannotListenError: an endpoint is taken. Not a plain ``StreamServerEndpointService``, which logs
-                that and goes on with nothing (TRAPS 39).
+            SettingsError: an unreadable certificate, or an invalid endpoint string.
+            CannotListenError: an address in use. A ``StreamServerEndpointService`` would log that and run on without
+                a port (TRAPS 39).
         """
         super().privilegedStartService()
         self._endpoints = endpoints(self._factory.reactor, self._factory.settings.listen)
@@ -60,31 +60,31 @@ class RelayService(Service):
                 end_when_dead(port, 2 * self._factory.settings.ping_seconds)
 
     def startService(self) -> None:
-        """Listen, if nobody has called :meth:`privilegedStartService`: twist does not (TRAPS 40)."""
+        """Listen, unless :meth:`privilegedStartService` did: twist never calls it (TRAPS 40)."""
         super().startService()
         if not self.ports:
             self.privilegedStartService()
         self._factory.reactor.callWhenRunning(self._announce)
 
-    def stopService(self) -> "Deferred[Any]":
+    def stopService(self) -> "Deferred[object]":
         """Stop listening, then close every connection with 1012, spread over ``drain_seconds``.
 
-        Those that are not closed yet go on relaying to each other.
+        Connections that are not closed yet continue to relay.
 
         Returns:
-            A Deferred that fires when all are gone, within ``drain_seconds`` + ``close_seconds``.
+            A Deferred that fires after the last connection, within ``drain_seconds`` + ``close_seconds``.
         """
         return self._stop_within(self._factory.settings.drain_seconds)
 
     def reload(self, settings: Settings, validators: Sequence[IHandshakeValidator]) -> None:
-        """Read the certificates of the endpoints that are listened on again, and apply what else may change.
+        """Read the endpoints' certificates again, and apply the reloadable settings.
 
         Args:
             settings: see :meth:`wsrelay.factory.RelayFactory.reload`.
-            validators: the same.
+            validators: see :meth:`wsrelay.factory.RelayFactory.reload`.
 
         Raises:
-            SettingsError: names every certificate that cannot be read; nothing was changed.
+            SettingsError: names every unreadable certificate; nothing was changed.
         """
         fresh = endpoints(None, [endpoint.description for endpoint in self._endpoints])
         self._factory.reload(settings, validators)
@@ -92,22 +92,22 @@ class RelayService(Service):
             endpoint.renew(renewed)
 
     def doors(self) -> list[Door]:
-        """Return where it can be reached; nowhere, once it takes no new connections."""
+        """Return the addresses that accept connections; empty before the start and after the stop."""
         return [endpoint.door(port) for endpoint, port in zip(self._endpoints, self.ports, strict=True)]
 
-    def _stop_within(self, spread_seconds: float) -> "Deferred[Any]":
+    def _stop_within(self, spread_seconds: float) -> "Deferred[object]":
         super().stopService()
-        closed = [maybeDeferred(port.stopListening) for port in self.ports]
+        waits: list[Deferred[object]] = [maybeDeferred(port.stopListening) for port in self.ports]
         self.ports, self._endpoints = [], []
-        # stopListening leaves what was accepted (TRAPS 41).
+        # stopListening leaves accepted connections open (TRAPS 41).
         close_seconds = self._factory.settings.close_seconds
         grace_seconds = max(close_seconds - ABORT_SECONDS, close_seconds / 2)
-        gone = self._factory.close_all(closecodes.RESTARTING, spread_seconds + grace_seconds, spread_seconds)
-        stopped: Deferred[Any] = gatherResults([*closed, gone])
-        return stopped.addBoth(self._log_the_last)
+        abort_after_seconds = spread_seconds + grace_seconds
+        waits.append(maybeDeferred(self._factory.close_all, closecodes.RESTARTING, abort_after_seconds, spread_seconds))
+        return gatherResults(waits).addBoth(self._log_the_last)
 
     def _log_the_last(self, outcome: object) -> object:
-        # There may be no turn of the reactor left at whose end it would be done.
+        # The reactor may stop before the end-of-turn flush.
         self._factory.lines.flush()
         return outcome
 
@@ -117,5 +117,5 @@ class RelayService(Service):
             where = endpoint.url(port.getHost())
             _log.info("relaying to {audience} in the room on {url}", audience=audience, url=where)
         if not USES_NVX:
-            # 428 against 5 MB/s (TRAPS 8).
-            _log.warn("autobahn has no NVX here: checking text for UTF-8 is 80 times slower; install its wheel")
+            # 5 instead of 428 MB/s (TRAPS 8).
+            _log.warn("autobahn has no NVX here: validating UTF-8 is 80 times slower; install its wheel")
