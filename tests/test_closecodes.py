@@ -20,28 +20,28 @@ from wsrelay.closecodes import (
 
 
 class TableTests(SynchronousTestCase):
-    """The one table of close reasons."""
+    """The table of close reasons."""
 
-    def test_every_row_is_in_the_table(self) -> None:
-        """A reason that is defined is also listed, once."""
+    def test_table_complete(self) -> None:
+        """Every defined reason is in TABLE, once."""
         rows = [value for value in vars(closecodes).values() if isinstance(value, CloseReason)]
 
         self.assertEqual(sorted(TABLE, key=id), sorted(rows, key=id))
 
-    def test_codes_may_go_on_the_wire(self) -> None:
-        """No row has a code that RFC 6455 section 7.4 keeps off the wire or leaves undefined."""
+    def test_codes_allowed_on_the_wire(self) -> None:
+        """Every code may be sent in a close frame (RFC 6455 section 7.4)."""
         for row in TABLE:
             legal = row.code in (1000, 1001, 1002, 1003, *range(1007, 1014)) or 3000 <= row.code <= 4999
             self.assertTrue(legal, row)
 
-    def test_reasons_fit_and_say_something(self) -> None:
-        """Every row has a reason that fits a close frame, and a sentence on when it is sent."""
+    def test_reason_length(self) -> None:
+        """Every reason fits a close frame, and every event is a sentence."""
         for row in TABLE:
             self.assertTrue(0 < len(row.text.encode()) <= MAX_REASON_BYTES, row)
             self.assertTrue(row.when.endswith("."), row)
 
-    def test_no_close_code_is_written_elsewhere(self) -> None:
-        """Close codes stand in the table and nowhere else in the package's code."""
+    def test_no_close_code_elsewhere(self) -> None:
+        """No other module of the package contains a close code as a number."""
         numbers = {row.code for row in TABLE} | {1000, 1001, 1003}
         root = Path(wsrelay.__file__).parent
         for path in root.rglob("*.py"):
@@ -57,14 +57,14 @@ class TableTests(SynchronousTestCase):
 
 
 class ReasonTests(SynchronousTestCase):
-    """What goes on the wire."""
+    """The reason on the wire."""
 
-    def test_detail_follows_the_text(self) -> None:
-        """A detail is added behind the row's text."""
+    def test_detail(self) -> None:
+        """A detail follows the row's text."""
         self.assertEqual(PROTOCOL_ERROR.reason_bytes("bad opcode"), b"protocol error: bad opcode")
         self.assertEqual(PROTOCOL_ERROR.reason_bytes(), b"protocol error")
 
-    def test_cut_at_a_character(self) -> None:
+    def test_cut_at_123_bytes(self) -> None:
         """A long reason is cut to 123 bytes and stays UTF-8 (TRAPS 23)."""
         for letters in ("é", "€", "😀"):
             reason = PROTOCOL_ERROR.reason_bytes(letters * 200)
@@ -72,30 +72,30 @@ class ReasonTests(SynchronousTestCase):
             self.assertGreater(len(reason), MAX_REASON_BYTES - 4)
             self.assertTrue(re.fullmatch(f"protocol error: {letters}+", reason.decode("utf-8")))
 
-    def test_lone_surrogates_do_not_raise(self) -> None:
-        """Text that is no Unicode is replaced, not raised."""
+    def test_lone_surrogates(self) -> None:
+        """Lone surrogates are replaced."""
         self.assertEqual(PROTOCOL_ERROR.reason_bytes("\ud800"), b"protocol error: ?")
 
-    def test_autobahns_codes(self) -> None:
-        """Autobahn's three failures have their rows; anything else is our bug."""
+    def test_for_code(self) -> None:
+        """Autobahn's three failure codes have rows; any other code is an internal error."""
         self.assertEqual([for_code(code).code for code in (1002, 1007, 1009)], [1002, 1007, 1009])
         self.assertIs(for_code(1001), INTERNAL_ERROR)
 
 
 class CountedAsTests(SynchronousTestCase):
-    """What codes are counted as."""
+    """Labels of the close counters."""
 
-    def test_few_counters(self) -> None:
-        """Registered codes and ours are themselves; all others, of which there are thousands, are two."""
+    def test_counted_as(self) -> None:
+        """Registered codes and ours are labels of their own; all others share two."""
         self.assertEqual([counted_as(code) for code in (1000, 1006, 1014, 4401)], ["1000", "1006", "1014", "4401"])
         self.assertLessEqual({counted_as(code) for code in range(3000, 5000)}, {"3xxx", "4xxx", "3008", "4401", "4403"})
 
 
 class ReferenceTests(SynchronousTestCase):
-    """The reference page."""
+    """docs/closecodes.md."""
 
-    def test_page_is_the_table(self) -> None:
-        """docs/closecodes.md has the table's rows, in its order, and no others."""
+    def test_reference_page(self) -> None:
+        """The page has exactly the table's rows, in order."""
         page = (Path(__file__).parent.parent / "docs" / "closecodes.md").read_text("utf-8")
         rows = [line for line in page.splitlines() if re.match(r"\| \d{4} ", line)]
 

@@ -9,31 +9,31 @@ from wsrelay.errors import Denied, RelayError, RoomFull, SettingsError, TooManyR
 class ErrorsTests(SynchronousTestCase):
     """The exception tree."""
 
-    def test_one_root(self) -> None:
-        """Whatever wsrelay raises on purpose can be caught as RelayError."""
+    def test_root(self) -> None:
+        """Every deliberate exception is a RelayError."""
         for name in errors.__all__:
             self.assertTrue(issubclass(getattr(errors, name), RelayError), name)
 
-    def test_settings_error_names_every_problem(self) -> None:
-        """A SettingsError's text has one line per problem."""
+    def test_settings_error_problems(self) -> None:
+        """The text of a SettingsError has one line per problem."""
         error = SettingsError(["a: wrong", "b: wrong"])
 
         self.assertEqual(error.problems, ("a: wrong", "b: wrong"))
         self.assertEqual(str(error), "a: wrong\nb: wrong")
 
-    def test_denied_carries_its_response(self) -> None:
+    def test_denied_response(self) -> None:
         """Denied keeps status, reason and headers."""
         denied = Denied(403, "no", [("X-Why", "because")])
 
         self.assertEqual((denied.status, denied.reason, denied.headers), (403, "no", (("X-Why", "because"),)))
 
-    def test_statuses(self) -> None:
-        """What refuses nothing becomes 500, so that the response, the log and the counts agree."""
+    def test_denied_status_range(self) -> None:
+        """A status outside of 400 to 599 becomes 500, so that response, log and counters agree."""
         for status in (200, 302, 399, 600, "403", None):
             self.assertEqual(Denied(status, "x").status, 500)  # type: ignore[arg-type]
 
-    def test_capacity_is_503_with_retry_after(self) -> None:
-        """A full room or relay is denied with 503, and the client is told when to come back."""
+    def test_capacity_denials(self) -> None:
+        """A full room and a full relay deny with 503 and Retry-After."""
         for denied in (RoomFull(), TooManyRooms()):
             self.assertIsInstance(denied, Denied)
             self.assertEqual(denied.status, 503)

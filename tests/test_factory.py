@@ -37,10 +37,10 @@ def settings_of(root: object) -> set[int]:
 
 
 class ValidatorsTests(RelayTestCase):
-    """Which validators a relay has."""
+    """The validators of a relay."""
 
     def test_validators_from_settings(self) -> None:
-        """Without validators of one's own, the settings' strings name them; same-host is the default."""
+        """Without a validators argument the settings name them; the default is same-host."""
         relay = self.relay(None)
         for origin, status in ((None, b"101"), ("http://relay.example", b"101"), ("https://evil.example", b"403")):
             wire = relay.wire()
@@ -53,7 +53,7 @@ class TLSTests(RelayTestCase):
     """Protocol negotiation."""
 
     def test_alpn(self) -> None:
-        """Browsers are told that HTTP/1.1 is spoken (TRAPS 34)."""
+        """TLS negotiates HTTP/1.1 (TRAPS 34)."""
         factory = self.relay().factory
 
         self.assertTrue(verifyObject(IProtocolNegotiationFactory, factory))
@@ -61,10 +61,10 @@ class TLSTests(RelayTestCase):
 
 
 class AdmissionTests(RelayTestCase):
-    """How many."""
+    """Over-limit connections."""
 
-    def test_too_many(self) -> None:
-        """One connection too many is told 503; when one has gone, the next may come."""
+    def test_max_connections(self) -> None:
+        """An over-limit connection gets 503; after an end, the next is admitted."""
         relay = self.relay(max_connections=2)
         a, _ = relay.client(), relay.client()
         self.assertEqual(relay.client().status, 503)
@@ -73,8 +73,8 @@ class AdmissionTests(RelayTestCase):
 
         self.assertTrue(relay.client().open)
 
-    def test_far_too_many(self) -> None:
-        """Past the room for telling them, connections are aborted unread, and counted apart."""
+    def test_refusal_slots(self) -> None:
+        """Without a free refusal slot, connections are aborted unread, and counted apart."""
         for most, told in ((1, 1), (40, 5), (600, 64)):
             relay = self.relay(max_connections=most, max_handshakes_per_address=0)
             for _ in range(most + told):
@@ -87,8 +87,8 @@ class AdmissionTests(RelayTestCase):
             self.assertEqual(relay.stats.connections_dropped, 3)
             self.assertEqual(len(relay.factory.connections), most + told)
 
-    def test_far_too_many_behind_a_wrapper(self) -> None:
-        """The same on endpoints that wrap connections, such as TLS: nothing is raised, nothing stays open."""
+    def test_refusal_slots_behind_tls(self) -> None:
+        """The same on endpoints that wrap connections, such as TLS: nothing raises, no socket stays open."""
         relay = self.relay(max_connections=1)
         for _ in range(2):
             relay.wire()
@@ -99,8 +99,8 @@ class AdmissionTests(RelayTestCase):
 
         self.assertTrue(transport.aborted)
 
-    def test_counted_once(self) -> None:
-        """However a connection ends, it is forgotten, and nothing of it is left."""
+    def test_disconnected(self) -> None:
+        """After any end, a connection is removed everywhere, once."""
         relay = self.relay()
         for end in (b"", request_bytes(), request_bytes("//"), request_bytes() + b"x"):
             wire = relay.wire()
@@ -119,10 +119,10 @@ class AdmissionTests(RelayTestCase):
 
 
 class SweepTests(RelayTestCase):
-    """Looking at deadlines."""
+    """The sweep over deadlines."""
 
-    def test_a_bug_in_a_step(self) -> None:
-        """A step of the sweep that raises is logged and counted; deadlines are met all the same, this time and next."""
+    def test_sweep_step_raises(self) -> None:
+        """A raising step is logged and counted; deadlines are kept, this time and the next."""
         relay = self.relay(handshake_seconds=2)
         self.patch(relay.factory.sweep, "steps", [lambda now: 1 / 0, *relay.factory.sweep.steps])
         wire = relay.wire()
@@ -134,8 +134,8 @@ class SweepTests(RelayTestCase):
         self.assertEqual(len(failures), relay.stats.failures)
         self.assertGreater(len(failures), 3)
 
-    def test_started_again(self) -> None:
-        """A factory that was drained and listens again takes clients again."""
+    def test_listen_after_drain(self) -> None:
+        """A drained factory that listens again admits clients."""
         relay = self.relay()
         self.successResultOf(relay.factory.close_all(closecodes.RESTARTING, 5))
         self.assertEqual(relay.client().status, 503)
@@ -143,8 +143,8 @@ class SweepTests(RelayTestCase):
 
         self.assertTrue(relay.client().open)
 
-    def test_after_a_stall_nobody_healthy_is_dropped(self) -> None:
-        """After the reactor was blocked, answers that have come meanwhile are read before anybody is punished."""
+    def test_stall_forgiven(self) -> None:
+        """After a blocked reactor, buffered answers are read before any deadline counts."""
         relay = self.relay(ping_seconds=4)
         client = relay.client()
         relay.wait(3.75)
@@ -152,7 +152,7 @@ class SweepTests(RelayTestCase):
         relay.wait(1)
         self.assertTrue(client.server.keepalive._pong_missing)
         client.server_transport.stalled = False
-        # The pong is on its way when the reactor is blocked; the first thing after that is a sweep.
+        # The pong is buffered while the reactor is blocked; then a sweep comes first.
         relay.clock.advance(60)
         relay.settle()
         self.assertFalse(client.server.keepalive._pong_missing)
@@ -160,8 +160,8 @@ class SweepTests(RelayTestCase):
 
         self.assertTrue(client.open)
 
-    def test_always_late_is_not_for_ever(self) -> None:
-        """A reactor that is late every time still ends what is to be ended."""
+    def test_always_late(self) -> None:
+        """On a reactor that is always late, deadlines still end connections."""
         relay = self.relay(handshake_seconds=4)
         relay.wait(1)
         wire = relay.wire()
@@ -171,8 +171,8 @@ class SweepTests(RelayTestCase):
 
         self.assertTrue(wire.ended)
 
-    def test_one_failure_does_not_keep_it_from_the_others(self) -> None:
-        """A deadline that raises ends its own connection; the others' deadlines are looked at all the same."""
+    def test_deadline_raises(self) -> None:
+        """A raising deadline ends its own connection; the others are still checked."""
         relay = self.relay(handshake_seconds=1)
         wires = [relay.wire() for _ in range(3)]
         for connection in list(relay.factory.connections)[:2]:
@@ -183,8 +183,8 @@ class SweepTests(RelayTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), relay.stats.failures)
         self.assertGreaterEqual(relay.stats.failures, 2)
 
-    def test_sweeping_ends_with_the_last_connection(self) -> None:
-        """After the last port has closed, deadlines are kept until the last connection has gone; then no timer is."""
+    def test_sweep_ends(self) -> None:
+        """After the last port has closed, the sweep runs until the last connection has ended."""
         relay = self.relay(close_seconds=1)
         wire = relay.wire()
         wire.send(request_bytes())
@@ -197,8 +197,8 @@ class SweepTests(RelayTestCase):
 
         self.assertEqual(relay.clock.getDelayedCalls(), [])
 
-    def test_listening_again(self) -> None:
-        """A factory may stop listening and begin again while connections live on; deadlines go on."""
+    def test_listen_again(self) -> None:
+        """A factory may stop and start listening while connections are open; deadlines go on."""
         relay = self.relay(handshake_seconds=2)
         wire = relay.wire()
         relay.factory.doStop()
@@ -207,8 +207,8 @@ class SweepTests(RelayTestCase):
 
         self.assertTrue(wire.ended)
 
-    def test_stopping_with_nobody_there(self) -> None:
-        """A factory without connections stops at once."""
+    def test_stop_without_connections(self) -> None:
+        """A factory without connections stops its sweep at once."""
         relay = self.relay()
         relay.factory.doStop()
 
@@ -216,10 +216,10 @@ class SweepTests(RelayTestCase):
 
 
 class CloseAllTests(RelayTestCase):
-    """The end."""
+    """Draining."""
 
-    def test_everybody_is_told(self) -> None:
-        """Everybody gets what was published before, then 1012; the Deferred fires when the last one has gone."""
+    def test_close_all(self) -> None:
+        """Each connection gets the messages published before, then 1012; the Deferred fires after the last end."""
         relay = self.relay()
         clients = [relay.client("/x"), relay.client("/x"), relay.client("/y")]
         handshaking = relay.wire()
@@ -236,8 +236,8 @@ class CloseAllTests(RelayTestCase):
         handshaking.hang_up()
         self.successResultOf(closed)
 
-    def test_those_who_stay_are_aborted(self) -> None:
-        """After the given time nobody is waited for."""
+    def test_close_all_aborts(self) -> None:
+        """After the given time the remaining connections are aborted."""
         relay = self.relay(close_seconds=60)
         wire = relay.wire()
         wire.send(request_bytes())
@@ -252,8 +252,8 @@ class CloseAllTests(RelayTestCase):
 
         self.successResultOf(closed)
 
-    def test_one_that_fails(self) -> None:
-        """One connection that cannot be closed does not keep the others from being told."""
+    def test_close_all_with_a_failure(self) -> None:
+        """A connection that fails to close does not stop the other closes."""
         relay = self.relay()
         clients = [relay.client() for _ in range(3)]
         clients[1].server.close = lambda reason: 1 / 0
@@ -264,8 +264,8 @@ class CloseAllTests(RelayTestCase):
         self.assertTrue(clients[1].server_transport.aborted)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    def test_nobody_there(self) -> None:
-        """With nobody connected there is nothing to wait for, and no timer is left."""
+    def test_close_all_without_connections(self) -> None:
+        """Without connections it is done at once, and leaves no timer."""
         relay = self.relay()
         before = len(relay.clock.getDelayedCalls())
 
@@ -273,7 +273,7 @@ class CloseAllTests(RelayTestCase):
         self.assertEqual(len(relay.clock.getDelayedCalls()), before)
 
     def test_draining(self) -> None:
-        """As long as closes are going on, the factory says so."""
+        """The factory is draining as long as closes are pending."""
         relay = self.relay()
         client = relay.client()
         closed = relay.factory.close_all(closecodes.RESTARTING, 5, 2)
@@ -285,8 +285,8 @@ class CloseAllTests(RelayTestCase):
         self.assertEqual((client.open, relay.factory.draining), (False, False))
         self.successResultOf(closed)
 
-    def test_validators_that_are_pending(self) -> None:
-        """A client that is being validated is refused with 503."""
+    def test_close_all_pending_validators(self) -> None:
+        """A client with pending validators is refused with 503."""
         relay = self.relay([Answer(Deferred())])
         client = relay.client()
         relay.factory.close_all(closecodes.RESTARTING, 5)
@@ -296,10 +296,10 @@ class CloseAllTests(RelayTestCase):
 
 
 class ReloadTests(RelayTestCase):
-    """What may change while connections live."""
+    """Settings that change while connections are open."""
 
-    def test_validators(self) -> None:
-        """New handshakes meet the new validators, one that is being validated finishes with the old ones."""
+    def test_reload_validators(self) -> None:
+        """New handshakes get the new validators, pending ones finish with the old."""
         old: Deferred[Grant] = Deferred()
         relay = self.relay([Answer(old)])
         pending = relay.client()
@@ -341,8 +341,8 @@ class ReloadTests(RelayTestCase):
 
         self.assertEqual((factory.rates.per_second[0], factory.message_types.of("room")), (7, frames.TEXT))
 
-    def test_settings(self) -> None:
-        """Of the settings those are taken over that may change; the others stay as they were."""
+    def test_reload_settings(self) -> None:
+        """Only the reloadable settings change."""
         relay = self.relay(max_rooms=7)
         client = relay.client()
         policies = ("latest",)

@@ -8,34 +8,34 @@ from wsrelay.grant import Grant
 
 
 class GrantTests(SynchronousTestCase):
-    """What a handshake is granted."""
+    """The rights of a connection."""
 
-    def test_everything_by_default(self) -> None:
-        """A fresh grant lets an anonymous client publish and subscribe for ever."""
+    def test_defaults(self) -> None:
+        """A new grant is anonymous, may publish and subscribe, and never expires."""
         self.assertEqual(Grant("a"), Grant("a", None, None, True, True, None))
 
     def test_frozen(self) -> None:
-        """Nobody changes a grant behind the chain's back."""
+        """Grants are immutable."""
         with self.assertRaises(FrozenInstanceError):
             Grant("a").room = "b"  # type: ignore[misc]
 
-    def test_narrowed_changes_what_is_given(self) -> None:
-        """Only the named fields change."""
+    def test_narrowed_fields(self) -> None:
+        """Only the given fields change."""
         self.assertEqual(
             Grant("a", identity="me").narrowed(room="b", subprotocol="x"), Grant("b", identity="me", subprotocol="x")
         )
         self.assertEqual(Grant("a").narrowed(identity="you"), Grant("a", identity="you"))
         self.assertEqual(Grant("a").narrowed(), Grant("a"))
 
-    def test_rights_do_not_come_back(self) -> None:
-        """What one validator took, a later one cannot give."""
+    def test_narrowed_rights(self) -> None:
+        """No later validator restores a removed right."""
         narrow = Grant("a").narrowed(can_publish=False).narrowed(can_subscribe=False)
 
         self.assertEqual(narrow.narrowed(can_publish=True, can_subscribe=True), narrow)
         self.assertFalse(narrow.can_publish or narrow.can_subscribe)
 
-    def test_earlier_expiry_wins(self) -> None:
-        """Of two expiries the earlier holds, whichever comes first."""
+    def test_narrowed_expiry(self) -> None:
+        """The earlier of two expiries holds, in either order."""
         self.assertEqual(Grant("a").narrowed(expires_at=5).expires_at, 5)
         self.assertEqual(Grant("a", expires_at=5).narrowed(expires_at=9).expires_at, 5)
         self.assertEqual(Grant("a", expires_at=9).narrowed(expires_at=5).expires_at, 5)

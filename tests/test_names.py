@@ -11,10 +11,10 @@ from wsrelay.names import MAX_ROOM_NAME_BYTES, ROOT, RoomPattern, canonical_room
 
 
 class CanonicalRoomTests(SynchronousTestCase):
-    """From a raw path to a room."""
+    """Raw path to room name."""
 
-    def test_rooms(self) -> None:
-        """The path without its first slash, percent-decoded, is the room; / is the room of that name."""
+    def test_canonical_room(self) -> None:
+        """The room is the percent-decoded path without its first slash; "/" is the root room."""
         for path, room in {
             "/chat/42": "chat/42",
             "/": "/",
@@ -30,8 +30,8 @@ class CanonicalRoomTests(SynchronousTestCase):
         }.items():
             self.assertEqual(canonical_room(path), room)
 
-    def test_refused(self) -> None:
-        """What is no path, or has two readings, is no room; the reason says what is wrong."""
+    def test_bad_room_names(self) -> None:
+        """Invalid and ambiguous paths are refused, and the text names the fault."""
         for path, reason in {
             "": "must be a path",
             "*": "must be a path",
@@ -64,13 +64,13 @@ class CanonicalRoomTests(SynchronousTestCase):
             error = self.assertRaises(BadRoomName, canonical_room, path)
             self.assertIn(reason, str(error), path)
 
-    def test_longest(self) -> None:
-        """A name of just the longest length is a room."""
+    def test_max_room_name_bytes(self) -> None:
+        """A name of the maximum length is accepted."""
         self.assertEqual(len(canonical_room("/" + "a" * MAX_ROOM_NAME_BYTES)), MAX_ROOM_NAME_BYTES)
 
     @given(st.text(min_size=1, max_size=60))
-    def test_quoting_a_room_gives_the_room(self, name: str) -> None:
-        """Any canonical name, percent-encoded as a path, names itself; any other name is refused."""
+    def test_percent_encoding_round_trip(self, name: str) -> None:
+        """A canonical name, percent-encoded as a path, gives itself; any other name is refused."""
         try:
             check_room(name)
         except BadRoomName:
@@ -79,8 +79,8 @@ class CanonicalRoomTests(SynchronousTestCase):
         self.assertEqual(canonical_room(path), name)
 
     @given(st.text(alphabet="/.%2eEfF0a", max_size=12))
-    def test_never_a_segment_that_climbs(self, path: str) -> None:
-        """Whatever comes out has no empty, "." or ".." segment."""
+    def test_no_dot_segments(self, path: str) -> None:
+        """No result has an empty, "." or ".." segment."""
         try:
             room = canonical_room("/" + path)
         except BadRoomName:
@@ -89,18 +89,18 @@ class CanonicalRoomTests(SynchronousTestCase):
 
 
 class CheckRoomTests(SynchronousTestCase):
-    """Names that do not come from a path: grants, claims."""
+    """Names from grants and claims."""
 
-    def test_surrogates_are_refused(self) -> None:
-        """A lone surrogate, as JSON can carry it, is no room name."""
+    def test_lone_surrogates(self) -> None:
+        """A lone surrogate, possible in JSON, is refused."""
         self.assertRaises(BadRoomName, check_room, "\ud800")
 
 
 class RoomPatternTests(SynchronousTestCase):
-    """Sets of rooms."""
+    """Room patterns."""
 
-    def test_matching(self) -> None:
-        """* stays within a segment, ** does not, everything else is itself."""
+    def test_wildcards(self) -> None:
+        """* matches within one segment, ** across segments, other characters themselves."""
         for pattern, inside, outside in [
             ("chat/42", ["chat/42"], ["chat/4", "chat/421", "a/chat/42", "Chat/42"]),
             ("/chat/42", ["chat/42"], ["chat/43"]),
@@ -125,15 +125,15 @@ class RoomPatternTests(SynchronousTestCase):
             for room in outside:
                 self.assertNotIn(room, RoomPattern(pattern), pattern)
 
-    def test_only_names_are_inside(self) -> None:
-        """What is no string is in no set of rooms."""
+    def test_not_a_string(self) -> None:
+        """Nothing but strings matches."""
         self.assertNotIn(42, RoomPattern("**"))
 
-    def test_wrong(self) -> None:
-        """An empty pattern, and one that would have to backtrack, is a mistake, not a set of no rooms."""
+    def test_bad_patterns(self) -> None:
+        """An empty pattern, and one that needs backtracking, is refused."""
         for pattern in ("", "**/a", "a**", "*a*", "a/***"):
             self.assertRaises(ValueError, RoomPattern, pattern)
 
     def test_repr(self) -> None:
-        """A pattern shows what was written."""
+        """The repr shows the pattern."""
         self.assertEqual(repr(RoomPattern("a/*")), "RoomPattern('a/*')")

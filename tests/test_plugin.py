@@ -13,17 +13,17 @@ from wsrelay.interfaces import IHandshakeValidatorFactory
 
 
 class ServiceMakerTests(SynchronousTestCase):
-    """twistd's way in."""
+    """The twistd command."""
 
-    def test_found(self) -> None:
-        """twistd finds one command named wsrelay, and it is ours."""
+    def test_service_maker(self) -> None:
+        """twistd finds exactly one command named wsrelay: ours."""
         [maker] = [maker for maker in getPlugins(IServiceMaker) if maker.tapname == "wsrelay"]
 
         self.assertIs(maker.options, tap.Options)
         self.assertIs(maker.makeService, tap.makeService)
 
-    def test_cheap(self) -> None:
-        """The plugin module, which every twistd run imports, imports no reactor and nothing of ours (TRAPS 38)."""
+    def test_plugin_imports(self) -> None:
+        """The plugin module imports no reactor and nothing of wsrelay (TRAPS 38)."""
         code = (
             "import sys\n"
             "import twisted.plugins.wsrelay_plugin\n"
@@ -33,10 +33,10 @@ class ServiceMakerTests(SynchronousTestCase):
 
 
 class ValidatorPluginsTests(SynchronousTestCase):
-    """The built-in validators' way in is everybody's."""
+    """The built-in validators as plugins."""
 
-    def test_found(self) -> None:
-        """All seven are found, provide the interface, and have a name and a sentence."""
+    def test_validator_plugins(self) -> None:
+        """All seven are found, provide the interface, and have a name and a description."""
         found = {factory.name: factory for factory in getPlugins(IHandshakeValidatorFactory)}
 
         self.assertLessEqual({"host", "http", "origin", "python", "rooms", "subprotocol", "token"}, set(found))

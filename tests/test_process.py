@@ -20,15 +20,15 @@ from wsrelay.process import RelayProcess, announcement
 from wsrelay.service import RelayService
 from wsrelay.settings import Settings
 
-#: What Twisted calls of pyOpenSSL.
+#: Deprecated pyOpenSSL functions that Twisted calls.
 pytestmark = pytest.mark.filterwarnings("ignore:.*You should use.*cryptography:DeprecationWarning")
 
 
 class AnnouncementTests(SynchronousTestCase):
-    """What is said at start."""
+    """Start-up log lines."""
 
-    def test_lines(self) -> None:
-        """One line has the versions, one the limits, under the names of their options and in plain numbers."""
+    def test_announcement_lines(self) -> None:
+        """One line has the versions, one the limits by option name, in plain numbers."""
         settings = Settings(drain_seconds=0.5, memory_budget=123456789012)
         started, limits = announcement(settings, 18711, MemoryReactorClock())
 
@@ -44,14 +44,14 @@ class AnnouncementTests(SynchronousTestCase):
 
 
 class ProcessTests(ServiceTestCase):
-    """A relay that is the process."""
+    """The standalone relay."""
 
     def setUp(self) -> None:
         super().setUp()
         self.handlers: dict[int, Any] = {}
         self.patch(signal, "signal", self.handlers.__setitem__)
         self.stops = 0
-        #: What there is to read: settings, or what is raised.
+        #: The result of reading the settings: settings, or an exception.
         self.now: Any = Settings()
 
     def make(self) -> RelayService:
@@ -71,8 +71,8 @@ class ProcessTests(ServiceTestCase):
         """Receive a signal."""
         self.handlers[number](number, None)
 
-    def test_taken(self) -> None:
-        """A port that is taken ends the process with one line."""
+    def test_address_in_use(self) -> None:
+        """An address in use ends the process with one line."""
         self.patch(service, "endpoints", lambda reactor, descriptions: [Taken()])
         error = self.assertRaises(SystemExit, self.start)
 
@@ -81,7 +81,7 @@ class ProcessTests(ServiceTestCase):
         )
 
     def test_announcement(self) -> None:
-        """At start it says once what it is, with which limits, and where it listens."""
+        """At start versions, limits and URLs are logged once."""
         self.start(max_connections=7)
         started, limits, where = self.logged()
 
@@ -89,8 +89,8 @@ class ProcessTests(ServiceTestCase):
         self.assertTrue(limits.startswith("limits: max-connections=7 "))
         self.assertTrue(where.startswith("relaying to everyone else "))
 
-    def test_admin(self) -> None:
-        """The admin endpoint is there as long as the relay, its drain included, and not longer."""
+    def test_admin_life(self) -> None:
+        """The admin endpoint lives as long as the relay, the drain included."""
         made = self.start(admin="tcp:9100", drain_seconds=2)
         site = self.reactor.tcpServers[1][1]
         client = self.harness.client()
@@ -107,8 +107,8 @@ class ProcessTests(ServiceTestCase):
         self.assertEqual((client.closed, silent.ended), (RESTARTING, True))
         self.successResultOf(stopped)
 
-    def test_admin_taken(self) -> None:
-        """An admin endpoint that is taken ends the process with one line, too."""
+    def test_admin_address_in_use(self) -> None:
+        """An admin endpoint in use ends the process with one line."""
         taken = Taken()
         self.patch(admin, "admin_endpoint", lambda reactor, description: taken)
         error = self.assertRaises(SystemExit, self.start, admin="tcp:9100")
@@ -116,14 +116,14 @@ class ProcessTests(ServiceTestCase):
         self.assertIn("wsrelay: cannot listen: ", str(error.code))
 
     def test_doors(self) -> None:
-        """It says where it can be reached, as long as it can be."""
+        """Doors are listed while the relay accepts connections."""
         made = self.start("tcp:1", "haproxy:tcp:2")
         self.assertEqual([(door.address.port, door.speaks_proxy) for door in made.doors()], [(1, False), (2, True)])
         self.successResultOf(made.stopService())
         self.assertEqual(made.doors(), [])
 
-    def test_drain(self) -> None:
-        """POST /drain is SIGTERM, but however often it comes, it stops nobody sooner."""
+    def test_post_drain(self) -> None:
+        """POST /drain acts as SIGTERM; repeating it does not shorten the drain."""
         made = self.start(admin="tcp:9100", drain_seconds=2.5)
         site = self.reactor.tcpServers[1][1]
         client = self.harness.client()
@@ -139,8 +139,8 @@ class ProcessTests(ServiceTestCase):
         self.assertEqual((self.stops, client.closed), (1, RESTARTING))
         self.successResultOf(stopped)
 
-    def test_admin_certificates(self) -> None:
-        """SIGHUP reads the admin endpoint's certificates again; where they are wrong, nothing is reloaded."""
+    def test_reload_admin_certificates(self) -> None:
+        """SIGHUP reads the admin endpoint's certificates again; if they are unusable, nothing is reloaded."""
         folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
         self.start(admin=f"ssl:9100:privateKey={make_certificate(folder)}")
         before = self.reactor.sslServers[0][2].creator
@@ -154,7 +154,7 @@ class ProcessTests(ServiceTestCase):
         self.assertIn("SIGHUP: nothing was reloaded: admin: ssl:", self.logged(LogLevel.error)[0])
 
     def test_sigterm(self) -> None:
-        """SIGTERM stops the reactor, which stops the service, spread over drain_seconds."""
+        """SIGTERM stops the reactor and the service, spread over drain_seconds."""
         made = self.start(drain_seconds=2.5)
         client = self.harness.client()
         self.signal(signal.SIGTERM)
@@ -169,7 +169,7 @@ class ProcessTests(ServiceTestCase):
         self.successResultOf(stopped)
 
     def test_sigint(self) -> None:
-        """Ctrl-C does the same with all closes at once."""
+        """SIGINT does the same, with all closes at once."""
         made = self.start()
         client = self.harness.client()
         self.signal(signal.SIGINT)
@@ -182,7 +182,7 @@ class ProcessTests(ServiceTestCase):
         self.successResultOf(stopped)
 
     def test_second_signal(self) -> None:
-        """A second signal waits for nobody, whether the service is being stopped already or not."""
+        """A second signal aborts all connections, before and during the stop of the service."""
         for early in (True, False):
             made = self.start()
             client = self.harness.client()
@@ -199,8 +199,8 @@ class ProcessTests(ServiceTestCase):
             self.successResultOf(stopped)
         self.assertEqual(self.stops, 2)
 
-    def test_sighup(self) -> None:
-        """SIGHUP reloads, says what, and stops nothing."""
+    def test_reload(self) -> None:
+        """SIGHUP reloads, logs a summary, and stops nothing."""
         self.start()
         client = self.harness.client()
         self.signal(signal.SIGHUP)
@@ -208,8 +208,8 @@ class ProcessTests(ServiceTestCase):
         self.assertIn("SIGHUP: reloaded 0 certificates, 0 validators and the slow policies", self.logged())
         self.assertEqual((self.stops, client.open), (0, True))
 
-    def test_what_needs_a_restart(self) -> None:
-        """What has changed but is not reloaded is named, each time."""
+    def test_reload_needs_restart(self) -> None:
+        """Changed settings that are not reloadable are named, each time."""
         self.start(max_rooms=7)
         self.now = Settings(listen=("tcp:8080:interface=127.0.0.1",), validate=("rooms:a",), max_rooms=8, echo=True)
         for _ in range(2):
@@ -220,8 +220,8 @@ class ProcessTests(ServiceTestCase):
         self.assertEqual(self.logged().count(line), 2)
         self.assertEqual(self.harness.factory.settings.max_rooms, 7)
 
-    def test_what_is_wrong(self) -> None:
-        """With anything wrong nothing is reloaded; one line says all that is."""
+    def test_reload_wrong_settings(self) -> None:
+        """With wrong settings nothing is reloaded; one line names all problems."""
         self.start()
         chain = self.harness.factory.chain
         self.now = SettingsError(["max-rooms: nonsense", "validate: nosuch"])
@@ -232,8 +232,8 @@ class ProcessTests(ServiceTestCase):
         )
         self.assertIs(self.harness.factory.chain, chain)
 
-    def test_what_raises(self) -> None:
-        """What a validator's plugin raises beside that ends nothing; the log has the traceback."""
+    def test_reload_validator_bug(self) -> None:
+        """An unexpected exception of a validator plugin is logged with its traceback; the relay goes on."""
         self.start()
         self.now = ZeroDivisionError()
         self.signal(signal.SIGHUP)

@@ -1,4 +1,4 @@
-"""Tests of wsrelay.service, with a reactor that is none."""
+"""Tests of wsrelay.service, on a reactor in memory."""
 
 import tempfile
 from pathlib import Path
@@ -17,15 +17,15 @@ from wsrelay.errors import SettingsError
 from wsrelay.factory import RelayFactory
 from wsrelay.settings import Settings
 
-#: What Twisted calls of pyOpenSSL.
+#: Deprecated pyOpenSSL functions that Twisted calls.
 pytestmark = pytest.mark.filterwarnings("ignore:.*You should use.*cryptography:DeprecationWarning")
 
 
 class ListenTests(ServiceTestCase):
     """Starting."""
 
-    def test_listens_on_every_endpoint(self) -> None:
-        """Each endpoint gets a port, with a backlog for reconnect storms (TRAPS 42), and a line that says where."""
+    def test_listen(self) -> None:
+        """Each endpoint gets a port with a backlog of 1024 (TRAPS 42), and a log line with its URL."""
         made = self.start("tcp:8080:interface=127.0.0.1", "tcp:8081:backlog=7")
 
         self.assertEqual([server[0] for server in self.reactor.tcpServers], [8080, 8081])
@@ -39,15 +39,15 @@ class ListenTests(ServiceTestCase):
             ],
         )
 
-    def test_listens_once(self) -> None:
-        """twistd calls privilegedStartService, twist does not (TRAPS 40): it is the same in the end."""
+    def test_listen_once(self) -> None:
+        """The relay listens once, with privilegedStartService (twistd) and without (twist, TRAPS 40)."""
         self.start(privileged=True, echo=True)
 
         self.assertEqual(len(self.reactor.tcpServers), 1)
         self.assertIn("everyone in the room", self.logged()[0])
 
-    def test_dead_peers(self) -> None:
-        """The kernel is told to end connections with peers that have vanished, unless there are no pings, either."""
+    def test_tcp_keepalive(self) -> None:
+        """The kernel ends connections of vanished peers, unless pings are off."""
         told: list[tuple[object, float]] = []
         self.patch(service, "end_when_dead", lambda port, seconds: told.append((port, seconds)))
         made = self.start("tcp:1", "tcp:2", ping_seconds=7)
@@ -55,14 +55,14 @@ class ListenTests(ServiceTestCase):
         self.start("tcp:1", ping_seconds=0)
         self.assertEqual(len(told), 2)
 
-    def test_taken(self) -> None:
-        """A port that is taken stops the start (TRAPS 39)."""
+    def test_address_in_use(self) -> None:
+        """An address in use stops the start (TRAPS 39)."""
         self.patch(service, "endpoints", lambda reactor, descriptions: [Taken()])
 
         self.assertRaises(CannotListenError, self.start)
 
     def test_without_nvx(self) -> None:
-        """Without Autobahn's C code the operator is warned (TRAPS 8)."""
+        """Without NVX a warning is logged (TRAPS 8)."""
         self.patch(service, "USES_NVX", False)
         self.start()
         self.assertEqual(len(self.logged(LogLevel.warn)), 1)
@@ -72,14 +72,14 @@ class ListenTests(ServiceTestCase):
         self.assertEqual(len(self.logged(LogLevel.warn)), 1)
 
 
-#: What clients see of a relay that stops.
+#: The close frame of a stopping relay.
 
 
 class StopTests(ServiceTestCase):
     """Stopping."""
 
-    def test_polite(self) -> None:
-        """Ports close first, then everybody is told 1012 in turn; it is done when the last one has gone."""
+    def test_drain(self) -> None:
+        """Ports close first, then each connection with 1012, spread; the Deferred fires after the last one."""
         made = self.start(drain_seconds=8)
         self.assertFalse(self.harness.factory.draining)
         clients = [self.harness.client() for _ in range(4)]
@@ -95,8 +95,8 @@ class StopTests(ServiceTestCase):
         self.assertFalse(self.harness.factory.draining)
         self.assertEqual([client.closed for client in clients], [RESTARTING] * 4)
 
-    def test_unfinished_handshakes(self) -> None:
-        """A client whose handshake is not done is refused at once, with 503 and when to come back."""
+    def test_stop_during_handshakes(self) -> None:
+        """Unfinished handshakes are refused at once with 503 and Retry-After."""
         pending: Deferred[Any] = Deferred()
         made = self.start(validators=[Answer(pending)])
         client, silent = self.harness.client(), self.harness.wire()
@@ -110,8 +110,8 @@ class StopTests(ServiceTestCase):
         silent.hang_up()
         self.successResultOf(stopped)
 
-    def test_nobody_there(self) -> None:
-        """With nobody connected it is done at once, and no timer is left."""
+    def test_stop_without_connections(self) -> None:
+        """Without connections the stop is done at once, and leaves no timer."""
         made = self.start(drain_seconds=600)
         stopped = made.stopService()
         self.harness.settle()
@@ -119,8 +119,8 @@ class StopTests(ServiceTestCase):
         self.successResultOf(stopped)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
-    def test_all_gone_before_the_time(self) -> None:
-        """When all have gone before the time is over, it is done then."""
+    def test_stop_done_early(self) -> None:
+        """The stop is done when the last connection has ended, before the time is over."""
         made = self.start(drain_seconds=600)
         client = self.harness.client()
         stopped = made.stopService()
@@ -132,8 +132,8 @@ class StopTests(ServiceTestCase):
         self.successResultOf(stopped)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
-    def test_within_close_seconds(self) -> None:
-        """A client that does not answer is aborted so early that all is done within drain_seconds + close_seconds."""
+    def test_stop_within_close_seconds(self) -> None:
+        """Unresponsive clients are aborted in time: all is done within drain_seconds + close_seconds."""
         made = self.start(close_seconds=2, drain_seconds=3)
         client = self.harness.client()
         client.server_transport.stalled = True
@@ -149,8 +149,8 @@ class StopTests(ServiceTestCase):
         self.successResultOf(stopped)
         self.assertTrue(client.server_transport.aborted)
 
-    def test_twice(self) -> None:
-        """Stopping twice is stopping."""
+    def test_stop_twice(self) -> None:
+        """A second stop has no effect."""
         made = self.start()
         client = self.harness.client()
         stopped = [made.stopService(), made.stopService()]
@@ -162,10 +162,10 @@ class StopTests(ServiceTestCase):
 
 
 class ReloadTests(ServiceTestCase):
-    """Reloading, in somebody else's process."""
+    """Reloading an embedded relay."""
 
-    def test_certificates_and_validators(self) -> None:
-        """The endpoints' certificates are read again, and handshakes from now on meet the new validators."""
+    def test_reload(self) -> None:
+        """Certificates are read again, and new handshakes get the new validators."""
         folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
         made = self.start("tcp:1", f"ssl:2:privateKey={make_certificate(folder)}")
         before = self.reactor.sslServers[0][2].creator
@@ -177,8 +177,8 @@ class ReloadTests(ServiceTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
         self.assertTrue(client.open)
 
-    def test_all_or_nothing(self) -> None:
-        """A certificate that cannot be read keeps everything as it is, the other endpoints' included."""
+    def test_reload_all_or_nothing(self) -> None:
+        """One unreadable certificate keeps everything unchanged, all endpoints included."""
         good, bad = (Path(self.enterContext(tempfile.TemporaryDirectory())) for _ in range(2))
         made = self.start(*(f"ssl:2:privateKey={make_certificate(folder)}" for folder in (good, bad)))
         before = [server[2].creator for server in self.reactor.sslServers]
@@ -193,10 +193,10 @@ class ReloadTests(ServiceTestCase):
 
 
 class EmbeddingTests(RelayTestCase):
-    """A factory without our service."""
+    """A factory without RelayService."""
 
-    def test_a_factory_is_enough(self) -> None:
-        """A factory that somebody else listens with starts and ends its own timer."""
+    def test_embedded_factory(self) -> None:
+        """A factory with any other listener starts and stops its sweep itself."""
         harness = self.relay()
         harness.factory.doStop()
         factory = RelayFactory(Settings(), (), harness.clock)

@@ -1,1 +1,1 @@
-"""Tests of wsrelay.logs.observers."""
+"""Tests of wsrelay.logs."""

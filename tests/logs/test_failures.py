@@ -8,10 +8,10 @@ from wsrelay.logs.failures import SAID_CHARS, log_failure
 
 
 class FailureTests(RelayTestCase):
-    """What is logged of a bug."""
+    """Logged exceptions."""
 
-    def test_logged_once_under_an_id(self) -> None:
-        """Each failure is one event, with what failed, a traceback, and an id of its own that is returned."""
+    def test_incident_id(self) -> None:
+        """Each failure is one event with its operation, a traceback, and the returned incident id."""
         failure = Failure(RuntimeError("boom {}"))
         first, second = log_failure("a thing {failed}", failure), log_failure("another\x1b", failure)
 
@@ -20,8 +20,8 @@ class FailureTests(RelayTestCase):
         self.assertEqual(self.logged(LogLevel.critical), [f"a thing {{failed}} [{first}]", f"another\\x1b [{second}]"])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
 
-    def test_what_a_client_said(self) -> None:
-        """An exception that quotes a client can forge no lines and order no terminal about; a long one is cut."""
+    def test_failure_text_escaped(self) -> None:
+        """An exception's text from a client is escaped, and cut if long."""
         for said, shown in (
             ("a\n2026 [-] forged \x1b[2J\u2028é", "a\\n2026 [-] forged \\x1b[2J\\u2028é"),
             ("x" * 2000, "x" * SAID_CHARS),

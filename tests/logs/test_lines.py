@@ -9,7 +9,7 @@ MORE = TEXTS["left_out"]
 
 
 class LinesTests(RelayTestCase):
-    """Lines of one reactor turn."""
+    """Log lines about connections."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -19,8 +19,8 @@ class LinesTests(RelayTestCase):
     def refuse(self, peer: object) -> None:
         self.lines.add_refusal(peer=peer, status=403, reason="no", cause="token")
 
-    def test_machines_get_the_fields(self) -> None:
-        """The event has its lines as records, too: what happened, and the fields, as they are."""
+    def test_records(self) -> None:
+        """The event has its lines as records too, with the raw fields."""
         self.refuse("1.2.3.4\n")
         self.lines.add("left_out", count=7)
         self.lines.flush()
@@ -29,7 +29,7 @@ class LinesTests(RelayTestCase):
         denied = {"event": "denied", "peer": "1.2.3.4\n", "status": 403, "reason": "no", "cause": "token"}
         self.assertEqual(event["records"], [denied, {"event": "left_out", "count": 7}])
 
-    def test_one_event_per_turn(self) -> None:
+    def test_lines_coalesced(self) -> None:
         """All lines of a turn are one event, in order; the next turn has its own."""
         for turn in ("first", "second"):
             self.lines.add("left_out", count=f"{turn} {{a}}")
@@ -45,22 +45,22 @@ class LinesTests(RelayTestCase):
         self.assertEqual(len(self.events), 2)
 
     def test_flush(self) -> None:
-        """What waits can be logged at once; the end of the turn finds nothing left."""
+        """Pending lines can be flushed at once; the end of the turn then writes nothing."""
         self.lines.add("left_out", count=1)
         self.lines.flush()
         self.calls[0]()
 
         self.assertEqual(len(self.events), 1)
 
-    def test_no_line_in_a_line(self) -> None:
-        """An address that somebody made up, with a line break in it, is still one line."""
+    def test_lines_escaped(self) -> None:
+        """A line break in a forged address does not start another line."""
         self.lines.add("left_out", count="1.2.3.4\n\tforged é")
         self.lines.flush()
 
         self.assertEqual(self.logged(), ["... and 1.2.3.4\\n\\tforged é more were denied"])
 
-    def test_refusals(self) -> None:
-        """The first few refusals between two ticks are logged; of the others, how many there were."""
+    def test_refusals_rate_limited(self) -> None:
+        """The first refusals between two ticks are logged, the rest is counted."""
         for _ in range(2):
             for number in range(MAX_REFUSALS + 3):
                 self.refuse(number)
@@ -73,8 +73,8 @@ class LinesTests(RelayTestCase):
         shown = [*(f"{number} denied with 403: 'no' (token)" for number in range(MAX_REFUSALS)), MORE.format(count=3)]
         self.assertEqual(self.logged(), [*shown, *shown, "last denied with 403: 'no' (token)"])
 
-    def test_a_great_crowd(self) -> None:
-        """An event has a bound, and none is lost."""
+    def test_max_lines(self) -> None:
+        """An event has at most MAX_LINES lines, and none is lost."""
         for number in range(2 * MAX_LINES + 1):
             self.lines.add("left_out", count=number)
         self.calls[-1]()

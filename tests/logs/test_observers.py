@@ -41,8 +41,8 @@ def fields(**event: Any) -> dict[str, Any]:
 class JsonTests(SynchronousTestCase):
     """Events as JSON."""
 
-    def test_fields(self) -> None:
-        """An event is its time in UTC, its level, whose it is, and its text."""
+    def test_json_fields(self) -> None:
+        """An event has its time in UTC, its level, logger and text."""
         event = {"log_time": 1e9 + 0.5, "log_level": LogLevel.warn, "log_namespace": "wsrelay"}
 
         self.assertEqual(
@@ -50,15 +50,15 @@ class JsonTests(SynchronousTestCase):
             {"time": "2001-09-09T01:46:40.500Z", "level": "warn", "logger": "wsrelay", "message": "7 left"},
         )
 
-    def test_bare(self) -> None:
-        """What an event lacks is made up for."""
+    def test_json_defaults(self) -> None:
+        """Missing fields of an event get defaults."""
         made = fields(log_format="hello")
 
         self.assertRegex(made.pop("time"), r"^20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
         self.assertEqual(made, {"level": "info", "logger": "", "message": "hello"})
 
-    def test_records(self) -> None:
-        """An event with records is one line for each, with its fields; none takes the place of ours."""
+    def test_json_records(self) -> None:
+        """An event with records is one line per record; its fields do not replace ours."""
         records = [{"event": "opened", "room": "a\nb"}, {"event": "closed", "time": "x", "peer": object}]
         text = as_json({"log_time": 1.0, "log_namespace": "wsrelay", "log_format": "two lines", "records": records})
         head = {"time": "1970-01-01T00:00:01.000Z", "level": "info", "logger": "wsrelay"}
@@ -68,20 +68,20 @@ class JsonTests(SynchronousTestCase):
             [head | {"event": "opened", "room": "a\nb"}, head | {"event": "closed", "peer": str(object)}],
         )
 
-    def test_failures(self) -> None:
-        """A failure has its traceback and its incident in fields of their own, and may have no text."""
+    def test_json_failures(self) -> None:
+        """A failure has fields for traceback and incident, and may have no text."""
         failure = Failure(ValueError("broken"))
         made = fields(log_format="it failed [{incident}]", log_failure=failure, incident="0badcafe")
         self.assertEqual((made["message"], made["incident"]), ("it failed [0badcafe]", "0badcafe"))
         self.assertIn("ValueError: broken", made["traceback"])
         self.assertIn("ValueError: broken", fields(log_failure=failure)["traceback"])
 
-    def test_nothing(self) -> None:
-        """An event that says nothing is no line."""
+    def test_json_empty_event(self) -> None:
+        """An empty event is no line."""
         self.assertEqual(as_json({"log_level": LogLevel.info, "log_namespace": "x"}), None)
 
-    def test_escaped(self) -> None:
-        """Whatever is said, a line is one line of printable ASCII."""
+    def test_json_escaped(self) -> None:
+        """Any text becomes one line of printable ASCII."""
         said = "".join(map(chr, range(0x20))) + '"\\\x7f\x80\x85\x9b\u2028\u202e\ud800\U0001f600'
         text = as_json({"log_format": "{said}", "said": said}) or ""
 
@@ -93,8 +93,8 @@ class JsonTests(SynchronousTestCase):
 class DocsTests(SynchronousTestCase):
     """docs/logs.md."""
 
-    def test_fields(self) -> None:
-        """Each event about connections, and each field of it, is explained; so are those that all lines have."""
+    def test_documented_fields(self) -> None:
+        """Each event about connections, each of its fields, and each common field is documented."""
         page = (Path(__file__).parents[2] / "docs" / "logs.md").read_text("utf-8")
         explained: dict[str, set[str]] = {event: set() for event in TEXTS}
         events: list[str] = []
@@ -111,12 +111,12 @@ class DocsTests(SynchronousTestCase):
             self.assertIn(f"| `{field}` |", page)
 
 
-#: Event → fields that its text leaves out.
+#: Event → fields that are not in its text.
 MORE = {"denied": {"connection"}}
 
 
 class ShapeTests(SynchronousTestCase):
-    """Beginning."""
+    """Format and level of the log."""
 
     def setUp(self) -> None:
         self.publisher = LogPublisher()
@@ -131,8 +131,8 @@ class ShapeTests(SynchronousTestCase):
         """Return what the lines in the file say, all of which are objects."""
         return [json.loads(line)["message"] for line in self.file.getvalue().splitlines()]
 
-    def test_before_and_after(self) -> None:
-        """All lines are of the form, whether they were logged before the log began, or after."""
+    def test_format_of_buffered_lines(self) -> None:
+        """All lines have the format, also those logged before the log began."""
         self.log.info("early")
         shape("json", "info", self.beginner)
         self.log.info("between")
@@ -141,8 +141,8 @@ class ShapeTests(SynchronousTestCase):
 
         self.assertEqual(self.messages(), ["early", "between", "late"])
 
-    def test_printed(self) -> None:
-        """What is printed, and what Python warns of, is of the form, too."""
+    def test_format_of_printed_text(self) -> None:
+        """Printed text and Python warnings have the format, too."""
         shape("json", "info", self.beginner)
         self.beginner.beginLoggingTo([textFileLogObserver(self.file)])
         self.stdio.stdout.write("printed\n")
@@ -151,8 +151,8 @@ class ShapeTests(SynchronousTestCase):
 
         self.assertEqual(self.messages(), ["printed", "complained", "file.py:7: builtins.UserWarning: beware"])
 
-    def test_levels(self) -> None:
-        """What is below the level is left out, before the log begins as well; a failure is above all of them."""
+    def test_log_level(self) -> None:
+        """Lines below the level are dropped, also those before the log began; failures never are."""
         for least, count in (("debug", 5), ("info", 4), ("warn", 3), ("error", 2)):
             self.setUp()
             shape("json", least, self.beginner)
@@ -164,16 +164,16 @@ class ShapeTests(SynchronousTestCase):
             self.log.failure("critical", Failure(ValueError()))
             self.assertEqual(self.messages(), ["debug", "info", "warn", "error", "critical"][-count:])
 
-    def test_text(self) -> None:
-        """Text is as Twisted writes it, also where the observer would have written JSON."""
+    def test_format_text(self) -> None:
+        """The text format is Twisted's, also with an observer that would write JSON."""
         shape("text", "info", self.beginner)
         self.beginner.beginLoggingTo([jsonFileLogObserver(self.file)])
         self.log.info("hello")
 
         self.assertRegex(self.file.getvalue(), r"^20\S+ \[wsrelay#info\] hello\n$")
 
-    def test_filtered(self) -> None:
-        """The level of an observer that has one of its own does not count."""
+    def test_twist_level_ignored(self) -> None:
+        """The level of twist's own observer is ignored."""
         shape("json", "debug", self.beginner)
         strict = LogLevelFilterPredicate(defaultLogLevel=LogLevel.critical)
         self.beginner.beginLoggingTo([FilteringLogObserver(textFileLogObserver(self.file), [strict])])
@@ -181,8 +181,8 @@ class ShapeTests(SynchronousTestCase):
 
         self.assertEqual(self.messages(), ["hello"])
 
-    def test_no_files(self) -> None:
-        """An observer that writes to no file, as that for syslog, gets events of the level."""
+    def test_observer_without_file(self) -> None:
+        """An observer without a file, as for syslog, gets the events of the level."""
         seen: list[str] = []
         shape("json", "warn", self.beginner)
         self.beginner.beginLoggingTo([LegacyLogObserverWrapper(lambda event: seen.append(event["log_format"]))])
@@ -191,8 +191,8 @@ class ShapeTests(SynchronousTestCase):
 
         self.assertEqual(seen, ["warn"])
 
-    def test_once(self) -> None:
-        """What begins it later is left alone; arguments are handed on."""
+    def test_begin_again(self) -> None:
+        """A later beginning is left alone; arguments are passed on."""
         shape("json", "info", self.beginner)
         stdout = self.stdio.stdout
         self.beginner.beginLoggingTo([], redirectStandardIO=False)
@@ -204,18 +204,18 @@ class ShapeTests(SynchronousTestCase):
 
 
 class CanaryTests(SynchronousTestCase):
-    """What is relied on in Twisted (TRAPS 82)."""
+    """Twisted internals in use (TRAPS 82)."""
 
-    def test_files(self) -> None:
-        """A FileLogObserver writes what its formatEvent returns."""
+    def test_canary_file_observer(self) -> None:
+        """A FileLogObserver writes the result of its formatEvent."""
         file = io.StringIO()
         observer = textFileLogObserver(file)
         observer.formatEvent = lambda event: "ours\n"  # type: ignore[method-assign,assignment]
         observer({})
         self.assertEqual(file.getvalue(), "ours\n")
 
-    def test_twist(self) -> None:
-        """twist begins its log through the global beginner, with a file observer inside of one that filters."""
+    def test_canary_twist(self) -> None:
+        """twist begins its log through the global beginner, with a file observer inside a filtering one."""
         begun: list[Any] = []
         self.patch(
             sys.modules["twisted.application.runner._runner"],

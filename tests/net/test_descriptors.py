@@ -12,26 +12,26 @@ from wsrelay.net.descriptors import MARGIN, check_limit, most_connections, raise
 
 
 class DescriptorsTests(SynchronousTestCase):
-    """Open files."""
+    """The limit on open files."""
 
     def limit(self, soft: int, hard: int, open_files: int = 10) -> None:
         self.patch(resource, "getrlimit", lambda which: (soft, hard))
         self.patch(descriptors, "_open_files", lambda: open_files)
 
-    def test_how_many(self) -> None:
-        """As many as may be open, less what is, less the margin; less a quarter where that is less."""
+    def test_most_connections(self) -> None:
+        """The limit minus open files minus the margin, or minus a quarter if that is less."""
         for soft, most in ((20_000, 20_000 - 10 - MARGIN), (64, 41), (11, 1), (5, 1)):
             self.limit(soft, 30_000)
             self.assertEqual(most_connections(), most)
             self.assertEqual(most_connections(raised=True), 30_000 - 10 - MARGIN)
 
     def test_no_limit(self) -> None:
-        """Where there is none, there is one all the same."""
+        """Without a limit, 2**20 is assumed."""
         self.limit(resource.RLIM_INFINITY, resource.RLIM_INFINITY)
         self.assertEqual(most_connections(), 2**20 - 10 - MARGIN)
 
-    def test_check(self) -> None:
-        """More connections than the raised limit leaves room for are refused, with what can be done."""
+    def test_check_limit(self) -> None:
+        """More connections than the raised limit allows are refused, with advice."""
         self.limit(10, 30_000)
         most = most_connections(raised=True)
         check_limit(most)
@@ -39,8 +39,8 @@ class DescriptorsTests(SynchronousTestCase):
 
         self.assertIn(f"leaves room for {most}, not for {most + 1}; raise it", error.problems[0])
 
-    def test_raise(self) -> None:
-        """A process raises its own limit to the hard one, and sees what is open."""
+    def test_raise_limit(self) -> None:
+        """A process raises its limit to the hard one, and sees its open files."""
         code = (
             "import resource\n"
             "from wsrelay.net.descriptors import most_connections, raise_limit\n"
@@ -53,8 +53,8 @@ class DescriptorsTests(SynchronousTestCase):
         )
         self.assertEqual(subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode, 0)
 
-    def test_where_it_cannot_be_raised(self) -> None:
-        """Then it stays as it is."""
+    def test_raise_limit_refused(self) -> None:
+        """If the system refuses, the limit stays unchanged."""
 
         def refuse(*_: object) -> None:
             raise ValueError
@@ -62,7 +62,7 @@ class DescriptorsTests(SynchronousTestCase):
         self.patch(resource, "setrlimit", refuse)
         raise_limit()
 
-    def test_elsewhere(self) -> None:
-        """Systems without /proc have /dev/fd."""
+    def test_open_files_without_proc(self) -> None:
+        """Systems without /proc use /dev/fd."""
         self.patch(descriptors.os.path, "isdir", lambda path: False)
         self.assertGreater(descriptors._open_files(), 2)

@@ -22,15 +22,15 @@ from tests.harness.support import RelayTestCase, request_bytes
 from wsrelay.errors import SettingsError
 from wsrelay.net.endpoints import Door, Endpoint, admin_endpoint, end_when_dead, endpoints
 
-#: What Twisted calls of pyOpenSSL.
+#: Deprecated pyOpenSSL functions that Twisted calls.
 pytestmark = pytest.mark.filterwarnings("ignore:.*You should use.*cryptography:DeprecationWarning")
 
 
 class DeadPeerTests(SynchronousTestCase):
-    """Peers that have vanished."""
+    """TCP keepalive and user timeout."""
 
-    def test_connections_inherit_it(self) -> None:
-        """What is set on the listening socket holds for those who connect."""
+    def test_keepalive_inherited(self) -> None:
+        """Accepted connections inherit the options of the listening socket."""
         listening = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(listening.close)
         end_when_dead(FakePort(listening), 40)
@@ -43,8 +43,8 @@ class DeadPeerTests(SynchronousTestCase):
         for name, value in (("KEEPIDLE", 20), ("KEEPINTVL", 6), ("KEEPCNT", 3), ("USER_TIMEOUT", 40_000)):
             self.assertEqual(accepted.getsockopt(socket.IPPROTO_TCP, getattr(socket, f"TCP_{name}")), value, name)
 
-    def test_short(self) -> None:
-        """However short the time, the kernel gets whole seconds."""
+    def test_keepalive_whole_seconds(self) -> None:
+        """Times below a second become whole seconds."""
         listening = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(listening.close)
         end_when_dead(FakePort(listening), 0.2)
@@ -52,8 +52,8 @@ class DeadPeerTests(SynchronousTestCase):
         self.assertEqual(listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE), 1)
         self.assertEqual(listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT), 200)
 
-    def test_elsewhere(self) -> None:
-        """Systems that lack an option do without it; what is no TCP socket is left alone."""
+    def test_keepalive_unavailable(self) -> None:
+        """Missing socket options and sockets other than TCP are skipped."""
         listening = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(listening.close)
         self.patch(socket, "TCP_USER_TIMEOUT", None)  # so that it is put back
@@ -69,10 +69,10 @@ class DeadPeerTests(SynchronousTestCase):
 
 
 class ProxyTests(RelayTestCase):
-    """Endpoints behind a proxy."""
+    """PROXY headers."""
 
-    def test_headers_that_cannot_be_read(self) -> None:
-        """A PROXY header with nonsense in it ends its connection, without a traceback; a good one goes on."""
+    def test_proxy_header_invalid(self) -> None:
+        """An invalid PROXY header ends its connection without a traceback; a valid one passes."""
         reactor = MemoryReactorClock()
         endpoint = Endpoint(reactor, "haproxy:tcp:1")
         endpoint.listen(self.relay().factory)
@@ -84,8 +84,8 @@ class ProxyTests(RelayTestCase):
             protocol.dataReceived(b"PROXY TCP4 " + words + b"\r\n")
             self.assertEqual(transport.disconnecting, ended, words)
 
-    def test_unknown(self) -> None:
-        """A proxy that checks our health for itself says UNKNOWN, in the short form (TRAPS 56)."""
+    def test_proxy_unknown(self) -> None:
+        """The short form PROXY UNKNOWN, used by health checks, is accepted (TRAPS 56)."""
         reactor = MemoryReactorClock()
         Endpoint(reactor, "haproxy:tcp:1").listen(self.relay().factory)
         protocol = reactor.tcpServers[0][1].buildProtocol(None)
@@ -97,7 +97,7 @@ class ProxyTests(RelayTestCase):
 
 
 class FakePort:
-    """Something that listens on a socket."""
+    """A listening port of a socket."""
 
     def __init__(self, listening: Any) -> None:
         self.socket = listening
@@ -107,7 +107,7 @@ class EndpointTests(RelayTestCase):
     """Endpoint strings."""
 
     def test_backlog(self) -> None:
-        """Our backlog goes to the endpoints that have one and name none."""
+        """Our backlog goes to the endpoints that take one and name none."""
         for description, backlog in [
             ("tcp:80", 1024),
             ("tcp:80:backlog=9", 9),
@@ -121,32 +121,32 @@ class EndpointTests(RelayTestCase):
         Endpoint(reactor, "unix:/run/relay").listen(self.relay().factory)
         self.assertEqual(reactor.unixServers[0][2], 1024)
 
-    def test_wrong(self) -> None:
-        """What is no endpoint raises."""
+    def test_invalid_endpoint(self) -> None:
+        """An invalid endpoint string raises."""
         for description in ("nosuch:1", "tcp", "tcp:x", "tcp:1:what=2", ""):
             with self.assertRaises((ValueError, TypeError)):
                 Endpoint(None, description)
 
-    def test_all_that_are_wrong(self) -> None:
-        """Of many, every wrong one is named."""
+    def test_all_invalid_endpoints(self) -> None:
+        """Every invalid endpoint string is named."""
         error = self.assertRaises(SettingsError, endpoints, None, ["nosuch:1", "tcp:1", "ssl:2:privateKey=/nowhere"])
 
         self.assertEqual(error.problems[0], "listen: nosuch:1: Unknown endpoint type: 'nosuch'")
         self.assertIn("listen: ssl:2:privateKey=/nowhere: [Errno 2] No such file", error.problems[1])
         self.assertEqual(len(error.problems), 2)
 
-    def test_sockets_that_were_not_passed(self) -> None:
-        """A socket that systemd has not passed is named as that."""
+    def test_systemd_socket_missing(self) -> None:
+        """A missing socket of systemd is reported as such."""
         for which in ("index=5", "name=relay"):
             error = self.assertRaises(ValueError, Endpoint, None, f"systemd:domain=INET:{which}")
             self.assertEqual(str(error), "the service manager has passed no such socket")
 
 
 class URLTests(RelayTestCase):
-    """What to type into a client."""
+    """URLs in the log."""
 
-    def test_urls(self) -> None:
-        """The scheme is the endpoint's, host and port are the port's own."""
+    def test_url(self) -> None:
+        """The scheme comes from the endpoint, host and port from the listening port."""
         folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
         certificate = make_certificate(folder)
         for description, address, expected in [
@@ -161,13 +161,13 @@ class URLTests(RelayTestCase):
 
 
 class CertificatesTests(RelayTestCase):
-    """Certificates that are renewed while the relay runs."""
+    """Certificates renewed while the relay runs."""
 
     def setUp(self) -> None:
         super().setUp()
         self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
         self.file = make_certificate(self.folder)
-        #: With every kind of endpoint there is: a canary on where Twisted keeps what makes the connections.
+        #: Every kind of TLS endpoint: a canary on the attributes with Twisted's creators of connections.
         self.kinds = [
             prefix + kind
             for prefix in ("", "haproxy:")
@@ -179,12 +179,12 @@ class CertificatesTests(RelayTestCase):
         factory = self.relay().factory
         endpoint.listen(factory)
         for _, wrapped, creator, *_ in reactor.sslServers:
-            # What the real reactor does.
+            # As the real reactor does.
             return TLSMemoryBIOFactory(creator, False, wrapped, clock=reactor)
         return reactor.tcpServers[0][1]
 
     def shown(self, factory: Any) -> bytes:
-        """Return the certificate that a new connection is shown, by a real handshake in memory."""
+        """Return the certificate of a new connection, by a real handshake in memory."""
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -203,8 +203,8 @@ class CertificatesTests(RelayTestCase):
         assert certificate is not None
         return certificate
 
-    def test_renewed(self) -> None:
-        """New connections are shown the new certificate once it is taken over, not before."""
+    def test_renew_certificates(self) -> None:
+        """New connections get the new certificate after the renewal, not before."""
         for description in self.kinds:
             reactor = MemoryReactorClock()
             endpoint = Endpoint(reactor, description)
@@ -217,15 +217,15 @@ class CertificatesTests(RelayTestCase):
             self.assertNotEqual(self.shown(factory), old)
             self.assertEqual(self.shown(factory), ssl.PEM_cert_to_DER_cert(self.pem()))
 
-    def test_without_certificates(self) -> None:
-        """An endpoint without certificates has none to renew."""
+    def test_renew_without_tls(self) -> None:
+        """An endpoint without TLS has nothing to renew."""
         endpoint = Endpoint(None, "tcp:80")
         endpoint.renew(Endpoint(None, "tcp:80"))
 
         self.assertIsNone(endpoint.certificates)
 
-    def test_wrong_files(self) -> None:
-        """Files without a certificate and the key that fits raise before anything is shown."""
+    def test_certificate_unusable(self) -> None:
+        """Files without a certificate and its key raise before the endpoint listens."""
         whole = self.file.read_bytes()
         key_of_another = make_certificate(Path(self.enterContext(tempfile.TemporaryDirectory()))).read_bytes()
         certificate_at = whole.index(b"-----BEGIN CERTIFICATE")
@@ -243,7 +243,7 @@ class CertificatesTests(RelayTestCase):
                 self.assertTrue(error.problems[0].startswith(f"listen: {description}: "), error)
 
     def test_encrypted_keys(self) -> None:
-        """A key that wants a passphrase is refused, in both forms: OpenSSL would ask for it, and hold everybody."""
+        """An encrypted key is refused in both forms: OpenSSL would block on its passphrase (TRAPS 74)."""
         key = serialization.load_pem_private_key(self.file.read_bytes(), None)
         secret = serialization.BestAvailableEncryption(b"secret")
         for form in (serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.TraditionalOpenSSL):
@@ -269,8 +269,8 @@ class AdminTests(SynchronousTestCase):
         [server] = reactor.tcpServers + reactor.sslServers
         return server[-1], server[0]
 
-    def test_loopback(self) -> None:
-        """It listens on loopback unless it is told otherwise."""
+    def test_admin_loopback(self) -> None:
+        """The default interface is loopback."""
         pem = make_certificate(Path(self.enterContext(tempfile.TemporaryDirectory())))
         for description, where in (
             ("tcp:1", ("127.0.0.1", 1)),
@@ -282,14 +282,14 @@ class AdminTests(SynchronousTestCase):
         ):
             self.assertEqual(self.where(description), where, description)
 
-    def test_unix(self) -> None:
+    def test_admin_unix(self) -> None:
         """A unix socket has no interface."""
         reactor = MemoryReactorClock()
         admin_endpoint(reactor, "unix:/run/admin").listen_now(Factory())
         self.assertEqual(reactor.unixServers[0][0], "/run/admin")
 
-    def test_wrong(self) -> None:
-        """Whatever is none says which option it comes from, and what may be."""
+    def test_admin_invalid(self) -> None:
+        """An invalid endpoint names its option and the allowed kinds."""
         for description in (
             "nowhere:1",
             "haproxy:tcp:1",
@@ -303,10 +303,10 @@ class AdminTests(SynchronousTestCase):
 
 
 class DoorTests(SynchronousTestCase):
-    """How a relay can be reached."""
+    """Listening addresses for clients."""
 
-    def test_doors(self) -> None:
-        """An endpoint knows where it listens, and what has to come first."""
+    def test_door(self) -> None:
+        """A door has the address, TLS and the PROXY protocol of its endpoint."""
         reactor = MemoryReactorClock()
         pem = make_certificate(Path(self.enterContext(tempfile.TemporaryDirectory())))
         for description, is_tls, speaks_proxy in (
@@ -319,8 +319,8 @@ class DoorTests(SynchronousTestCase):
             port = endpoint.listen_now(Factory())
             self.assertEqual(endpoint.door(port), Door(port.getHost(), is_tls, speaks_proxy), description)
 
-    def test_taken(self) -> None:
-        """A port that is taken is told by an exception."""
+    def test_address_in_use(self) -> None:
+        """An address in use raises at once."""
         endpoint = Endpoint(MemoryReactorClock(), "tcp:1")
         self.patch(endpoint, "listen", lambda factory: fail(CannotListenError("", 1, OSError())))
         self.assertRaises(CannotListenError, endpoint.listen_now, Factory())

@@ -8,31 +8,31 @@ from wsrelay.net.proxies import UNIX, TrustedProxies
 
 
 class TrustedProxiesTests(SynchronousTestCase):
-    """Whom to believe."""
+    """X-Forwarded-For."""
 
-    def test_who_is_trusted(self) -> None:
-        """Addresses and networks, of both families, also as a socket for both sees them; unix if it is named."""
+    def test_trusted_networks(self) -> None:
+        """Addresses and networks of both families are trusted, also IPv4-mapped ones; "unix" if named."""
         trusted = TrustedProxies(["10.0.0.0/8", "2001:db8::/32", "192.0.2.1", UNIX])
         for host in ("10.1.2.3", "::ffff:10.1.2.3", "2001:db8::7", "192.0.2.1", UNIX):
             self.assertIn(host, trusted)
         for host in ("11.0.0.1", "::ffff:11.0.0.1", "2001:db9::", "192.0.2.2", "", "nonsense", None):
             self.assertNotIn(host, trusted)
 
-    def test_nobody(self) -> None:
-        """By default nobody is, and what they say is not looked at."""
+    def test_no_trusted_proxies(self) -> None:
+        """By default no proxy is trusted, and the field is ignored."""
         trusted = TrustedProxies([])
         self.assertNotIn("127.0.0.1", trusted)
         self.assertNotIn(UNIX, trusted)
         self.assertEqual(trusted.client("127.0.0.1", "192.0.2.9"), "127.0.0.1")
 
-    def test_no_network(self) -> None:
-        """What is no network is named."""
+    def test_invalid_network(self) -> None:
+        """An invalid network is named."""
         for wrong in ("localhost", "10.0.0.1/8", "", "10.0.0.0/33"):
             error = self.assertRaises(ValueError, TrustedProxies, [wrong])
             self.assertIn(repr(wrong), str(error))
 
-    def test_right_to_left(self) -> None:
-        """The first address from the right that is no trusted proxy's is the client's; the rest is what that said."""
+    def test_forwarded_for_right_to_left(self) -> None:
+        """The first untrusted address from the right is the client's."""
         trusted = TrustedProxies(["10.0.0.0/8"])
         for forwarded_for, client in [
             ("", "10.0.0.1"),
@@ -53,13 +53,13 @@ class TrustedProxiesTests(SynchronousTestCase):
         ]:
             self.assertEqual(trusted.client("10.0.0.1", forwarded_for), client, forwarded_for)
 
-    def test_from_others_it_is_ignored(self) -> None:
-        """Whoever is no trusted proxy is the client itself, whatever it says."""
+    def test_forwarded_for_untrusted_peer(self) -> None:
+        """The field of an untrusted peer is ignored."""
         self.assertEqual(TrustedProxies(["10.0.0.0/8"]).client("192.0.2.1", "10.0.0.5"), "192.0.2.1")
 
     @given(st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E)))
-    def test_nothing_raises(self, forwarded_for: str) -> None:
-        """Whatever the field holds, the outcome is an address."""
+    def test_forwarded_for_garbage(self, forwarded_for: str) -> None:
+        """Any content of the field gives an address."""
         trusted = TrustedProxies(["10.0.0.0/8", UNIX])
         self.assertNotIn(" ", trusted.client("10.0.0.1", forwarded_for))
         self.assertEqual(trusted.client(UNIX, "192.0.2.1"), "192.0.2.1")

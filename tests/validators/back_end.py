@@ -1,4 +1,4 @@
-"""What the tests of asking a back end share: one that is no more than strings, below the real client."""
+"""Shared by the back end's tests: an HTTP server in memory, below twisted.web's real client."""
 
 import json
 from typing import Any
@@ -13,13 +13,13 @@ URL = "http://backend.example:8000/ask?key=backendsecret"
 
 
 def answer(status: str, body: bytes = b"", *headers: str) -> bytes:
-    """Return an answer as it comes over the wire, with its length."""
+    """Return an HTTP response as bytes, with its length."""
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]
     return "\r\n".join(lines).encode("latin-1") + body
 
 
 class Connection:
-    """The back end's side of one connection: real client above, strings below."""
+    """The back end's side of one connection: the real client above, bytes below."""
 
     def __init__(self, factory: Any) -> None:
         self.transport = StringTransport()

@@ -1,4 +1,4 @@
-"""What the tests of tokens and of keys share: keys of each kind, how files hold them, and where files are."""
+"""Shared by the tests of tokens and keys: keys of each kind, their files, and the folder of the files."""
 
 import base64
 import tempfile

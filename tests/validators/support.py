@@ -1,4 +1,4 @@
-"""What the tests of the validators share: requests, a grant, and what a denial looks like."""
+"""Shared by the validators' tests: requests, a grant, assertions about denials."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from wsrelay.grant import Grant
 from wsrelay.interfaces import IHandshakeValidator
 from wsrelay.request import HandshakeRequest
 
-#: What the first validator of a chain is given.
+#: The grant so far for the first validator of a chain.
 GRANT = Grant(room="chat/42")
 
 
@@ -32,7 +32,7 @@ def request(**overrides: Any) -> HandshakeRequest:
 
 
 class ValidatorTestCase(SynchronousTestCase):
-    """A test case that speaks of grants and denials."""
+    """A test case with assertions about grants and denials."""
 
     def assertValidator(self, validator: Any) -> None:
         """Assert that an object has the interface, with its exact signatures."""

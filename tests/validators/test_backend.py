@@ -1,4 +1,4 @@
-"""A question goes out once, and its whole answer comes back in time, or none does."""
+"""Tests of wsrelay.validators.backend: one request, and a complete answer in time or none."""
 
 import subprocess
 import sys
@@ -23,12 +23,12 @@ from .back_end import URL, BackendTestCase, Connection, answer
 
 Asked = Deferred[tuple[IResponse, bytes]]
 
-#: How far an answer may have come when something happens; ``None`` is not even to a connection.
+#: The parts of an answer received so far; ``None``: not even connected.
 STAGES = (None, b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}")
 
 
 class AskTestCase(BackendTestCase):
-    """A test case that asks."""
+    """A test case with requests to a back end."""
 
     def setUp(self) -> None:
         """Make a back end that has 3 seconds."""
@@ -66,10 +66,10 @@ class AskTestCase(BackendTestCase):
 
 
 class QuestionTests(AskTestCase):
-    """What is sent."""
+    """Requests."""
 
     def test_post(self) -> None:
-        """A question is a POST of JSON, from us."""
+        """A question is a POST of JSON with our User-Agent."""
         _, connection = self.asked()
         line, headers, question = connection.take()
 
@@ -81,7 +81,7 @@ class QuestionTests(AskTestCase):
         self.assertEqual(f"wsrelay/{wsrelay.__version__}", headers["user-agent"])
 
     def test_one_write(self) -> None:
-        """The body is written at once, in the same turn as the headers."""
+        """Headers and body are written in the same turn."""
         transport = StringTransport()
         question = _Question(b"{}")
 
@@ -89,7 +89,7 @@ class QuestionTests(AskTestCase):
         self.assertEqual(b"{}", transport.value())
 
     def test_body_producer(self) -> None:
-        """The question's body has the interface; nothing is left of it to pause or stop."""
+        """The body provides IBodyProducer; pausing and stopping do nothing."""
         question = _Question(b"{}")
 
         self.assertTrue(verifyObject(IBodyProducer, question))
@@ -97,16 +97,16 @@ class QuestionTests(AskTestCase):
         question.resumeProducing()
         question.stopProducing()
 
-    def test_not_redirected(self) -> None:
-        """A redirect is not followed: the question is for one back end only."""
+    def test_redirect(self) -> None:
+        """Redirects are not followed."""
         asked, connection = self.asked()
         connection.send(answer("307 Elsewhere", b"", "Location: http://evil.example/"))
 
         self.assertAnswer(asked, 307, b"")
         self.assertEqual(1, len(self.reactor.tcpClients))
 
-    def test_connection_is_kept(self) -> None:
-        """The next question goes over the same connection, whatever the answers are."""
+    def test_persistent_connection(self) -> None:
+        """The next question uses the same connection, after any answer."""
         first, connection = self.asked()
         connection.send(answer("403 No", b"<html>"))
         self.assertAnswer(first, 403, b"<html>")
@@ -118,10 +118,10 @@ class QuestionTests(AskTestCase):
 
 
 class AnswerTests(AskTestCase):
-    """What is received."""
+    """Answers."""
 
     def test_chunks(self) -> None:
-        """An answer may come in pieces."""
+        """An answer may be chunked."""
         asked, connection = self.asked()
         for piece in (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n{\r\n", b"1\r\n}\r\n"):
             connection.send(piece)
@@ -130,15 +130,15 @@ class AnswerTests(AskTestCase):
 
         self.assertAnswer(asked, 200, b"{}")
 
-    def test_empty(self) -> None:
-        """An answer may be empty where its end is marked."""
+    def test_empty_answer(self) -> None:
+        """An empty answer is accepted if its end is marked."""
         for data, status in ((b"HTTP/1.1 204 Yes\r\n\r\n", 204), (answer("200 OK"), 200)):
             asked, connection = self.asked()
             connection.send(data)
             self.assertAnswer(asked, status, b"")
 
-    def test_ended_by_closing(self) -> None:
-        """Without a length, an answer ends with the connection; an empty one could be half of another."""
+    def test_answer_without_length(self) -> None:
+        """An answer without a length ends with the connection; an empty one is refused as incomplete."""
         for body in (b"{}", b'{"can_publish": fal', b""):
             asked, connection = self.asked()
             connection.send(b"HTTP/1.0 200 OK\r\n\r\n" + body)
@@ -150,16 +150,16 @@ class AnswerTests(AskTestCase):
             else:
                 self.assertNoAnswer(asked, "twisted.web.http.PotentialDataLoss")
 
-    def test_refused(self) -> None:
-        """A back end that does not listen gives no answer; only the kind of the problem is told."""
+    def test_connection_refused(self) -> None:
+        """A refused connection is no answer; only the kind of the error is told."""
         asked = self.ask()
         self.reactor.tcpClients[-1][2].clientConnectionFailed(None, Failure(ConnectError("secret")))
         self.reactor.advance(1)
 
         self.assertNoAnswer(asked, "twisted.internet.error.ConnectError")
 
-    def test_closed(self) -> None:
-        """A connection that ends before the answer does gives none."""
+    def test_incomplete_answer(self) -> None:
+        """A connection that ends too early is no answer."""
         for sent in STAGES[1:]:
             asked, connection = self.asked_until(sent)
             assert connection is not None
@@ -167,15 +167,15 @@ class AnswerTests(AskTestCase):
 
             self.assertIn("ConnectionDone", str(self.failureResultOf(asked, NoAnswerError).value))
 
-    def test_no_http(self) -> None:
-        """An answer in another protocol is none, and is not quoted."""
+    def test_not_http(self) -> None:
+        """An answer in another protocol is refused, and not quoted."""
         asked, connection = self.asked()
         connection.send(b"SSH-2.0-secret\r\n")
 
         self.assertNotIn("secret", str(self.failureResultOf(asked, NoAnswerError).value))
 
-    def test_too_big(self) -> None:
-        """An answer over 64 KiB is given up at once, and its connection closed; just 64 KiB are read."""
+    def test_max_answer_bytes(self) -> None:
+        """An answer over 64 KiB is refused at once and its connection closed; 64 KiB are read."""
         asked, connection = self.asked()
         connection.send(answer("200 OK", b" " * 65536))
         self.assertAnswer(asked, 200, b" " * 65536)
@@ -191,8 +191,8 @@ class AnswerTests(AskTestCase):
 
     @settings(deadline=None)
     @given(st.binary() | st.binary().map(lambda body: answer("200 OK", body)))
-    def test_garbage(self, data: bytes) -> None:
-        """Whatever comes, there is one outcome: an answer, or none."""
+    def test_garbage_answers(self, data: bytes) -> None:
+        """Any bytes give one outcome: an answer, or NoAnswerError."""
         asked, connection = self.asked()
         connection.send(data)
         connection.close()
@@ -205,9 +205,9 @@ class AnswerTests(AskTestCase):
 
 
 class TimeTests(AskTestCase):
-    """How long it may take."""
+    """Timeout and cancellation."""
 
-    def test_too_late(self) -> None:
+    def test_timeout(self) -> None:
         """The timeout counts from the first byte of the question to the last of the answer."""
         for sent in STAGES:
             asked, connection = self.asked_until(sent)
@@ -219,8 +219,8 @@ class TimeTests(AskTestCase):
             self.assertTrue(connection is None or connection.transport.disconnecting)
             self.assertEqual([], self.reactor.getDelayedCalls())
 
-    def test_every_byte_in_time(self) -> None:
-        """An answer that drips does not prolong it."""
+    def test_timeout_slow_answer(self) -> None:
+        """An answer byte by byte does not extend the timeout."""
         asked, connection = self.asked()
         for piece in (b"HTTP/1.1 200 OK\r\n", b"Content-Length: 3\r\n", b"\r\n{}"):
             self.assertNoResult(asked)
@@ -230,7 +230,7 @@ class TimeTests(AskTestCase):
         self.assertNoAnswer(asked, "no answer within 3 s")
 
     def test_cancelled(self) -> None:
-        """Cancelling closes the connection at every stage, and leaves nothing behind."""
+        """Cancelling closes the connection at every stage, and leaves no timer."""
         for sent in STAGES:
             asked, connection = self.asked_until(sent)
             asked.cancel()
@@ -240,13 +240,13 @@ class TimeTests(AskTestCase):
             self.assertEqual([], self.reactor.getDelayedCalls())
 
     def test_cancelled_before_the_body(self) -> None:
-        """An agent that has not begun to deliver the body has nothing to close yet."""
+        """Cancelling before the body has no connection to close."""
         body = _Body()
         body.received.cancel()
 
         self.failureResultOf(body.received, CancelledError)
 
-    def test_after_the_answer(self) -> None:
+    def test_no_timer_left(self) -> None:
         """No timer outlives an answer."""
         asked, connection = self.asked()
         connection.send(answer("200 OK", b"", "Connection: close"))
@@ -256,10 +256,10 @@ class TimeTests(AskTestCase):
 
 
 class AgentTests(AskTestCase):
-    """Which agent and which reactor are used."""
+    """Agent and reactor."""
 
     def test_injected_agent(self) -> None:
-        """An agent that is given is used."""
+        """A given agent is used."""
         used = MemoryReactorClock()
         self.backend = Backend(URL, 3, agent=Agent(used), reactor=self.reactor)
         self.ask()
@@ -267,7 +267,7 @@ class AgentTests(AskTestCase):
         self.assertEqual((1, 0), (len(used.tcpClients), len(self.reactor.tcpClients)))
 
     def test_broken_agent(self) -> None:
-        """Whatever an agent raises is no answer, and is not quoted."""
+        """Any exception of an agent becomes NoAnswerError, without its text."""
         broken = mock.Mock(spec=["request"])
         broken.request.side_effect = ZeroDivisionError("secret")
         self.backend = Backend(URL, 3, agent=broken, reactor=self.reactor)
@@ -275,7 +275,7 @@ class AgentTests(AskTestCase):
         self.assertNoAnswer(self.ask(), "builtins.ZeroDivisionError")
 
     def test_global_reactor(self) -> None:
-        """Without a reactor, the global one is taken when it is first needed."""
+        """Without a reactor, the global one is used from the first question on."""
         self.backend = Backend(URL, 3)
         with mock.patch.object(twisted.internet, "reactor", self.reactor, create=True):
             self.ask()
@@ -284,7 +284,7 @@ class AgentTests(AskTestCase):
         self.assertEqual(2, len(self.reactor.tcpClients))
 
     def test_reactor_is_not_imported(self) -> None:
-        """Neither the import nor the constructor chooses a reactor."""
+        """Neither the import nor the constructor imports the reactor."""
         program = (
             "import sys; from wsrelay.validators.backend import Backend;"
             " Backend('http://a.example', 3); print('twisted.internet.reactor' in sys.modules)"

@@ -1,4 +1,4 @@
-"""Tests of wsrelay.validators.chain: the validator chain and the response to a refused handshake."""
+"""Tests of wsrelay.validators.chain."""
 
 from collections.abc import Awaitable
 from typing import Any
@@ -14,7 +14,7 @@ from wsrelay.validators.chain import ValidatorChain
 
 
 class ChainTests(RelayTestCase):
-    """Asking validators."""
+    """The validator chain."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -38,16 +38,16 @@ class ChainTests(RelayTestCase):
         self.flushLoggedErrors()
 
     def test_no_validators(self) -> None:
-        """Nobody asked, nobody refuses: the room that the path names."""
+        """Without validators the grant has the room of the path."""
         self.assertEqual(self.successResultOf(self.grant()), Grant("chat/42"))
 
-    def test_at_once(self) -> None:
-        """Where no validator has to be waited for, the answer is no Deferred, and a refusal is raised."""
+    def test_synchronous(self) -> None:
+        """Synchronous validators give no Deferred; a refusal is raised."""
         self.assertEqual(ValidatorChain([Answer(lambda _, grant: grant)]).grant(self.request), Grant("chat/42"))
         self.assertRaises(Denied, ValidatorChain([Answer(Denied(403, "no"))]).grant, self.request)
 
-    def test_in_order(self) -> None:
-        """Each validator gets the request and what those before it granted; the last word holds."""
+    def test_order(self) -> None:
+        """Each validator gets the request and the grant so far; the last grant counts."""
         granting = self.grant(
             lambda request, grant: grant.narrowed(identity=request.room),
             lambda request, grant: grant.narrowed(identity=grant.identity + "!", subprotocol="b"),
@@ -57,15 +57,15 @@ class ChainTests(RelayTestCase):
         self.assertEqual([validator.requests for validator in self.validators], [[self.request], [self.request]])
 
     def test_denied(self) -> None:
-        """A refusal goes through as it is, and nobody behind it is asked."""
+        """A refusal is passed on, and later validators are not asked."""
         refusal = Denied(418, "teapot", [("X-A", "b")])
         granting = self.grant(refusal, Grant("x"))
 
         self.assertIs(self.denied(granting), refusal)
         self.assertEqual(self.validators[1].requests, [])
 
-    def test_later(self) -> None:
-        """Deferreds and coroutines are waited for."""
+    def test_asynchronous(self) -> None:
+        """Deferreds and coroutines are awaited."""
         answer: Deferred[Grant] = Deferred()
 
         async def validate(request: Any, grant: Grant) -> Grant:
@@ -78,16 +78,16 @@ class ChainTests(RelayTestCase):
 
         self.assertEqual(self.successResultOf(granting), Grant("late", "me"))
 
-    def test_denied_later(self) -> None:
-        """A refusal may come late, too."""
+    def test_denied_asynchronously(self) -> None:
+        """A refusal may come asynchronously."""
         answer: Deferred[Grant] = Deferred()
         granting = self.grant(answer)
         answer.errback(Denied(403, "no"))
 
         self.assertEqual(self.denied(granting).status, 403)
 
-    def test_causes(self) -> None:
-        """A refusal is counted under the name of the validator, at once or later, unless it says a cause of its own."""
+    def test_denied_cause(self) -> None:
+        """The default cause of a refusal is the validator's name, synchronous or not."""
         for answer in (Denied(403, "no"), Deferred()):
             granting = self.grant(answer)
             if isinstance(answer, Deferred):
@@ -96,24 +96,24 @@ class ChainTests(RelayTestCase):
         self.assertEqual(self.denied(self.grant(Denied(403, "no", cause="banned"))).cause, "banned")
 
     def test_fails_closed(self) -> None:
-        """An exception, and any answer that is no grant, refuses with 500 and a text that says nothing."""
+        """An exception or an invalid answer is refused with 500 and a fixed text."""
         for answer in (RuntimeError("secret\r\nX: y"), None, True, "chat/42", {"room": "x"}):
             self.assert_fails_closed(answer)
 
-    def test_fails_closed_later(self) -> None:
-        """The same for answers that come later."""
+    def test_fails_closed_asynchronously(self) -> None:
+        """The same for asynchronous answers."""
         for result in (RuntimeError("secret"), None, 3):
             answer: Deferred[Any] = Deferred()
             (answer.errback if isinstance(result, Exception) else answer.callback)(result)
             self.assert_fails_closed(answer)
 
-    def test_grants_that_cannot_hold(self) -> None:
-        """A subprotocol that was not offered (TRAPS 13) and a room that is none refuse with 500."""
+    def test_invalid_grants(self) -> None:
+        """A subprotocol that was not offered (TRAPS 13) and an invalid room are refused with 500."""
         for grant in (Grant("x", subprotocol="c"), Grant(""), Grant("a/../b"), Grant("a\x00")):
             self.assert_fails_closed(grant)
 
-    def test_grants_of_nonsense(self) -> None:
-        """A grant whose fields have the wrong type, or whose expiry is no time, refuses with 500."""
+    def test_grants_of_wrong_types(self) -> None:
+        """Fields of a wrong type, and an infinite expiry, are refused with 500."""
         for fields in (
             {"expires_at": "soon"},
             {"expires_at": float("nan")},
@@ -126,8 +126,8 @@ class ChainTests(RelayTestCase):
         ):
             self.assert_fails_closed(Grant(**{"room": "x", **fields}))
 
-    def test_cancelling(self) -> None:
-        """Cancelling the chain cancels the validator it waits for, without a word in the log."""
+    def test_cancellation(self) -> None:
+        """Cancelling the chain cancels the pending validator, without a log line."""
         cancelled: list[Deferred[Grant]] = []
         granting = self.grant(Deferred(cancelled.append))
         granting.cancel()
@@ -136,8 +136,8 @@ class ChainTests(RelayTestCase):
         self.assertEqual(self.denied(granting).status, 503)
         self.assertEqual(self.logged(LogLevel.critical), [])
 
-    def test_awaitables_of_any_kind(self) -> None:
-        """Anything that can be awaited will do."""
+    def test_awaitables(self) -> None:
+        """Any awaitable is accepted."""
 
         class Later:
             def __await__(self) -> Any:

@@ -1,4 +1,4 @@
-"""Only the listed hosts are served."""
+"""Tests of wsrelay.validators.host."""
 
 from wsrelay.validators.host import HostValidator
 
@@ -11,7 +11,7 @@ class HostValidatorTests(ValidatorTestCase):
     """The ``host:`` validator."""
 
     def test_any_port(self) -> None:
-        """A host without a port is allowed with any, and with none."""
+        """A host without a port is allowed with any port, and without."""
         validator = make("Relay.example,[::1]")
 
         self.assertValidator(validator)
@@ -19,7 +19,7 @@ class HostValidatorTests(ValidatorTestCase):
             self.assertIs(GRANT, validator.validate(request(host=host), GRANT), host)
 
     def test_port(self) -> None:
-        """A host with a port is allowed with that one only."""
+        """A host with a port is allowed with that port only."""
         validator = make("relay.example:8443")
 
         self.assertIs(GRANT, validator.validate(request(host="relay.example:8443"), GRANT))
@@ -27,7 +27,7 @@ class HostValidatorTests(ValidatorTestCase):
         self.assertDenied(421, validator, request(host="relay.example"))
 
     def test_denied(self) -> None:
-        """Any other host is not ours."""
+        """Any other host is denied."""
         for host in (
             "evil.example",
             "evilrelay.example",
@@ -42,7 +42,7 @@ class HostValidatorTests(ValidatorTestCase):
             self.assertDenied(421, make("relay.example"), request(host=host))
 
     def test_arguments(self) -> None:
-        """Hosts must be given, and be hosts."""
+        """Missing and invalid hosts are refused."""
         self.assertWrong(make, "", "at least one host")
         for value in ("https://relay.example", "*.relay.example", "::1", "relay.example:https", "relay.example/"):
             self.assertWrong(make, f"relay.example,{value}", f"{value!r} is not a host")

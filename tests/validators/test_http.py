@@ -1,4 +1,4 @@
-"""A back end is asked once, and only a clear yes lets anyone in."""
+"""Tests of wsrelay.validators.http."""
 
 import json
 from typing import Any
@@ -27,7 +27,7 @@ make = HTTPValidator.from_arguments
 
 
 class HTTPTestCase(BackendTestCase):
-    """A test case with a validator that asks."""
+    """A test case with a validator and its back end."""
 
     def setUp(self) -> None:
         """Make a validator, and keep the log."""
@@ -49,7 +49,7 @@ class HTTPTestCase(BackendTestCase):
         return asked
 
     def assertUndecided(self, asked: Deferred[Grant], problem: str) -> None:
-        """Assert that a handshake is denied with 503, and why in the log."""
+        """Assert that a handshake is denied with 503, with the cause in the log."""
         denied = self.failureResultOf(asked, Denied).value
 
         self.assertEqual(
@@ -59,15 +59,15 @@ class HTTPTestCase(BackendTestCase):
         self.assertEqual([f"asking http://backend.example:8000/ask failed: {problem}"], self.logged())
 
     def logged(self) -> list[str]:
-        """Return the log's lines of the validator."""
+        """Return the validator's log lines."""
         return [event["log_format"].format(**event) for event in self.log if event["log_namespace"] == "wsrelay"]
 
 
 class QuestionTests(HTTPTestCase):
-    """What the back end is asked."""
+    """Questions to the back end."""
 
-    def test_all(self) -> None:
-        """It gets the request and the grant so far as JSON."""
+    def test_question(self) -> None:
+        """The question has the request and the grant so far, as JSON."""
         self.ask(
             Grant("chat/42", "ann", "v1", can_publish=False, expires_at=2.5),
             query={"token": ("t", "u")},
@@ -101,8 +101,8 @@ class QuestionTests(HTTPTestCase):
             question,
         )
 
-    def test_none(self) -> None:
-        """What is not there is null or false."""
+    def test_question_absent_fields(self) -> None:
+        """Absent fields are null or false."""
         self.ask()
         question = self.accept().take()[2]
 
@@ -110,8 +110,8 @@ class QuestionTests(HTTPTestCase):
         self.assertIs(False, question["tls"])
         self.assertIsNone(question["grant"]["identity"])
 
-    def test_peers(self) -> None:
-        """IPv6 addresses stand in brackets; a unix socket has no address."""
+    def test_question_peer(self) -> None:
+        """IPv6 addresses are in brackets; a unix socket has no address."""
         for address, peer in (
             (IPv6Address("TCP", "2001:db8::1", 50000), "[2001:db8::1]:50000"),
             (UNIXAddress(None), "unix"),
@@ -121,10 +121,10 @@ class QuestionTests(HTTPTestCase):
 
 
 class GrantTests(HTTPTestCase):
-    """What a 2xx answer grants."""
+    """2xx answers."""
 
-    def test_all(self) -> None:
-        """Every field of a grant may be there."""
+    def test_grant(self) -> None:
+        """Every field of a grant may be given."""
         body = {
             "room": "lobby",
             "identity": "ann",
@@ -137,8 +137,8 @@ class GrantTests(HTTPTestCase):
 
         self.assertEqual(Grant("lobby", "ann", "v2", False, False, 2000000000.0), self.successResultOf(asked))
 
-    def test_nothing(self) -> None:
-        """An empty answer, an empty object and the grant as it was sent change nothing."""
+    def test_grant_unchanged(self) -> None:
+        """An empty answer, an empty object and the sent grant change nothing."""
         grant = Grant("chat/42", "ann", can_publish=False, expires_at=2.5)
         sent = (
             b'{"room": "chat/42", "identity": "ann", "subprotocol": null,'
@@ -148,14 +148,14 @@ class GrantTests(HTTPTestCase):
             self.assertEqual(grant, self.successResultOf(self.asked(data, grant)))
 
     def test_narrows_only(self) -> None:
-        """What an earlier validator took away stays away."""
+        """Rights removed by an earlier validator stay removed."""
         grant = Grant("chat/42", can_publish=False, expires_at=2.5)
         asked = self.asked(answer("200 OK", b'{"can_publish": true, "expires_at": 3}'), grant)
 
         self.assertEqual(grant, self.successResultOf(asked))
 
-    def test_no_grant(self) -> None:
-        """What is no grant, or more than one, lets nobody in."""
+    def test_invalid_grant(self) -> None:
+        """An invalid grant denies."""
         for body in (
             b"yes",
             b"true",
@@ -178,16 +178,16 @@ class GrantTests(HTTPTestCase):
             self.log.clear()
             self.assertUndecided(self.asked(answer("200 OK", body)), "the answer is not a grant")
 
-    def test_room(self) -> None:
-        """A room that cannot be is refused, not joined."""
+    def test_invalid_room(self) -> None:
+        """An invalid room denies."""
         for room in ("", "/lobby", "a/../b", "a\nb", "x" * 256):
             self.log.clear()
             asked = self.asked(answer("200 OK", json.dumps({"room": room}).encode()))
             self.failureResultOf(asked, Denied)
             self.assertIn("failed: the answer's room is invalid: the room name", self.logged()[0])
 
-    def test_subprotocol(self) -> None:
-        """A subprotocol that is not offered, or that carries a token, is refused."""
+    def test_invalid_subprotocol(self) -> None:
+        """A subprotocol that was not offered, or carries a token, denies."""
         bearer = "base64url.bearer.YWJj"
         for name in ("v3", "", bearer):
             self.log.clear()
@@ -198,10 +198,10 @@ class GrantTests(HTTPTestCase):
 
 
 class RefusalTests(HTTPTestCase):
-    """What a 4xx answer does."""
+    """4xx answers."""
 
-    def test_status(self) -> None:
-        """Its status is passed on, its text is not."""
+    def test_4xx(self) -> None:
+        """The status is passed on, the text is not."""
         for status in (400, 401, 403, 404, 429, 451, 499):
             asked = self.asked(answer(f"{status} Very\x07Bad", b"internal"))
             denied = self.failureResultOf(asked, Denied).value
@@ -212,14 +212,14 @@ class RefusalTests(HTTPTestCase):
         self.assertEqual([], self.logged())
 
     def test_challenge(self) -> None:
-        """WWW-Authenticate is passed on, however often it comes; no other header is."""
+        """All WWW-Authenticate fields are passed on; no other header is."""
         data = answer("401 No", b"", 'WWW-Authenticate: Bearer realm="x"', "www-authenticate: Basic", "Set-Cookie: a=b")
         denied = self.failureResultOf(self.asked(data), Denied).value
 
         self.assertEqual((("WWW-Authenticate", 'Bearer realm="x"'), ("WWW-Authenticate", "Basic")), denied.headers)
 
     def test_unsafe_challenge(self) -> None:
-        """A challenge that could break our own response is left out."""
+        """A challenge with unsafe bytes is dropped."""
         for value in ("Bearer \x01", "Bearer \x7f", "Bearer \xe9", "Bearer a\x0bb", "Bearer " + "x" * 1024, ""):
             denied = self.failureResultOf(self.asked(answer("401 No", b"", f"WWW-Authenticate: {value}")), Denied).value
 
@@ -227,30 +227,30 @@ class RefusalTests(HTTPTestCase):
 
 
 class FailureTests(HTTPTestCase):
-    """What happens when the back end does not decide."""
+    """Failing back ends."""
 
-    def test_statuses(self) -> None:
-        """Nothing but 2xx and 4xx decides."""
+    def test_other_statuses(self) -> None:
+        """Every status but 2xx and 4xx denies with 503."""
         for status in (300, 304, 399, 500, 503, 599, 600, 999):
             self.log.clear()
             self.assertUndecided(self.asked(answer(f"{status} Hm", b"{}")), f"the answer's status is {status}")
 
     def test_redirect(self) -> None:
-        """A redirect is no yes, wherever it leads."""
+        """A redirect denies with 503."""
         asked = self.asked(answer("307 Elsewhere", b"", "Location: http://evil.example/"))
 
         self.assertUndecided(asked, "the answer's status is 307")
 
-    def test_refused(self) -> None:
-        """A back end that does not listen is no yes."""
+    def test_connection_refused(self) -> None:
+        """A back end that does not listen denies with 503."""
         asked = self.ask()
         self.reactor.tcpClients[-1][2].clientConnectionFailed(None, Failure(ConnectError("secret")))
         self.reactor.advance(1)
 
         self.assertUndecided(asked, "twisted.internet.error.ConnectError")
 
-    def test_half(self) -> None:
-        """Half of a grant is none."""
+    def test_incomplete_answer(self) -> None:
+        """An incomplete grant denies with 503."""
         asked = self.ask()
         connection = self.accept()
         connection.send(b'HTTP/1.0 200 OK\r\n\r\n{"can_publish": fal')
@@ -258,8 +258,8 @@ class FailureTests(HTTPTestCase):
 
         self.assertUndecided(asked, "the answer is not a grant")
 
-    def test_too_late(self) -> None:
-        """It has 3 seconds, less than the validators have together."""
+    def test_timeout(self) -> None:
+        """The default timeout is 3 seconds, less than --validate-seconds."""
         asked = self.ask()
         self.reactor.advance(2.5)
         self.assertNoResult(asked)
@@ -269,7 +269,7 @@ class FailureTests(HTTPTestCase):
         self.assertLess(DEFAULT_TIMEOUT_SECONDS, Settings().validate_seconds)
 
     def test_cancelled(self) -> None:
-        """A client that leaves takes its question with it, quietly."""
+        """When the client leaves, its question is cancelled without a log line."""
         asked = self.ask()
         connection = self.accept()
         asked.cancel()
@@ -279,7 +279,7 @@ class FailureTests(HTTPTestCase):
         self.assertEqual([], self.logged())
 
     def test_secrets(self) -> None:
-        """Neither query, headers nor body get into the log."""
+        """Query, headers and body are never logged."""
         self.asked(
             answer("500 No", b"secret"), query={"t": ("secret",)}, headers={"authorization": "secret"}
         ).addErrback(lambda _: None)
@@ -288,14 +288,14 @@ class FailureTests(HTTPTestCase):
 
 
 class ValidatorTests(HTTPTestCase):
-    """What it is."""
+    """Interface and construction."""
 
     def test_interface(self) -> None:
-        """It is a validator."""
+        """It provides IHandshakeValidator."""
         self.assertValidator(self.validator)
 
     def test_agent(self) -> None:
-        """An agent that is given is used."""
+        """A given agent is used."""
         used = MemoryReactorClock()
         self.validator = HTTPValidator(URL, agent=Agent(used), reactor=self.reactor)
         self.ask()
@@ -304,10 +304,10 @@ class ValidatorTests(HTTPTestCase):
 
 
 class ArgumentTests(HTTPTestCase):
-    """What stands behind ``http:``."""
+    """Arguments of ``http:``."""
 
     def test_url(self) -> None:
-        """A URL is taken as it is, commas with a backslash."""
+        """A URL is used as it is; commas are escaped."""
         for text, host, line in (
             (r"http://a.example/x?a=1\,2&timeout=9", "a.example", "POST /x?a=1,2&timeout=9 HTTP/1.1"),
             ("http://a.example:8000,timeout=0.5", "a.example:8000", "POST / HTTP/1.1"),
@@ -321,7 +321,7 @@ class ArgumentTests(HTTPTestCase):
         make("https://a.example/x")
 
     def test_wrong_url(self) -> None:
-        """What is no http or https URL, or more than one, is refused."""
+        """Exactly one http or https URL is required."""
         for text in (
             "",
             "timeout=5",
@@ -344,8 +344,8 @@ class ArgumentTests(HTTPTestCase):
         ):
             self.assertWrong(make, text, "write one URL")
 
-    def test_timeout(self) -> None:
-        """The timeout is a number of seconds, above 0 and not for ever."""
+    def test_timeout_argument(self) -> None:
+        """The timeout is a number of seconds above 0 and at most 300."""
         self.validator = make("http://a.example,timeout=0.5")
         with mock.patch.object(twisted.internet, "reactor", self.reactor, create=True):
             asked = self.ask()
@@ -359,12 +359,12 @@ class ArgumentTests(HTTPTestCase):
 
 
 class GarbageTests(HTTPTestCase):
-    """Whatever the back end sends, only what is documented comes out."""
+    """Answers of any bytes."""
 
     @settings(deadline=None)
     @given(st.binary() | st.binary().map(lambda body: answer("200 OK", body)))
-    def test_answers(self, data: bytes) -> None:
-        """An answer of any bytes ends in a denial, or in the grant as it was."""
+    def test_garbage_answers(self, data: bytes) -> None:
+        """Any bytes give a denial, or the unchanged grant."""
         asked = self.ask()
         connection = self.accept()
         connection.send(data)

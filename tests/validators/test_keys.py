@@ -1,4 +1,4 @@
-"""A file's keys are taken if they are what their algorithm needs, and nothing of them shows."""
+"""Tests of wsrelay.validators.keys."""
 
 import json
 from typing import Any
@@ -16,26 +16,26 @@ OTHER_CURVE_KEY = ec.generate_private_key(ec.SECP384R1())
 
 
 class ReadKeyTests(KeyFileTestCase):
-    """One key in a file."""
+    """Files with one key."""
 
     def assertNoKey(self, algorithm: str, needed: str, *contents: bytes) -> None:
-        """Assert that files are refused in words that say what is needed, and quote nothing."""
+        """Assert that files are refused with the required content, and not quoted."""
         for content in contents:
             error = self.assertRaises(ValueError, read_key, self.file(content), algorithm)
 
             self.assertEqual(f"{self.folder}/file must hold {needed}, to be used with {algorithm}", str(error))
 
     def test_secret(self) -> None:
-        """A secret is the file's bytes, and for any kid."""
+        """A secret is the file's bytes, for any kid."""
         self.assertEqual({(None, "HS256"): SECRET}, read_key(self.file(SECRET), "HS256"))
 
-    def test_line_end(self) -> None:
-        """One line end behind a secret is not part of it; everything else is."""
+    def test_secret_line_end(self) -> None:
+        """One line end behind a secret is cut off, nothing else."""
         for content, key in ((SECRET + b"\n", SECRET), (SECRET + b"\r\n", SECRET), (SECRET + b"\n\n", SECRET + b"\n")):
             self.assertEqual({(None, "HS256"): key}, read_key(self.file(content), "HS256"))
 
-    def test_no_secret(self) -> None:
-        """A secret has 32 bytes or more, not counting one line end, and is no key of another kind."""
+    def test_unusable_secret(self) -> None:
+        """A secret has at least 32 bytes without its line end, and is not a key of another kind."""
         self.assertNoKey(
             "HS256",
             "a secret of at least 32 bytes that is not a PEM, certificate or JWK",
@@ -49,14 +49,14 @@ class ReadKeyTests(KeyFileTestCase):
         )
 
     def test_public_key(self) -> None:
-        """A public key is the PEM's."""
+        """A public key is read from PEM."""
         for key, algorithm in ((RSA_KEY, "RS256"), (EC_KEY, "ES256")):
             keys = read_key(self.file(public_pem(key)), algorithm)
 
             self.assertEqual({(None, algorithm): key.public_key()}, keys)
 
-    def test_no_public_key(self) -> None:
-        """A public key is a PEM, public, of the right kind and long enough."""
+    def test_unusable_public_key(self) -> None:
+        """A public key is PEM, public, of the right type and size."""
         ssh = RSA_KEY.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
         self.assertNoKey(
             "RS256",
@@ -78,19 +78,19 @@ class ReadKeyTests(KeyFileTestCase):
         )
 
     def test_no_file(self) -> None:
-        """A file that cannot be read is named."""
+        """An unreadable file is named."""
         self.assertIn("nosuch", str(self.assertRaises(OSError, read_key, self.folder / "nosuch", "HS256")))
 
 
 class ReadKeySetTests(KeyFileTestCase):
-    """A JSON Web Key Set in a file."""
+    """JSON Web Key Sets."""
 
     def read(self, *entries: dict[str, Any], algorithms: tuple[str, ...] = ALGORITHMS) -> Keys:
         """Write a set and read it."""
         return read_key_set(self.file(json.dumps({"keys": entries}).encode()), algorithms)
 
-    def test_all(self) -> None:
-        """Each key stands under its kid, and under its own algorithm or what its type is made for."""
+    def test_key_set(self) -> None:
+        """Each key has its kid, and its alg or the default of its type."""
         keys = self.read(
             public_jwk(RSA_KEY, "RS256", kid="r", alg="RS256", use="sig"),
             public_jwk(EC_KEY, "ES256", kid="e"),
@@ -101,8 +101,8 @@ class ReadKeySetTests(KeyFileTestCase):
             {("r", "RS256"): RSA_KEY.public_key(), ("e", "ES256"): EC_KEY.public_key(), ("s", "HS256"): SECRET}, keys
         )
 
-    def test_algorithms(self) -> None:
-        """Keys for algorithms that are not allowed are left out, and something must be left."""
+    def test_key_set_algorithms(self) -> None:
+        """Keys for other algorithms are skipped; at least one must remain."""
         jwk = public_jwk(EC_KEY, "ES256", kid="e")
 
         keys = self.read(jwk, secret_jwk(SECRET, kid="s"), algorithms=("HS256",))
@@ -110,8 +110,8 @@ class ReadKeySetTests(KeyFileTestCase):
         error = self.assertRaises(ValueError, self.read, jwk, algorithms=("HS256", "RS256"))
         self.assertEqual(f"{self.folder}/file has no public key or secret with a kid for HS256, RS256", str(error))
 
-    def test_unusable_keys_are_left_out(self) -> None:
-        """What the set has besides our keys does no harm, and is no key."""
+    def test_unusable_keys_skipped(self) -> None:
+        """Unusable entries are skipped."""
         unusable: tuple[dict[str, Any], ...] = (
             public_jwk(RSA_KEY, "RS256"),
             public_jwk(RSA_KEY, "RS256", kid=1),
@@ -134,21 +134,21 @@ class ReadKeySetTests(KeyFileTestCase):
         for entry in unusable:
             self.assertRaises(ValueError, self.read, entry)
 
-    def test_one_kid_twice(self) -> None:
-        """Two keys of one kid are refused if they are for one algorithm, and kept apart if not."""
+    def test_repeated_kid(self) -> None:
+        """Two keys with one kid are refused for one algorithm, and kept apart for two."""
         first, second = public_jwk(RSA_KEY, "RS256", kid="a"), public_jwk(EC_KEY, "ES256", kid="a")
 
         self.assertEqual({("a", "RS256"), ("a", "ES256")}, set(self.read(first, second)))
         error = self.assertRaises(ValueError, self.read, first, first)
         self.assertIn("two keys with the kid 'a' for RS256", str(error))
 
-    def test_no_set(self) -> None:
-        """A file that is no set is refused, and its content is not quoted."""
+    def test_not_a_key_set(self) -> None:
+        """A file that is not a key set is refused, and not quoted."""
         for content in (b"", b"secret", b"[]", b"{}", b'{"keys": {}}', b'{"keys": ["secret"]}', b"\xff"):
             error = self.assertRaises(ValueError, read_key_set, self.file(content), ALGORITHMS)
             self.assertEqual(f"{self.folder}/file is not a JSON Web Key Set", str(error))
         self.assertRaises(ValueError, self.read)
 
     def test_no_file(self) -> None:
-        """A file that cannot be read is named."""
+        """An unreadable file is named."""
         self.assertIn("nosuch", str(self.assertRaises(OSError, read_key_set, self.folder / "nosuch", ALGORITHMS)))

@@ -1,4 +1,4 @@
-"""Origins are compared exactly, and everything that is not allowed is denied."""
+"""Tests of wsrelay.validators.origin."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,10 +11,10 @@ make = OriginValidator.from_arguments
 
 
 class ParseOriginTests(ValidatorTestCase):
-    """What is an origin, and which."""
+    """Parsing origins."""
 
     def test_parts(self) -> None:
-        """Scheme and host come out in lower case, the port as a number."""
+        """Scheme and host are lower-cased, the port is a number."""
         self.assertEqual(("https", "b.example", 8443), parse_origin("HTTPS://B.Example:8443"))
         self.assertEqual(("https", "[::1]", 8443), parse_origin("https://[::1]:8443"))
         self.assertEqual(("app", "localhost", 65535), parse_origin("app://localhost:65535"))
@@ -25,13 +25,13 @@ class ParseOriginTests(ValidatorTestCase):
         self.assertEqual(("https", "a.example", 443), parse_origin("https://a.example"))
 
     def test_no_ports(self) -> None:
-        """Other schemes mean no port: apps and browser extensions have none."""
+        """Other schemes have no default port: apps, browser extensions."""
         self.assertEqual(("capacitor", "localhost", None), parse_origin("capacitor://localhost"))
         self.assertEqual(("chrome-extension", "abc", None), parse_origin("Chrome-Extension://ABC"))
         self.assertEqual(("app", "x", None), parse_origin("app://x"))
 
-    def test_no_origin(self) -> None:
-        """What has more or less than scheme, host and port is none."""
+    def test_malformed(self) -> None:
+        """More or less than scheme, host and port is malformed."""
         for text in (
             "",
             "null",
@@ -64,10 +64,10 @@ class ParseOriginTests(ValidatorTestCase):
 
 
 class OriginListTests(ValidatorTestCase):
-    """Allowed origins, one by one."""
+    """Listed origins."""
 
     def test_allowed(self) -> None:
-        """An origin of the list is allowed, however its letters and its default port are written."""
+        """A listed origin is allowed, in any letter case, with or without its default port."""
         validator = make("https://app.example, https://B.example:8443,http://[2001:DB8::1]:80")
 
         for origin in (
@@ -80,7 +80,7 @@ class OriginListTests(ValidatorTestCase):
             self.assertIs(GRANT, validator.validate(request(origin=origin), GRANT), origin)
 
     def test_denied(self) -> None:
-        """Another scheme, host or port is another origin, and so are none and "null"."""
+        """Another scheme, host or port is denied; so are no origin and "null"."""
         validator = make("https://app.example")
 
         for origin in (
@@ -100,7 +100,7 @@ class OriginListTests(ValidatorTestCase):
             self.assertDenied(403, validator, request(origin=origin))
 
     def test_other_schemes(self) -> None:
-        """An origin without ports is that one only."""
+        """An origin without a default port matches exactly."""
         validator = make("capacitor://localhost,chrome-extension://abc")
 
         for origin in ("capacitor://localhost", "Capacitor://Localhost", "chrome-extension://abc"):
@@ -117,8 +117,8 @@ class OriginListTests(ValidatorTestCase):
 
     @settings(deadline=None)
     @given(st.text())
-    def test_nothing_else(self, origin: str) -> None:
-        """No other text is taken for an allowed origin."""
+    def test_any_other_text(self, origin: str) -> None:
+        """No other text passes as a listed origin."""
         allowed = "https://app.example"
         validator = make(allowed)
 
@@ -130,7 +130,7 @@ class WordTests(ValidatorTestCase):
     """``same-host``, ``null``, ``none`` and ``*``."""
 
     def test_same_host(self) -> None:
-        """The origin's host is the Host field's, whatever the ports; or there is no origin."""
+        """The origin's host must be the Host field's, with any port; no origin is allowed."""
         validator = make("same-host")
 
         for origin, host in (
@@ -144,8 +144,8 @@ class WordTests(ValidatorTestCase):
         ):
             self.assertIs(GRANT, validator.validate(request(origin=origin, host=host), GRANT), origin)
 
-    def test_not_the_same_host(self) -> None:
-        """Neither users, suffixes, prefixes, dots, paths nor "null" pass for the same host."""
+    def test_other_hosts(self) -> None:
+        """Users, suffixes, prefixes, dots, paths and "null" do not pass for the same host."""
         validator = make("same-host")
 
         for origin in (
@@ -167,17 +167,17 @@ class WordTests(ValidatorTestCase):
         ):
             self.assertDenied(403, validator, request(origin=origin, host="good.example"))
 
-    def test_not_the_web(self) -> None:
-        """The host of another scheme than http and https is not the Host field's, even if it reads the same."""
+    def test_same_host_other_schemes(self) -> None:
+        """Schemes other than http and https never match the Host field."""
         for origin in ("capacitor://localhost", "app://localhost:8080", "file://localhost"):
             self.assertDenied(403, make("same-host"), request(origin=origin, host="localhost:8080"))
 
     def test_malformed_host(self) -> None:
-        """A Host that is none, which the relay itself refuses before, is the host of no origin."""
+        """A malformed Host matches no origin."""
         self.assertDenied(403, make("same-host"), request(origin="https://a.example", host=""))
 
     def test_null(self) -> None:
-        """``null`` allows the origin "null" and nothing else."""
+        """``null`` allows the origin "null" only."""
         validator = make("null")
 
         self.assertIs(GRANT, validator.validate(request(origin="null"), GRANT))
@@ -185,7 +185,7 @@ class WordTests(ValidatorTestCase):
         self.assertDenied(403, validator, request(origin="https://relay.example"))
 
     def test_none(self) -> None:
-        """``none`` allows a request without origin and nothing else."""
+        """``none`` allows a missing origin only."""
         validator = make("none")
 
         self.assertIs(GRANT, validator.validate(request(origin=None), GRANT))
@@ -193,14 +193,14 @@ class WordTests(ValidatorTestCase):
         self.assertDenied(403, validator, request(origin="https://relay.example"))
 
     def test_any(self) -> None:
-        """``*`` allows everything, even what is no origin."""
+        """``*`` allows everything, malformed origins included."""
         validator = make("*")
 
         for origin in (None, "null", "https://evil.example", "app://localhost", "?"):
             self.assertIs(GRANT, validator.validate(request(origin=origin), GRANT))
 
-    def test_together(self) -> None:
-        """Words and origins add up."""
+    def test_combined(self) -> None:
+        """Words and origins are combined by or."""
         validator = make("null,https://app.example")
 
         self.assertIs(GRANT, validator.validate(request(origin="null"), GRANT))
@@ -209,17 +209,17 @@ class WordTests(ValidatorTestCase):
 
 
 class ArgumentTests(ValidatorTestCase):
-    """What stands behind ``origin:``."""
+    """Arguments of ``origin:``."""
 
     def test_interface(self) -> None:
-        """It is a validator."""
+        """It provides IHandshakeValidator."""
         self.assertValidator(make("same-host"))
 
-    def test_nothing(self) -> None:
-        """Something must be allowed."""
+    def test_no_arguments(self) -> None:
+        """At least one argument is required."""
         self.assertWrong(make, "", "at least one origin")
 
-    def test_wrong(self) -> None:
-        """What is no origin is refused by name."""
+    def test_invalid_origin(self) -> None:
+        """An invalid origin is refused by name."""
         for value in ("https://a.example/", "a.example", "*.a.example", "app://", "Null", "https://*"):
             self.assertWrong(make, f"https://b.example,{value}", f"{value!r} is not an origin")

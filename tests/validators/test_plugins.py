@@ -1,4 +1,4 @@
-"""Validators are found by name, the built-in ones like a stranger's."""
+"""Tests of wsrelay.validators.plugins."""
 
 import json
 import tempfile
@@ -23,7 +23,7 @@ BUILT_IN = ["host", "http", "origin", "python", "rooms", "subprotocol", "token"]
 
 
 def fail(arguments: str) -> Any:
-    """Fail as the arguments say."""
+    """Raise the exception named by the arguments."""
     raise {"os": OSError("no such file"), "import": ImportError("no such package"), "bug": RuntimeError("not today")}[
         arguments
     ]
@@ -35,10 +35,10 @@ MISNAMED = ValidatorPlugin("misnamed", "", "Is not there either.", "wsrelay.vali
 
 
 class AvailableTests(ValidatorTestCase):
-    """What is installed."""
+    """Installed validators."""
 
     def test_built_in(self) -> None:
-        """The built-in ones are found, by name, each with a description and usage."""
+        """The built-in validators are found, sorted, each with description and usage."""
         found = [factory for factory in available() if factory.name in BUILT_IN]
 
         self.assertEqual(BUILT_IN, [factory.name for factory in found])
@@ -48,8 +48,8 @@ class AvailableTests(ValidatorTestCase):
             self.assertTrue(factory.usage)
             self.assertTrue(factory.description.endswith("."))
 
-    def test_made(self) -> None:
-        """Each of them makes a validator from arguments as its usage says."""
+    def test_usage(self) -> None:
+        """Each one accepts arguments as in its usage."""
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         jwks = Path(folder.name, "jwks")
@@ -71,9 +71,9 @@ class AvailableTests(ValidatorTestCase):
 
 
 class LoadTests(ValidatorTestCase):
-    """What ``--validate`` strings make."""
+    """``--validate`` strings."""
 
-    def test_default(self) -> None:
+    def test_default_origin(self) -> None:
         """Without an origin validator, same-host goes first."""
         origin, rooms = load(["rooms:chat/*"])
 
@@ -81,26 +81,26 @@ class LoadTests(ValidatorTestCase):
         self.assertIs(GRANT, origin.validate(request(origin="https://relay.example"), GRANT))
         self.assertDenied(403, origin, request(origin="https://evil.example"))
 
-    def test_nothing(self) -> None:
-        """Nothing asked for is the default alone."""
+    def test_no_strings(self) -> None:
+        """Without strings there is only the default."""
         (validator,) = load([])
 
         self.assertIsInstance(validator, OriginValidator)
 
     def test_order(self) -> None:
-        """Validators are asked in the order in which they are given, the origin's too."""
+        """Validators keep their order, origin included."""
         kinds = [type(validator) for validator in load(["rooms:**", "origin:*", "host:a.example", "rooms:news"])]
 
         self.assertEqual([RoomsValidator, OriginValidator, HostValidator, RoomsValidator], kinds)
 
     def test_colons(self) -> None:
-        """Only the first colon ends the name."""
+        """The first colon ends the name."""
         (validator,) = load(["origin:https://b.example:8443"])
 
         self.assertIs(GRANT, validator.validate(request(origin="https://b.example:8443"), GRANT))
 
     def test_all_problems(self) -> None:
-        """Every wrong string is named, in order, with what is wrong."""
+        """Every invalid string is named with its problem, in order."""
         error = self.assertRaises(SettingsError, load, ["nosuch:x", "rooms", "origin:*", "host:a b"])
 
         self.assertEqual(3, len(error.problems))
@@ -109,7 +109,7 @@ class LoadTests(ValidatorTestCase):
         self.assertIn("validate: host:a b: 'a b' is not a host", error.problems[2])
 
     def test_failing_factories(self) -> None:
-        """A file that cannot be read, a package or a class that is not there, a bug: each is one line."""
+        """An unreadable file, a missing package or class, and a bug are one line each."""
         for string, problem in (
             ("failing:os", "validate: failing:os: no such file"),
             ("failing:import", "validate: failing:import: no such package"),
@@ -121,8 +121,8 @@ class LoadTests(ValidatorTestCase):
                 error = self.assertRaises(SettingsError, load, ["origin", string])
             self.assertTrue(error.problems[1].startswith(problem), error.problems)
 
-    def test_one_name_twice(self) -> None:
-        """Two plugins of one name are both refused: which one would decide?"""
+    def test_ambiguous_name(self) -> None:
+        """Two plugins of one name are refused as ambiguous."""
         with mock.patch.object(plugins, "getPlugins", return_value=[FAILING, FAILING]):
             error = self.assertRaises(SettingsError, load, ["failing:os"])
 

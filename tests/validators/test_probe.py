@@ -1,4 +1,4 @@
-"""Tests of wsrelay.validators.probe: the pass of the relay's own connections."""
+"""Tests of wsrelay.validators.probe."""
 
 from tests.harness.support import Answer, RelayTestCase, request_bytes
 from wsrelay.errors import BadRoomName, Denied
@@ -8,31 +8,31 @@ from wsrelay.validators import probe
 
 
 class PassTests(RelayTestCase):
-    """Who gets past the validators."""
+    """The credentials of the readiness probe."""
 
-    def test_shown(self) -> None:
-        """Who shows the secret is granted the canary's room, and no validator is asked."""
+    def test_probe_granted(self) -> None:
+        """A request with the secret gets the probe's room, without validators."""
         relay = self.relay([Answer(Denied(403, "nobody"))])
         client = relay.client(headers=dict(probe.FIELDS))
 
         self.assertTrue(client.open)
         self.assertEqual((list(relay.factory.hub), relay.client().status), ([PROBE_ROOM], 403))
 
-    def test_guessed(self) -> None:
-        """Another secret is none: the validators decide, as for anybody."""
+    def test_probe_wrong_secret(self) -> None:
+        """A request with a wrong secret is validated as any other."""
         for guess in ("", "x", probe.FIELDS["wsrelay-canary"][:-1], probe.FIELDS["wsrelay-canary"] + "x"):
             request = parse_request(request_bytes("/room", {"Wsrelay-Canary": guess})[:-4], None)
             self.assertIsNone(probe.grant(request), guess)
 
-    def test_nobody_else_comes_there(self) -> None:
-        """Its room has no name that a path or a validator could give."""
+    def test_probe_room_unreachable(self) -> None:
+        """No path and no validator can name the probe's room."""
         self.assertRaises(BadRoomName, check_room, PROBE_ROOM)
         self.assertEqual(self.relay().client(PROBE_ROOM).status, None)
         for path in ("//canary", "/%2Fcanary", "/canary/", "/%2fcanary"):
             self.assertEqual(self.relay().client(path).status, 400, path)
 
-    def test_not_in_the_log(self) -> None:
-        """It comes every few seconds, and fills no log."""
+    def test_probe_not_logged(self) -> None:
+        """The probe's connections are not logged."""
         relay = self.relay()
         relay.client(headers=dict(probe.FIELDS)).sendClose(1000)
         relay.settle()

@@ -1,4 +1,4 @@
-"""Any callable is a validator."""
+"""Tests of wsrelay.validators.python."""
 
 import sys
 import tempfile
@@ -17,7 +17,7 @@ make = PythonValidator.from_arguments
 
 
 class Callables:
-    """What the tests import."""
+    """Callables for import."""
 
     constant = 1
 
@@ -46,7 +46,7 @@ class PythonValidatorTests(ValidatorTestCase):
     """The ``python:`` validator."""
 
     def test_called(self) -> None:
-        """The callable gets request and grant, and its answer is the answer."""
+        """The callable gets request and grant; its answer is passed on."""
         validator = make(f"{__name__}:Callables.narrow")
 
         self.assertValidator(validator)
@@ -55,10 +55,10 @@ class PythonValidatorTests(ValidatorTestCase):
         )
 
     def test_denied(self) -> None:
-        """What it denies with comes out."""
+        """Its Denied is passed on."""
         self.assertDenied(418, make(f"{__name__}:Callables.deny"), request())
 
-    def test_later(self) -> None:
+    def test_asynchronous(self) -> None:
         """Deferreds and coroutines are passed on."""
         later = make(f"{__name__}:Callables.later").validate(request(), GRANT)
         coroutine = make(f"{__name__}:Callables.coroutine").validate(request(), GRANT)
@@ -66,21 +66,21 @@ class PythonValidatorTests(ValidatorTestCase):
         self.assertIs(GRANT, self.successResultOf(later))
         self.assertIs(GRANT, self.successResultOf(Deferred.fromCoroutine(coroutine)))
 
-    def test_form(self) -> None:
-        """Module and callable must both be there."""
+    def test_syntax(self) -> None:
+        """Module and callable are both required."""
         for text in ("", "module", "module:", ":callable"):
             self.assertWrong(make, text, "write PACKAGE.MODULE:CALLABLE")
 
     def test_no_module(self) -> None:
-        """A module that does not exist is named."""
+        """A missing module is named."""
         self.assertWrong(make, "wsrelay.nosuch:f", "No module named 'wsrelay.nosuch'")
 
     def test_relative_module(self) -> None:
-        """A name that is no absolute one is refused in one line too."""
+        """A relative module name is refused in one line."""
         self.assertWrong(make, ".support:f", ".support cannot be imported: TypeError")
 
     def test_broken_module(self) -> None:
-        """A module that fails while it is imported says so."""
+        """A module that fails at import is reported with its error."""
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         Path(folder.name, "wsrelay_broken_validator.py").write_text("1 / 0\n")
@@ -89,11 +89,11 @@ class PythonValidatorTests(ValidatorTestCase):
         self.assertWrong(make, "wsrelay_broken_validator:f", "cannot be imported: ZeroDivisionError: division by zero")
 
     def test_no_attribute(self) -> None:
-        """An attribute that does not exist is named, at any depth."""
+        """A missing attribute is named, at any depth."""
         self.assertWrong(make, f"{__name__}:nosuch", "nosuch was not found")
         self.assertWrong(make, f"{__name__}:Callables.nosuch.x", "there is no Callables.nosuch.x in")
         self.assertWrong(make, f"{__name__}:Callables..narrow", "was not found")
 
     def test_not_callable(self) -> None:
-        """A constant is no validator."""
+        """An object that is not callable is refused."""
         self.assertWrong(make, f"{__name__}:Callables.constant", "Callables.constant in")

@@ -1,4 +1,4 @@
-"""One of our subprotocols is chosen, or none when none is offered."""
+"""Tests of wsrelay.validators.subprotocol."""
 
 from wsrelay.grant import Grant
 from wsrelay.validators.subprotocol import SubprotocolValidator
@@ -13,8 +13,8 @@ BEARER = "base64url.bearer.authorization.YWJj"
 class SubprotocolValidatorTests(ValidatorTestCase):
     """The ``subprotocol:`` validator."""
 
-    def test_our_order(self) -> None:
-        """Of several, ours that stands first is chosen."""
+    def test_preference(self) -> None:
+        """Our first name among the offers is chosen."""
         validator = make("v2,v1")
 
         self.assertValidator(validator)
@@ -22,20 +22,20 @@ class SubprotocolValidatorTests(ValidatorTestCase):
         self.assertEqual("v1", validator.validate(request(subprotocols=("v1", "v3")), GRANT).subprotocol)
 
     def test_nothing_offered(self) -> None:
-        """A client that offers nothing gets nothing."""
+        """A client without offers gets none."""
         self.assertIs(GRANT, make("v1").validate(request(), GRANT))
 
     def test_only_a_token_offered(self) -> None:
-        """An offer that carries a token is none."""
+        """A token offered as a subprotocol is not an offer."""
         self.assertIs(GRANT, make("v1").validate(request(bearers=(BEARER,)), GRANT))
 
     def test_others_offered(self) -> None:
-        """A client that offers only others would fail on our answer, so it is told now."""
+        """A client with other offers only is denied."""
         self.assertDenied(400, make("v1"), request(subprotocols=("v2", "V1")))
         self.assertDenied(400, make("v1"), request(subprotocols=("v2",), bearers=(BEARER,)))
 
     def test_chosen_before(self) -> None:
-        """An earlier choice stands if it is one of ours, and gives way if not."""
+        """An earlier choice is kept if it is one of ours, and replaced otherwise."""
         validator = make("v2,v1")
         offer = request(subprotocols=("v0", "v1", "v2"))
 
@@ -44,7 +44,7 @@ class SubprotocolValidatorTests(ValidatorTestCase):
         self.assertDenied(400, validator, request(subprotocols=("v0",)), Grant("a", subprotocol="v0"))
 
     def test_arguments(self) -> None:
-        """Names must be given, be tokens, and carry no token."""
+        """Names are required, must be tokens (RFC 9110), and must not carry a token."""
         self.assertWrong(make, "", "at least one subprotocol")
         for value in ("a b", "a/b", "caf\u00e9", "a;b", BEARER):
             self.assertWrong(make, f"v1,{value}", f"{value!r} is not a subprotocol")

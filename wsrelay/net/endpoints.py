@@ -36,7 +36,7 @@ BACKLOG: Final = 1024
 #: Endpoints that take a backlog; the sockets from systemd have theirs already.
 _WITH_BACKLOG: Final = frozenset(["ssl", "tcp", "tcp6", "tls", "unix"])
 
-#: TLS endpoints → the attribute of Twisted's object that makes their connections (canary: test_renewed).
+#: TLS endpoints → the attribute of Twisted's object that makes their connections (canary: test_renew_certificates).
 _TLS: Final = {"ssl": "_sslContextFactory", "tls": "connectionCreator"}
 
 #: Endpoints allowed for the admin endpoint → their loopback interface; ``None``: access is set by the socket's owner.
