@@ -1,6 +1,6 @@
-"""Crowds of clients from many addresses: plain sockets that do not block, and nothing that waits for one of them.
+"""Crowds of clients from many addresses, on non-blocking sockets.
 
-A crowd is all of 127.0.0.0/8 that it likes to be: each of these addresses is another client to the relay.
+They use addresses of 127.0.0.0/8, each of which is a different client to the relay.
 """
 
 import selectors
@@ -16,24 +16,24 @@ from tests.harness import live
 from tests.harness.clients import handshake
 from wsrelay.net.descriptors import raise_limit
 
-#: After as many connects, those that came before are looked after.
+#: Connects between two turns for the earlier clients.
 _STRETCH = 32
 
-#: With SO_LINGER: closing is a reset.
+#: For SO_LINGER: closing resets the connection.
 _RESET = struct.pack("ii", 1, 0)
 
 
 class Crowd:
-    """Clients that come all at once. Use it as a context manager; leaving closes their sockets.
+    """Clients that connect all at once. A context manager: leaving closes their sockets.
 
     Args:
-        port: where to.
-        hosts: where from, one for each client.
-        rooms: the rooms that they enter, in turn; none are clients that never say anything.
-        header: what each sends before its request.
+        port: the relay's port.
+        hosts: the source addresses, one per client.
+        rooms: the rooms to join, in turn; empty: the clients send nothing.
+        header: bytes before each request.
 
     Attributes:
-        statuses: how often which answer came: a status, or 0 for an end without any.
+        statuses: HTTP status → number of answers; 0 is an end without an answer.
     """
 
     def __init__(self, port: int, hosts: Sequence[str], rooms: Sequence[str] = (), header: bytes = b"") -> None:
@@ -57,15 +57,15 @@ class Crowd:
             connection.close()
 
     def __len__(self) -> int:
-        """Return how many are connected, or wait for an answer."""
+        """Return the number of clients that are connected or waiting for an answer."""
         return len(self._selector.get_map())
 
     def come(self) -> None:
-        """Connect, all of them; those that have rooms go on to them meanwhile."""
+        """Connect all; meanwhile, clients with rooms continue their handshakes."""
         for number, host in enumerate(self._hosts):
             connection = socket.socket()
             connection.setblocking(False)
-            # A port is chosen when it connects, so that each address has all of them.
+            # The source port is chosen at the connect, so that each address has all ports.
             connection.setsockopt(socket.IPPROTO_IP, 24, 1)  # IP_BIND_ADDRESS_NO_PORT
             connection.bind((host, 0))
             connection.connect_ex(("127.0.0.1", self._port))
@@ -77,7 +77,7 @@ class Crowd:
                 self.turn(0)
 
     def turn(self, seconds: float = 0.1) -> None:
-        """Look after those for whom something has happened; wait for that no longer than this."""
+        """Serve the clients with events, waiting for those at most this long."""
         for key, _ in self._selector.select(seconds):
             connection: socket.socket = key.fileobj  # type: ignore[assignment]  # it is what was registered
             if key.events == selectors.EVENT_WRITE:
@@ -86,14 +86,14 @@ class Crowd:
                 self._listen(connection)
 
     def await_answers(self, count: int) -> None:
-        """Wait until as many have been answered, or have seen the end."""
+        """Wait until this many clients have got an answer or an end."""
         deadline = time.monotonic() + 2 * live.SECONDS
         while self.statuses.total() < count:
             assert time.monotonic() < deadline, f"of {count} no more were answered than {self.statuses}"
             self.turn()
 
     def reset(self) -> None:
-        """End all of them with a reset."""
+        """Reset all connections."""
         for connection in self._connections:
             if connection.fileno() != -1:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
@@ -115,7 +115,7 @@ class Crowd:
         self._answered(connection, data)
 
     def _answered(self, connection: socket.socket, data: bytes) -> None:
-        """Count an answer; who has none to hope for any more is closed."""
+        """Count an answer, and close a client that expects no other."""
         self.statuses[int(data[9:12]) if data.startswith(b"HTTP/1.1 ") else 0] += 1
         self._selector.unregister(connection)
         if not data.startswith(b"HTTP/1.1 101 "):

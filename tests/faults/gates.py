@@ -5,29 +5,29 @@ from twisted.logger import Logger
 
 _log = Logger(namespace="gates")
 
-#: What an attacker would like to be, with what makes a new line, clears a screen, or turns the text around.
+#: An identity that breaks the line, clears the screen, and reverses the text.
 IDENTITY = "mallory\n2026-01-01T00:00:00+0000 [wsrelay#info] forged\x1b[2J\x07\x9b31m\u2028\u202e"
 
 
 def proxied(request, grant):
-    """Take the user from the field that the proxy sets, and log what there is."""
+    """Take the user from the field that the proxy sets, and log the request."""
     user = request.headers.get("x-user")
     _log.info("asked for {user!r} from {address!r}", user=user, address=request.headers.get("x-forwarded-for"))
     return grant.narrowed(identity=user)
 
 
 def pending(request, grant):
-    """Never answer for rooms whose name begins so."""
+    """Never answer for rooms with this prefix."""
     return Deferred() if request.room.startswith("hooked") else grant
 
 
 def named(request, grant):
-    """Let in the attacker under a name of its own choice."""
+    """Grant the attacker an identity of its own choice."""
     return grant.narrowed(identity=IDENTITY) if request.room.startswith("hooked") else grant
 
 
 def raising(request, grant):
-    """Quote the client in an exception, as validators with a bug do."""
+    """Quote the client in an exception, as a buggy validator would."""
     if request.room.startswith("hooked"):
         raise LookupError(f"no such user: {request.query['user'][0]}")
     return grant

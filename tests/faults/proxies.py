@@ -1,8 +1,7 @@
-"""nginx and HAProxy in front of a relay, as lenient as they can be set.
+"""nginx and HAProxy in front of a relay, configured as leniently as possible.
 
-They listen on sockets that are opened here, on ports of the kernel's choice: nobody else can take these, and who
-connects before the proxy has started waits. Each takes away what a client says of itself in ``X-User`` and
-``X-Forwarded-For`` and says it better.
+They listen on sockets opened here, on ports chosen by the kernel: no other process can take them, and early clients
+wait in the backlog. Each proxy replaces ``X-User`` and ``X-Forwarded-For`` of the client by its own.
 """
 
 import signal
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from tests.harness.live import Process, require, taken_port
 
-#: Underscores and other strange names pass, where nginx would drop them; control bytes are nginx's own business.
+#: Passes underscores and other unusual names, which nginx drops by default.
 _NGINX = """
 daemon off; user root; pid nginx.pid; error_log stderr error; worker_processes 1;
 events {{ worker_connections 64; }}
@@ -59,11 +58,11 @@ backend relay
 
 @contextmanager
 def nginx(relay: int, folder: Path, _options: str = "") -> Iterator[int]:
-    """Run nginx in front of a relay's port; give its own."""
+    """Run nginx in front of a relay's port; yield nginx's port."""
     with taken_port() as listening:
         port = listening.getsockname()[1]
         (folder / "nginx.conf").write_text(_NGINX.format(port=port, relay=relay))
-        # How a new nginx gets the sockets of the one that it replaces.
+        # nginx inherits listening sockets this way in an upgrade.
         environ = {"NGINX": f"{listening.fileno()};"}
         command = [require("nginx"), "-p", str(folder), "-c", "nginx.conf", "-e", "stderr"]
         with Process(command, str(folder), environ, [listening.fileno()]) as process:
@@ -76,12 +75,12 @@ def nginx(relay: int, folder: Path, _options: str = "") -> Iterator[int]:
 
 @contextmanager
 def haproxy(relay: int, folder: Path, options: str = "") -> Iterator[int]:
-    """Run HAProxy in front of a relay's port; give its own.
+    """Run HAProxy in front of a relay's port; yield HAProxy's port.
 
     Args:
         relay: the relay's port.
         folder: for the configuration.
-        options: of the relay as a server: ``send-proxy`` and the like.
+        options: for the ``server`` line, such as ``send-proxy``.
     """
     with taken_port() as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -91,5 +90,5 @@ def haproxy(relay: int, folder: Path, options: str = "") -> Iterator[int]:
             yield int(listening.getsockname()[1])
 
 
-#: By name.
+#: Name → proxy.
 PROXIES: dict[str, Callable[..., object]] = {"nginx": nginx, "haproxy": haproxy}

@@ -1,8 +1,8 @@
-"""Bystanders: clients that exchange numbered messages while others do their worst, and what must be left at the end.
+"""Bystanders: clients that exchange numbered messages during a fault, and the invariants at its end.
 
-In memory it is :class:`FaultTestCase`, on a real process :func:`attacked`. Both begin with two pairs of bystanders, one
-in a room of its own and one in the room that is attacked; both end with the same invariants: the bystanders have
-heard everything once and in order, nobody is left behind, and nothing was logged that should not be.
+:class:`FaultTestCase` is in memory, :func:`attacked` on a real process. Both begin with two pairs of bystanders, one in
+the attacked room and one in another, and end with the same invariants: the bystanders got every message once and in
+order, no state is left, and nothing unexpected was logged.
 """
 
 import os
@@ -20,24 +20,24 @@ from tests.harness import clients, live
 from tests.harness.support import Client, Relay, RelayTestCase, Wire, request_bytes
 from wsrelay.closecodes import CloseReason
 
-#: The room that is attacked, and the one beside it.
+#: The attacked room, and another one.
 ATTACKED, ELSEWHERE = "attacked", "elsewhere"
 
-#: Where validators for relays in processes of their own are found.
+#: The environment with which relay processes find gates.py.
 GATES = {"PYTHONPATH": str(Path(__file__).resolve().parent)}
 
-#: How the bystanders' messages begin; in the attacked room there are others.
+#: The prefix of the bystanders' messages; the attacked room has others, too.
 _MARK = "bystander "
 
 
 class End(Protocol):
-    """A bystander, in memory or on a socket."""
+    """The client of a bystander, in memory or on a socket."""
 
     def say(self, message: str) -> None:
         """Send a message."""
 
     def heard(self, *, wait: bool) -> str | None:
-        """Return the next message of whoever; ``None`` if there is none, with ``wait`` only after some time."""
+        """Return the next message from any publisher; without one ``None``, with ``wait`` after a timeout."""
 
 
 class Pair:
@@ -48,14 +48,14 @@ class Pair:
         self._count = 0
 
     def exchange(self) -> None:
-        """Say something in both directions, and hear it: the next message, so that none was lost or came twice."""
+        """Send a message in each direction and expect it as the next one: nothing lost, nothing twice."""
         for speaker, listener in (self._ends, self._ends[::-1]):
             self._count += 1
             speaker.say(f"{_MARK}{self._count}")
             assert self._next(listener, wait=True) == f"{_MARK}{self._count}"
 
     def finish(self) -> None:
-        """Fail if anything has come twice."""
+        """Fail if any message is pending."""
         for end in self._ends:
             assert self._next(end, wait=False) is None
 
@@ -67,11 +67,11 @@ class Pair:
 
 
 class Bystanders:
-    """Pairs in rooms.
+    """Pairs of bystanders in rooms.
 
     Args:
         connect: makes a client in a room.
-        rooms: a pair for each.
+        rooms: one pair per room.
     """
 
     def __init__(self, connect: Callable[[str], End], rooms: Collection[str]) -> None:
@@ -83,31 +83,31 @@ class Bystanders:
         return 2 * len(self._pairs)
 
     def exchange(self) -> None:
-        """Let each pair say something and hear it."""
+        """Let each pair exchange messages."""
         for pair in self._pairs:
             pair.exchange()
 
     def welcome(self) -> None:
-        """Let two more come: who comes during an attack is served like those who were there."""
+        """Add a pair: newcomers during a fault are served, too."""
         room = f"{ELSEWHERE}/late/{len(self._pairs)}"
         self._pairs.append(Pair(self._connect(room), self._connect(room)))
         self._pairs[-1].exchange()
 
     def finish(self) -> None:
-        """Exchange for the last time, and fail if anything has come twice."""
+        """Exchange for the last time, and fail if any message is pending."""
         self.exchange()
         for pair in self._pairs:
             pair.finish()
 
 
 def masked(first: int, payload: bytes = b"", length: int | None = None, form: int | None = None) -> bytes:
-    """Return a frame as clients send it, masked with zeros.
+    """Return a client's frame, masked with zeros.
 
     Args:
         first: the first byte: FIN, RSV and opcode.
-        payload: what is sent of the payload.
-        length: how long the frame says that it is; by default as long as the payload.
-        form: in how many bits it says so (7, 16 or 64); by default in the fewest.
+        payload: the payload, or a part of it.
+        length: the declared length; by default the payload's.
+        form: the size of the length field in bits (7, 16 or 64); by default the smallest.
     """
     length = len(payload) if length is None else length
     form = form or (7 if length < 126 else 16 if length < 2**16 else 64)
@@ -121,14 +121,14 @@ def masked(first: int, payload: bytes = b"", length: int | None = None, form: in
 
 
 class AttackedRelay(Relay):
-    """A relay in memory with bystanders in it.
+    """A relay in memory with bystanders.
 
     Args:
-        options: of the bystanders' :meth:`tests.harness.support.Relay.client`.
+        options: for the bystanders' :meth:`tests.harness.support.Relay.client`.
         shared: whether two of the bystanders are in the attacked room.
 
     Attributes:
-        bystanders: those who must not notice.
+        bystanders: clients that must not be affected.
         guests: their connections.
     """
 
@@ -151,7 +151,7 @@ class AttackedRelay(Relay):
         self.bystanders.exchange()
 
     def wire(self, peer: object = None) -> Wire:
-        """Connect an attacker, without saying anything yet."""
+        """Connect an attacker, without sending anything."""
         self._wires.append(super().wire(peer))
         return self._wires[-1]
 
@@ -163,18 +163,18 @@ class AttackedRelay(Relay):
         return wire
 
     def client(self, path: str = f"/{ATTACKED}", **options: Any) -> Client:
-        """Connect a client that keeps to the rules."""
+        """Connect a well-behaved client."""
         self._clients.append(super().client(path, **options))
         return self._clients[-1]
 
     def finish(self) -> None:
-        """Let everybody go and check that nothing is left."""
+        """Disconnect all clients, and check that nothing is left."""
         self.bystanders.finish()
         for client in self._clients:
             if client.open:
                 client.sendClose(1000)
         self.settle()
-        # Who has been sent away by now goes, whether the peer lets go of TCP or not.
+        # Closed connections end by now, with or without the peer.
         self.wait(self.factory.settings.close_seconds + 1)
         for wire in self._wires:
             if wire.transport.protocol in self.factory.connections:
@@ -186,7 +186,7 @@ class AttackedRelay(Relay):
         assert len(self.clock.getDelayedCalls()) == self._timers, "a timer is left"
 
     def _forget(self) -> None:
-        """Check that nothing is kept of anybody, and that addresses are forgotten as soon as they owe no time."""
+        """Check that no state of any client is left, and that addresses are forgotten once their rates allow it."""
         admission = self.factory.admission
         assert (admission.connections, admission.handshakes) == (0, 0), "somebody is still counted"
         self.wait(self.factory.settings.burst_seconds + 1)
@@ -214,7 +214,7 @@ class _MemoryEnd:
 
 
 class FaultTestCase(RelayTestCase):
-    """A test of faults in memory."""
+    """A test case for faults in memory."""
 
     @contextmanager
     def attacked(
@@ -226,13 +226,13 @@ class FaultTestCase(RelayTestCase):
         tracebacks: int = 0,
         **settings: Any,
     ) -> Iterator[AttackedRelay]:
-        """Run a relay with bystanders; check at the end that they noticed nothing, and that nothing is left.
+        """Run a relay with bystanders; at the end check them, and that nothing is left.
 
         Args:
-            validators: of the handshake.
-            options: of the bystanders' :meth:`tests.harness.support.Relay.client`.
+            validators: the handshake validators.
+            options: for the bystanders' :meth:`tests.harness.support.Relay.client`.
             shared: whether two of the bystanders are in the attacked room.
-            tracebacks: how often a bug is to be logged.
+            tracebacks: the expected number of logged failures.
             settings: fields of :class:`wsrelay.settings.Settings`.
         """
         relay = AttackedRelay(self, validators, options or {}, shared, **settings)
@@ -243,10 +243,10 @@ class FaultTestCase(RelayTestCase):
 
 
 class Hook:
-    """A validator that answers handshakes for the attacked rooms, and lets everybody else in.
+    """A validator that answers handshakes for the attacked rooms, and allows all others.
 
     Args:
-        answer: what it returns, or a callable that takes request and grant; an exception is raised.
+        answer: the answer, or a callable that takes request and grant; an exception is raised.
     """
 
     def __init__(self, answer: Any) -> None:
@@ -284,11 +284,11 @@ class _LiveEnd:
 
 
 class Attack:
-    """An attack on a relay in a process of its own.
+    """An attack on a relay process.
 
     Attributes:
         server: the relay.
-        bystanders: those who must not notice.
+        bystanders: clients that must not be affected.
     """
 
     def __init__(self, server: live.Relay, bystanders: Bystanders) -> None:
@@ -296,50 +296,50 @@ class Attack:
         self.bystanders = bystanders
 
     def cpu_seconds(self) -> float:
-        """Return the processor time that the relay has used, with all that has been sent to it so far."""
+        """Return the processor time of the relay, all sent bytes processed."""
         self.bystanders.exchange()
-        # The clock of a process (clock_getcpuclockid): in nanoseconds, where /proc/PID/stat has hundredths.
+        # The clock of a process (clock_getcpuclockid) counts nanoseconds; /proc/PID/stat only hundredths of a second.
         return time.clock_gettime(~self.server.pid << 3 | 2)
 
     def grown_bytes(self) -> int:
-        """Return by how much the most memory that the relay has had since the attack began exceeds what it had then."""
+        """Return the growth of the relay's maximum memory since the attack began."""
         self.bystanders.exchange()
         return self.server.memory_bytes("VmHWM") - self._resident
 
     def begin(self) -> None:
-        """Take the measures from which growth and descriptors are counted."""
-        Path(f"/proc/{self.server.pid}/clear_refs").write_text("5", "ascii")  # the most it had is what it has now
+        """Record the baseline of memory and descriptors."""
+        Path(f"/proc/{self.server.pid}/clear_refs").write_text("5", "ascii")  # resets VmHWM to the current size
         self._resident = self.server.memory_bytes("VmRSS")
         self._descriptors = self._count_descriptors()
         self._tracebacks = self.server.output.text.count("Traceback")
 
     def finish(self, tracebacks: int) -> None:
-        """Check that the bystanders noticed nothing, and that nothing is left."""
+        """Check the bystanders, and that nothing is left."""
         self.bystanders.finish()
         self.settle()
         assert self.server.output.text.count("Traceback") - self._tracebacks == tracebacks, self.server.output.text
 
     def settle(self) -> None:
-        """Wait until the relay has no more descriptors than before; bystanders that came late are counted."""
+        """Wait until the relay has no more descriptors than at the baseline, late bystanders aside."""
         deadline = time.monotonic() + live.SECONDS
         while (left := self._count_descriptors() - self._descriptors) > 0:
             assert time.monotonic() < deadline, f"{left} descriptors are left"
             self.bystanders.exchange()
 
     def _count_descriptors(self) -> int:
-        """Return how many descriptors the relay has, but for its bystanders'."""
+        """Return the number of the relay's descriptors, without its bystanders'."""
         return len(os.listdir(f"/proc/{self.server.pid}/fd")) - len(self.bystanders)
 
 
 @contextmanager
 def attacked(server: live.Relay, *, shared: bool = True, tracebacks: int = 0, **options: Any) -> Iterator[Attack]:
-    """Attack a relay while the block runs; check at the end that the bystanders noticed nothing, and nothing is left.
+    """Attack a relay process while the block runs; at the end check the bystanders, and that nothing is left.
 
     Args:
-        server: a running relay; several attacks may follow each other on one.
+        server: a running relay; may be attacked several times, one after the other.
         shared: whether two of the bystanders are in the attacked room.
-        tracebacks: how often a bug is to be logged.
-        options: of the bystanders' :class:`tests.harness.clients.WebsocketsClient`.
+        tracebacks: the expected number of logged failures.
+        options: for the bystanders' :class:`tests.harness.clients.WebsocketsClient`.
     """
     with ExitStack() as stack:
 
@@ -354,7 +354,7 @@ def attacked(server: live.Relay, *, shared: bool = True, tracebacks: int = 0, **
 
 
 def remarks(server: live.Relay) -> list[str]:
-    """Return what is in a relay's log beside those who joined and left."""
+    """Return a relay's log without the lines about joins and leaves."""
     return [line for line in server.output.text.split("\n") if not re.search(r"\d (joined|left) '", line)]
 
 
@@ -364,19 +364,19 @@ def port(server: live.Relay, endpoint: int = 0) -> int:
 
 
 def connect(server: live.Relay, endpoint: int = 0, host: str = "127.0.0.1") -> socket.socket:
-    """Return a socket that is connected to one of the relay's endpoints, from an address."""
+    """Return a socket connected to one of the relay's endpoints, from an address."""
     return socket.create_connection(("127.0.0.1", port(server, endpoint)), live.SECONDS, (host, 0))
 
 
 def pour(connection: socket.socket, chunk: bytes, times: int = 1) -> None:
-    """Send as much as the relay takes before it ends the connection."""
+    """Send until the relay ends the connection, or all is sent."""
     with suppress(BrokenPipeError, ConnectionResetError):
         for _ in range(times):
             connection.sendall(chunk)
 
 
 def closed_with(data: bytes) -> tuple[int, str]:
-    """Return code and reason of the close frame that a server's frames end with; data frames before it are skipped."""
+    """Return code and reason of the close frame at the end of a server's frames; data frames are skipped."""
     at = 0
     while at < len(data):
         opcode, length, header = data[at] & 15, data[at + 1], 2
@@ -391,6 +391,6 @@ def closed_with(data: bytes) -> tuple[int, str]:
 
 
 def closes_with(row: CloseReason, data: bytes) -> bool:
-    """Whether a server's frames end with a close of this row, with or without a detail."""
+    """Whether a server's frames end with a close frame of this row, with or without a detail."""
     code, reason = closed_with(data)
     return code == row.code and re.match(re.escape(row.text) + r"(: .+)?\Z", reason) is not None

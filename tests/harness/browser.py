@@ -1,7 +1,7 @@
 """Chromium, driven by the Chrome DevTools Protocol, for tests of pages.
 
-:func:`browser` starts one and always stops it; :meth:`Browser.page` opens a tab. Nothing here sleeps or polls: a page
-says itself when something has become true (:meth:`Page.until`).
+:func:`browser` starts one and always stops it; :meth:`Browser.page` opens a tab. Nothing here sleeps or polls: the
+page reports when an expression becomes true (:meth:`Page.until`).
 
 Source: https://chromedevtools.github.io/devtools-protocol/
 """
@@ -30,7 +30,7 @@ OPTIONS = [
     "--disable-sync",
     "--ignore-certificate-errors",
     "--no-proxy-server",
-    # Each page has a window of its own, but only one can be in front: the others would be slowed down.
+    # Each page has its own window, and only one can be in front: the others would be throttled.
     "--disable-background-timer-throttling",
     "--disable-backgrounding-occluded-windows",
     "--disable-renderer-backgrounding",
@@ -38,10 +38,10 @@ OPTIONS = [
     "--remote-debugging-port=0",
 ]
 
-#: Code of a key → the number that it has in DevTools.
+#: Code of a key → its number in DevTools.
 KEYS = {"ArrowDown": 40, "ArrowLeft": 37, "ArrowRight": 39, "ArrowUp": 38, "Enter": 13, "Space": 32, "Tab": 9}
 
-#: Resolves with the value of an expression as soon as it is true; the DOM is what changes it.
+#: Resolves with the value of an expression as soon as it is true; checked at each change of the DOM.
 UNTIL = """new Promise((resolve, reject) => {
   const look = () => {
     const value = (() => %s)();
@@ -58,10 +58,10 @@ class Browser:
     """A running Chromium.
 
     Args:
-        socket: a connection to its DevTools, which this owns for as long as it lives.
+        socket: a connection to its DevTools.
 
     Attributes:
-        events: what DevTools said of the browser as a whole.
+        events: DevTools events of the browser as a whole.
     """
 
     def __init__(self, socket: ClientConnection) -> None:
@@ -71,12 +71,12 @@ class Browser:
         self.events: list[dict[str, Any]] = []
 
     def page(self, url: str, *, before: str = "", **screen: Any) -> "Page":
-        """Open a page in a window of its own, and wait until it has loaded.
+        """Open a page in a new window, and wait until it has loaded.
 
         Args:
-            url: what to open.
+            url: the page.
             before: a script that runs before the page's own.
-            screen: ``width``, ``height`` and ``mobile``, where the page should believe in a screen like that.
+            screen: ``width``, ``height`` and ``mobile`` of an emulated screen.
         """
         target = self.call("Target.createTarget", url="about:blank", newWindow=True)["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -91,7 +91,7 @@ class Browser:
         return page
 
     def call(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
-        """Call a method, and return its result; events that come before it are handed to their pages."""
+        """Call a method and return its result; events that arrive first go to their pages."""
         number = next(self._numbers)
         message = {"id": number, "method": method, "params": parameters}
         self._socket.send(json.dumps(message if session is None else {**message, "sessionId": session}))
@@ -103,7 +103,7 @@ class Browser:
 
     def hear(self) -> dict[str, Any]:
         """Return the next message, an event or an answer."""
-        # A little longer than what is waited for inside, whose failure says more.
+        # A little longer than the inner timeout, whose failure says more.
         message: dict[str, Any] = json.loads(self._socket.recv(SECONDS + 5))
         page = self._pages.get(message.get("sessionId", ""))
         (page or self).events.append(message)
@@ -121,7 +121,7 @@ class Browser:
 
 
 class Page:
-    """A page in its window.
+    """A page in its own window.
 
     Attributes:
         events: all that DevTools said of it.
@@ -144,7 +144,7 @@ class Page:
         self._await_load()
 
     def reload(self) -> None:
-        """Load it once more, and wait until it has loaded."""
+        """Reload, and wait until it has loaded."""
         self.events.clear()
         self.call("Page.reload")
         self._await_load()
@@ -154,7 +154,7 @@ class Page:
             self._browser.hear()
 
     def run(self, script: str, **options: Any) -> Any:
-        """Return the value of an expression, awaited where it is a promise."""
+        """Return the value of an expression; promises are awaited."""
         usual = {"awaitPromise": True, "returnByValue": True, "userGesture": True}
         answer = self.call("Runtime.evaluate", expression=script, **{**usual, **options})
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
@@ -165,27 +165,27 @@ class Page:
         return self.run(UNTIL % (expression, SECONDS * 1000))
 
     def choose_files(self, selector: str, *files: Path) -> None:
-        """Choose files in a file input, as its dialog would."""
+        """Choose files in a file input."""
         chooser = self.run(f"document.querySelector({json.dumps(selector)})", returnByValue=False)
         self.call("DOM.setFileInputFiles", objectId=chooser, files=[str(file) for file in files])
 
     def press(self, code: str, text: str = "") -> None:
-        """Press and let go of a key; ``text`` is what it writes, if anything."""
+        """Press and release a key; ``text`` is its character, if any."""
         same = {"key": text if text == " " else code, "code": code, "windowsVirtualKeyCode": KEYS[code]}
         self.call("Input.dispatchKeyEvent", type="keyDown", **({"text": text} if text else {}), **same)
         self.call("Input.dispatchKeyEvent", type="keyUp", **same)
 
     def type(self, text: str) -> None:
-        """Type into what has the focus."""
+        """Type into the focused element."""
         self.call("Input.insertText", text=text)
 
     def screenshot(self, file: Path, **options: Any) -> None:
-        """Save what it looks like."""
+        """Save a screenshot."""
         file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", **options)["data"]))
 
     def complaints(self) -> list[str]:
-        """Return what the console holds of errors and warnings, exceptions and violations of the policy included."""
-        self.run("0")  # all that came before its answer has been heard
+        """Return the console's errors, warnings, exceptions and policy violations."""
+        self.run("0")  # all earlier events are handled when its answer comes
         found = []
         for event in self.events:
             parameters = event.get("params", {})
@@ -210,11 +210,11 @@ def browser(folder: Path, *options: str) -> Iterator[Browser]:
     """Run Chromium while the block runs.
 
     Args:
-        folder: where it keeps its things; empty.
-        options: more of its options.
+        folder: its profile; an empty folder.
+        options: additional options.
     """
-    # No sockets on speculation: a relay that stops waits for them, and what it answers on one (503, Retry-After: 10) is
-    # what the page would go by.
+    # No speculative connections: a stopping relay waits for them, and the page would obey the answer on one (503,
+    # Retry-After: 10).
     preferences = folder / "Default" / "Preferences"
     preferences.parent.mkdir(parents=True)
     preferences.write_text(json.dumps({"net": {"network_prediction_options": 2}}))

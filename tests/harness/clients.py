@@ -1,10 +1,10 @@
-"""WebSocket clients of other people, all with one face, for tests on real sockets.
+"""Third-party WebSocket clients with one interface, for tests on real sockets.
 
-:class:`WebsocketsClient` is Python's ``websockets`` in this process; :class:`ScriptClient` a client in a program of
-its own that is driven by lines of JSON. Nothing here waits without a bound, and nothing sleeps: that something did
-*not* come is shown by what came instead (:meth:`Client.hears_nothing`).
+:class:`WebsocketsClient` is Python's ``websockets`` in this process; :class:`ScriptClient` is a client in another
+process, controlled by lines of JSON. Every wait has a timeout, and nothing sleeps: the absence of a message is shown
+by a later answer (:meth:`Client.hears_nothing`).
 
-What goes over the pipes of a script, payloads in base64::
+The protocol on the pipes of a script, payloads in base64::
 
     to it    {"do": "say", "text": true, "fragments": ["…"]}    one fragment is a plain message
              {"do": "ping"}
@@ -40,7 +40,7 @@ HERE = Path(__file__).resolve().parents[1] / "interop"
 
 @dataclass(frozen=True)
 class Said:
-    """A message as its publisher sends it.
+    """A message as sent.
 
     Attributes:
         fragments: its payload, a frame each; cuts may be within a character.
@@ -52,7 +52,7 @@ class Said:
 
     @property
     def heard(self) -> str | bytes:
-        """The message as a subscriber should see it."""
+        """The message as received."""
         payload = b"".join(self.fragments)
         return payload.decode() if self.is_text else payload
 
@@ -68,7 +68,7 @@ def binary(*fragments: bytes) -> Said:
 
 
 def brief(payload: str | bytes) -> object:
-    """Return what stands for a payload in comparisons, so that a failure does not print megabytes."""
+    """Return a short stand-in for a payload, so that a failing comparison does not print megabytes."""
     if len(payload) <= 80:
         return payload
     data = payload.encode() if isinstance(payload, str) else payload
@@ -76,7 +76,7 @@ def brief(payload: str | bytes) -> object:
 
 
 class Client(Protocol):
-    """What all clients can do."""
+    """The common interface of all clients."""
 
     #: What was agreed on top of the protocol; empty for nothing.
     extensions: str
@@ -88,14 +88,14 @@ class Client(Protocol):
         """Return the next message."""
 
     def hears_nothing(self) -> None:
-        """Fail unless nothing has come that was not heard: the answer to a ping comes first."""
+        """Fail if a message is pending: the pong of a new ping must come first."""
 
     def closed(self) -> tuple[int | None, str]:
-        """Wait for the end, and return code and reason of the relay's close frame."""
+        """Wait for the end; return code and reason of the relay's close frame."""
 
 
 class WebsocketsClient:
-    """Python's ``websockets``. Connects when it is entered, closes when it is left.
+    """Python's ``websockets``. A context manager: connects on entering, closes on leaving.
 
     Args:
         url: where to connect; the room is in it.
@@ -144,13 +144,13 @@ class WebsocketsClient:
         return self.ws.recv(SECONDS)
 
     def hears_nothing(self) -> None:
-        """Fail unless nothing has come that was not heard."""
+        """Fail if a message is pending."""
         assert self.ws.ping().wait(SECONDS), f"no pong came; the relay has closed with {self.ws.protocol.close_rcvd}"
         with pytest.raises(TimeoutError):
             self.ws.recv(0)
 
     def closed(self) -> tuple[int | None, str]:
-        """Wait for the end, and return code and reason of the relay's close frame."""
+        """Wait for the end; return code and reason of the relay's close frame."""
         with pytest.raises(ConnectionClosed) as ended:
             self.ws.recv(SECONDS)
         received = ended.value.rcvd
@@ -158,7 +158,7 @@ class WebsocketsClient:
 
 
 class ScriptClient(Process):
-    """A client in a program of its own. Use it as a context manager; leaving kills it.
+    """A client in another process. A context manager: leaving kills it.
 
     Args:
         command: the program; the URL is added as its last argument.
@@ -187,17 +187,17 @@ class ScriptClient(Process):
         return payload.decode() if event["text"] else payload
 
     def hears_nothing(self) -> None:
-        """Fail unless nothing has come that was not heard."""
+        """Fail if a message is pending."""
         self._do("ping")
         self._next("pong")
 
     def closed(self) -> tuple[int | None, str]:
-        """Wait for the end, and return code and reason of the relay's close frame."""
+        """Wait for the end; return code and reason of the relay's close frame."""
         event = self._next("close")
         return event["code"], event["reason"]
 
     def close(self) -> None:
-        """Close in the polite way, and wait for the end of the program."""
+        """Close with a close frame, and wait for the end of the process."""
         self._do("close")
         self.closed()
         assert self.wait() == 0, self.output.text
@@ -206,7 +206,7 @@ class ScriptClient(Process):
         self.write_line(json.dumps({"do": what, **details}))
 
     def _next(self, expected: str) -> dict[str, Any]:
-        """Return the next thing it saw; fails unless it is of the expected kind."""
+        """Return the next event; fail unless it is of the expected kind."""
         line = self.output.line(self._seen)
         self._seen += 1
         event: dict[str, Any] = json.loads(line)
@@ -215,7 +215,7 @@ class ScriptClient(Process):
 
 
 def node_client(url: str, *options: str, environ: dict[str, str] | None = None) -> ScriptClient:
-    """Connect ``ws``, the client that most programs on Node.js use.
+    """Connect ``ws``, the common client on Node.js.
 
     Args:
         url: where to connect.
@@ -229,12 +229,12 @@ def node_client(url: str, *options: str, environ: dict[str, str] | None = None) 
 
 
 def autobahn_client(url: str) -> ScriptClient:
-    """Connect Autobahn's own client, in a process of its own: nothing here may run a reactor."""
+    """Connect Autobahn's client, in another process: no reactor may run in this one."""
     return ScriptClient([sys.executable, str(HERE / "autobahn_client.py")], url)
 
 
 def tls_context(certificate: Path, alpn: Sequence[str] = ()) -> ssl.SSLContext:
-    """Return a context that trusts one certificate and offers these protocols; none is no ALPN at all."""
+    """Return a context that trusts one certificate and offers these ALPN protocols; none: no ALPN."""
     context = ssl.create_default_context(cafile=certificate)
     # websockets' sync client reads in one thread while it writes in another. On Python 3.11 TLS 1.3, which sends
     # tickets after its handshake, lost its request in 2 of 5 600 connects; clients with one thread lost none of 9 500,
@@ -246,7 +246,7 @@ def tls_context(certificate: Path, alpn: Sequence[str] = ()) -> ssl.SSLContext:
 
 
 def handshake(path: str = "/", host: str = "127.0.0.1", **fields: str) -> bytes:
-    """Return the bytes of a handshake; ``fields`` add to it, with ``_`` for ``-``."""
+    """Return the bytes of a handshake; ``fields`` are added, with ``_`` for ``-``."""
     lines = [
         f"GET {path} HTTP/1.1",
         f"Host: {host}",
@@ -260,7 +260,7 @@ def handshake(path: str = "/", host: str = "127.0.0.1", **fields: str) -> bytes:
 
 
 def mute(server: Relay, path: str = "/", receive_bytes: int | None = None) -> socket.socket:
-    """Return the socket of a client that has opened a connection and never says anything again.
+    """Return the socket of a client that opens a connection and then sends nothing.
 
     Args:
         server: the relay.
@@ -279,7 +279,7 @@ def mute(server: Relay, path: str = "/", receive_bytes: int | None = None) -> so
 
 
 def read_to_end(connection: socket.socket) -> bytes:
-    """Return all that still comes on a connection, until its end or reset."""
+    """Return the remaining bytes of a connection, until its end or reset."""
     data = b""
     try:
         while more := connection.recv(2**16):

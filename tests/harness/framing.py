@@ -1,7 +1,6 @@
-"""Frames as clients send them, right and wrong, and what both of the relay's parsers make of them.
+"""Frames of clients, valid and invalid, and their outcome in both of the relay's parsers.
 
-Shared by the tests and by ``fuzz/``: there is one comparison of the fast path with Autobahn's parser, and it is
-:func:`outcome` on both.
+Shared by the tests and by ``fuzz/``: the fast path and Autobahn's parser are compared by :func:`outcome` on both.
 """
 
 import zlib
@@ -18,12 +17,12 @@ from wsrelay.connection.protocol import RelayProtocol
 #: The field that offers permessage-deflate.
 DEFLATE: Mapping[str, str] = {"Sec-WebSocket-Extensions": "permessage-deflate"}
 
-#: Small, so that streams go beyond them.
+#: Small limits, so that random streams exceed them.
 LIMITS = {"max_message_bytes": 4500, "max_fragments": 3}
 
 
 def wire_frame(first: int, payload: bytes, key: bytes | None = b"\1\2\3\4", length_bits: int = 0) -> bytes:
-    """Return a frame with any first byte, masked unless there is no key, with the length in 7, 16 or 64 bits."""
+    """Return a frame with any first byte, masked if a key is given, with a length field of 7, 16 or 64 bits."""
     masked = 0x80 if key else 0
     length = len(payload)
     if length_bits == 64 or length > 65535:
@@ -38,14 +37,14 @@ def wire_frame(first: int, payload: bytes, key: bytes | None = b"\1\2\3\4", leng
 
 
 def deflated(payload: bytes, final: bool = False) -> bytes:
-    """Return a payload as a client deflates it, with a final block if wanted (RFC 7692 section 7.2.3.4)."""
+    """Return a deflated payload, optionally with a final block (RFC 7692 section 7.2.3.4)."""
     compressor = zlib.compressobj(wbits=-15)
     data = compressor.compress(payload) + compressor.flush(zlib.Z_FINISH if final else zlib.Z_SYNC_FLUSH)
     return data + b"\0" if final else data.removesuffix(b"\0\0\xff\xff")
 
 
 def fragmented(first: int, parts: Sequence[bytes]) -> bytes:
-    """Return one message in as many frames as it has parts; ``first`` is the first frame's byte, without FIN."""
+    """Return a message as one frame per part; ``first`` is the first frame's byte, without FIN."""
     return b"".join(
         wire_frame((0 if index else first) | (0x80 if index == len(parts) - 1 else 0), part)
         for index, part in enumerate(parts)
@@ -70,7 +69,7 @@ odd = st.one_of(
     st.just(wire_frame(0x88, b"\x03\xe8")),
     st.binary(max_size=12),
 )
-#: Mostly what clients send, so that something comes before what is wrong.
+#: Mostly valid frames, so that some precede an invalid one.
 streams = st.lists(st.one_of(common, common, common, compressed, control, fragments, odd), max_size=8).map(b"".join)
 
 
@@ -82,13 +81,13 @@ class Slow(RelayProtocol):
 
 
 def outcome(case: Any, chunks: Sequence[bytes], protocol: type[RelayProtocol], fields: Mapping[str, str]) -> Any:
-    """Return what the room gets, what the sender is told, and how it ends.
+    """Return the messages of the room, the bytes to the sender, and the end of the connection.
 
     Args:
         case: see :class:`tests.harness.support.Relay`.
-        chunks: what a client sends behind its handshake.
-        protocol: the sender's; :class:`Slow` or :class:`wsrelay.connection.protocol.RelayProtocol`.
-        fields: of its handshake.
+        chunks: the client's bytes behind its handshake, per read.
+        protocol: the sender's class: :class:`Slow` or :class:`wsrelay.connection.protocol.RelayProtocol`.
+        fields: header fields of its handshake.
     """
     with mock.patch("wsrelay.factory.RelayFactory.protocol", protocol):
         relay = Relay(case, **LIMITS)

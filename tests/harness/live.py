@@ -28,25 +28,25 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-#: A bound on everything that is waited for: no promise, only the end of a test that hangs.
+#: The timeout of every wait; ends a hanging test.
 SECONDS = 30
 
-#: Where tests listen: on a port of the kernel's choice.
+#: The endpoint of tests: a port chosen by the kernel.
 LOOPBACK = "tcp:0:interface=127.0.0.1"
 
-#: Where pip has put twistd and twist for the interpreter that runs the tests.
+#: The folder of twistd and twist of the interpreter that runs the tests.
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 
-#: The two commands that Twisted has for a plugin, so that both log text to stdout and write no files.
+#: Twisted's two commands for a plugin, with text logs to stdout and without files.
 COMMANDS = {"twistd": ("twistd", "--nodaemon", "--pidfile="), "twist": ("twist", "--log-format=text")}
 
-#: What the relay says once per endpoint.
+#: The log line of each endpoint.
 LISTENING = re.compile(r"relaying to .* on ([^\s\"]+)")
 
-#: What it says of its admin endpoint, where it has one.
+#: The log line of the admin endpoint.
 ADMIN = re.compile(r"admin endpoint on ([^\s\"]+)")
 
-#: Program → how to get it.
+#: Program → how to install it.
 PROGRAMS = {
     "caddy": "apt-get install caddy",
     "chromium": "apt-get install chromium",
@@ -67,12 +67,12 @@ PROGRAMS = {
 
 
 def require(program: str) -> str:
-    """Return the path of a program that nobody here wrote; see :func:`missing` where there is none."""
+    """Return the path of an external program; see :func:`missing` if it is not installed."""
     return shutil.which(program) or missing(program, PROGRAMS[program])
 
 
 def missing(what: str, how: str) -> NoReturn:
-    """Fail in CI, where every client has to be there; elsewhere skip, and say how to get it."""
+    """Fail in CI, where every program is required; elsewhere skip with advice how to install it."""
     message = f"{what} is not installed; to run this test: {how}"
     if os.environ.get("CI"):
         pytest.fail(message)
@@ -80,13 +80,13 @@ def missing(what: str, how: str) -> NoReturn:
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment for a child: ours, without any option of a relay."""
+    """Return the environment for a child process: ours, without options of a relay."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("WSRELAY_")}
     return {**ours, **(extra or {})}
 
 
 def run(*command: str | Path, **options: Any) -> "subprocess.CompletedProcess[str]":
-    """Run a program to its end and return what it printed, both streams in one unless ``options`` say otherwise."""
+    """Run a program to its end and return its output, both streams as one unless ``options`` differ."""
     usual = {
         "env": environment(),
         "timeout": SECONDS,
@@ -104,7 +104,7 @@ def command_line(program: str, *arguments: str, scripts: Path = SCRIPTS) -> list
 
 
 class Output:
-    """The lines that a program prints. A thread reads them, so that the program never waits for the test."""
+    """The output lines of a program, read by a thread, so that the program never blocks on a full pipe."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._lines: list[str] = []
@@ -115,7 +115,7 @@ class Output:
 
     @property
     def text(self) -> str:
-        """All that was printed so far, in whole lines."""
+        """The output so far, in whole lines."""
         return "".join(self._lines)
 
     def line(self, index: int) -> str:
@@ -125,7 +125,7 @@ class Output:
         return self._lines[index]
 
     def wait_for(self, pattern: str | re.Pattern[str], count: int = 1) -> list[str]:
-        """Wait until a pattern has been printed ``count`` times, and return its matches as ``re.findall`` does."""
+        """Wait until a pattern has matched ``count`` times, and return the matches as ``re.findall`` does."""
         found: list[str] = []
 
         def enough() -> bool:
@@ -155,16 +155,16 @@ class Output:
 
 
 class Process:
-    """A program that is watched by what it prints, both streams in one.
+    """A child process with its output, both streams as one.
 
     Args:
-        command: what to run; in a session of its own, so that Ctrl-C is for the tests, which then stop it in order.
-        cwd: where.
-        environ: what its environment has besides ours.
-        pass_fds: file descriptors that it gets besides the usual three.
+        command: runs in a session of its own, so that Ctrl-C reaches the tests only, which then stop it.
+        cwd: its working folder.
+        environ: added to our environment.
+        pass_fds: additional file descriptors.
 
     Attributes:
-        output: what it printed.
+        output: its output.
         pid: its process id.
     """
 
@@ -190,7 +190,7 @@ class Process:
         self.output = Output(self._process.stdout)
 
     def __enter__(self) -> Self:
-        """Return itself; leaving ends the program, whatever happened."""
+        """Return itself; leaving ends the process."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -204,7 +204,7 @@ class Process:
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended yet."""
+        """Whether it is running."""
         return self._process.poll() is None
 
     def write_line(self, line: str) -> None:
@@ -219,21 +219,21 @@ class Process:
         self._process.stdin.close()
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+        """Send a signal."""
         self._process.send_signal(number)
 
     def wait(self, seconds: float = SECONDS) -> int:
         """Wait for its end and return its exit code.
 
         Raises:
-            subprocess.TimeoutExpired: it has not ended.
+            subprocess.TimeoutExpired: it is still running.
         """
         code = self._process.wait(seconds)
         self.output.join()
         return code
 
     def memory_bytes(self, field: str) -> int:
-        """Return a field of /proc/PID/status: ``VmRSS`` is what it has resident now, ``VmHWM`` the most it had."""
+        """Return a field of /proc/PID/status: ``VmRSS``, the resident memory, or ``VmHWM``, its maximum."""
         status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
         found = re.search(rf"^{field}:\s+(\d+) kB$", status, re.MULTILINE)
         assert found is not None
@@ -241,7 +241,7 @@ class Process:
 
 
 class Relay(Process):
-    """A running relay.
+    """A running relay process.
 
     Attributes:
         addresses: one URL per endpoint, in their order; all of them end with "/".
@@ -255,11 +255,11 @@ class Relay(Process):
 
     @property
     def admin(self) -> str:
-        """The URL of its admin endpoint; it ends with "/"."""
+        """The URL of the admin endpoint, with "/" at its end."""
         return self.output.wait_for(ADMIN)[0]
 
     def ask(self, path: str, method: str = "GET", **fields: str) -> "tuple[int, Any]":
-        """Ask its admin endpoint for something, and return the status and the body, which is JSON or text."""
+        """Send a request to the admin endpoint; return the status and the body, JSON or text."""
         url = urlsplit(self.admin)
         connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=SECONDS)
         with closing(connection):
@@ -270,10 +270,10 @@ class Relay(Process):
         return response.status, json.loads(body) if is_json else body.decode()
 
     def connect(self, receive_bytes: int | None = None) -> socket.socket:
-        """Return a socket that is connected to the first endpoint, which is on 127.0.0.1.
+        """Return a socket connected to the first endpoint, on 127.0.0.1.
 
         Args:
-            receive_bytes: the size of the kernel's receive buffer, where it should be small.
+            receive_bytes: the size of the kernel's receive buffer; ``None`` is the default.
         """
         connection = socket.socket()
         connection.settimeout(SECONDS)
@@ -283,11 +283,11 @@ class Relay(Process):
         return connection
 
     def await_start(self, endpoints: int) -> None:
-        """Wait until it has said where it listens."""
+        """Wait until it has logged its endpoints."""
         self.addresses = self.output.wait_for(LISTENING, endpoints)
 
     def stop(self) -> None:
-        """End it as an operator would, and see that it had nothing to complain about."""
+        """Stop it with SIGTERM; fail unless it exits with 0 and without tracebacks."""
         self.signal(signal.SIGTERM)
         code = self.wait()
         assert (code, "Traceback" in self.output.text) == (0, False), self.output.text
@@ -304,16 +304,15 @@ def relay(
 ) -> Iterator[Relay]:
     """Run a relay in an empty folder while the block runs.
 
-    A relay that still runs at the end of the block has to stop cleanly; one that the block has stopped is the block's
-    business.
+    If it still runs at the end of the block, it must stop cleanly.
 
     Args:
         arguments: its options.
         program: ``twistd`` or ``twist``.
-        listen: its endpoints; empty where the block's config file or environment names one.
-        environ: what its environment has besides ours.
-        scripts: where the program is.
-        max_files: the hard limit on its open files, where it should be small.
+        listen: its endpoints; empty if the config file or the environment names one.
+        environ: added to our environment.
+        scripts: the folder of the program.
+        max_files: the hard limit on its open files; ``None`` is ours.
     """
     endpoints = [word for description in listen for word in ("--listen", description)]
     command = command_line(program, *endpoints, *arguments, scripts=scripts)
@@ -331,7 +330,7 @@ def relay(
 
 
 def taken_port() -> socket.socket:
-    """Return a socket that listens on a port of 127.0.0.1, so that nobody else can."""
+    """Return a listening socket on a port of 127.0.0.1."""
     taken = socket.socket()
     taken.bind(("127.0.0.1", 0))
     taken.listen()

@@ -1,4 +1,4 @@
-"""Relay services in memory, and an endpoint that is in use."""
+"""Relay services in memory, and an endpoint whose address is in use."""
 
 from typing import Any
 
@@ -7,12 +7,12 @@ from twisted.internet.error import CannotListenError
 from tests.harness.support import RelayTestCase
 from wsrelay.service import RelayService
 
-#: What clients are told when the relay stops.
+#: The close frame of a stopping relay.
 RESTARTING = (1012, "the relay is restarting: reconnect with back-off")
 
 
 class ServiceTestCase(RelayTestCase):
-    """A relay with a service around it."""
+    """A relay with a service."""
 
     def make(self) -> RelayService:
         """Return the service."""
@@ -33,7 +33,7 @@ class ServiceTestCase(RelayTestCase):
 
 
 class Taken:
-    """An endpoint whose port is taken."""
+    """An endpoint whose address is in use."""
 
     def listen_now(self, factory: object) -> Any:
         raise CannotListenError("127.0.0.1", 8080, OSError(98, "Address already in use"))

@@ -1,8 +1,7 @@
-"""Twisted's own TCP transport on a socket that is only memory: what a peer does not read stays there, as in the kernel.
+"""Twisted's TCP transport on a socket in memory, with a bounded send buffer as in the kernel.
 
-:class:`MemorySocket` is the socket, and :class:`Peers` the reactor's part for all of them. So the relay's own path to
-the kernel, with writes that are taken in part, is what runs; :class:`tests.harness.support.Transport` has no such
-thing.
+:class:`MemorySocket` is the socket, :class:`Peers` the reactor's part for all of them. Unlike
+:class:`tests.harness.support.Transport`, this runs the relay's own path to the kernel, with partial writes.
 """
 
 import errno
@@ -15,7 +14,7 @@ from twisted.python.failure import Failure
 
 from tests.harness.support import Relay
 
-#: What the kernel would take of each connection before it says that it is full.
+#: The size of each connection's send buffer, in bytes.
 SEND_BUFFER_BYTES: Final = 2000
 
 _NUMBERS = itertools.count(1000)
@@ -25,13 +24,13 @@ class MemorySocket:
     """A connected, non-blocking socket.
 
     Attributes:
-        unread: what the relay has not read yet.
-        sent: what the peer has not read yet.
-        free_bytes: how much more of ``sent`` there may be.
-        ended: the peer sends no more.
-        broken: the peer is gone.
-        closed: the relay has closed it.
-        shut: the relay sends no more.
+        unread: bytes to the relay, not read yet.
+        sent: bytes to the peer, not read yet.
+        free_bytes: the remaining room in ``sent``.
+        ended: the peer has ended its side.
+        broken: the peer has vanished.
+        closed: the relay has closed the socket.
+        shut: the relay has ended its side.
     """
 
     def __init__(self, free_bytes: int) -> None:
@@ -42,7 +41,7 @@ class MemorySocket:
         self._number = next(_NUMBERS)
 
     def send(self, data: bytes) -> int:
-        """Take what there is room for."""
+        """Take as many bytes as there is room for."""
         if self.broken or self.shut:
             raise OSError(errno.EPIPE, os.strerror(errno.EPIPE))
         if not self.free_bytes:
@@ -53,7 +52,7 @@ class MemorySocket:
         return len(taken)
 
     def recv(self, size: int) -> bytes:
-        """Give what has come."""
+        """Return received bytes."""
         if self.broken:
             raise OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
         if not self.unread and not self.ended:
@@ -67,11 +66,11 @@ class MemorySocket:
         self.shut = True
 
     def close(self) -> None:
-        """Be gone."""
+        """Close."""
         self.closed = True
 
     def fileno(self) -> int:
-        """Return a number that no other socket has."""
+        """Return a unique number."""
         return self._number
 
     def setblocking(self, _blocking: bool) -> None:
@@ -82,7 +81,7 @@ class MemorySocket:
 
 
 class _Port:
-    """What a transport knows of the port that accepted it."""
+    """The listening port, as far as a transport needs it."""
 
     _realPortNumber = 8080
 
@@ -91,8 +90,8 @@ class Peers:
     """The sockets of one relay.
 
     Args:
-        relay: has no peers yet that are not made here.
-        free_bytes: how much the kernel takes of each connection before it is full.
+        relay: a relay without other peers.
+        free_bytes: the size of each connection's send buffer.
     """
 
     def __init__(self, relay: Relay, free_bytes: int = SEND_BUFFER_BYTES) -> None:
@@ -112,13 +111,13 @@ class Peers:
         return socket, connection
 
     def read(self, socket: MemorySocket) -> None:
-        """Let the relay read what a peer has sent, now, before anything that is due."""
+        """Let the relay read the bytes of a peer now, before anything scheduled."""
         for transport, candidate in self._transports:
             if candidate is socket and transport in self.relay.clock.readers:
                 self._end(transport, transport.doRead())
 
     def turn(self) -> bool:
-        """Let the reactor look at every socket once, and run what is due; return whether anything happened."""
+        """Let the reactor poll every socket once and run scheduled calls; return whether anything happened."""
         clock = self.relay.clock
         happened = False
         for transport, socket in list(self._transports):
@@ -133,11 +132,11 @@ class Peers:
         return happened or due
 
     def settle(self) -> None:
-        """Take turns until nothing happens any more."""
+        """Run turns until nothing happens."""
         while self.turn():
             pass
 
     def _end(self, transport: Server, why: Any) -> None:
-        """Do as the reactor does where reading or writing has failed."""
+        """Act as the reactor after a failed read or write."""
         if why is not None:
             transport.connectionLost(Failure(why))

@@ -1,4 +1,4 @@
-"""A whole relay in memory: the real factory and protocol, real Autobahn clients, no reactor, no time.
+"""A whole relay in memory: the real factory and protocol, real Autobahn clients, no reactor, no real time.
 
 :class:`Relay` is the harness, :class:`Client` a WebSocket client, :class:`Wire` the bytes of one connection for tests
 that speak to the relay by hand. :class:`RecordingSubscriber` stands in for a connection in tests of the core.
@@ -25,7 +25,7 @@ from wsrelay.settings import Settings
 from wsrelay.wire import frames
 from wsrelay.wire.frames import Encoding
 
-#: A request that is right; tests change one thing about it.
+#: A valid request; tests change one part of it.
 REQUEST_FIELDS = {
     "Host": "relay.example",
     "Upgrade": "websocket",
@@ -48,9 +48,9 @@ def request_bytes(
 
 
 class RecordingSubscriber:
-    """A :class:`wsrelay.interfaces.Subscriber` that remembers what it was told.
+    """A :class:`wsrelay.interfaces.Subscriber` that records its calls.
 
-    ``on_send`` may be set to make a write pause, fail or leave; ``takes`` to the bytes that are taken of each write.
+    Set ``on_send`` to pause, fail or leave in a write, and ``takes`` to the number of bytes taken per write.
     """
 
     def __init__(self, name: str = "", encoding: Encoding = frames.plain) -> None:
@@ -98,9 +98,9 @@ class RecordingSubscriber:
 
 
 class Transport(FakeTransport):
-    """iosim's transport, with what it lacks: producers are paused at 64 KiB, as Twisted does, and aborts are seen.
+    """iosim's transport, with backpressure: producers are paused at 64 KiB, as in Twisted, and aborts are recorded.
 
-    ``stalled`` is a peer that does not read: nothing leaves the transport while it is set.
+    Set ``stalled`` for a peer that does not read: nothing leaves the transport.
     """
 
     stalled = False
@@ -126,12 +126,12 @@ class Transport(FakeTransport):
 
 
 class Client(WebSocketClientProtocol):
-    """A real Autobahn client that remembers what it saw.
+    """A real Autobahn client that records events.
 
     Attributes:
         messages: payloads in order, ``str`` for text and ``bytes`` for binary.
         status: the HTTP status of a refused handshake, or ``None``.
-        closed: (code, reason) of the relay's close frame once the connection has ended; before, ``None``.
+        closed: (code, reason) of the relay's close frame after the end of the connection; ``None`` before.
     """
 
     def __init__(self) -> None:
@@ -169,7 +169,7 @@ class Wire:
         self.received = b""
 
     def send(self, data: bytes) -> bytes:
-        """Send bytes, let the relay work, return all that it has sent since the last time."""
+        """Send bytes, let the relay work, and return its new output."""
         if not self.transport.disconnecting:
             self.transport.bufferReceived(data)
         self._relay.settle()
@@ -183,7 +183,7 @@ class Wire:
 
     @property
     def ended(self) -> bool:
-        """Whether the relay has ended, or begun to end, the connection."""
+        """Whether the relay has ended the connection, or begun to."""
         return bool(self.transport.disconnecting)
 
     def hang_up(self) -> None:
@@ -197,14 +197,14 @@ class Relay:
     """A relay and its clients in memory.
 
     Args:
-        case: the test, for patching; its log errors are its own business.
-        validators: by default none, so that everybody may come in.
+        case: the test, for patching; it flushes logged errors itself.
+        validators: by default none: every handshake is admitted.
         settings: fields of :class:`wsrelay.settings.Settings`.
     """
 
     def __init__(self, case: SynchronousTestCase, validators: Sequence[Any] | None = (), **settings: Any) -> None:
         self.clock = MemoryReactorClock()
-        # Autobahn's timers ignore the factory's reactor (TRAPS 30); the client's are of that kind.
+        # Autobahn's timers ignore the factory's reactor (TRAPS 30), also in clients.
         case.patch(txaio.config, "loop", self.clock)
         self.now = 1_000_000.0
         self.factory = RelayFactory(
@@ -222,7 +222,7 @@ class Relay:
         return self.factory.stats
 
     def wire(self, peer: object = None) -> Wire:
-        """Connect, without saying anything yet."""
+        """Connect, without sending anything."""
         address = peer or IPv4Address("TCP", "192.0.2.1", 40000 + len(self.factory.connections))
         protocol = self.factory.buildProtocol(address)
         transport = Transport(protocol, isServer=True, peerAddress=address)
@@ -230,11 +230,11 @@ class Relay:
         return Wire(self, transport)
 
     def client(self, path: str = "/room", **options: Any) -> Client:
-        """Connect a client and let it come in (or be refused).
+        """Connect a client and finish its handshake.
 
         Args:
-            path: the raw target of its request.
-            options: ``origin``, ``protocols`` and ``headers`` of Autobahn's factory; ``deflate`` to offer that.
+            path: the raw request target.
+            options: ``origin``, ``protocols`` and ``headers`` of Autobahn's factory; ``deflate`` offers compression.
         """
         deflate = options.pop("deflate", False)
         factory = WebSocketClientFactory("ws://relay.example:8080" + path, reactor=self.clock, **options)
@@ -255,7 +255,7 @@ class Relay:
         return client
 
     def settle(self) -> None:
-        """Move bytes and run what is due, until nothing happens any more."""
+        """Move bytes and run scheduled calls until nothing happens."""
         moved = True
         while moved:
             self.clock.advance(0)
@@ -263,7 +263,7 @@ class Relay:
         self.clock.advance(0)
 
     def wait(self, seconds: float) -> None:
-        """Let time pass in steps that never make the sweep late."""
+        """Advance time in steps short enough for the sweep to be in time."""
         while seconds > 0:
             self.clock.advance(min(seconds, 0.25))
             self.settle()
@@ -271,7 +271,7 @@ class Relay:
 
 
 class RelayTestCase(SynchronousTestCase):
-    """A test with relays in memory, and with what they logged."""
+    """A test case with relays in memory and their log."""
 
     def setUp(self) -> None:
         self.events: list[dict[str, Any]] = []
@@ -283,7 +283,7 @@ class RelayTestCase(SynchronousTestCase):
         return Relay(self, validators, **settings)
 
     def logged(self, level: LogLevel = LogLevel.info) -> list[str]:
-        """Return the lines that were logged at one level."""
+        """Return the lines of one log level."""
         from twisted.logger import formatEvent  # noqa: PLC0415
 
         events = [formatEvent(event) for event in self.events if event.get("log_level") is level]
@@ -291,7 +291,7 @@ class RelayTestCase(SynchronousTestCase):
 
 
 class Answer:
-    """A validator that answers with what it was given: a grant, an exception, a Deferred, nonsense."""
+    """A validator that answers with its argument: a grant, an exception, a Deferred, or an invalid answer."""
 
     def __init__(self, answer: Any) -> None:
         self.answer = answer

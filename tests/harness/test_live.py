@@ -9,27 +9,27 @@ from tests.harness.live import PROGRAMS, environment, require
 
 @pytest.fixture(autouse=True)
 def no_such_programs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nothing is on PATH."""
+    """Make PATH empty."""
     monkeypatch.setenv("PATH", str(tmp_path))
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_skip(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without CI, a test that lacks its client is skipped and says how to get it."""
+def test_missing_program_skips(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without CI, a test whose program is missing is skipped with advice."""
     monkeypatch.setenv("CI", "")
     with pytest.raises(pytest.skip.Exception, match=f"{program} is not installed; .* {PROGRAMS[program]}"):
         require(program)
 
 
-def test_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In CI, a test that lacks its client fails."""
+def test_missing_program_fails_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In CI, a test whose program is missing fails."""
     monkeypatch.setenv("CI", "true")
     with pytest.raises(pytest.fail.Exception, match="curl is not installed"):
         require("curl")
 
 
-def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Children get our environment without the options of a relay, and what is added."""
+def test_child_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Child processes get our environment without options of a relay, and the added variables."""
     monkeypatch.setenv("WSRELAY_ECHO", "1")
     monkeypatch.setenv("OTHER", "kept")
     given = environment({"WSRELAY_ECHO": "0"})
