@@ -1,4 +1,4 @@
-"""Faults of clients of the admin endpoint, on real sockets; in memory they are tests.admin.test_gate's."""
+"""Faults of clients of the admin endpoint, on real sockets; in memory: tests/admin/test_gate.py."""
 
 import socket
 from collections.abc import Iterator
@@ -70,8 +70,8 @@ def ask(server: Relay, data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("fault", BAD)
-def test_bad_requests(server: Relay, fault: str) -> None:
-    """What is no good request is answered with what is wrong about it, and nothing in the log."""
+def test_admin_bad_requests(server: Relay, fault: str) -> None:
+    """A bad request is answered with its fault, and not logged."""
     data, status = BAD[fault]
     with attacked(server) as attack:
         before = remarks(server)
@@ -84,8 +84,8 @@ def test_bad_requests(server: Relay, fault: str) -> None:
         assert remarks(server) == before
 
 
-def test_slow_requests(server: Relay) -> None:
-    """Requests that do not come to their end are answered with 408 when their time is over, however they dribble in."""
+def test_admin_slow_requests(server: Relay) -> None:
+    """Incomplete requests get 408 at their deadline, also byte by byte."""
     with attacked(server) as attack, ExitStack() as stack:
         slow = [stack.enter_context(connect(server)) for _ in range(20)]
         for byte in GET[:10]:
@@ -95,8 +95,8 @@ def test_slow_requests(server: Relay) -> None:
         assert {read_to_end(connection)[:12] for connection in slow} == {b"HTTP/1.1 408"}
 
 
-def test_many_connections(server: Relay) -> None:
-    """One connection too many is told so; those that come then do not keep others from the relay itself."""
+def test_admin_max_connections(server: Relay) -> None:
+    """Over-limit connections are refused, and do not disturb the relay."""
     with attacked(server) as attack, ExitStack() as stack:
         silent = [stack.enter_context(connect(server)) for _ in range(MAX_CONNECTIONS)]
         assert read_to_end(stack.enter_context(connect(server))).startswith(b"HTTP/1.1 503 ")
@@ -107,8 +107,8 @@ def test_many_connections(server: Relay) -> None:
         assert ask(server, GET + END).startswith(b"HTTP/1.1 200 ")
 
 
-def test_endless_request(server: Relay) -> None:
-    """32 MiB that never come to an end cost next to nothing."""
+def test_admin_endless_request(server: Relay) -> None:
+    """32 MiB without an end cost a bounded amount of time and memory."""
     with attacked(server) as attack, connect(server) as connection:
         before = attack.cpu_seconds()
         pour(connection, GET + b"X-A: " + b"a" * 2**20, 32)
@@ -118,8 +118,8 @@ def test_endless_request(server: Relay) -> None:
         assert attack.grown_bytes() < 8 * 2**20
 
 
-def test_gone(server: Relay) -> None:
-    """Clients that go while the canary flies leave nothing behind."""
+def test_admin_client_gone(server: Relay) -> None:
+    """Clients that leave during a probe leave nothing behind."""
     with attacked(server) as attack:
         for _ in range(20):
             with connect(server) as connection:
@@ -128,8 +128,8 @@ def test_gone(server: Relay) -> None:
         assert ask(server, GET + END).startswith(b"HTTP/1.1 200 ")
 
 
-def test_plain_to_tls(tmp_path: Path) -> None:
-    """On an admin endpoint with TLS, what speaks none gets an end."""
+def test_admin_plain_to_tls(tmp_path: Path) -> None:
+    """On an admin endpoint with TLS, plain bytes end the connection."""
     with (
         relay("--admin", f"ssl:0:privateKey={make_certificate(tmp_path)}", "--handshake-seconds", "1") as server,
         attacked(server),

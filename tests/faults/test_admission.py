@@ -1,4 +1,4 @@
-"""Very many connections: from one address, from many at once, through proxies, and with no descriptors left."""
+"""Connection floods: from one address, from many, through proxies, and without free descriptors."""
 
 from collections import Counter
 from contextlib import ExitStack
@@ -39,8 +39,8 @@ def counted(*wires: Wire) -> Counter[int]:
 class OneAddressTests(FaultTestCase):
     """One address that has more than its share; the bystanders, and everybody else, have another."""
 
-    def test_connections_of_one_address(self) -> None:
-        """Of 1 000 connections as many stay open as one address may have; the others are told 429 and when to retry."""
+    def test_max_connections_per_address(self) -> None:
+        """Of 1 000 connections of one address, its limit stays open; the others get 429 with Retry-After."""
         with self.attacked(max_connections_per_address=100) as relay:
             wires = [ask(relay) for _ in range(1000)]
             self.assertEqual(counted(*wires), {101: 100, 429: 900})
@@ -52,8 +52,8 @@ class OneAddressTests(FaultTestCase):
             # Refusals in a flood are counted: ten lines, and one when the next half second begins.
             self.assertLess(len([line for line in self.logged() if "denied" in line]), 12)
 
-    def test_silent_connections_of_one_address(self) -> None:
-        """Of 1 000 that say nothing few wait for their time to be over; most are dropped at once, and counted."""
+    def test_max_handshakes_per_address(self) -> None:
+        """Of 1 000 silent connections few wait for their deadline; most are dropped at once, and counted."""
         with self.attacked(max_handshakes_per_address=100, handshake_seconds=5) as relay:
             silent = [relay.wire(IPv4Address("TCP", ATTACKER, 1)) for _ in range(1000)]
             dropped = [wire for wire in silent if wire.transport.aborted]
@@ -68,8 +68,8 @@ class OneAddressTests(FaultTestCase):
                 told_now = [wire for wire in silent if wire not in dropped and wire.send(b"")]
                 self.assertEqual(counted(*told_now), told)
 
-    def test_connects_per_second(self) -> None:
-        """An address that connects and goes, over and over, may do so at its rate; others at theirs."""
+    def test_max_connects_per_second_per_address(self) -> None:
+        """An address that reconnects in a loop is limited to its rate; others are not affected."""
         with self.attacked(max_connects_per_second_per_address=10, burst_seconds=2, close_seconds=1) as relay:
             for burst in (20, 10, 10):  # the first had two seconds' worth
                 relay.bystanders.exchange()
@@ -81,8 +81,8 @@ class OneAddressTests(FaultTestCase):
                     wire.hang_up()
                 relay.wait(1)
 
-    def test_connects_of_all(self) -> None:
-        """A crowd from everywhere comes in at the rate for all; the others are told 503, and those inside stay."""
+    def test_max_connects_per_second(self) -> None:
+        """A crowd of many addresses is limited to the global rate with 503; open connections stay."""
         with self.attacked(max_connects_per_second=100, burst_seconds=1) as relay:
             relay.wait(1)
             wires = [ask(relay, f"198.51.100.{number}") for number in range(200)]
@@ -92,15 +92,15 @@ class OneAddressTests(FaultTestCase):
             relay.wait(1)
             relay.bystanders.welcome()
 
-    def test_one_network(self) -> None:
-        """One IPv6 host has as many addresses as it likes, and is one all the same: its /64."""
+    def test_ipv6_prefix(self) -> None:
+        """All addresses of one IPv6 /64 count as one."""
         with self.attacked(max_connections_per_address=10) as relay:
             wires = [ask(relay, f"2001:db8::{number:x}:1") for number in range(100)]
             self.assertEqual(counted(*wires), {101: 10, 429: 90})
             self.assertEqual(counted(ask(relay, "2001:db8:0:1::1"), ask(relay, f"::ffff:{ATTACKER}")), {101: 2})
 
-    def test_forwarded(self) -> None:
-        """Behind a trusted proxy each client has a share of its own, and the proxy has none."""
+    def test_forwarded_for(self) -> None:
+        """Behind a trusted proxy the limits are per client, not for the proxy."""
         with self.attacked(max_connections_per_address=10, trusted_proxies=(PROXY,)) as relay:
             for client in (ATTACKER, OTHER, "2001:db8::1"):
                 wires = [ask(relay, PROXY, client) for _ in range(20)]
@@ -108,8 +108,8 @@ class OneAddressTests(FaultTestCase):
                 relay.bystanders.exchange()
             self.assertEqual(ask(relay, ATTACKER).status, 429)  # directly: it is the same client
 
-    def test_forged(self) -> None:
-        """Who invents clients gains nothing: directly they are not read, through a proxy they stand to the left."""
+    def test_forged_forwarded_for(self) -> None:
+        """Forged addresses have no effect: ignored without a trusted proxy, and left of the real one with it."""
         with self.attacked(max_connections_per_address=10, trusted_proxies=(PROXY,)) as relay:
             direct = [ask(relay, ATTACKER, f"203.0.113.{number}") for number in range(20)]
             through = [ask(relay, PROXY, f"203.0.113.{number}, {PROXY}, {OTHER}") for number in range(20)]
@@ -135,7 +135,7 @@ def exchange_from(server: Relay, host: str) -> None:
 
 @interop
 def test_idle_flood() -> None:
-    """5 000 sockets of one address that say nothing: others connect and talk as before; it costs next to nothing."""
+    """5 000 silent sockets of one address: others connect and talk; the cost is bounded."""
     with relay("--close-seconds", "1", "--handshake-seconds", "4") as server:
         with attacked(server) as attack, Crowd(port(server), ["127.0.0.2"] * 5000) as crowd:
             crowd.come()
@@ -153,8 +153,8 @@ def test_idle_flood() -> None:
 
 
 @interop
-def test_flood_of_connects() -> None:
-    """An address that connects and asks 1 000 times over gets 429; nobody else is refused."""
+def test_connect_flood() -> None:
+    """An address that connects 1 000 times gets 429; others are not refused."""
     options = ["--max-connections-per-address", "100", "--close-seconds", "1"]
     with relay(*options) as server, attacked(server) as attack:
         with Crowd(port(server), ["127.0.0.2"] * 1000, [f"/{ATTACKED}"]) as crowd:
@@ -171,7 +171,7 @@ def test_flood_of_connects() -> None:
 
 @interop
 def test_reconnect_storm() -> None:
-    """5 000 clients of 50 addresses come at once, all are served, and go at once; that is no remark in the log."""
+    """5 000 clients of 50 addresses connect at once, are served, and leave at once, without warnings in the log."""
     hosts = [f"127.0.1.{number % 50 + 1}" for number in range(5000)]
     rooms = [f"/{ATTACKED}/{number}" for number in range(100)]
     with (
@@ -195,8 +195,8 @@ def test_reconnect_storm() -> None:
 
 
 @interop
-def test_no_descriptors() -> None:
-    """Where there are 64 descriptors and 300 clients, those that are in talk on; the others get 503, or an end."""
+def test_max_files() -> None:
+    """With 64 descriptors and 300 clients, open connections work; the others get 503, or an end."""
     with relay("--close-seconds", "1", max_files=64) as server, attacked(server, shared=False) as attack:
         with ExitStack() as stack:
             admitted = [stack.enter_context(WebsocketsClient(server.url(ATTACKED))) for _ in range(2)]
@@ -218,7 +218,7 @@ def test_no_descriptors() -> None:
 
 @interop
 def test_proxied_flood() -> None:
-    """Through PROXY and through X-Forwarded-For it is the client who has too many, not its proxy, nor the next one."""
+    """Through PROXY and X-Forwarded-For the limits hold for the client, not for its proxy or other clients."""
     options = ["--max-connections-per-address", "20", "--trusted-proxies", "127.0.0.2", "--close-seconds", "1"]
     with (
         relay(*options, listen=[LOOPBACK, f"haproxy:{LOOPBACK}"]) as server,

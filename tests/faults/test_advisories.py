@@ -1,4 +1,4 @@
-"""Holes that others had, one test for each class of them, named after it; who had them is in the docstring."""
+"""Vulnerabilities of other servers: one test per class, named after it, with the affected ones in its docstring."""
 
 import time
 import zlib
@@ -28,7 +28,7 @@ def bomb(size: int) -> bytes:
 
 
 class HandshakeTests(FaultTestCase):
-    """Holes in opening handshakes."""
+    """Vulnerabilities in opening handshakes."""
 
     def refuse(self, *requests: bytes) -> list[bytes]:
         """Send requests, each on a connection of its own; all are refused, and what they are told is returned."""
@@ -42,7 +42,7 @@ class HandshakeTests(FaultTestCase):
         return told
 
     def test_endless_request(self) -> None:
-        """A request without an end is not collected.
+        """A request without an end is not buffered.
 
         tungstenite CVE-2023-43669 (RUSTSEC-2023-0065), Twisted CVE-2022-21716 (a banner), ws CVE-2024-37890 and Cowboy
         CVE-2026-65624 (header lines, by one name), Daphne CVE-2026-44545.
@@ -57,7 +57,7 @@ class HandshakeTests(FaultTestCase):
             self.assertEqual(wire.status, 414)
 
     def test_superlinear_fields(self) -> None:
-        """No field takes longer to parse than its length says.
+        """Parsing a field takes linear time.
 
         ws CVE-2021-32640 (Sec-WebSocket-Protocol), websocket-extensions CVE-2020-7662 and CVE-2020-7663
         (Sec-WebSocket-Extensions), ws GHSA-5v72-xg48-5rpm, cowlib CVE-2026-7790.
@@ -83,7 +83,7 @@ class HandshakeTests(FaultTestCase):
             self.assertLess(time.process_time() - begun, 5)
 
     def test_fields_that_crash(self) -> None:
-        """No field breaks its parser, whatever it holds.
+        """No field crashes its parser.
 
         websocket-driver CVE-2026-61666 (Host), Granian (Sec-WebSocket-Protocol that is not ASCII), undici CVE-2026-2229
         (window bits out of range).
@@ -129,7 +129,7 @@ class HandshakeTests(FaultTestCase):
                     relay.bystanders.exchange()
 
     def test_response_splitting(self) -> None:
-        """Nothing that a client or a validator says becomes a line, or a link, of a response.
+        """No text of a client or validator adds a line, or a link, to a response.
 
         Autobahn CVE-2020-35678 (PYSEC-2020-25), Twisted CVE-2019-12387, CVE-2022-39348, CVE-2024-41810 and #12754.
         """
@@ -151,7 +151,7 @@ class HandshakeTests(FaultTestCase):
             self.assertNotRegex(body, b"[<>\r\0]")
 
     def test_smuggling(self) -> None:
-        """What two parsers could read as two different requests is none.
+        """A request that two parsers could read differently is refused.
 
         Daphne CVE-2026-44546, Twisted CVE-2020-10108, CVE-2020-10109, CVE-2022-24801, CVE-2026-42304's class, aiohttp
         CVE-2026-69243 (a body on an upgrade). Behind real proxies: test_proxies.py.
@@ -168,7 +168,7 @@ class HandshakeTests(FaultTestCase):
         )
 
     def test_pipelining(self) -> None:
-        """One connection is one request: nothing that comes with it is answered, or decides about it.
+        """One request per connection: bytes behind it are not answered, and have no influence.
 
         Twisted CVE-2023-46137 and CVE-2024-41671, fastify-http-proxy CVE-2026-130647 and CVE-2026-129502 (a fragment).
         """
@@ -183,8 +183,8 @@ class HandshakeTests(FaultTestCase):
         )
         self.assertEqual([answer.count(b"HTTP/1.1 ") for answer in said], [1] * len(said))
 
-    def test_aliases(self) -> None:
-        """A field has one spelling: another one is another field.
+    def test_field_aliases(self) -> None:
+        """A field has one spelling; any other is another field.
 
         FrankenPHP CVE-2026-128023, CVE-2015-0219 (``x_user`` for ``X-User``).
         """
@@ -196,7 +196,7 @@ class HandshakeTests(FaultTestCase):
                 self.assertEqual((wire.status, wire.transport.protocol.grant.identity), (101, None))
 
     def test_forged_address(self) -> None:
-        """Who says that it comes from elsewhere does not.
+        """A forged client address is ignored.
 
         Pingvin CVE-2026-108162 (X-Forwarded-For past a limit).
         """
@@ -209,7 +209,7 @@ class HandshakeTests(FaultTestCase):
         self.assertNotIn("203.0.113.7", str(self.logged()))
 
     def test_cross_site(self) -> None:
-        """Pages from elsewhere do not come in unless they are listed, without any option (CWE-1385).
+        """By default pages of other sites are refused (CWE-1385).
 
         Phoenix CVE-2022-42975, code-server GHSA-frjg-g767-7363, Che and Theia CVE-2020-14368, Sente CVE-2019-1000022,
         Cline CVE-2026-44211, Spring CVE-2026-59390.
@@ -222,10 +222,10 @@ class HandshakeTests(FaultTestCase):
 
 
 class FrameTests(FaultTestCase):
-    """Holes in frames and messages."""
+    """Vulnerabilities in frames and messages."""
 
     def test_unlimited_by_default(self) -> None:
-        """Without any option every size has a limit.
+        """Every size is limited by default.
 
         Daphne CVE-2026-44545, Bandit CVE-2026-39804, undici CVE-2026-12151, ws CVE-2016-10542.
         """
@@ -243,7 +243,7 @@ class FrameTests(FaultTestCase):
                 self.assertIn(closed_with(relay.open_wire().send(attack))[0], (1008, 1009))
 
     def test_limit_before_inflation(self) -> None:
-        """The limit is for what a message inflates to, however short it is and in however many frames.
+        """The limit holds for the inflated message, in any number of frames.
 
         Autobahn CVE-2026-77528 (GHSA-hxp9-w8x3-p566), uws CVE-2016-10544, websockets CVE-2018-1000518, nats-server
         CVE-2026-27571, undici CVE-2026-1526, aiohttp CVE-2026-59881.
@@ -260,7 +260,7 @@ class FrameTests(FaultTestCase):
                 relay.bystanders.exchange()
 
     def test_other_compressions(self) -> None:
-        """Only deflate is agreed on: for the others there is no limit.
+        """Only deflate is negotiated: the limits cover no other compression.
 
         Autobahn CVE-2026-116579 (GHSA-pjh6-c8mg-3x7m: brotli).
         """
@@ -271,8 +271,8 @@ class FrameTests(FaultTestCase):
                 self.assertEqual((wire.status, b"Extensions" in answer), (101, False))
                 self.assertEqual(closed_with(wire.send(masked(0xC1, b"x")))[0], 1002)
 
-    def test_uncompressed_flood(self) -> None:
-        """Nobody may send more than a request before being let in.
+    def test_unauthenticated_flood(self) -> None:
+        """Before the handshake is accepted, only one request may be sent.
 
         nats-server CVE-2026-33219 (before authentication).
         """
@@ -283,8 +283,8 @@ class FrameTests(FaultTestCase):
                 wire.transport.bufferReceived(masked(0x82, bytes(10_000)))
             self.assertEqual((wire.status, wire.ended, len(wire.transport.protocol.data)), (401, True, 0))
 
-    def test_lengths_that_overflow(self) -> None:
-        """A length that is negative, or more than any memory, in any counter is neither waited for nor looped over.
+    def test_length_overflow(self) -> None:
+        """A negative or huge length is neither awaited nor looped over.
 
         gorilla/websocket CVE-2020-27813, Tomcat CVE-2020-13935, undici CVE-2026-1528.
         """
@@ -297,7 +297,7 @@ class FrameTests(FaultTestCase):
                 relay.bystanders.exchange()
 
     def test_endless_fragments(self) -> None:
-        """Fragments are counted, not only measured.
+        """The number of fragments is limited, too.
 
         ws CVE-2026-48779 and CVE-2026-62389, undici CVE-2026-9675, socket.io CVE-2026-33151.
         """
@@ -308,7 +308,7 @@ class FrameTests(FaultTestCase):
                 self.assertEqual(closed_with(wire.send(masked(0, fragment) * 10_000))[0], 1008)
 
     def test_memory_disclosure(self) -> None:
-        """What comes back is what was sent, and not a byte more.
+        """Answers contain the sent bytes only.
 
         ws CVE-2016-10518 and CVE-2026-45736.
         """
@@ -323,10 +323,10 @@ class FrameTests(FaultTestCase):
 
 
 class LeakTests(FaultTestCase):
-    """Connections that stay."""
+    """Leaked connections."""
 
     def test_never_closed(self) -> None:
-        """However a connection ends, or does not, nothing of it stays.
+        """After any end of a connection, nothing of it is left.
 
         Tomcat CVE-2024-23672, engine.io CVE-2026-59725, Mesop CVE-2026-34824, tls-listener CVE-2024-28854 (for TLS:
         test_opening.py).
@@ -345,8 +345,8 @@ class LeakTests(FaultTestCase):
             left = relay.factory.connections - relay.guests
             self.assertEqual([one for one in left if not one.transport.aborted], [])
 
-    def test_joins(self) -> None:
-        """A connection is in one room, and a room is gone with its last member.
+    def test_join_leak(self) -> None:
+        """A connection is in one room, and a room ends with its last member.
 
         Phoenix CVE-2026-56811 (joins without limit on a connection).
         """
@@ -362,7 +362,7 @@ class LeakTests(FaultTestCase):
             self.assertEqual(relay.client("/room/again").open, True)
 
     def test_no_state_before_the_101(self) -> None:
-        """A handshake that is refused late has joined nothing.
+        """A handshake that is refused late joins nothing.
 
         Autobahn, TRAPS 11: a zombie opened after its end.
         """
@@ -373,7 +373,7 @@ class LeakTests(FaultTestCase):
 
 
 class TokenTests(FaultTestCase, KeyFileTestCase):
-    """Holes in authentication."""
+    """Vulnerabilities in authentication."""
 
     def setUp(self) -> None:
         """Make a validator of a public key."""
@@ -389,7 +389,7 @@ class TokenTests(FaultTestCase, KeyFileTestCase):
         return {"headers": {"Authorization": f"Bearer {self.good}"}}
 
     def test_key_confusion(self) -> None:
-        """The token does not choose its algorithm, nor its key.
+        """The token chooses neither its algorithm nor its key.
 
         PyJWT CVE-2026-48523, CVE-2026-32597, CVE-2026-102268, CVE-2026-102273 to -102275.
         """
@@ -412,7 +412,7 @@ class TokenTests(FaultTestCase, KeyFileTestCase):
                 self.assertEqual(wire.status, 401, token)
 
     def test_outlived_token(self) -> None:
-        """Nobody stays longer than the token says.
+        """No connection outlives its token.
 
         OpenClaw CVE-2026-41356 (a revoked token keeps its socket).
         """
@@ -425,7 +425,7 @@ class TokenTests(FaultTestCase, KeyFileTestCase):
             self.assertEqual(client.closed[0], 4401)
 
     def test_compared_text(self) -> None:
-        """What is secret is checked by the signature of bytes: text that is not ASCII breaks nothing.
+        """Tokens are compared as signed bytes: text that is not ASCII is harmless.
 
         websockets CVE-2021-33880 (timing of a comparison of passwords).
         """
@@ -439,10 +439,10 @@ class TokenTests(FaultTestCase, KeyFileTestCase):
 
 
 class StackTests(FaultTestCase):
-    """What of the stack is not used."""
+    """Unused features of the stack."""
 
     def test_web_pages(self) -> None:
-        """No page of Autobahn's or Twisted's is served, and no version is told.
+        """No page of Autobahn or Twisted is served, and no version is shown.
 
         Autobahn CVE-2020-35678, Twisted's HTTP/2 floods (GHSA-32gv-6cf3-wcmq): there is no HTTP/2.
         """

@@ -1,4 +1,4 @@
-"""Faults of those who receive: a peer that does not read delays nobody and costs a bounded amount of memory."""
+"""Faults of subscribers: a peer that does not read delays no other, and costs a bounded amount of memory."""
 
 import signal
 import socket
@@ -41,8 +41,8 @@ class StalledTests(FaultTestCase):
             if number % 10 == 0:
                 relay.bystanders.exchange()
 
-    def test_never_reads(self) -> None:
-        """Peers that never read are left behind with a write each in their transports, then closed and aborted."""
+    def test_stalled_evicted(self) -> None:
+        """Stalled peers keep one write each in their transports, then are closed and aborted."""
         with self.attacked(max_message_bytes=20_000, room_log_bytes=200_000, close_seconds=2) as relay:
             stalled = [self.stalled(relay) for _ in range(10)]
             self.publish(relay, 200)
@@ -52,8 +52,8 @@ class StalledTests(FaultTestCase):
             relay.wait(3)
             self.assertEqual([client.server_transport.aborted for client in stalled], [True] * 10)
 
-    def test_reads_again(self) -> None:
-        """One that reads again before it has fallen off the log gets everything, once and in order."""
+    def test_stalled_catches_up(self) -> None:
+        """A peer that reads again before it falls off the log gets everything, once and in order."""
         with self.attacked(room_log_bytes=2 * MIB) as relay:
             client = self.stalled(relay)
             self.publish(relay, 150)
@@ -62,8 +62,8 @@ class StalledTests(FaultTestCase):
             theirs = [message[0] for message in client.messages if not message.startswith("bystander")]
             self.assertEqual(theirs, [f"{number % 10}" for number in range(150)])
 
-    def test_chatty(self) -> None:
-        """One that talks on but never reads misses its pings, and is closed with 3008."""
+    def test_stalled_sender_ping_timeout(self) -> None:
+        """A peer that sends but never reads misses its pings, and is closed with 3008."""
         with self.attacked(ping_seconds=2, close_seconds=2) as relay:
             client = self.stalled(relay)
             while client.open:
@@ -74,8 +74,8 @@ class StalledTests(FaultTestCase):
             self.assertEqual(relay.stats.closes_sent, {closecodes.PING_TIMEOUT.code: 1})
             self.assertTrue(client.server_transport.aborted)
 
-    def test_sends_close(self) -> None:
-        """One that never reads and closes is out of its room at once, and aborted when it does not take the answer."""
+    def test_stalled_sends_close(self) -> None:
+        """A peer that never reads and closes leaves its room at once, and is aborted if it does not take the answer."""
         with self.attacked(close_seconds=2) as relay:
             wire = relay.open_wire()  # which reads only what it is asked for
             self.publish(relay, 20)
@@ -89,10 +89,10 @@ class StalledTests(FaultTestCase):
 
 
 class AudienceTests(FaultTestCase):
-    """Who gets a message, when that changes while it goes out."""
+    """Changes of the audience during fan-out."""
 
-    def test_closing(self) -> None:
-        """A peer that is closing, by either side, gets nothing behind the close frame, and troubles no publisher."""
+    def test_fanout_closing_peer(self) -> None:
+        """A closing peer gets nothing behind the close frame, and does not disturb publishers."""
         with self.attacked(close_seconds=30) as relay:
             ours, theirs = relay.open_wire(), relay.open_wire()
             [connection] = [one for one in relay.factory.connections if one.transport is ours.transport]
@@ -104,8 +104,8 @@ class AudienceTests(FaultTestCase):
                 self.assertEqual([frame.opcode for frame in parse(data)][-1], 8)
                 self.assertEqual(sum(frame.opcode == 8 for frame in parse(data)), 1)
 
-    def test_changes(self) -> None:
-        """Members that go, come, are closed or raise in the middle of a flush change nothing for the others."""
+    def test_fanout_membership_changes(self) -> None:
+        """Joins, leaves, closes and errors during a flush do not affect other members."""
         with self.attacked(tracebacks=1) as relay:
             *victims, other = [relay.open_wire() for _ in range(5)]
             acts: list[Any] = [
@@ -129,8 +129,8 @@ class AudienceTests(FaultTestCase):
 
         transport.write = writing
 
-    def test_stretches(self) -> None:
-        """A flush to very many is done a stretch at a time; other rooms are served between two of them."""
+    def test_fanout_stretches(self) -> None:
+        """A flush to very many members is split into stretches; other rooms are served between them."""
         self.patch(scheduler, "STRETCH_WRITES", 10)
         with self.attacked(shared=False) as relay:
             wires = [relay.open_wire() for _ in range(500)]
@@ -155,10 +155,10 @@ class AudienceTests(FaultTestCase):
 
 
 class StallTests(FaultTestCase):
-    """When the reactor was blocked, nobody is punished for it."""
+    """A blocked reactor drops no healthy client."""
 
-    def test_blocked(self) -> None:
-        """After 5 s in which nothing was read, nobody healthy is dropped: open, opening, or being asked about."""
+    def test_reactor_blocked(self) -> None:
+        """After a block of 5 s no healthy client is dropped: open, in its handshake, or being validated."""
         with self.attacked(ping_seconds=1, handshake_seconds=2, close_seconds=1) as relay:
             for _ in range(5):
                 relay.wait(1)
@@ -170,7 +170,7 @@ class StallTests(FaultTestCase):
                 relay.wait(3)
                 relay.bystanders.exchange()
 
-    def test_blocked_at_once(self) -> None:
+    def test_reactor_blocked_at_start(self) -> None:
         """The same in the first half second of the relay."""
         with self.attacked(handshake_seconds=2) as relay:
             opening = relay.wire()
@@ -178,8 +178,8 @@ class StallTests(FaultTestCase):
             opening.send(request_bytes(f"/{ATTACKED}"))
             self.assertEqual(opening.status, 101)
 
-    def test_blocked_twice(self) -> None:
-        """Two blocks in a row, with time to read what had come in between, drop nobody healthy who is open."""
+    def test_reactor_blocked_twice(self) -> None:
+        """Two blocks with a read between them drop no healthy open client."""
         with self.attacked(ping_seconds=4, message_seconds=4, close_seconds=1) as relay:
             for pause in (0, 0.25, 0.5, 1):
                 relay.wait(3)
@@ -190,7 +190,7 @@ class StallTests(FaultTestCase):
                 relay.bystanders.exchange()
 
     def test_half_open(self) -> None:
-        """A peer that has vanished without a word is found out by its missing pong."""
+        """A peer that vanished without FIN is found by its missing pong."""
         with self.attacked(ping_seconds=2, close_seconds=1) as relay:
             wire = relay.open_wire()
             relay.wait(4.75)
@@ -204,8 +204,8 @@ class StallTests(FaultTestCase):
 
 @interop
 @pytest.mark.parametrize("size", [2**10, 2**16], ids=["1 KiB", "64 KiB"])
-def test_memory(size: int) -> None:
-    """50 MB for a peer that never reads cost less than 8 MB; then it is told 1013, and aborted."""
+def test_stalled_memory(size: int) -> None:
+    """50 MB for a peer that never reads cost less than 8 MB; then it gets 1013, and is aborted."""
     payload, each = bytes(size), MIB // size
     with relay("--close-seconds", "1") as server, attacked(server) as attack, ExitStack() as stack:
         stalled = stack.enter_context(mute(server, f"/{ATTACKED}", receive_bytes=4096))
@@ -222,7 +222,7 @@ def test_memory(size: int) -> None:
 
 @interop
 def test_stopped_client() -> None:
-    """A client whose process is stopped is closed with 3008, and its connection aborted."""
+    """A client with a stopped process is closed with 3008, then aborted."""
     with (
         relay("--ping-seconds", "1", "--close-seconds", "1") as server,
         attacked(server) as attack,
@@ -235,7 +235,7 @@ def test_stopped_client() -> None:
 
 @interop
 def test_stopped_relay() -> None:
-    """A relay that was stopped for longer than all of its deadlines drops nobody who is well, old or new."""
+    """A relay process stopped for longer than all deadlines drops no healthy client, old or new."""
     with relay("--ping-seconds", "1", "--close-seconds", "1", "--handshake-seconds", "2") as server:
         with mute(server) as member:
             assert member.recv(1) == b"\x89"  # a ping: deadlines have been looked at
@@ -254,8 +254,8 @@ def test_stopped_relay() -> None:
 
 
 @interop
-def test_never_reads_and_closes() -> None:
-    """A peer with full buffers that closes, resets, or just goes leaves nothing behind."""
+def test_stalled_sockets_close() -> None:
+    """A peer with full buffers that closes, resets or vanishes leaves nothing behind."""
     with (
         relay("--close-seconds", "1", "--ping-seconds", "1") as server,
         attacked(server) as attack,

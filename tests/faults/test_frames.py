@@ -1,4 +1,4 @@
-"""Faults in frames and messages: whatever an open connection sends ends that connection at most."""
+"""Faults in frames and messages: they end their own connection at most."""
 
 import re
 import signal
@@ -46,7 +46,7 @@ def deflated(payload: bytes) -> bytes:
 
 
 class ViolationTests(FaultTestCase):
-    """Peers that break the protocol."""
+    """Protocol violations."""
 
     def fail(self, row: CloseReason, *attacks: bytes, fields: Any = None, **settings: Any) -> None:
         """Send bytes, each on a connection of its own: it is closed as the row says, and nothing is relayed."""
@@ -65,8 +65,8 @@ class ViolationTests(FaultTestCase):
                     wire.send(masked(FIN | CLOSE, row.code.to_bytes(2)))
                     self.assertTrue(wire.ended)
 
-    def test_framing(self) -> None:
-        """RSV bits, opcodes, masks, lengths and fragments that RFC 6455 does not allow are 1002."""
+    def test_invalid_frames(self) -> None:
+        """RSV bits, opcodes, masks, lengths and fragments against RFC 6455 are closed with 1002."""
         self.fail(
             closecodes.PROTOCOL_ERROR,
             *[masked(FIN | rsv | TEXT, b"x") for rsv in (0x10, 0x20, 0x40, 0x70)],
@@ -86,8 +86,8 @@ class ViolationTests(FaultTestCase):
             masked(FIN | BINARY, length=2**64 - 1, form=64),
         )
 
-    def test_framing_with_deflate(self) -> None:
-        """The same where compression was agreed on: RSV1 is for the first frame of a message only."""
+    def test_invalid_frames_with_deflate(self) -> None:
+        """The same with compression: RSV1 is for the first frame of a message only."""
         self.fail(
             closecodes.PROTOCOL_ERROR,
             masked(FIN | 0x20 | TEXT, b"x"),
@@ -97,8 +97,8 @@ class ViolationTests(FaultTestCase):
             fields=DEFLATE,
         )
 
-    def test_text(self) -> None:
-        """Text that is not UTF-8 is 1007, wherever it is cut, and not even its beginning is relayed."""
+    def test_invalid_utf8(self) -> None:
+        """Text that is not UTF-8 is closed with 1007, for any fragmentation, and nothing of it is relayed."""
         bad = [b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"good \xe2\x82", b"good \xf0\x9f\x98"]
         self.fail(
             closecodes.INVALID_PAYLOAD,
@@ -107,8 +107,8 @@ class ViolationTests(FaultTestCase):
             masked(TEXT, b"good" * 1000) + masked(0, b"") + masked(FIN, b"\xff"),
         )
 
-    def test_too_big(self) -> None:
-        """A message that declares, or collects, more than may be is 1009 as soon as that can be known."""
+    def test_max_message_bytes(self) -> None:
+        """A message that declares, or collects, too many bytes is closed with 1009 as early as possible."""
         self.fail(
             closecodes.TOO_BIG,
             masked(FIN | BINARY, bytes(1001)),
@@ -119,8 +119,8 @@ class ViolationTests(FaultTestCase):
             max_message_bytes=1000,
         )
 
-    def test_too_big_inflated(self) -> None:
-        """So is one that becomes too long when it is inflated, in one frame or in many, short or long."""
+    def test_max_message_bytes_inflated(self) -> None:
+        """A message that inflates beyond the limit is closed with 1009, for any fragmentation."""
         bombs = [deflated(bytes(1001)), deflated(bytes(100_000)), deflated(bytes(10_000_000))]
         self.fail(
             closecodes.TOO_BIG,
@@ -132,7 +132,7 @@ class ViolationTests(FaultTestCase):
         )
 
     def test_corrupt_deflate(self) -> None:
-        """Data that does not inflate, or refers to what was never sent, is 1007."""
+        """Data that does not inflate, or refers to unsent data, is closed with 1007."""
         self.fail(
             closecodes.INVALID_PAYLOAD,
             masked(FIN | RSV1 | BINARY, b"\xff\xff\xff\xff"),
@@ -142,8 +142,8 @@ class ViolationTests(FaultTestCase):
             fields=DEFLATE,
         )
 
-    def test_fragments(self) -> None:
-        """More fragments than may be, empty ones too, are 1008, with control frames between them or without."""
+    def test_max_fragments(self) -> None:
+        """Too many fragments, empty ones included, are closed with 1008, also with control frames between."""
         self.fail(
             closecodes.TOO_MANY_FRAGMENTS,
             masked(TEXT) + masked(0) * 20,
@@ -152,8 +152,8 @@ class ViolationTests(FaultTestCase):
             max_fragments=10,
         )
 
-    def test_close_frames(self) -> None:
-        """Close frames that are none are 1002, and what they say is not repeated."""
+    def test_invalid_close_frames(self) -> None:
+        """Invalid close frames are closed with 1002, and not echoed."""
         reasons = [b"\0", *[code.to_bytes(2) for code in (0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535)]]
         with self.attacked() as relay:
             for payload in (*reasons, b"\x03\xe8\xff", b"\x03\xe8" + b"\xe2\x82"):
@@ -162,16 +162,16 @@ class ViolationTests(FaultTestCase):
                 self.assertIn(int.from_bytes(frame.data[:2]), (1002, 1007), payload)
                 relay.bystanders.exchange()
 
-    def test_registered_codes(self) -> None:
-        """Codes that are registered, or private, are answered with themselves."""
+    def test_close_code_echo(self) -> None:
+        """Registered and private close codes are echoed."""
         with self.attacked() as relay:
             for code in (1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999):
                 wire = relay.open_wire()
                 [frame] = parse(wire.send(masked(FIN | CLOSE, code.to_bytes(2) + b"bye")))
                 self.assertEqual((int.from_bytes(frame.data), wire.ended), (code, True))
 
-    def test_late_registered_codes(self) -> None:
-        """1012 to 1014, which were registered after RFC 6455, are answered with themselves, or with 1002."""
+    def test_close_code_echo_late(self) -> None:
+        """1012 to 1014, registered after RFC 6455, are echoed, or answered with 1002."""
         with self.attacked() as relay:
             for code in (1012, 1013, 1014):
                 wire = relay.open_wire()
@@ -180,15 +180,15 @@ class ViolationTests(FaultTestCase):
 
 
 class BugTests(FaultTestCase):
-    """Bugs of ours."""
+    """Bugs in the relay."""
 
     def break_relay_of(self, connection: Any) -> None:
         """Let publishing raise on one connection."""
         phase, relay = connection.phase, OpenWebSocket._relay
         self.patch(OpenWebSocket, "_relay", lambda one, plain: (broken if one is phase else relay)(one, plain))
 
-    def test_in_our_code(self) -> None:
-        """A callback that raises closes its connection with 1011; the bug is logged once, with its traceback."""
+    def test_internal_error(self) -> None:
+        """A raising callback closes its connection with 1011; one traceback is logged."""
         for frame in (masked(FIN | TEXT, b"x"), masked(TEXT, b"x") + masked(FIN, b"x"), masked(FIN | PING)):
             with self.attacked(tracebacks=1) as relay:
                 wire = relay.open_wire()
@@ -206,10 +206,10 @@ def broken(*_: object) -> None:
 
 
 class FloodTests(FaultTestCase):
-    """Control frames without end."""
+    """Floods of control frames."""
 
     def test_unread_pongs(self) -> None:
-        """Pings of a peer that does not read its pongs are not answered any more, and pile up nothing."""
+        """Pings of a peer that does not read its pongs are not answered, and buffer nothing."""
         with self.attacked() as relay:
             client = relay.client()
             client.server_transport.stalled = True
@@ -219,8 +219,8 @@ class FloodTests(FaultTestCase):
             relay.bystanders.exchange()
             client.server_transport.stalled = False
 
-    def test_pongs(self) -> None:
-        """Pongs that nobody asked for mean nothing, while a ping is pending, too, and are not in the log."""
+    def test_unsolicited_pongs(self) -> None:
+        """Unsolicited pongs have no effect, also during a pending ping, and are not logged."""
         with self.attacked(ping_seconds=1) as relay:
             wire = relay.open_wire()
             lines = len(self.logged())
@@ -253,8 +253,8 @@ def server() -> Iterator[Relay]:
         pytest.param(masked(BINARY), masked(0) * 50_000, 20, 1008, id="empty continuations"),
     ],
 )
-def test_collecting(server: Relay, head: bytes, chunk: bytes, times: int, code: int) -> None:
-    """What declares much, or never ends, is closed with its code, and costs no more than one message."""
+def test_endless_frames(server: Relay, head: bytes, chunk: bytes, times: int, code: int) -> None:
+    """A huge or endless frame is closed with its code, and costs no more than one message."""
     with attacked(server) as attack, mute(server, f"/{ATTACKED}") as connection:
         pour(connection, head, 1)
         pour(connection, chunk, times)
@@ -266,8 +266,8 @@ def test_collecting(server: Relay, head: bytes, chunk: bytes, times: int, code: 
 @pytest.mark.parametrize(
     "frame", [masked(FIN | PING), masked(0), masked(FIN | TEXT, b"x")], ids=["pings", "continuations", "messages"]
 )
-def test_discarding(server: Relay, frame: bytes) -> None:
-    """What a peer still sends behind a violation is discarded as it comes: it piles up nowhere."""
+def test_bytes_behind_violation(server: Relay, frame: bytes) -> None:
+    """Bytes behind a violation are discarded as they come."""
     with attacked(server) as attack, mute(server, f"/{ATTACKED}") as connection:
         connection.sendall(masked(FIN | 3))
         pour(connection, frame * 10_000, 1000)
@@ -276,8 +276,8 @@ def test_discarding(server: Relay, frame: bytes) -> None:
 
 
 @interop
-def test_bombs(server: Relay) -> None:
-    """Deflate bombs are 1009, and cost less than four of the largest messages."""
+def test_deflate_bombs(server: Relay) -> None:
+    """Deflate bombs are closed with 1009, and cost less than four maximum messages."""
     bomb = deflated(bytes(200 * MIB))
     with attacked(server) as attack, ExitStack() as stack:
         for frames in (
@@ -294,7 +294,7 @@ def test_bombs(server: Relay) -> None:
 
 @interop
 def test_ping_flood(server: Relay) -> None:
-    """Pings without end, of a peer that never reads a pong, cost a bounded amount of memory and no line in the log."""
+    """Endless pings of a peer that never reads cost a bounded amount of memory and no log line."""
     with attacked(server) as attack, mute(server, f"/{ATTACKED}", receive_bytes=4096) as connection:
         lines = remarks(server)
         for _ in range(20):
@@ -306,7 +306,7 @@ def test_ping_flood(server: Relay) -> None:
 
 @interop
 def test_pong_flood(server: Relay) -> None:
-    """Pongs that nobody asked for cost neither memory nor a line in the log."""
+    """Endless unsolicited pongs cost neither memory nor a log line."""
     with attacked(server) as attack, mute(server, f"/{ATTACKED}") as connection:
         lines = remarks(server)
         for _ in range(20):
@@ -340,7 +340,7 @@ def say(server: Relay, attack: Attack, *requests: bytes, frame: bytes = b"", end
 
 @interop
 def test_log_injection(server: Relay) -> None:
-    """Nothing that a client says makes a line of its own in the log, or anything there that is not printed."""
+    """No text of a client adds a log line, or unprintable characters, to the log."""
     with attacked(server) as attack:
         text = UNSEEN.encode()
         say(
@@ -370,7 +370,7 @@ def test_log_injection(server: Relay) -> None:
 
 @interop
 def test_log_injection_by_exception() -> None:
-    """Nor does what a validator's exception quotes of a client."""
+    """The same for text quoted in a validator's exception."""
     with relay("--validate", "python:gates:raising", environ=GATES) as server:
         with attacked(server, tracebacks=1) as attack:
             say(server, attack, handshake(f"/hooked?user={quoted(UNSEEN)}"))

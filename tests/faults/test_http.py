@@ -1,4 +1,4 @@
-"""Faults of what is served over plain HTTP: the same gate, the same limits, and no other harm."""
+"""Faults of plain HTTP requests: the same strict parser and the same limits as for handshakes."""
 
 import json
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ DESCRIBE = http_bytes(f"GET /{ATTACKED}", None, {"Accept": "application/json"})
 
 
 class RequestTests(FaultTestCase):
-    """Requests that should not be."""
+    """Invalid requests."""
 
     def refuse(self, *requests: bytes, statuses: tuple[int, ...] = (400,), **settings: Any) -> None:
         """Send requests, each on a connection of its own: all are refused at once, and nothing is published."""
@@ -39,8 +39,8 @@ class RequestTests(FaultTestCase):
             relay.wait(relay.factory.settings.close_seconds + 1)
             self.assertEqual(relay.stats.http_requests, {})
 
-    def test_http_gate(self) -> None:
-        """What no handshake may have, no request may have: bytes, lines, doubles, targets."""
+    def test_http_invalid_requests(self) -> None:
+        """Bytes, lines, duplicates and targets that no handshake may have are refused."""
         good = http_bytes(POST, b"hello")
         self.refuse(
             good.replace(b"\r\nContent", b"\nContent"),
@@ -55,8 +55,8 @@ class RequestTests(FaultTestCase):
         self.refuse(b"POST /" + b"x" * 9000, statuses=(414,))
         self.refuse(good.replace(b"Host", b"X-A: a\r\n" * 100 + b"Host"), statuses=(400, 431))
 
-    def test_http_bodies(self) -> None:
-        """Bodies of unclear length, too long ones, and those of requests that have none are refused."""
+    def test_http_invalid_bodies(self) -> None:
+        """Bodies of unclear length, too long ones, and bodies of GET requests are refused."""
         self.refuse(
             http_bytes(POST, b"hello", {"Content-Length": "0x5"}),
             http_bytes(POST, b"hello", {"Content-Length": None, "Transfer-Encoding": "gzip"}),
@@ -68,7 +68,7 @@ class RequestTests(FaultTestCase):
         self.refuse(http_bytes(POST, b"x", {"Content-Encoding": "gzip"}), statuses=(415,))
 
     def test_http_second_request(self) -> None:
-        """What follows a request on its connection is no request: nothing can be smuggled into it."""
+        """Bytes behind a request are not a second request: nothing can be smuggled."""
         with self.attacked(http=True) as relay:
             for first in (http_bytes(POST, b"{}"), DESCRIBE, TAIL):
                 wire = relay.wire()
@@ -86,7 +86,7 @@ class RequestTests(FaultTestCase):
         return sum(connection.status().messages_in for connection in relay.guests)
 
     def test_http_dribble(self) -> None:
-        """A body that comes byte by byte is a 408 in the end, however long it is said to be."""
+        """A body byte by byte gets 408 at its deadline, for any declared length."""
         with self.attacked(http=True, message_seconds=4) as relay:
             wire = relay.wire()
             wire.send(http_bytes(POST, None, {"Content-Length": "1000000"}))
@@ -100,7 +100,7 @@ class RequestTests(FaultTestCase):
             self.assertLess(relay.clock.seconds(), 6)
 
     def test_http_gone_while_pending(self) -> None:
-        """A client that goes while the validators are asked about its request cancels them."""
+        """A client that leaves during validation cancels the validators."""
         pending: Deferred[Any] = Deferred()
         with self.attacked([Hook(pending)], http=True) as relay:
             wire = relay.wire()
@@ -109,7 +109,7 @@ class RequestTests(FaultTestCase):
             self.assertTrue(pending.called)
 
     def test_http_flood(self) -> None:
-        """One address that posts and posts is told 429, as one that connects and connects; others come in."""
+        """One address that posts in a loop gets 429; others are not affected."""
         with self.attacked(http=True, max_connects_per_second_per_address=10, burst_seconds=1) as relay:
             answers = [relay.wire().send(http_bytes("POST /flooded", b"x")) for _ in range(100)]
             statuses = [int(answer.split()[1]) for answer in answers if answer]
@@ -126,7 +126,7 @@ def server() -> Iterator[Relay]:
 
 @interop
 def test_http_endless_body(server: Relay) -> None:
-    """A body that does not end costs no more than a message may: its client gets its 413, and is not read for ever."""
+    """An endless body costs no more than one message: its client gets 413, and is not read for ever."""
     with attacked(server) as attack, server.connect() as connection:
         connection.sendall(http_bytes(POST, None, {"Transfer-Encoding": "chunked"}))
         pour(connection, b"%x\r\n%b\r\n" % (65536, b"x" * 65536), 1000)
@@ -136,7 +136,7 @@ def test_http_endless_body(server: Relay) -> None:
 
 @interop
 def test_http_stalled_body(server: Relay) -> None:
-    """A body that stops coming is a 408 at --message-seconds."""
+    """A stalled body gets 408 at --message-seconds."""
     with attacked(server), server.connect() as connection:
         connection.sendall(http_bytes(POST, None, {"Content-Length": "10"}) + b"hello")
         assert Response(read_to_end(connection)).status == 408
@@ -144,7 +144,7 @@ def test_http_stalled_body(server: Relay) -> None:
 
 @interop
 def test_http_unread_stream(server: Relay) -> None:
-    """A stream that nobody reads costs what a slow subscriber costs, and ends as one."""
+    """An unread event stream costs as much as any slow subscriber, and is evicted as one."""
     with attacked(server, shared=False) as attack, server.connect(4096) as connection:
         connection.sendall(TAIL)
         for _ in range(100):

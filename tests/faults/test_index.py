@@ -1,4 +1,4 @@
-"""The index in README.md names what is there, and all of it; and the harness sees what it is there to see."""
+"""The index in README.md is complete, and the harness detects the harm that it should detect."""
 
 import ast
 import re
@@ -21,7 +21,7 @@ def names_in(file: Path) -> list[str]:
 
 
 def test_index() -> None:
-    """Every test that the index names exists, and every test of this folder is in it, under a name of its own."""
+    """The index names exactly the tests of this folder, each once, and existing tests elsewhere."""
     named = set(re.findall(r"`([./\w]+\.py)::(\w+)`", (HERE / "README.md").read_text("utf-8")))
     here = [(file.name, name) for file in HERE.glob("test_*.py") if file != Path(__file__) for name in names_in(file)]
     elsewhere = {(file, name) for file, name in named if "/" in file}
@@ -30,22 +30,22 @@ def test_index() -> None:
 
 
 class HarnessTests(FaultTestCase):
-    """A fault that does harm fails its test."""
+    """Harm fails its test."""
 
     def assert_noticed(self, harm: Callable[[AttackedRelay], object], **options: Any) -> None:
-        """Assert that a test fails that does harm."""
+        """Assert that harm fails a test."""
         with pytest.raises(AssertionError), self.attacked(**options) as relay:
             harm(relay)
         self.flushLoggedErrors()
         self.events.clear()
 
-    def test_harmless(self) -> None:
-        """An attack that does no harm passes."""
+    def test_harness_harmless(self) -> None:
+        """A harmless attack passes."""
         with self.attacked() as relay:
             relay.open_wire().send(masked(0x83))
 
-    def test_messages(self) -> None:
-        """A message that does not come is noticed, and one that comes twice or late."""
+    def test_harness_messages(self) -> None:
+        """A lost, repeated or late message is detected."""
 
         def published(relay: AttackedRelay, *copies: int) -> None:
             backplane, publish = relay.factory.backplane, relay.factory.backplane.publish
@@ -60,15 +60,15 @@ class HarnessTests(FaultTestCase):
         for copies in ((), (-1, -1), (-2,), (-2, -1)):
             self.assert_noticed(lambda relay, copies=copies: published(relay, *copies))
 
-    def test_closed(self) -> None:
-        """A bystander that is closed is noticed, in either room."""
+    def test_harness_closed(self) -> None:
+        """A closed bystander is detected, in either room."""
         for room in (ATTACKED, ELSEWHERE):
             self.assert_noticed(
                 lambda relay, room=room: next(one for one in relay.guests if one.grant.room == room).dropConnection()
             )
 
-    def test_left_behind(self) -> None:
-        """A connection, a room, a member, a timer, a TCP that nobody ends, or what was counted, is noticed."""
+    def test_harness_leaks(self) -> None:
+        """A leaked connection, room, member, timer, TCP connection or count is detected."""
         for harm in (
             lambda relay: setattr(relay.factory, "disconnected", lambda _: None),
             lambda relay: relay.factory.hub.join("zombies", RecordingSubscriber()),
@@ -80,8 +80,8 @@ class HarnessTests(FaultTestCase):
         ):
             self.assert_noticed(harm)
 
-    def test_tracebacks(self) -> None:
-        """A traceback that was not asked for is noticed, and one that was and did not come."""
+    def test_harness_tracebacks(self) -> None:
+        """An unexpected traceback is detected, and a missing one."""
 
         def fail(relay: AttackedRelay) -> None:
             relay.open_wire().transport.protocol.fail(RuntimeError("a bug"))

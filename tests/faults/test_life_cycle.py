@@ -1,4 +1,4 @@
-"""Faults of the relay's own life: its end, its callbacks, its clock."""
+"""Faults of the relay itself: its end, its callbacks, its clock."""
 
 import signal
 import socket
@@ -26,10 +26,10 @@ STOPPING = {(row.code, row.text) for row in closecodes.TABLE if row.code in (100
 
 
 class CallbackTests(FaultTestCase):
-    """Ends that go wrong."""
+    """Failing ends."""
 
     def test_on_close_raises(self) -> None:
-        """A bug in the callback for the end of a connection keeps it neither in its room nor in the relay's books."""
+        """A bug in the callback for the end of a connection leaves nothing of it in room and relay."""
         with self.attacked() as relay:
             wire = relay.open_wire()
             [connection] = relay.factory.connections - relay.guests
@@ -38,8 +38,8 @@ class CallbackTests(FaultTestCase):
             self.assertEqual(relay.factory.connections, relay.guests)
             self.assertEqual(relay.factory.hub.member_count(ATTACKED), 2)
 
-    def test_never_answers_close(self) -> None:
-        """A peer that does not answer our close is aborted after close-seconds, and is in no room meanwhile."""
+    def test_close_timeout(self) -> None:
+        """A peer that does not answer our close is aborted after close-seconds, and in no room until then."""
         with self.attacked(close_seconds=4) as relay:
             wire = relay.open_wire()
             [connection] = relay.factory.connections - relay.guests
@@ -50,8 +50,8 @@ class CallbackTests(FaultTestCase):
             relay.wait(2)
             self.assertTrue(wire.transport.aborted)
 
-    def test_clock_jump(self) -> None:
-        """When the wall clock jumps, forwards or back, nobody is closed; a grant ends when it would have ended."""
+    def test_wall_clock_jump(self) -> None:
+        """A jump of the wall clock closes no connection; grants end at their original time."""
         hook = Hook(lambda _, grant: grant.narrowed(expires_at=relay.now + relay.clock.seconds() + 100))
         with self.attacked([hook], ping_seconds=5, handshake_seconds=5) as relay:
             client, opening = relay.client("/hooked"), relay.wire()
@@ -69,10 +69,10 @@ class CallbackTests(FaultTestCase):
 
 
 class DrainTests(FaultTestCase):
-    """A drain, with others at work."""
+    """Draining during other activity."""
 
     def test_drain_spread(self) -> None:
-        """Closes are spread evenly; until its own turn everybody talks on, whoever stalls or comes meanwhile."""
+        """Closes are spread evenly; each client works until its turn, beside stalled and new ones."""
         pending = Hook(lambda *_: Deferred())
         relay = self.relay([pending], close_seconds=3)
         pairs = [[relay.client(f"/pair/{number}") for _ in range(2)] for number in range(50)]
@@ -113,7 +113,7 @@ class DrainTests(FaultTestCase):
 
 @interop
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_stopped(number: signal.Signals) -> None:
+def test_stop_by_signal(number: signal.Signals) -> None:
     """A signal ends every connection behind its messages, with a code of the table, and the process with 0.
 
     Some never answer, some never read, some have not opened yet and some never will.
@@ -139,8 +139,8 @@ def test_stopped(number: signal.Signals) -> None:
 
 
 @interop
-def test_drained() -> None:
-    """Pairs talk on until one of them is told 1012, one pair after the other, beside many who stall and who open."""
+def test_drain_live() -> None:
+    """Pairs work until one of them gets 1012, one pair after the other, beside many stalled and opening clients."""
     with relay("--close-seconds", "2", "--drain-seconds", "2") as server, ExitStack() as stack:
         pairs = [
             [stack.enter_context(WebsocketsClient(server.url(f"/pair/{number}"))) for _ in range(2)]
@@ -184,7 +184,7 @@ def talks(one: WebsocketsClient, other: WebsocketsClient) -> bool:
 
 @interop
 def test_second_signal() -> None:
-    """A second SIGTERM ends a drain at once, whoever stalls, opens, or talks."""
+    """A second SIGTERM ends a drain at once, with stalled, opening and active clients."""
     with relay("--close-seconds", "600", "--drain-seconds", "600") as server, ExitStack() as stack:
         members = [stack.enter_context(WebsocketsClient(server.url(ATTACKED))) for _ in range(4)]
         stalled = stack.enter_context(mute(server, f"/{ATTACKED}", receive_bytes=4096))
@@ -200,8 +200,8 @@ def test_second_signal() -> None:
 
 
 @interop
-def test_reload_while_attacked(tmp_path: Path) -> None:
-    """SIGHUP, with a file that is right or wrong, is noticed by nobody who is connected; what is wrong is one line."""
+def test_reload_live(tmp_path: Path) -> None:
+    """SIGHUP, with a valid or an invalid file, does not affect open connections; an error is one log line."""
     file = tmp_path / "relay.toml"
     file.write_text('slow-policy = ["disconnect"]\n')
     with relay("--config", str(file), "--close-seconds", "1") as server, attacked(server) as attack:
@@ -228,8 +228,8 @@ def test_reload_while_attacked(tmp_path: Path) -> None:
 
 
 @interop
-def test_unread_bytes() -> None:
-    """A close frame arrives, however much the peer is still sending: TCP's reset does not overtake it."""
+def test_no_reset_over_close_frame() -> None:
+    """The close frame arrives while the peer is still sending: no TCP reset overtakes it."""
     violations = {
         closecodes.PROTOCOL_ERROR: masked(0x83, b"x"),
         closecodes.INVALID_PAYLOAD: masked(0x81, b"\xff"),
@@ -244,7 +244,7 @@ def test_unread_bytes() -> None:
 
 
 @interop
-def test_log_on_a_full_disk(tmp_path: Path) -> None:
+def test_log_disk_full(tmp_path: Path) -> None:
     """A relay whose log cannot be written relays on."""
     path = tmp_path / "relay.sock"
     program, *options = command_line("twistd", "--listen", f"unix:{path}", "--drain-seconds", "0")

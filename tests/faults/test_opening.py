@@ -1,4 +1,4 @@
-"""Faults of the opening handshake: nobody is authenticated yet, and nobody may cost anything."""
+"""Faults of the opening handshake: an unauthenticated client costs almost nothing."""
 
 import socket
 import ssl
@@ -28,10 +28,10 @@ interop = pytest.mark.interop
 
 
 class DeadlineTests(FaultTestCase):
-    """Clients that do not get done."""
+    """Clients that never finish."""
 
-    def test_silent(self) -> None:
-        """Clients that send nothing are told 408 when their time is over; who comes meanwhile is served."""
+    def test_handshake_timeout(self) -> None:
+        """Silent clients get 408 at --handshake-seconds; newcomers are served meanwhile."""
         with self.attacked(handshake_seconds=4) as relay:
             silent = [relay.wire() for _ in range(50)]
             relay.wait(3)
@@ -42,8 +42,8 @@ class DeadlineTests(FaultTestCase):
                 wire.send(b"")
                 self.assertEqual((wire.status, wire.ended), (408, True))
 
-    def test_dribble(self) -> None:
-        """A byte now and then does not move the deadline (slowloris)."""
+    def test_slowloris(self) -> None:
+        """Slow bytes do not extend the deadline."""
         with self.attacked(handshake_seconds=4) as relay:
             wire = relay.wire()
             for byte in request_bytes()[:19]:
@@ -57,7 +57,7 @@ class DeadlineTests(FaultTestCase):
 
 
 class BytesTests(FaultTestCase):
-    """Requests that are none."""
+    """Invalid requests."""
 
     def refuse(self, *requests: bytes, status: int = 400, **settings: Any) -> None:
         """Send requests, each on a connection of its own: all are refused at once, and nobody's room is entered."""
@@ -72,20 +72,20 @@ class BytesTests(FaultTestCase):
                 relay.bystanders.exchange()
             self.assertEqual(relay.factory.hub.member_count(ATTACKED), 2)
 
-    def test_too_large(self) -> None:
-        """A head is refused with 431 at 8 KiB, whole or not; with 414 where that is its first line."""
+    def test_max_head_bytes(self) -> None:
+        """A head over 8 KiB gets 431, complete or not; a request line over 8 KiB 414."""
         self.refuse(b"x" * MAX_HEAD_BYTES, status=414)
         self.refuse(b"GET / HTTP/1.1\r\n" + b"X-A: a\r\n" * MAX_HEAD_BYTES, status=431)
 
-    def test_too_many_lines(self) -> None:
-        """So is one of more than 64 lines, alike or not."""
+    def test_max_head_lines(self) -> None:
+        """A head with more than 64 lines gets 431, equal or different."""
         lines = MAX_HEAD_LINES - len(request_bytes().split(b"\r\n")) + 3
         different = {f"X-{number}": "" for number in range(lines)}
         alike = request_bytes()[:-2] + b"X-A:\r\n" * lines + b"\r\n"
         self.refuse(request_bytes(fields=different), alike, status=431)
 
-    def test_bytes(self) -> None:
-        """Only CRLF ends a line, no line is folded, no space is before a colon, and no byte is one that is not seen."""
+    def test_invalid_head_bytes(self) -> None:
+        """Only CRLF ends a line; folded lines, a space before a colon and unprintable bytes are refused."""
         separators = ["\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\r", "\n", "\0", "\x7f", "\xa0", "\xe2\x80\xa8"]
         lines = ["X-A: a\r\n folded", "X-A : a", " X-A: a", "X-A", ": a", "X\xe9: a"]
         self.refuse(
@@ -94,8 +94,8 @@ class BytesTests(FaultTestCase):
             *[request_bytes(line=f"GET /room{separator} HTTP/1.1") for separator in separators],
         )
 
-    def test_duplicates(self) -> None:
-        """No field that anybody reads comes twice."""
+    def test_duplicate_fields(self) -> None:
+        """Duplicates of meaningful fields are refused."""
         names = ["Host", "Origin", "Upgrade", "Authorization", "Cookie", "X-Forwarded-For", "Forwarded", "X-User"]
         names += [f"Sec-WebSocket-{name}" for name in ("Key", "Version", "Protocol", "Extensions")]
         usual = {
@@ -108,7 +108,7 @@ class BytesTests(FaultTestCase):
             ]
         )
 
-    def test_body(self) -> None:
+    def test_handshake_with_body(self) -> None:
         """A request with a body is refused: it would be read as frames."""
         self.refuse(
             request_bytes(fields={"Content-Length": "6"}) + client_frame(1),
@@ -118,8 +118,8 @@ class BytesTests(FaultTestCase):
             request_bytes(fields={"Content-Length": "0", "Transfer-Encoding": "identity"}),
         )
 
-    def test_no_websocket(self) -> None:
-        """Whatever else is spoken gets an answer that says what is."""
+    def test_not_websocket(self) -> None:
+        """Any other protocol gets an answer that names the right one."""
         self.refuse(request_bytes(fields={"Upgrade": None}), request_bytes(line="GET / HTTP/1.0"), status=426)
         self.refuse(request_bytes(line="POST / HTTP/1.1"), request_bytes(line="CONNECT / HTTP/1.1"), status=405)
         self.refuse(
@@ -130,15 +130,15 @@ class BytesTests(FaultTestCase):
         )
 
     def test_early_data(self) -> None:
-        """A second request, or a frame, before the 101 ends it: it might have been another's."""
+        """A second request, or a frame, before the 101 is refused: it may be smuggled."""
         self.refuse(request_bytes() + request_bytes("/admin"), request_bytes() + client_frame(1, b"x"))
 
 
 class HookTests(FaultTestCase):
-    """What becomes of a handshake while the validators are asked, and of what they answer."""
+    """Handshakes during validation."""
 
     def test_early_data_while_pending(self) -> None:
-        """What comes while the hook runs ends it, is asked about by nobody, and its late answer lets nobody in."""
+        """Bytes during validation refuse the handshake, do not start another one, and a late grant is ignored."""
         for more in (request_bytes("/hooked/admin"), client_frame(1, b"x"), b"\0"):
             answer: Deferred[Grant] = Deferred(lambda _: None)
             hook = Hook(answer)
@@ -154,7 +154,7 @@ class HookTests(FaultTestCase):
                 self.assertEqual(([request.room for request in hook.requests], len(relay.factory.hub)), (["hooked"], 2))
 
     def test_gone_while_pending(self) -> None:
-        """A client that goes while the hook runs cancels it; an answer that comes all the same makes no zombie."""
+        """A client that leaves during validation cancels it; a late grant makes no zombie."""
         answer: Deferred[Grant] = Deferred(lambda _: None)
         with self.attacked([Hook(answer)]) as relay:
             before = len(relay.factory.connections)
@@ -164,8 +164,8 @@ class HookTests(FaultTestCase):
             self.assertTrue(answer.called)
             self.assertEqual((len(relay.factory.connections), len(relay.factory.hub)), (before, 2))
 
-    def test_timeout_while_pending(self) -> None:
-        """A hook that never answers is a 504 in its own time, and who comes meanwhile is served."""
+    def test_validate_timeout(self) -> None:
+        """A validator that never answers causes 504 at its timeout; newcomers are served meanwhile."""
         with self.attacked([Hook(lambda *_: Deferred())], handshake_seconds=30, validate_seconds=2) as relay:
             wires = [relay.wire() for _ in range(20)]
             for wire in wires:
@@ -175,7 +175,7 @@ class HookTests(FaultTestCase):
             self.assertEqual([wire.send(b"")[9:12] for wire in wires], [b"504"] * 20)
 
     def test_swallowed_cancellation(self) -> None:
-        """A hook that goes on after it was cancelled is not heard any more."""
+        """The late answer of a validator that swallows its cancellation is ignored."""
 
         async def stubborn(_request: object, grant: Grant) -> Grant:
             try:
@@ -195,8 +195,8 @@ class HookTests(FaultTestCase):
             late.callback(None)
             self.assertEqual((patient.status, patient.send(b""), len(relay.factory.hub)), (504, b"", 2))
 
-    def test_raises(self) -> None:
-        """An exception is a 500 with a fixed text, at once or later; it is logged once."""
+    def test_validator_raises(self) -> None:
+        """An exception causes 500 with a fixed text, synchronous or not; it is logged once."""
 
         async def later(_request: object, _grant: Grant) -> Grant:
             raise KeyError("secret\r\nX-Evil: 1")
@@ -210,8 +210,8 @@ class HookTests(FaultTestCase):
                 self.assertNotIn(b"Evil", wire.received)
             self.events.clear()
 
-    def test_nonsense(self) -> None:
-        """Anything but a grant that can hold is a 500: a subprotocol that was not offered, too, and no client hangs."""
+    def test_validator_invalid_answer(self) -> None:
+        """An invalid answer causes 500, a subprotocol that was not offered included; no client hangs."""
 
         def narrowed(**changes: Any) -> Any:
             return lambda _, grant: grant.narrowed(**changes)
@@ -236,7 +236,7 @@ class HookTests(FaultTestCase):
 
 
 class RuleTestCase(FaultTestCase):
-    """Clients that may not come in, through a whole relay; the rules themselves are tests/validators'."""
+    """Clients that must be refused, through a whole relay; the rules themselves: tests/validators."""
 
     def statuses(self, validators: Any, *requests: dict[str, str | None], **options: Any) -> list[int]:
         """Return how each is answered; bystanders come in with ``options``."""
@@ -253,15 +253,15 @@ class RuleTestCase(FaultTestCase):
 class RuleTests(RuleTestCase):
     """Origins and hosts."""
 
-    def test_origin(self) -> None:
-        """By default only pages from the same host, and programs without an origin, come in (CSWSH)."""
+    def test_default_origin(self) -> None:
+        """By default only pages of the same host, and programs without an Origin, are admitted (CSWSH)."""
         origins = ["https://evil.example", "null", "https://relay.example.evil.example", "http://evilrelay.example"]
         origins += ["https://relay.example@evil.example", "https://relay.example/", "file://", ""]
         self.assertEqual(self.statuses(None, *[{"Origin": origin} for origin in origins]), [403] * len(origins))
         self.assertEqual(self.statuses(None, {"Origin": "https://relay.example"}, {}), [101, 101])
 
     def test_listed_origin(self) -> None:
-        """A list holds for whole origins; no origin is none of them."""
+        """Listed origins match as a whole; a missing Origin matches none."""
         listed = OriginValidator.from_arguments("https://app.example")
         refused = self.statuses(
             [listed],
@@ -274,8 +274,8 @@ class RuleTests(RuleTestCase):
         )
         self.assertEqual(refused, [403] * 5)
 
-    def test_host(self) -> None:
-        """Hosts that are not ours are refused with 421 (DNS rebinding), those that are none with 400."""
+    def test_host_validator(self) -> None:
+        """Other hosts get 421 (DNS rebinding), malformed ones 400."""
         ours = HostValidator.from_arguments("relay.example:8080")
         hosts = ["evil.example", "relay.example:81", "relay.example.", "127.0.0.1:8080"]
         self.assertEqual(self.statuses([ours], *[{"Host": host} for host in hosts]), [421] * 4)
@@ -284,7 +284,7 @@ class RuleTests(RuleTestCase):
 
 
 class TokenTests(RuleTestCase, KeyFileTestCase):
-    """Tokens that are none."""
+    """Invalid tokens."""
 
     def setUp(self) -> None:
         """Make a validator."""
@@ -292,8 +292,8 @@ class TokenTests(RuleTestCase, KeyFileTestCase):
         KeyFileTestCase.setUp(self)
         self.validator = TokenValidator.from_arguments(f"key={self.file(SECRET)},algorithm=HS256,{RIGHT}")
 
-    def test_bad_tokens(self) -> None:
-        """No, expired, forged and mangled tokens are a 401, whatever they hold, and get into no log."""
+    def test_invalid_tokens(self) -> None:
+        """Missing, expired, forged and mangled tokens get 401, and are never logged."""
         claims = {"aud": "relay", "iss": "https://id.example", "exp": FUTURE}
         none = ".".join([b64(b'{"alg":"none"}'), b64(b'{"aud":"relay"}'), ""])
         tokens = [
@@ -314,8 +314,8 @@ class TokenTests(RuleTestCase, KeyFileTestCase):
         for bad in tokens[:7]:
             self.assertNotIn(bad[:20], str(self.events))
 
-    def test_expiry(self) -> None:
-        """When the token expires, or is revoked by that, the connection is closed with 4401, and only that one."""
+    def test_token_expiry(self) -> None:
+        """At the expiry of its token, a connection, and no other, is closed with 4401."""
         with self.attacked([self.validator], options={"headers": {"Authorization": f"Bearer {token()}"}}) as relay:
             relay.now = FUTURE - 100.0  # of bystanders the expiry was reckoned when they came
             client = relay.client(headers={"Authorization": f"Bearer {token()}"})
@@ -367,7 +367,7 @@ ENDLESS = [
 @interop
 @pytest.mark.parametrize(("chunk", "times", "seconds"), ENDLESS)
 def test_endless_head(server: Relay, chunk: bytes, times: int, seconds: float) -> None:
-    """A request that does not end costs next to nothing: it is refused with 431 or 414 at 8 KiB."""
+    """An endless request is refused with 431 or 414 at 8 KiB, at almost no cost."""
     with attacked(server) as attack, server.connect() as connection:
         before = attack.cpu_seconds()
         connection.sendall(b"GET / HTTP/1.1\r\n")
@@ -377,8 +377,8 @@ def test_endless_head(server: Relay, chunk: bytes, times: int, seconds: float) -
 
 
 @interop
-def test_byte_by_byte(server: Relay) -> None:
-    """8 KiB that come byte by byte are not looked at from the beginning with each of them for long."""
+def test_head_byte_by_byte(server: Relay) -> None:
+    """8 KiB byte by byte are not parsed from the start for each byte."""
     with attacked(server) as attack, server.connect() as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         before = attack.cpu_seconds()
@@ -388,8 +388,8 @@ def test_byte_by_byte(server: Relay) -> None:
 
 
 @interop
-def test_silent_sockets(server: Relay) -> None:
-    """Sockets that say nothing are closed when their time is over, before TLS and before a PROXY header, too."""
+def test_handshake_timeout_live(server: Relay) -> None:
+    """Silent sockets are closed at their deadline, also before TLS and before a PROXY header."""
     with attacked(server) as attack, ExitStack() as stack:
         silent = [(stack.enter_context(connect(server, end)), end) for end in range(3) for _ in range(20)]
         attack.bystanders.welcome()
@@ -418,8 +418,8 @@ GARBAGE = [
 
 @interop
 @pytest.mark.parametrize(("endpoint", "garbage"), GARBAGE)
-def test_garbage(server: Relay, endpoint: int, garbage: bytes) -> None:
-    """What speaks another protocol gets a refusal or an end, and in the log one line at most."""
+def test_other_protocols(server: Relay, endpoint: int, garbage: bytes) -> None:
+    """Other protocols get a refusal or an end, and at most one log line."""
     with attacked(server) as attack, connect(server, endpoint) as connection:
         before = remarks(server)
         pour(connection, garbage, 1)
@@ -431,8 +431,8 @@ def test_garbage(server: Relay, endpoint: int, garbage: bytes) -> None:
 
 
 @interop
-def test_gone_on_sockets(server: Relay) -> None:
-    """Clients that reset, end or half-end TCP while the validators are asked leave nothing behind."""
+def test_gone_while_pending_live(server: Relay) -> None:
+    """Clients that reset, close or half-close TCP during validation leave nothing behind."""
     with attacked(server) as attack:
         for end in (reset, socket.socket.close, lambda connection: connection.shutdown(socket.SHUT_WR)):
             for _ in range(10):
@@ -452,8 +452,8 @@ def reset(connection: socket.socket) -> None:
 
 
 @interop
-def test_tls_never_ends(server: Relay, certificate: Path) -> None:
-    """A TLS peer that never answers close_notify, nor reads, is aborted after close-seconds: no descriptor is left."""
+def test_tls_close_timeout(server: Relay, certificate: Path) -> None:
+    """A TLS peer that neither answers close_notify nor reads is aborted after close-seconds; no descriptor leaks."""
     with attacked(server) as attack, ExitStack() as stack:
         for said in (
             b"",  # refused with 408
@@ -486,8 +486,8 @@ def tls_session(raw: socket.socket, certificate: Path, said: bytes) -> None:
 
 @interop
 @pytest.mark.parametrize("words", [b"192.0.2.1 192.0.2.2 1 x", b"\xff 192.0.2.2 1 2"], ids=["port", "address"])
-def test_bad_proxy_words(words: bytes) -> None:
-    """A PROXY header with a port that is no number, or an address that is no text, ends only that connection."""
+def test_invalid_proxy_header(words: bytes) -> None:
+    """A PROXY header with an invalid port or address ends only its connection."""
     with relay(listen=[LOOPBACK, f"haproxy:{LOOPBACK}"]) as server, attacked(server), connect(server, 1) as connection:
         connection.sendall(b"PROXY TCP4 " + words + b"\r\n")
         assert read_to_end(connection) == b""

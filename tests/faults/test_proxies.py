@@ -1,4 +1,4 @@
-"""Behind nginx and HAProxy: what a proxy says of a client is what validators see, whatever the client says."""
+"""Behind nginx and HAProxy: validators see the proxy's word about a client, never the client's own."""
 
 import re
 import socket
@@ -43,8 +43,8 @@ def asked(server: Relay, count: int = 0) -> list[str]:
     return server.output.wait_for(r"asked for ((?!None from None$).*)", count)
 
 
-def test_upgrade(server: Relay, proxy: int) -> None:
-    """Two clients behind the proxy exchange messages, and the relay knows of them what the proxy says."""
+def test_proxied_upgrade(server: Relay, proxy: int) -> None:
+    """Two clients behind the proxy exchange messages, with user and address from the proxy."""
     with attacked(server) as attack:
         before = len(asked(server))
         with ExitStack() as stack:
@@ -111,8 +111,8 @@ SMUGGLED = {
 }
 
 
-def test_smuggling(server: Relay, proxy: int) -> None:
-    """A client that says who it is, however it spells it, is refused, or is who the proxy says (CVE-2026-44546)."""
+def test_proxied_smuggling(server: Relay, proxy: int) -> None:
+    """A client that forges its user, in any spelling, is refused, or is the proxy's user (CVE-2026-44546)."""
     harmful = {}
     with attacked(server) as attack:
         count = len(asked(server))
@@ -134,7 +134,7 @@ def test_smuggling(server: Relay, proxy: int) -> None:
 
 @pytest.mark.parametrize("version", ["send-proxy", "send-proxy-v2"])
 def test_proxy_protocol(version: str, tmp_path: Path) -> None:
-    """Behind HAProxy that sends a PROXY header of either version, the client's address is the client's."""
+    """With HAProxy's PROXY header of either version, the relay sees the client's address."""
     with (
         relay(listen=[LOOPBACK, f"haproxy:{LOOPBACK}"]) as server,
         attacked(server) as attack,

@@ -1,4 +1,4 @@
-"""Floods, and messages that do not end: who sends too much is not read for a while, then closed."""
+"""Floods and unfinished messages: a client over its rate limit is held, then closed."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -50,7 +50,7 @@ SMALL = {
 
 
 class FloodTests(FaultTestCase):
-    """Who sends without end. What the relay does not read stays in the socket, as in the kernel."""
+    """Endless input. Unread bytes stay in the socket, as in the kernel."""
 
     def flood(self, relay: AttackedRelay, flood: bytes, size: int = MIB) -> tuple[Peers, MemorySocket, Any]:
         """Connect a peer that has sent very much."""
@@ -67,8 +67,8 @@ class FloodTests(FaultTestCase):
         connection.transport.abortConnection()
         peers.settle()
 
-    def test_held(self) -> None:
-        """A flood is not read any more as soon as it is too much: TCP pushes back. What was read is relayed."""
+    def test_rate_limit_held(self) -> None:
+        """A flood is held at its rate limit, so that TCP pushes back; read messages are relayed."""
         for flood in FLOODS.values():
             with self.attacked(**SMALL, rate_grace_seconds=86400) as relay:
                 peers, peer, connection = self.flood(relay, flood)
@@ -81,8 +81,8 @@ class FloodTests(FaultTestCase):
                 self.assertEqual(len(peer.unread), unread)
                 self.abort(peers, connection)
 
-    def test_held_by_default(self) -> None:
-        """The same with the limits that are there when nobody sets any."""
+    def test_rate_limit_default(self) -> None:
+        """The same with the default limits."""
         for flood in FLOODS.values():
             with self.attacked(shared=False, ping_seconds=0) as relay:
                 peers, peer, connection = self.flood(relay, flood, 200 * MIB if len(flood) == 60_008 else 2 * MIB)
@@ -91,8 +91,8 @@ class FloodTests(FaultTestCase):
                 relay.bystanders.exchange()
                 self.abort(peers, connection)
 
-    def test_past_the_grace(self) -> None:
-        """A flood that goes on is 1008; all the rest of it is discarded."""
+    def test_rate_limit_grace(self) -> None:
+        """A flood beyond --rate-grace-seconds is closed with 1008; the rest of it is discarded."""
         for flood in FLOODS.values():
             with self.attacked(**SMALL, rate_grace_seconds=3, max_fragments=10**6) as relay:
                 peers, peer, connection = self.flood(relay, flood)
@@ -108,7 +108,7 @@ class FloodTests(FaultTestCase):
                 self.abort(peers, connection)
 
     def test_gone_while_held(self) -> None:
-        """One that is gone while it is not read leaves nothing behind once it is found out."""
+        """A peer that vanishes while held leaves nothing behind once that is noticed."""
         with self.attacked(**SMALL, rate_grace_seconds=86400, ping_seconds=2, close_seconds=1) as relay:
             peers, peer, connection = self.flood(relay, FLOODS["pongs"], 65536)
             peer.broken = True
@@ -139,10 +139,10 @@ ENDLESS = {
 
 
 class EndlessTests(FaultTestCase):
-    """Messages that are begun and never finished."""
+    """Unfinished messages."""
 
-    def test_endless_messages(self) -> None:
-        """Whatever follows, a message that has not come to its end after message-seconds is 1008."""
+    def test_message_timeout(self) -> None:
+        """A message unfinished after --message-seconds is closed with 1008, whatever follows."""
         with self.attacked(message_seconds=5, ping_seconds=0, close_seconds=2) as relay:
             wires = {name: relay.open_wire() for name in ENDLESS}
             answers = {name: wire.send(ENDLESS[name][0]) for name, wire in wires.items()}
@@ -156,16 +156,16 @@ class EndlessTests(FaultTestCase):
             for name, wire in wires.items():
                 self.assertTrue(closes_with(closecodes.MESSAGE_TOO_SLOW, answers[name] + wire.send(b"")), name)
 
-    def test_endless_in_deflate(self) -> None:
-        """So is a compressed one."""
+    def test_message_timeout_deflate(self) -> None:
+        """The same for compressed messages."""
         with self.attacked(message_seconds=5, close_seconds=2) as relay:
             wire = relay.open_wire({"Sec-WebSocket-Extensions": "permessage-deflate"})
             wire.send(masked(0x41, b"\xf2"))
             relay.wait(6)
             self.assertTrue(closes_with(closecodes.MESSAGE_TOO_SLOW, wire.send(b"")))
 
-    def test_slow_but_in_time(self) -> None:
-        """One that sends slowly, each message in its time, is heard, and stays for as long as it likes."""
+    def test_message_in_time(self) -> None:
+        """A slow sender with every message in time stays connected."""
         with self.attacked(message_seconds=10, ping_seconds=0) as relay:
             wire, listener = relay.open_wire(), relay.client()
             for number in range(5):
@@ -180,10 +180,10 @@ class EndlessTests(FaultTestCase):
 
 
 class TypeTests(FaultTestCase):
-    """Messages of a type that its room does not take."""
+    """Message types."""
 
-    def test_wrong_type(self) -> None:
-        """Binary in a room for text is 1003, and text in one for binary, whole or in fragments; nothing is relayed."""
+    def test_message_type(self) -> None:
+        """The wrong type for the room is closed with 1003, in any fragmentation; nothing of it is relayed."""
         for rule, right, wrong in (("text", TEXT, BINARY), ("binary", BINARY, TEXT)):
             with self.attacked(shared=False, message_type=(f"{ATTACKED}={rule}",)) as relay:
                 listener = relay.client()
@@ -229,8 +229,8 @@ def strict() -> Iterator[Relay]:
 
 @interop
 @pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS.keys())
-def test_pushed_back(patient: Relay, flood: bytes) -> None:
-    """TCP takes no more of a flood, while the bystanders' messages pass: the relay reads them, and not the flood."""
+def test_rate_limit_backpressure(patient: Relay, flood: bytes) -> None:
+    """TCP pushes back a flood while the bystanders' messages pass."""
     chunk = flood * (65536 // len(flood) + 1)
     with attacked(patient) as attack, mute(patient, f"/{ATTACKED}") as connection:
         lines = remarks(patient)
@@ -262,8 +262,8 @@ def cpu_seconds(attack: Attack) -> float:
 
 @interop
 @pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS.keys())
-def test_too_fast(strict: Relay, flood: bytes) -> None:
-    """A flood that goes on is 1008, and costs neither memory nor a line in the log."""
+def test_rate_limit_live(strict: Relay, flood: bytes) -> None:
+    """A flood beyond the grace is closed with 1008, and costs neither memory nor a log line."""
     with attacked(strict) as attack, mute(strict, f"/{ATTACKED}") as connection:
         lines = remarks(strict)
         ended = in_background(lambda: pour(connection, flood * (65536 // len(flood) + 1), 10**6))
@@ -304,8 +304,8 @@ class in_background:  # noqa: N801 - it is called as a function is
 
 
 @interop
-def test_endless_on_sockets(strict: Relay) -> None:
-    """A message that is begun and never finished is 1008, in each of its shapes, and the end is seen."""
+def test_message_timeout_live(strict: Relay) -> None:
+    """An unfinished message of any shape is closed with 1008, and the peer sees the end."""
     with attacked(strict) as attack:
         connections = {name: mute(strict, f"/{ATTACKED}") for name in ENDLESS}
         try:

@@ -1,4 +1,4 @@
-"""Slow peers that are alive, under each policy, and memory that is short: who reads keeps all, and stays."""
+"""Slow consumers under each policy, and the memory budget: readers that keep up lose nothing."""
 
 import re
 from contextlib import ExitStack
@@ -36,7 +36,7 @@ SMALL_LOG = {"max_message_bytes": 20_000, "room_log_bytes": 100_000}
 
 
 class SlowTestCase(FaultTestCase):
-    """Peers that read little, or nothing for a while."""
+    """Peers that read slowly, or not for a while."""
 
     def stalled(self, relay: AttackedRelay) -> Client:
         """Connect a client to the attacked room that does not read."""
@@ -57,10 +57,10 @@ class SlowTestCase(FaultTestCase):
 
 
 class SlowReaderTests(SlowTestCase):
-    """Readers that take 1 KB a second while 20 times as much is published, or as much as that."""
+    """Readers of 1 KB a second, with 20 times as much published, or equally much."""
 
-    def test_slow_but_alive(self) -> None:
-        """One for whom a message waits longer than slow-seconds is told 1013, though it reads, and answers pings."""
+    def test_slow_seconds_evicts(self) -> None:
+        """A message that waits longer than slow-seconds evicts its reader with 1013, in spite of reads and pongs."""
         with self.attacked(slow_seconds=10, close_seconds=5, ping_seconds=0) as relay:
             peers = Peers(relay, free_bytes=4000)
             slow, connection = self.reader(peers)
@@ -81,8 +81,8 @@ class SlowReaderTests(SlowTestCase):
             self.assertTrue(slow.closed)
             self.leave(peers, fast)
 
-    def test_slow_enough(self) -> None:
-        """One that keeps up within slow-seconds stays, however slow it is, and misses nothing."""
+    def test_slow_seconds_in_time(self) -> None:
+        """A reader within slow-seconds stays, however slow, and misses nothing."""
         with self.attacked(slow_seconds=10, ping_seconds=0, shared=False) as relay:
             peers = Peers(relay, free_bytes=4000)
             slow, connection = self.reader(peers)
@@ -120,17 +120,17 @@ class SlowReaderTests(SlowTestCase):
 
 
 class PolicyTests(SlowTestCase):
-    """What becomes of those who fall off the log is the policy's."""
+    """Slow policies for subscribers that fall off the log."""
 
-    def test_drop_oldest(self) -> None:
-        """With drop-oldest they stay, go on with the newer half of the log, and what they missed is counted."""
+    def test_slow_policy_drop_oldest(self) -> None:
+        """drop-oldest: the subscriber stays, continues with the newer half of the log, and the skipped are counted."""
         heard, missed = self.pass_by("drop-oldest")
         # What its transport had of the beginning, and then about half a log until the end.
         self.assertIn(len(heard), range(6, 25))
         self.assertEqual(len(heard) + missed, 100)
 
-    def test_latest(self) -> None:
-        """With latest they stay, go on with the newest message, and what they missed is counted."""
+    def test_slow_policy_latest(self) -> None:
+        """latest: the subscriber stays, continues with the newest message, and the skipped are counted."""
         heard, missed = self.pass_by("latest")
         self.assertIn(len(heard), range(2, 25))
         self.assertEqual(len(heard) + missed, 100)
@@ -156,8 +156,8 @@ class PolicyTests(SlowTestCase):
             self.assertEqual(self.heard(stalled)[-20:], [*range(100, 120)])
             return heard, missed
 
-    def test_pause_publishers(self) -> None:
-        """With pause-publishers they wait for who does not read, at most for slow-seconds; another room does not."""
+    def test_slow_policy_pause_publishers(self) -> None:
+        """pause-publishers: publishers are held for the slowest, at most slow-seconds; other rooms are not."""
         policies = {"slow_policy": (f"{ATTACKED}=pause-publishers",), "slow_seconds": 10, "ping_seconds": 0}
         with self.attacked(shared=False, **policies, **SMALL_LOG) as relay:
             publisher, stalled, reader = relay.client(), self.stalled(relay), relay.client()
@@ -173,8 +173,8 @@ class PolicyTests(SlowTestCase):
             self.assertEqual(relay.stats.evictions, {"pause-publishers": 1})
             self.assertTrue(closes_with(closecodes.TOO_SLOW, b"".join(stalled.server_transport.stream)))
 
-    def test_pause_publishers_resumed(self) -> None:
-        """When who was slow reads again, the publishers go on, and nobody has missed anything."""
+    def test_slow_policy_publishers_released(self) -> None:
+        """When the slow subscriber reads again, the publishers are released, and no message is missed."""
         policies = {"slow_policy": (f"{ATTACKED}=pause-publishers",)}
         with self.attacked(shared=False, **policies, **SMALL_LOG) as relay:
             publisher, stalled = relay.client(), self.stalled(relay)
@@ -192,10 +192,10 @@ class PolicyTests(SlowTestCase):
 
 
 class BudgetTests(SlowTestCase):
-    """Memory that is short."""
+    """The memory budget."""
 
-    def test_budget_of_logs(self) -> None:
-        """What is kept for those who do not read is had back from the slowest, with 1013; newcomers are told 503."""
+    def test_memory_budget_logs(self) -> None:
+        """Over the budget the slowest are evicted with 1013; newcomers get 503."""
         with self.attacked(memory_budget=300_000, slow_seconds=0, ping_seconds=0) as relay:
             publisher = relay.client()
             slowest = self.stalled(relay)
@@ -217,8 +217,8 @@ class BudgetTests(SlowTestCase):
             relay.settle()
             self.assertEqual(self.heard(slow), [*range(20, 40)])
 
-    def test_budget_of_messages(self) -> None:
-        """Nor do messages that are not finished take more: who keeps most goes first, who keeps little stays."""
+    def test_memory_budget_messages(self) -> None:
+        """Unfinished messages count, too: the largest are evicted first, small ones stay."""
         with self.attacked(memory_budget=500_000, message_seconds=0, close_seconds=1) as relay:
             sizes = [1000, *[50_000 + number for number in range(20)]]
             wires = [relay.open_wire() for _ in sizes]
@@ -252,8 +252,8 @@ def sweep(attack: Attack) -> bytes:
 
 
 @interop
-def test_budget() -> None:
-    """A relay that is sent many times its budget grows by little more than that; those who read stay, and talk."""
+def test_memory_budget_live() -> None:
+    """A relay sent many times its budget grows little beyond it; readers that keep up stay."""
     unfinished = masked(0x82, bytes(900_000), length=MIB)
     options = ["--memory-budget", str(16 * MIB), "--handshake-seconds", "1", "--close-seconds", "1"]
     with relay(*options) as server, attacked(server) as attack:
@@ -277,8 +277,8 @@ def test_budget() -> None:
 
 
 @interop
-def test_slow_on_sockets() -> None:
-    """One that reads on, but too slowly for what is published, is told 1013 after slow-seconds."""
+def test_slow_seconds_live() -> None:
+    """A reader slower than the publisher gets 1013 after slow-seconds."""
     options = ["--slow-seconds", "2", "--room-log-bytes", str(64 * MIB), "--close-seconds", "1"]
     with (
         relay(*options) as server,
