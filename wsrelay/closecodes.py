@@ -121,7 +121,7 @@ _REGISTERED: Final = frozenset([*range(1000, 1004), *range(1005, 1015)])
 def counted_as(code: int) -> str:
     """Return the label that a close code is counted under: registered codes and ours as they are, others as "4xxx".
 
-    The number of labels is bounded, whatever codes clients send.
+    So the number of labels is bounded.
     """
     known = code in _REGISTERED or any(row.code == code for row in TABLE)
     return str(code) if known else f"{code // 1000}xxx"

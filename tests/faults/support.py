@@ -188,7 +188,7 @@ class AttackedRelay(Relay):
     def _forget(self) -> None:
         """Check that no state of any client is left, and that addresses are forgotten once their rates allow it."""
         admission = self.factory.admission
-        assert (admission.connections, admission.handshakes) == (0, 0), "somebody is still counted"
+        assert (admission.connections, admission.handshakes) == (0, 0), "a connection is still counted"
         self.wait(self.factory.settings.burst_seconds + 1)
         assert (len(admission), len(admission._deserted)) == (0, 0), "an address is left"
         assert (self.factory.hub.log_bytes, self.factory.memory.used_bytes) == (0, 0), "memory is left"

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.interop
 GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 END = b"\r\n"
 
-#: What is sent → the status of the answer.
+#: Request → status of the answer.
 BAD = {
     "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500), 400),
     "zeros": (bytes(20000), 400),
@@ -52,18 +52,18 @@ BAD = {
 
 @pytest.fixture(scope="module", name="server")
 def fixture_server() -> Iterator[Relay]:
-    """Run a relay with an admin endpoint; clients have two seconds for their requests."""
+    """Run a relay with an admin endpoint and a handshake timeout of two seconds."""
     with relay("--admin", "tcp:0", "--handshake-seconds", "2", listen=[LOOPBACK]) as server:
         yield server
 
 
 def connect(server: Relay) -> socket.socket:
-    """Return a socket that is connected to the admin endpoint."""
+    """Return a socket connected to the admin endpoint."""
     return socket.create_connection(("127.0.0.1", int(server.admin.rstrip("/").rpartition(":")[2])), SECONDS)
 
 
 def ask(server: Relay, data: bytes) -> bytes:
-    """Send bytes to the admin endpoint and return what it answers."""
+    """Send bytes to the admin endpoint and return the answer."""
     with connect(server) as connection:
         pour(connection, data)
         return read_to_end(connection)

@@ -17,12 +17,12 @@ interop = pytest.mark.interop
 
 MIB = 2**20
 
-#: Who attacks, who is beside it, and a proxy that is trusted.
+#: The addresses of the attacker, of another client, and of a trusted proxy.
 ATTACKER, OTHER, PROXY = "192.0.2.66", "192.0.2.77", "192.0.2.88"
 
 
 def ask(relay: AttackedRelay, host: str = ATTACKER, forwarded_for: str | None = None) -> Wire:
-    """Connect from an address, and ask for the attacked room; who is refused goes."""
+    """Connect from an address to the attacked room; leave if refused."""
     address = (IPv6Address if ":" in host else IPv4Address)("TCP", host, 40000)
     wire = relay.wire(address)
     wire.send(request_bytes(f"/{ATTACKED}", {"X-Forwarded-For": forwarded_for}))
@@ -32,12 +32,12 @@ def ask(relay: AttackedRelay, host: str = ATTACKER, forwarded_for: str | None = 
 
 
 def counted(*wires: Wire) -> Counter[int]:
-    """Return how often which status came; 0 is an end without a word."""
+    """Return status → number of answers; 0 is an end without an answer."""
     return Counter(wire.status if wire.received else 0 for wire in wires)
 
 
 class OneAddressTests(FaultTestCase):
-    """One address that has more than its share; the bystanders, and everybody else, have another."""
+    """An address over its limits, beside the bystanders and other clients."""
 
     def test_max_connections_per_address(self) -> None:
         """Of 1 000 connections of one address, its limit stays open; the others get 429 with Retry-After."""
@@ -49,7 +49,7 @@ class OneAddressTests(FaultTestCase):
             self.assertEqual(ask(relay, OTHER).status, 101)
             wires[0].hang_up()
             self.assertEqual(counted(ask(relay), ask(relay)), {101: 1, 429: 1})
-            # Refusals in a flood are counted: ten lines, and one when the next half second begins.
+            # Refusals are rate-limited in the log: ten lines, and one with the count at the next tick.
             self.assertLess(len([line for line in self.logged() if "denied" in line]), 12)
 
     def test_max_handshakes_per_address(self) -> None:
@@ -57,7 +57,7 @@ class OneAddressTests(FaultTestCase):
         with self.attacked(max_handshakes_per_address=100, handshake_seconds=5) as relay:
             silent = [relay.wire(IPv4Address("TCP", ATTACKER, 1)) for _ in range(1000)]
             dropped = [wire for wire in silent if wire.transport.aborted]
-            # 100 handshakes, and 64 that are to be told that they are too many.
+            # 100 handshakes, and 64 slots for refusals.
             self.assertEqual((len(dropped), relay.stats.connections_dropped), (836, 836))
             relay.bystanders.welcome()
             self.assertEqual(ask(relay, OTHER).status, 101)
@@ -114,7 +114,7 @@ class OneAddressTests(FaultTestCase):
             direct = [ask(relay, ATTACKER, f"203.0.113.{number}") for number in range(20)]
             through = [ask(relay, PROXY, f"203.0.113.{number}, {PROXY}, {OTHER}") for number in range(20)]
             words = [ask(relay, PROXY, f"{'x' * number}, 192.0.2.99") for number in range(20)]
-            # What is no address is nobody's: it counts for the proxy that wrote it.
+            # An invalid address counts for the proxy that wrote it.
             nonsense = [ask(relay, PROXY, f"{PROXY}, not-an-address-{number}") for number in range(20)]
             for wires in (direct, through, words, nonsense):
                 self.assertEqual(counted(*wires), {101: 10, 429: 10})
@@ -124,7 +124,7 @@ class OneAddressTests(FaultTestCase):
 
 
 def exchange_from(server: Relay, host: str) -> None:
-    """Let two come from an address, talk, and go."""
+    """Let a pair connect from an address, exchange messages, and leave."""
     with (
         WebsocketsClient(server.url("/visitors"), source_address=(host, 0)) as one,
         WebsocketsClient(server.url("/visitors"), source_address=(host, 0)) as other,
@@ -146,7 +146,7 @@ def test_idle_flood() -> None:
             attack.bystanders.welcome()
             assert attack.grown_bytes() < 16 * MIB
             attack.settle()
-        # So many have waited until their time was over, some were told that they are too many, others heard nothing.
+        # Most were dropped; some waited for their deadline, some got a refusal.
         assert crowd.statuses[408] == Settings().max_handshakes_per_address
         assert crowd.statuses[408] + crowd.statuses[429] + crowd.statuses[0] == 5000
         assert len(remarks(server)) < 500, server.output.text
@@ -188,7 +188,7 @@ def test_reconnect_storm() -> None:
         assert attack.grown_bytes() < 64 * MIB
         crowd.reset()
         attack.settle()
-        # A line for each that came, one for each that went, at info; and nothing else, at any level.
+        # One info line per join and per leave, and nothing else, at any level.
         server.output.wait_for(r" left '" + ATTACKED + "/", 5000)
         assert server.output.text.count(f" joined '{ATTACKED}/") == 5000
         assert remarks(server) == before
@@ -240,7 +240,7 @@ def test_proxied_flood() -> None:
             ]
             assert Counter(come(*words[number % 2]) for number in range(40)) == {101: 20, 429: 20}
             attack.bystanders.exchange()
-        # From somebody else the same field is worth nothing.
+        # From an untrusted address the same field is ignored.
         forged = [handshake(X_Forwarded_For=f"203.0.113.{number}") for number in range(40)]
         assert Counter(come(words, host="127.0.0.3") for words in forged) == {101: 20, 429: 20}
         attack.bystanders.welcome()

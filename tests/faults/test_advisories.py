@@ -22,7 +22,7 @@ DEFLATE: dict[str, str | None] = {"Sec-WebSocket-Extensions": "permessage-deflat
 
 
 def bomb(size: int) -> bytes:
-    """Return a compressed message of so many zeros."""
+    """Return a compressed message of this many zeros."""
     compressor = zlib.compressobj(wbits=-15)
     return (compressor.compress(bytes(size)) + compressor.flush(zlib.Z_SYNC_FLUSH)).removesuffix(b"\0\0\xff\xff")
 
@@ -31,7 +31,7 @@ class HandshakeTests(FaultTestCase):
     """Vulnerabilities in opening handshakes."""
 
     def refuse(self, *requests: bytes) -> list[bytes]:
-        """Send requests, each on a connection of its own; all are refused, and what they are told is returned."""
+        """Send requests, one per connection; assert that all are refused, and return the responses."""
         told = []
         with self.attacked() as relay:
             for request in requests:
@@ -79,7 +79,7 @@ class HandshakeTests(FaultTestCase):
                 for name in names:
                     relay.wire().send(request_bytes(fields={name: part}))
                 relay.wire().send(request_bytes("/" + part.replace(" ", "").replace('"', "")))
-            # Some 0.1 s; what backtracks takes minutes for one of them.
+            # Some 0.1 s; a backtracking parser takes minutes for one of them.
             self.assertLess(time.process_time() - begun, 5)
 
     def test_fields_that_crash(self) -> None:
@@ -385,7 +385,7 @@ class TokenTests(FaultTestCase, KeyFileTestCase):
         self.good = jwt.encode(self.claims, RSA_KEY, "RS256")
 
     def options(self) -> dict[str, Any]:
-        """Return how bystanders come in."""
+        """Return the bystanders' options."""
         return {"headers": {"Authorization": f"Bearer {self.good}"}}
 
     def test_key_confusion(self) -> None:

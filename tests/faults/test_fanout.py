@@ -19,7 +19,7 @@ interop = pytest.mark.interop
 
 MIB = 2**20
 
-#: A close frame with 1000, and a text message, as clients send them.
+#: A close frame with 1000, and a text message, both from a client.
 CLOSE, CHATTER = masked(0x88, (1000).to_bytes(2)), masked(0x81, b"chatter")
 
 
@@ -33,7 +33,7 @@ class StalledTests(FaultTestCase):
         return client
 
     def publish(self, relay: AttackedRelay, count: int) -> None:
-        """Publish messages of 10 000 bytes to the attacked room, with the bystanders' between them."""
+        """Publish messages of 10 000 bytes to the attacked room, and exchange the bystanders' between them."""
         publisher = relay.client()
         for number in range(count):
             publisher.say(f"{number % 10}" * 10_000)

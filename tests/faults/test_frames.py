@@ -40,7 +40,7 @@ DEFLATE = {"Sec-WebSocket-Extensions": "permessage-deflate"}
 
 
 def deflated(payload: bytes) -> bytes:
-    """Return a payload as a compressed message has it (RFC 7692 section 7.2.1)."""
+    """Return a payload deflated as in a compressed message (RFC 7692 section 7.2.1)."""
     compressor = zlib.compressobj(wbits=-15)
     return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)).removesuffix(b"\0\0\xff\xff")
 
@@ -49,7 +49,7 @@ class ViolationTests(FaultTestCase):
     """Protocol violations."""
 
     def fail(self, row: CloseReason, *attacks: bytes, fields: Any = None, **settings: Any) -> None:
-        """Send bytes, each on a connection of its own: it is closed as the row says, and nothing is relayed."""
+        """Send bytes, one attack per connection: each is closed as in the row, and nothing is relayed."""
         with self.attacked(**settings) as relay:
             for attack in attacks:
                 before = relay.stats.messages_in
@@ -57,7 +57,7 @@ class ViolationTests(FaultTestCase):
                 [frame] = [frame for frame in parse(wire.send(attack)) if frame.opcode == CLOSE]
                 self.assertEqual(int.from_bytes(frame.data[:2]), row.code, attack[:50])
                 self.assertTrue(frame.data[2:].decode().startswith(row.text), frame.data)
-                # TCP stays for the answer, so that no reset overtakes the close frame; all else is discarded.
+                # TCP stays open, so that no reset overtakes the close frame; further input is discarded.
                 self.assertEqual((wire.ended, wire.send(masked(FIN | TEXT, b"more") * 100)), (False, b""))
                 self.assertEqual(relay.stats.messages_in, before)
                 relay.bystanders.exchange()
@@ -201,7 +201,7 @@ class BugTests(FaultTestCase):
 
 
 def broken(*_: object) -> None:
-    """Be a bug."""
+    """Raise, as a bug."""
     raise RuntimeError("a bug")
 
 
@@ -236,7 +236,7 @@ class FloodTests(FaultTestCase):
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Relay]:
-    """A relay that lets in whoever wants to be somebody else."""
+    """A relay that grants the attacker an identity of its own choice."""
     options = ["--close-seconds", "1", "--max-message-bytes", str(4 * MIB), "--room-log-bytes", str(5 * MIB)]
     listen = [LOOPBACK, f"haproxy:{LOOPBACK}"]
     with relay(*options, "--validate", "python:gates:named", listen=listen, environ=GATES) as started:
@@ -316,17 +316,17 @@ def test_pong_flood(server: Relay) -> None:
         assert attack.grown_bytes() < 2 * MIB
 
 
-#: What makes a new line, clears a screen, rings, or turns the text around; as UTF-8.
+#: UTF-8 that breaks a line, clears the screen, rings, or reverses the text.
 UNSEEN = "\n2026-01-01T00:00:00+0000 [wsrelay#info] forged\r\x1b[2J\x07\x9b31m\x85\u2028\u202e"
 
 
 def quoted(text: str) -> str:
-    """Return text percent-encoded, all of it."""
+    """Return text completely percent-encoded."""
     return "".join(f"%{byte:02X}" for byte in text.encode())
 
 
 def say(server: Relay, attack: Attack, *requests: bytes, frame: bytes = b"", endpoint: int = 0) -> None:
-    """Say something to the relay, each on a connection of its own, and wait for their ends."""
+    """Send bytes, one attack per connection, and wait for the ends."""
     for request in requests:
         with connect(server, endpoint) as connection:
             connection.sendall(request)
@@ -357,7 +357,7 @@ def test_log_injection(server: Relay) -> None:
         )
         say(server, attack, handshake("/hooked"), frame=masked(FIN | CLOSE, b"\x03\xe8" + text[-123:]))
         say(server, attack, handshake("/hooked"), frame=masked(FIN | TEXT, text))
-        # Twisted takes any text in a PROXY header for an address.
+        # Twisted accepts any text in a PROXY header as an address (TRAPS 72).
         peer = f"PROXY TCP4 {UNSEEN.replace(' ', '')} 192.0.2.2 1 2\r\n".encode()
         say(server, attack, peer + handshake("/hooked"), endpoint=1)
         assert len(server.output.wait_for("joined .* as 'mallory", 3)) == 3

@@ -26,14 +26,14 @@ class RequestTests(FaultTestCase):
     """Invalid requests."""
 
     def refuse(self, *requests: bytes, statuses: tuple[int, ...] = (400,), **settings: Any) -> None:
-        """Send requests, each on a connection of its own: all are refused at once, and nothing is published."""
+        """Send requests, one per connection: all are refused at once, and nothing is published."""
         with self.attacked(http=True, **settings) as relay:
             for request in requests:
                 wire = relay.wire()
                 wire.send(request)
                 self.assertIn(wire.status, statuses, request)
                 self.assertIn(b"\r\nConnection: close\r\n", wire.received)
-                # What comes behind is not read any more.
+                # Bytes behind it are not read.
                 self.assertEqual(wire.send(http_bytes(POST, b"late")), b"")
                 relay.bystanders.exchange()
             relay.wait(relay.factory.settings.close_seconds + 1)
@@ -82,7 +82,7 @@ class RequestTests(FaultTestCase):
                 client.messages = [message for message in client.messages if message != "{}"]
 
     def said(self, relay: Any) -> int:
-        """Return how many messages the bystanders have said."""
+        """Return the number of the bystanders' messages."""
         return sum(connection.status().messages_in for connection in relay.guests)
 
     def test_http_dribble(self) -> None:
@@ -119,7 +119,7 @@ class RequestTests(FaultTestCase):
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Relay]:
-    """Run one relay for all live tests here."""
+    """Run one relay for all live tests of this module."""
     with relay("--http", "--message-seconds", "3", "--room-log-bytes", str(2 * MIB), "--slow-seconds", "3") as started:
         yield started
 

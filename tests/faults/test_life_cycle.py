@@ -21,7 +21,7 @@ interop = pytest.mark.interop
 
 MIB = 2**20
 
-#: What a relay that stops may tell its clients; which of them it is, is tests/interop/test_process.py's.
+#: Close codes of a stopping relay; tests/interop/test_process.py has the exact ones.
 STOPPING = {(row.code, row.text) for row in closecodes.TABLE if row.code in (1001, 1012)}
 
 
@@ -160,7 +160,7 @@ def test_drain_live() -> None:
         while talking := [pair for pair in pairs if talks(*pair)]:
             rounds.append(len(talking))
             pairs = talking
-        # At once, it would have been one step.
+        # A drain without spread would be one step.
         assert len(set(rounds)) > 2
         assert server.wait() == 0
         for connection in stalled:
@@ -169,7 +169,7 @@ def test_drain_live() -> None:
 
 
 def talks(one: WebsocketsClient, other: WebsocketsClient) -> bool:
-    """Let one say something that the other hears; return whether both are still there. Whoever is not was told 1012."""
+    """Send a message within a pair; return whether both are still connected, or else were closed with 1012."""
     try:
         one.say(text("still here"))
         assert other.hear() == "still here"
@@ -268,6 +268,6 @@ def test_log_disk_full(tmp_path: Path) -> None:
 
 
 def listens(path: Path) -> bool:
-    """Whether somebody listens on a socket."""
+    """Whether a process listens on a socket."""
     with socket.socket(socket.AF_UNIX) as connection:
         return connection.connect_ex(str(path)) == 0

@@ -60,14 +60,14 @@ class BytesTests(FaultTestCase):
     """Invalid requests."""
 
     def refuse(self, *requests: bytes, status: int = 400, **settings: Any) -> None:
-        """Send requests, each on a connection of its own: all are refused at once, and nobody's room is entered."""
+        """Send requests, one per connection: all are refused at once, and no room is joined."""
         with self.attacked(**settings) as relay:
             for request in requests:
                 wire = relay.wire()
                 wire.send(request)
                 self.assertEqual((wire.status, wire.ended), (status, True), request)
                 self.assertIn(b"\r\nConnection: close\r\n", wire.received)
-                # What comes behind is not read any more.
+                # Bytes behind it are not read.
                 self.assertEqual(wire.send(request_bytes("/" + ATTACKED) * 2), b"")
                 relay.bystanders.exchange()
             self.assertEqual(relay.factory.hub.member_count(ATTACKED), 2)
@@ -239,7 +239,7 @@ class RuleTestCase(FaultTestCase):
     """Clients that must be refused, through a whole relay; the rules themselves: tests/validators."""
 
     def statuses(self, validators: Any, *requests: dict[str, str | None], **options: Any) -> list[int]:
-        """Return how each is answered; bystanders come in with ``options``."""
+        """Return the status for each request; bystanders connect with ``options``."""
         with self.attacked(validators, options=options) as relay:
             answered = []
             for fields in requests:
@@ -336,7 +336,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(certificate: Path) -> Iterator[Relay]:
-    """A relay that is patient for no longer than a slow machine needs: plain, behind PROXY, and with TLS."""
+    """A relay with short timeouts: plain, behind PROXY, and with TLS."""
     with relay(
         *[
             "--handshake-seconds",
@@ -357,7 +357,7 @@ def server(certificate: Path) -> Iterator[Relay]:
 MIB = 2**20
 
 ENDLESS = [
-    # 1 ms on a machine that does nothing else; Autobahn's own parser takes a minute for the second.
+    # 1 ms on an idle machine; Autobahn's own parser takes a minute for the second.
     pytest.param(b"x" * MIB, 32, 0.1, id="32 MB without a line"),
     pytest.param(b"X-A: b\r\n" * (MIB // 8), 4, 0.05, id="4 MB of lines that are alike"),
     pytest.param(b"".join(b"X-%06x: b\r\n" % n for n in range(MIB // 16)), 4, 0.05, id="4 MB of lines"),
@@ -394,7 +394,7 @@ def test_handshake_timeout_live(server: Relay) -> None:
         silent = [(stack.enter_context(connect(server, end)), end) for end in range(3) for _ in range(20)]
         attack.bystanders.welcome()
         for connection, endpoint in silent:
-            # TLS has no way to say 408 before its own handshake.
+            # Before the TLS handshake no 408 can be sent.
             assert read_to_end(connection).startswith(b"HTTP/1.1 408 " if endpoint < 2 else b"")
 
 
@@ -446,7 +446,7 @@ def test_gone_while_pending_live(server: Relay) -> None:
 
 
 def reset(connection: socket.socket) -> None:
-    """End TCP with a reset."""
+    """Reset a TCP connection."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     connection.close()
 
@@ -469,7 +469,7 @@ def test_tls_close_timeout(server: Relay, certificate: Path) -> None:
 
 
 def tls_session(raw: socket.socket, certificate: Path, said: bytes) -> None:
-    """Open a TLS session, say something in it, and leave it at that."""
+    """Open a TLS session, send bytes, and stop."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     session = tls_context(certificate).wrap_bio(incoming, outgoing)
     while True:

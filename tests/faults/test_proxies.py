@@ -15,13 +15,13 @@ from tests.harness.live import LOOPBACK, SECONDS, Relay, relay
 
 pytestmark = pytest.mark.interop
 
-#: What the validator is to see of everybody who comes through a proxy.
+#: The validator's view of every client behind a proxy.
 PROXIED = "'proxy' from '127.0.0.1'"
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Relay]:
-    """A relay that takes the proxy's word for who a client is."""
+    """A relay that trusts the proxy."""
     options = ["--validate", "origin:*", "--validate", "python:gates:proxied", "--close-seconds", "1"]
     with relay(*options, environ=GATES) as started:
         yield started
@@ -29,14 +29,14 @@ def server() -> Iterator[Relay]:
 
 @pytest.fixture(scope="module", params=sorted(PROXIES))
 def proxy(request: pytest.FixtureRequest, server: Relay, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of a proxy in front of it."""
+    """The port of a proxy in front of the relay."""
     folder = tmp_path_factory.mktemp(request.param)
     with PROXIES[request.param](port(server), folder) as listening:
         yield listening
 
 
 def asked(server: Relay, count: int = 0) -> list[str]:
-    """Return what the validator has seen so far of clients behind the proxy: user and address; wait for as many.
+    """Return user and address of clients behind the proxy, as logged by the validator; wait for this many.
 
     Bystanders do not come through it, and what was printed of them may be read late.
     """
@@ -57,7 +57,7 @@ def test_proxied_upgrade(server: Relay, proxy: int) -> None:
 
 
 def smuggling(line: bytes, fields: bytes = b"", behind: bytes = b"", first: bytes = b"") -> bytes:
-    """Return a handshake with more lines in it, and perhaps something behind it."""
+    """Return a handshake with additional lines, and optionally bytes behind it."""
     head = handshake(f"/{ATTACKED}").removesuffix(b"\r\n")
     if first:
         head = first + head[head.index(b"\r\n") :]
@@ -124,7 +124,7 @@ def test_proxied_smuggling(server: Relay, proxy: int) -> None:
             attack.bystanders.exchange()
             opened = b" 101 " in status
             seen = asked(server, count + opened)[count:]
-            # 501 and 502 are proxies': of a coding that they do not know, of an answer before they have sent a body.
+            # 501 and 502 come from the proxies: unknown coding, and an early answer of the relay.
             refused = re.match(rb"HTTP/1\.[01] (4\d\d|50[12]) |$", status)
             if not (opened or refused) or seen != [PROXIED] * opened:
                 harmful[spelling] = status, seen

@@ -31,7 +31,7 @@ MIB = 2**20
 
 TEXT, BINARY, CLOSE, PING, PONG, FIN = 1, 2, 8, 9, 10, 0x80
 
-#: What comes without end: messages, bytes, control frames, frames that hold nothing.
+#: Floods: messages, bytes, control frames, empty frames.
 FLOODS = {
     "messages": masked(FIN | TEXT, b"x"),
     "bytes": masked(FIN | BINARY, bytes(60_000)),
@@ -40,7 +40,7 @@ FLOODS = {
     "empty fragments": masked(TEXT) + masked(0) * 999 + masked(FIN),
 }
 
-#: Nobody who keeps to the rules sends as much.
+#: Limits that well-behaved clients do not reach.
 SMALL = {
     "max_messages_per_second": 100,
     "max_frames_per_second": 100,
@@ -53,7 +53,7 @@ class FloodTests(FaultTestCase):
     """Endless input. Unread bytes stay in the socket, as in the kernel."""
 
     def flood(self, relay: AttackedRelay, flood: bytes, size: int = MIB) -> tuple[Peers, MemorySocket, Any]:
-        """Connect a peer that has sent very much."""
+        """Connect a peer that has sent a flood."""
         peers = Peers(relay, free_bytes=MIB)
         peer, connection = peers.connect()
         peer.unread += request_bytes(f"/{ATTACKED}")
@@ -73,7 +73,7 @@ class FloodTests(FaultTestCase):
             with self.attacked(**SMALL, rate_grace_seconds=86400) as relay:
                 peers, peer, connection = self.flood(relay, flood)
                 unread = len(peer.unread)
-                # Two reads of 64 KiB at most: the burst is one of them.
+                # At most two reads of 64 KiB, one of them for the burst.
                 self.assertGreater(unread, MIB - 2 * 65536)
                 self.assertEqual((relay.factory.slowed_down, connection.state), ({connection}, connection.STATE_OPEN))
                 relay.bystanders.exchange()
@@ -121,7 +121,7 @@ class FloodTests(FaultTestCase):
             self.assertEqual(relay.factory.slowed_down, set())
 
 
-#: Beginnings of messages, and what may follow without an end: nothing, empty fragments, single bytes, control frames.
+#: The start of a message, and its endless continuation: nothing, empty fragments, single bytes, control frames.
 ENDLESS = {
     "half a header": (b"\x82", b""),
     "a header": (masked(FIN | BINARY, length=100), b""),
@@ -206,7 +206,7 @@ class TypeTests(FaultTestCase):
 
 # --- on sockets -----------------------------------------------------------------------------------
 
-#: More than bystanders need, and far less than a flood has.
+#: More than bystanders send, and far less than a flood.
 RATES = [
     *("--max-messages-per-second", "2000", "--max-frames-per-second", "2000", "--max-bytes-per-second", "1000000"),
     *("--burst-seconds", "1", "--close-seconds", "1", "--max-fragments", "1000000"),
@@ -215,14 +215,14 @@ RATES = [
 
 @pytest.fixture(scope="module")
 def patient() -> Iterator[Relay]:
-    """A relay that slows down for ever."""
+    """A relay with an endless rate grace."""
     with relay(*RATES, "--rate-grace-seconds", "86400") as started:
         yield started
 
 
 @pytest.fixture(scope="module")
 def strict() -> Iterator[Relay]:
-    """A relay that slows down for a second, and for two seconds bears a message without an end."""
+    """A relay with a rate grace of one second and a message timeout of two."""
     with relay(*RATES, "--rate-grace-seconds", "1", "--message-seconds", "2") as started:
         yield started
 
@@ -245,7 +245,7 @@ def test_rate_limit_backpressure(patient: Relay, flood: bytes) -> None:
             except BlockingIOError:
                 blocked += 1
                 attack.bystanders.exchange()
-        # What it takes now and then costs a few milliseconds; to read a flood takes all the time that there is.
+        # Reading at the limit costs a few milliseconds; reading the flood would take all processor time.
         assert cpu_seconds(attack) < 4 * quiet + 0.2
         attack.bystanders.welcome()
         assert attack.grown_bytes() < 4 * MIB
@@ -253,7 +253,7 @@ def test_rate_limit_backpressure(patient: Relay, flood: bytes) -> None:
 
 
 def cpu_seconds(attack: Attack) -> float:
-    """Return the processor time that a hundred exchanges of bystanders take."""
+    """Return the processor time of a hundred exchanges of bystanders."""
     before = attack.cpu_seconds()
     for _ in range(100):
         attack.bystanders.exchange()
@@ -279,7 +279,7 @@ def test_rate_limit_live(strict: Relay, flood: bytes) -> None:
 
 
 class in_background:  # noqa: N801 - it is called as a function is
-    """Something that is done in a thread.
+    """A function call in a thread.
 
     Args:
         act: what.
@@ -297,7 +297,7 @@ class in_background:  # noqa: N801 - it is called as a function is
 
     @property
     def result(self) -> Any:
-        """What it returned; waits for that."""
+        """The result; waits for it."""
         self._thread.join(SECONDS)
         [outcome] = self._outcome
         return outcome

@@ -28,10 +28,10 @@ interop = pytest.mark.interop
 
 MIB = 2**20
 
-#: What is published to the attacked room.
+#: The messages to the attacked room.
 PAYLOAD_BYTES = 10_000
 
-#: A log that holds some ten of them.
+#: A log of some ten messages.
 SMALL_LOG = {"max_message_bytes": 20_000, "room_log_bytes": 100_000}
 
 
@@ -52,7 +52,7 @@ class SlowTestCase(FaultTestCase):
             relay.bystanders.exchange()
 
     def heard(self, client: Client) -> list[int]:
-        """Return the numbers of what a client has heard."""
+        """Return the numbers of a client's messages."""
         return [int.from_bytes(message[:4]) for message in client.messages if isinstance(message, bytes)]
 
 
@@ -71,7 +71,7 @@ class SlowReaderTests(SlowTestCase):
                 self.second(relay, peers, {slow: 1000, fast: MIB})
                 if connection.state != connection.STATE_OPEN:
                     break
-            # What is in its transport does not count: that takes some seconds more at this pace.
+            # The write in its transport does not count; it takes some seconds more at this pace.
             self.assertIn(second, range(10, 18))
             self.assertEqual(relay.stats.evictions, {"disconnect": 1})
             self.assertEqual(relay.stats.closes_sent, {closecodes.TOO_SLOW.code: 1})
@@ -105,7 +105,7 @@ class SlowReaderTests(SlowTestCase):
         return peer, connection
 
     def second(self, relay: AttackedRelay, peers: Peers, bytes_read: dict[MemorySocket, int]) -> None:
-        """Let a second pass, in which peers read so much."""
+        """Advance one second, in which peers read this much."""
         for peer, size in bytes_read.items():
             peer.free_bytes += size
         peers.settle()
@@ -113,7 +113,7 @@ class SlowReaderTests(SlowTestCase):
         peers.settle()
 
     def leave(self, peers: Peers, *gone: MemorySocket) -> None:
-        """Let peers be gone."""
+        """Let peers vanish."""
         for peer in gone:
             peer.broken = True
         peers.settle()
@@ -125,7 +125,7 @@ class PolicyTests(SlowTestCase):
     def test_slow_policy_drop_oldest(self) -> None:
         """drop-oldest: the subscriber stays, continues with the newer half of the log, and the skipped are counted."""
         heard, missed = self.pass_by("drop-oldest")
-        # What its transport had of the beginning, and then about half a log until the end.
+        # The start, from its transport, then about half a log until the end.
         self.assertIn(len(heard), range(6, 25))
         self.assertEqual(len(heard) + missed, 100)
 
@@ -136,7 +136,7 @@ class PolicyTests(SlowTestCase):
         self.assertEqual(len(heard) + missed, 100)
 
     def pass_by(self, policy: str) -> tuple[list[int], int]:
-        """Let 100 messages pass by a peer that reads only afterwards; return what it heard, and how many it missed."""
+        """Publish 100 messages to a peer that reads only afterwards; return its messages, and the number it missed."""
         with self.attacked(shared=False, slow_policy=(f"{ATTACKED}={policy}",), ping_seconds=0, **SMALL_LOG) as relay:
             publisher, stalled = relay.client(), self.stalled(relay)
             reader = relay.client()
@@ -151,7 +151,7 @@ class PolicyTests(SlowTestCase):
             heard = self.heard(stalled)
             self.assertEqual((heard, heard[-1]), (sorted(set(heard)), 99))
             self.assertEqual(self.heard(reader), [*range(100)])
-            # It is as any other again.
+            # It is up to date again.
             self.publish(relay, publisher, 100, 20)
             self.assertEqual(self.heard(stalled)[-20:], [*range(100, 120)])
             return heard, missed
@@ -232,7 +232,7 @@ class BudgetTests(SlowTestCase):
             self.assertIn(len(told), range(10, 15))
             for answer in told:
                 self.assertTrue(closes_with(closecodes.OVERLOADED, answer))
-            # Those that keep most: the last ones.
+            # The ones with the largest unfinished messages: the last ones.
             self.assertEqual(told, [wire.received for wire in wires[-len(told) :]])
             relay.bystanders.exchange()
             for wire in wires:
@@ -245,7 +245,7 @@ class BudgetTests(SlowTestCase):
 
 
 def sweep(attack: Attack) -> bytes:
-    """Wait until the relay has looked at its deadlines; return what it said to somebody who said nothing."""
+    """Wait for a sweep of the relay; return its answer to a silent client."""
     attack.bystanders.exchange()
     with attack.server.connect() as silent:
         return read_to_end(silent)
@@ -266,7 +266,7 @@ def test_memory_budget_live() -> None:
                     if connection.recv(12) == b"HTTP/1.1 101":
                         pour(connection, unfinished)
                 answers.add(sweep(attack)[9:12])
-            # Beyond the budget, what comes until it is looked at again: here a round, 18 MB.
+            # Over the budget by the input until the next sweep: here one round, 18 MB.
             assert attack.grown_bytes() < (16 + 18 + 8) * MIB
             assert answers == {b"408", b"503"}
             server.output.wait_for(rf"left '{ATTACKED}' .* relay closed with {closecodes.OVERLOADED.code}")

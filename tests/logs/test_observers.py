@@ -30,7 +30,7 @@ from wsrelay.logs.observers import as_json, shape
 
 
 def fields(**event: Any) -> dict[str, Any]:
-    """Return the fields of the one line that an event becomes."""
+    """Return the fields of an event with one line."""
     text = as_json(event)
     assert text is not None
     assert text.endswith("\n")
@@ -128,7 +128,7 @@ class ShapeTests(SynchronousTestCase):
         self.log = Logger(namespace="wsrelay", observer=self.publisher)
 
     def messages(self) -> list[str]:
-        """Return what the lines in the file say, all of which are objects."""
+        """Return the messages of the file; every line is a JSON object."""
         return [json.loads(line)["message"] for line in self.file.getvalue().splitlines()]
 
     def test_format_of_buffered_lines(self) -> None:

@@ -255,7 +255,7 @@ class CertificatesTests(RelayTestCase):
             make_certificate(self.folder)
 
     def pem(self) -> str:
-        """Return the certificate that the file holds now."""
+        """Return the certificate in the file."""
         return self.file.read_text()[self.file.read_text().index("-----BEGIN CERTIFICATE") :]
 
 
@@ -263,7 +263,7 @@ class AdminTests(SynchronousTestCase):
     """The admin endpoint."""
 
     def where(self, description: str) -> tuple[Any, ...]:
-        """Return on which interface and port an admin endpoint listens."""
+        """Return interface and port of an admin endpoint."""
         reactor = MemoryReactorClock()
         admin_endpoint(reactor, description).listen_now(Factory())
         [server] = reactor.tcpServers + reactor.sslServers

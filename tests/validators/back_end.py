@@ -27,7 +27,7 @@ class Connection:
         self.protocol.makeConnection(self.transport)
 
     def take(self) -> tuple[str, dict[str, str], Any]:
-        """Return what has been asked: request line, headers, JSON body."""
+        """Return the request: request line, headers, JSON body."""
         head, _, body = self.transport.value().partition(b"\r\n\r\n")
         self.transport.clear()
         line, *fields = head.decode("ascii").split("\r\n")
@@ -36,7 +36,7 @@ class Connection:
         return line, headers, json.loads(body)
 
     def send(self, data: bytes) -> None:
-        """Answer."""
+        """Send an answer."""
         self.protocol.dataReceived(data)
 
     def close(self) -> None:
@@ -52,5 +52,5 @@ class BackendTestCase(ValidatorTestCase):
         self.reactor = MemoryReactorClock()
 
     def accept(self) -> Connection:
-        """Accept the last connection that was asked for."""
+        """Accept the last connection."""
         return Connection(self.reactor.tcpClients[-1][2])

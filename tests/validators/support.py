@@ -16,7 +16,7 @@ GRANT = Grant(room="chat/42")
 
 
 def request(**overrides: Any) -> HandshakeRequest:
-    """Make the request of a client that is no browser, and whatever else is asked for."""
+    """Make a request of a client that is not a browser; keyword arguments replace fields."""
     fields: dict[str, Any] = {
         "path": "/chat/42",
         "room": "chat/42",
@@ -35,11 +35,11 @@ class ValidatorTestCase(SynchronousTestCase):
     """A test case with assertions about grants and denials."""
 
     def assertValidator(self, validator: Any) -> None:
-        """Assert that an object has the interface, with its exact signatures."""
+        """Assert that an object provides the interface, with exact signatures."""
         self.assertTrue(verifyObject(IHandshakeValidator, validator))
 
     def assertDenied(self, status: int, validator: Any, request: HandshakeRequest, grant: Grant = GRANT) -> Denied:
-        """Assert that a validator denies with a status, and return how."""
+        """Assert that a validator denies with a status, and return the denial."""
         denied: Denied = self.assertRaises(Denied, validator.validate, request, grant)
 
         self.assertEqual(status, denied.status, denied.reason)
@@ -47,7 +47,7 @@ class ValidatorTestCase(SynchronousTestCase):
         return denied
 
     def assertWrong(self, make: Any, text: str, problem: str) -> None:
-        """Assert that arguments are refused with a sentence that holds ``problem``."""
+        """Assert that arguments are refused with a text that contains ``problem``."""
         error = self.assertRaises(ValueError, make, text)
 
         self.assertIn(problem, str(error))

@@ -31,22 +31,22 @@ class AskTestCase(BackendTestCase):
     """A test case with requests to a back end."""
 
     def setUp(self) -> None:
-        """Make a back end that has 3 seconds."""
+        """Make a back end with a timeout of 3 seconds."""
         super().setUp()
         self.backend = Backend(URL, 3, reactor=self.reactor)
 
     def ask(self) -> Asked:
-        """Ask something."""
+        """Ask a question."""
         return Deferred.fromCoroutine(self.backend.ask(b'{"a": 1}'))
 
     def asked(self) -> tuple[Asked, Connection]:
-        """Ask something on a connection of its own."""
+        """Ask a question on a new connection."""
         self.backend = Backend(URL, 3, reactor=self.reactor)
         asked = self.ask()
         return asked, self.accept()
 
     def asked_until(self, sent: bytes | None) -> tuple[Asked, Connection | None]:
-        """Ask something, and answer so far."""
+        """Ask a question, and send a part of the answer."""
         if sent is None:
             self.backend = Backend(URL, 3, reactor=self.reactor)
             return self.ask(), None
@@ -55,13 +55,13 @@ class AskTestCase(BackendTestCase):
         return asked, connection
 
     def assertAnswer(self, asked: Asked, status: int, body: bytes) -> None:
-        """Assert what the answer is."""
+        """Assert the answer."""
         response, received = self.successResultOf(asked)
 
         self.assertEqual((status, body), (response.code, received))
 
     def assertNoAnswer(self, asked: Asked, problem: str) -> None:
-        """Assert that there is none, and why."""
+        """Assert that there is no answer, and the cause."""
         self.assertEqual(problem, str(self.failureResultOf(asked, NoAnswerError).value))
 
 

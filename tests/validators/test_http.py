@@ -30,7 +30,7 @@ class HTTPTestCase(BackendTestCase):
     """A test case with a validator and its back end."""
 
     def setUp(self) -> None:
-        """Make a validator, and keep the log."""
+        """Make a validator, and record the log."""
         super().setUp()
         self.validator = HTTPValidator(URL, reactor=self.reactor)
         capture = capturedLogs()
@@ -42,7 +42,7 @@ class HTTPTestCase(BackendTestCase):
         return Deferred.fromCoroutine(self.validator.validate(request(**overrides), grant))
 
     def asked(self, data: bytes, grant: Grant = GRANT, **overrides: Any) -> Deferred[Grant]:
-        """Validate a request on a connection of its own, and answer."""
+        """Validate a request on a new connection, and answer the question."""
         self.validator = HTTPValidator(URL, reactor=self.reactor)
         asked = self.ask(grant, **overrides)
         self.accept().send(data)

@@ -86,7 +86,7 @@ class ReadKeySetTests(KeyFileTestCase):
     """JSON Web Key Sets."""
 
     def read(self, *entries: dict[str, Any], algorithms: tuple[str, ...] = ALGORITHMS) -> Keys:
-        """Write a set and read it."""
+        """Write a key set and read it."""
         return read_key_set(self.file(json.dumps({"keys": entries}).encode()), algorithms)
 
     def test_key_set(self) -> None:

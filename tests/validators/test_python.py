@@ -23,7 +23,7 @@ class Callables:
 
     @staticmethod
     def narrow(request: HandshakeRequest, grant: Grant) -> Grant:
-        """Take the right to publish."""
+        """Remove the right to publish."""
         return grant.narrowed(identity=request.host, can_publish=False)
 
     @staticmethod
@@ -38,7 +38,7 @@ class Callables:
 
     @staticmethod
     def deny(request: HandshakeRequest, grant: Grant) -> Grant:
-        """Let nobody in."""
+        """Deny."""
         raise Denied(418, "short and stout")
 
 

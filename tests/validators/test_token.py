@@ -29,23 +29,23 @@ INVALID = 'Bearer error="invalid_token"'
 
 
 def forged(header: Any, payload: Any, signature: bytes) -> str:
-    """Return three parts, whatever they are."""
+    """Return a token of three arbitrary parts."""
     return ".".join([b64(json.dumps(header).encode()), b64(json.dumps(payload).encode()), b64(signature)])
 
 
 def hs256(header: Any, payload: Any, secret: bytes) -> str:
-    """Sign with any secret, also with one that PyJWT refuses to sign with."""
+    """Sign with any secret, also one that PyJWT refuses."""
     signed = forged(header, payload, b"").removesuffix(".")
     return f"{signed}.{b64(hmac.digest(secret, signed.encode(), hashlib.sha256))}"
 
 
 def token(**claims: Any) -> str:
-    """Return a good token of the secret, with other claims or, where they are ``...``, without them."""
+    """Return a valid token of the secret, with other claims, or without those given as ``...``."""
     return jwt.encode({name: value for name, value in {**CLAIMS, **claims}.items() if value is not ...}, SECRET)
 
 
 def bearing(text: str, **overrides: Any) -> HandshakeRequest:
-    """Make a request with a token in its Authorization field."""
+    """Make a request with a token in the Authorization field."""
     return request(headers={"authorization": f"Bearer {text}"}, **overrides)
 
 
@@ -57,7 +57,7 @@ class TokenTestCase(KeyFileTestCase):
         return make(f"key={self.file(SECRET)},algorithm=HS256,{RIGHT}{more}")
 
     def jwks(self, *keys: Any, algorithms: str = "RS256") -> TokenValidator:
-        """Make a validator for tokens of a set."""
+        """Make a validator for tokens of a key set."""
         allowed = ",".join(f"algorithm={name}" for name in algorithms.split())
         return make(f"jwks={self.file(json.dumps({'keys': keys}).encode())},{allowed},{RIGHT}")
 
@@ -476,7 +476,7 @@ class GarbageTests(TokenTestCase):
         self.assertGrantedOrDenied(claims)
 
     def assertGrantedOrDenied(self, claims: dict[str, Any]) -> None:
-        """Assert that the claims are granted as they are, or denied."""
+        """Assert that the claims are granted exactly, or denied."""
         good = hs256({"alg": "HS256", "kid": "a"}, {**CLAIMS, **claims}, SECRET)
         for validator in self.validators:
             try:

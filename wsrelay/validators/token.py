@@ -131,7 +131,7 @@ class TokenValidator:
     def _verified(self, token: str) -> dict[str, object]:
         try:
             return self._decode(token)
-        except Exception as error:  # noqa: BLE001 - fail closed, whatever the parser raises
+        except Exception as error:  # noqa: BLE001 - fail closed: the parser may raise anything
             expired = isinstance(error, jwt.ExpiredSignatureError)
         # Raised outside of the handler, so that the denial has no __context__ that quotes the token.
         reason = "the token has expired" if expired else "the token is not valid"
