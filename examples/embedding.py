@@ -26,7 +26,6 @@ from wsrelay.request import HandshakeRequest
 from wsrelay.service import RelayService
 from wsrelay.settings import Settings
 from wsrelay.validators.plugins import load
-from wsrelay.wire import frames
 
 #: Where both listen, as Twisted endpoints.
 RELAY = os.environ.get("RELAY", "tcp:8080:interface=127.0.0.1")
@@ -73,7 +72,7 @@ class News(Resource):
             return b"not UTF-8\n"
         # The backplane is the way to a room, whoever publishes. It returns at once: what is slow to read is the room's
         # business, and nobody's if nobody is there.
-        self._factory.backplane.publish(NEWS, [Message.of(frames.TEXT, body)])
+        self._factory.backplane.publish(NEWS, [Message.text(body)])
         request.setResponseCode(202)
         return b"published\n"
 

@@ -8,7 +8,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from wsrelay.errors import SettingsError
 from wsrelay.message import Message
 from wsrelay.settings import RELOADABLE, Settings, check_value
-from wsrelay.wire import frames
 
 
 class SettingsTests(SynchronousTestCase):
@@ -75,7 +74,7 @@ class SettingsTests(SynchronousTestCase):
 
     def test_room_log_bytes(self) -> None:
         """A log too small for the largest message is refused, with both numbers."""
-        smallest = Message.of(frames.BINARY, bytes(70_000)).size_bytes
+        smallest = Message.binary(bytes(70_000)).size_bytes
         Settings(max_message_bytes=70_000, room_log_bytes=smallest)
         [problem] = self.problems(max_message_bytes=70_000, room_log_bytes=smallest - 1)
 

@@ -21,7 +21,7 @@ class LocalBackplaneTests(SynchronousTestCase):
         hub.join("x", a)
         hub.join("x", b)
 
-        LocalBackplane(hub).publish("x", [Message.of(frames.TEXT, b"hi", a)])
+        LocalBackplane(hub).publish("x", [Message.text(b"hi", a)])
         hub.flush()
 
         self.assertEqual((a.writes, b.writes), ([], [frames.encode(frames.TEXT, b"hi")]))

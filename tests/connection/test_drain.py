@@ -15,7 +15,6 @@ from wsrelay.message import Message
 from wsrelay.rooms.hub import Hub
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats
-from wsrelay.wire import frames
 
 
 class FakeConnection:
@@ -234,7 +233,7 @@ class RelayTests(RelayTestCase):
         relay.factory.random = lambda: 0.0
         client = relay.client()
         client.server_transport.stalled = True
-        messages = [Message.of(frames.BINARY, bytes([number]) * 90_000) for number in range(4)]
+        messages = [Message.binary(bytes([number]) * 90_000) for number in range(4)]
         relay.factory.backplane.publish("room", messages)
         relay.factory.close_all(closecodes.RESTARTING, 13, 10)
         relay.wait(5)
@@ -252,7 +251,7 @@ class RelayTests(RelayTestCase):
         wire = relay.wire()
         wire.send(request_bytes())
         wire.transport.stalled = True
-        relay.factory.backplane.publish("room", [Message.of(frames.BINARY, bytes(90_000))])
+        relay.factory.backplane.publish("room", [Message.binary(bytes(90_000))])
         done = relay.factory.close_all(closecodes.RESTARTING, 5, 2)
         relay.wait(1.75)
         self.assertEqual(relay.stats.closes_sent, {})

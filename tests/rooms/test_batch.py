@@ -13,7 +13,7 @@ from wsrelay.wire import frames
 
 def message(payload: bytes, publisher: object = None) -> Message:
     """Return a binary message."""
-    return Message.of(frames.BINARY, payload, publisher)
+    return Message.binary(payload, publisher)
 
 
 class BatchTests(SynchronousTestCase):

@@ -38,7 +38,7 @@ class HubTests(SynchronousTestCase):
         """A message reaches its room and no other."""
         hub = self.hub()
         a, b, c = self.member(hub, "x"), self.member(hub, "x"), self.member(hub, "y")
-        hub.publish("x", [Message.of(frames.TEXT, b"hi", a)])
+        hub.publish("x", [Message.text(b"hi", a)])
         self.turn()
 
         self.assertEqual((a.writes, b.writes, c.writes), ([], [frames.encode(frames.TEXT, b"hi")], []))
@@ -48,13 +48,13 @@ class HubTests(SynchronousTestCase):
         hub = self.hub()
         a, b = self.member(hub, "x"), self.member(hub, "y")
         for _ in range(10):
-            hub.publish("x", [Message.of(frames.TEXT, b"1")])
-            hub.publish("y", [Message.of(frames.TEXT, b"2")])
+            hub.publish("x", [Message.text(b"1")])
+            hub.publish("y", [Message.text(b"2")])
         self.assertEqual(len(self.calls), 1)
         self.turn()
 
         self.assertEqual((len(a.writes), len(b.writes)), (1, 1))
-        hub.publish("x", [Message.of(frames.TEXT, b"3")])
+        hub.publish("x", [Message.text(b"3")])
         self.assertEqual(len(self.calls), 1)
 
     def test_stretches(self) -> None:
@@ -63,7 +63,7 @@ class HubTests(SynchronousTestCase):
         hub = self.hub()
         large = [self.member(hub, "large") for _ in range(7)]
         small = self.member(hub, "small")
-        message = Message.of(frames.TEXT, b"1")
+        message = Message.text(b"1")
         hub.publish("large", [message])
         hub.publish("small", [message])
 
@@ -80,7 +80,7 @@ class HubTests(SynchronousTestCase):
         self.patch(scheduler, "STRETCH_WRITES", 1)
         hub = self.hub()
         members = [self.member(hub) for _ in range(5)]
-        hub.publish("room", [Message.of(frames.TEXT, b"1")])
+        hub.publish("room", [Message.text(b"1")])
         hub.flush()
         self.turn()
 
@@ -93,7 +93,7 @@ class HubTests(SynchronousTestCase):
         member = self.member(hub, "x")
         other = RecordingSubscriber()
         hub.join("x", other, can_publish=False)
-        message = Message.of(frames.TEXT, b"12345")
+        message = Message.text(b"12345")
         hub.publish("x", [message])
 
         expected = RoomStatus("x", 2, 1, 2, 0, 0, message.size_bytes, 1, 7, held=False)
@@ -109,11 +109,11 @@ class HubTests(SynchronousTestCase):
         self.assertEqual((hub.slow_subscribers, hub.lag_messages, hub.lag_bytes), (0, 0, 0))
         for room, count in (("x", 1), ("y", 3)):
             hub.pause(self.member(hub, room))
-            hub.publish(room, [Message.of(frames.TEXT, b"1")] * count)
+            hub.publish(room, [Message.text(b"1")] * count)
         hub.flush()
 
         self.assertEqual((hub.slow_subscribers, hub.lag_messages), (2, 3))
-        self.assertEqual(hub.lag_bytes, 3 * Message.of(frames.TEXT, b"1").size_bytes)
+        self.assertEqual(hub.lag_bytes, 3 * Message.text(b"1").size_bytes)
 
     def test_a_room_that_raises(self) -> None:
         """What one room raises does not make the hub forget the others."""
@@ -124,8 +124,8 @@ class HubTests(SynchronousTestCase):
 
         hub.join("x", RecordingSubscriber("bad", fail))
         b = self.member(hub, "y")
-        hub.publish("x", [Message.of(frames.TEXT, b"1")])
-        hub.publish("y", [Message.of(frames.TEXT, b"2")])
+        hub.publish("x", [Message.text(b"1")])
+        hub.publish("y", [Message.text(b"2")])
         self.assertRaises(MemoryError, self.turn)
         self.turn()
 
@@ -135,7 +135,7 @@ class HubTests(SynchronousTestCase):
         """Finishing goes to the subscriber's room; somebody who is in none is ignored."""
         hub = self.hub()
         a, b = self.member(hub), self.member(hub)
-        hub.publish("room", [Message.of(frames.TEXT, b"1")])
+        hub.publish("room", [Message.text(b"1")])
         hub.finish(a)
         hub.finish(RecordingSubscriber())
 
@@ -157,7 +157,7 @@ class HubTests(SynchronousTestCase):
     def test_publishing_to_nobody(self) -> None:
         """A message to a room that is gone is dropped, and opens none."""
         hub = self.hub()
-        hub.publish("x", [Message.of(frames.TEXT, b"1")])
+        hub.publish("x", [Message.text(b"1")])
 
         self.assertEqual((len(hub), self.calls), (0, []))
 
@@ -165,7 +165,7 @@ class HubTests(SynchronousTestCase):
         """The last member may leave in the turn in which it published; a new room of that name is empty."""
         hub = self.hub()
         a = self.member(hub)
-        hub.publish("room", [Message.of(frames.TEXT, b"old")])
+        hub.publish("room", [Message.text(b"old")])
         hub.leave(a)
         b = self.member(hub)
         self.turn()
@@ -182,9 +182,9 @@ class HubTests(SynchronousTestCase):
 
         a.on_send = fail
         a.fail = lambda error: hub.leave(a)  # type: ignore[method-assign]
-        hub.publish("room", [Message.of(frames.TEXT, b"1")])
+        hub.publish("room", [Message.text(b"1")])
         b = self.member(hub)
-        hub.publish("room", [Message.of(frames.TEXT, b"2")])
+        hub.publish("room", [Message.text(b"2")])
         self.turn()
 
         self.assertEqual((b.data, hub.member_count("room")), (frames.encode(frames.TEXT, b"2"), 1))
@@ -218,7 +218,7 @@ class HubTests(SynchronousTestCase):
         a = self.member(hub)
         hub.pause(a)
         hub.pause(RecordingSubscriber())
-        hub.publish("room", [Message.of(frames.TEXT, b"1")])
+        hub.publish("room", [Message.text(b"1")])
         self.turn()
         self.assertEqual(a.writes, [])
         hub.resume(a)
@@ -230,7 +230,7 @@ class HubTests(SynchronousTestCase):
         """Join somebody who does not read, and publish some messages to the room."""
         slow = self.member(hub, room)
         hub.pause(slow)
-        hub.publish(room, [Message.of(frames.TEXT, bytes(1000)) for _ in range(count)])
+        hub.publish(room, [Message.text(bytes(1000)) for _ in range(count)])
         self.turn()
         return slow
 
@@ -248,9 +248,9 @@ class HubTests(SynchronousTestCase):
         a.takes = 0
         hub.pause(b)
         for room in ("x", "y"):
-            hub.publish(room, [Message.of(frames.TEXT, b"1"), Message.of(frames.TEXT, b"2")])
+            hub.publish(room, [Message.text(b"1"), Message.text(b"2")])
         self.turn()
-        hub.publish("x", [Message.of(frames.TEXT, b"3")])
+        hub.publish("x", [Message.text(b"3")])
         self.turn()
         for now in range(100, 106):
             self.assertEqual([one.evicted for one in (a, b)], [[], []])
@@ -274,7 +274,7 @@ class HubTests(SynchronousTestCase):
         """A tick looks at rooms in which somebody is behind, and no others."""
         hub = self.hub()
         slow, fast = self.stalled(hub, "slow"), self.member(hub, "fast")
-        hub.publish("fast", [Message.of(frames.TEXT, b"1")])
+        hub.publish("fast", [Message.text(b"1")])
         self.turn()
         self.assertEqual(len(hub._lagging), 1)
         hub.tick(1)
@@ -291,7 +291,7 @@ class HubTests(SynchronousTestCase):
     def test_log_bytes(self) -> None:
         """What all logs cost is what waits in them."""
         hub = self.hub()
-        one = Message.of(frames.TEXT, bytes(1000)).size_bytes
+        one = Message.text(bytes(1000)).size_bytes
         slow = self.stalled(hub, "x", 2)
         self.stalled(hub, "y", 3)
         self.assertEqual(hub.log_bytes, 5 * one)
@@ -302,7 +302,7 @@ class HubTests(SynchronousTestCase):
     def test_shed(self) -> None:
         """The slowest of the room that costs most go first; what was freed is returned."""
         hub = self.hub()
-        one = Message.of(frames.TEXT, bytes(1000)).size_bytes
+        one = Message.text(bytes(1000)).size_bytes
         small, large, medium = (self.stalled(hub, room, count) for room, count in (("s", 1), ("l", 5), ("m", 3)))
 
         self.assertEqual(hub.shed(1), 5 * one)
@@ -337,7 +337,7 @@ class HubTests(SynchronousTestCase):
         hub = self.hub(retention_seconds=60)
         hub.tick(100)
         a = self.member(hub)
-        hub.publish("room", [Message.of(frames.TEXT, b"1")])
+        hub.publish("room", [Message.text(b"1")])
         self.turn()
         hub.leave(a)
         hub.tick(150)

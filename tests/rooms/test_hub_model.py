@@ -220,7 +220,10 @@ class HubMachine(RuleBasedStateMachine):
         if not member.present or not self.can_publish[member]:
             return
         room = self.rooms[member]
-        made = [Message.of(opcode, self.unique(payload), None if self.echo else member) for opcode, payload in contents]
+        made = [
+            Message(frames.encode(opcode, self.unique(payload)), None if self.echo else member)
+            for opcode, payload in contents
+        ]
         for other in self.others(room):
             if self.can_subscribe[other]:
                 is_own = other is member and not self.echo

@@ -5,12 +5,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from wsrelay.message import Message
 from wsrelay.rooms.log import SLICE_BYTES, Log
 from wsrelay.stats import Stats
-from wsrelay.wire import frames
 
 
 def message(payload: bytes = b"x", publisher: object = None, at: float = 0.0) -> Message:
     """Return a binary message."""
-    made = Message.of(frames.BINARY, payload, publisher)
+    made = Message.binary(payload, publisher)
     made.published_at = at
     return made
 

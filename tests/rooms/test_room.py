@@ -52,7 +52,7 @@ class RoomTestCase(SynchronousTestCase):
         return [int(payload[:2]) for payload in self.got(subscriber)]
 
     def publish(self, *payloads: bytes, publisher: object = None) -> None:
-        self.room.publish([Message.of(frames.BINARY, payload, publisher) for payload in payloads])
+        self.room.publish([Message.binary(payload, publisher) for payload in payloads])
 
     def got(self, subscriber: RecordingSubscriber) -> list[bytes]:
         return [bytes(frame.data) for frame in parse(subscriber.data)]
@@ -885,7 +885,7 @@ class LifeTests(RoomTestCase):
         a = RecordingSubscriber()
         room.join(a)
         for second in (0, 10, 20):
-            room.publish([Message.of(frames.BINARY, b"x")], second)
+            room.publish([Message.binary(b"x")], second)
             room.flush()
         room.leave(a)
         self.assertEqual((room.log.tail, room.idle), (0, False))
@@ -901,7 +901,7 @@ class LifeTests(RoomTestCase):
         a, b = RecordingSubscriber(), RecordingSubscriber()
         for subscriber in (a, b):
             room.join(subscriber)
-        room.publish([Message.of(frames.BINARY, b"1"), Message.of(frames.BINARY, b"2")], 0)
+        room.publish([Message.binary(b"1"), Message.binary(b"2")], 0)
         room.flush(1)
         room.expire(1000)
         room.pause(b)
@@ -915,7 +915,7 @@ class LifeTests(RoomTestCase):
         slow = RecordingSubscriber()
         room.join(slow)
         self.room.pause(slow)
-        room.publish([Message.of(frames.BINARY, b"x")], 0)
+        room.publish([Message.binary(b"x")], 0)
         room.flush()
         room.expire(1000)
         room.resume(slow)

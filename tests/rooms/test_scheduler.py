@@ -9,7 +9,6 @@ from wsrelay.message import Message
 from wsrelay.rooms.room import Room
 from wsrelay.rooms.scheduler import Scheduler
 from wsrelay.stats import Stats
-from wsrelay.wire import frames
 
 
 class FlushesTests(SynchronousTestCase):
@@ -24,7 +23,7 @@ class FlushesTests(SynchronousTestCase):
         for _ in range(20):
             self.room.join(RecordingSubscriber())
         self.flushes.add(self.room)
-        self.room.publish([Message.of(frames.TEXT, b"1")])
+        self.room.publish([Message.text(b"1")])
 
     def test_a_turn_is_observed(self) -> None:
         """How many deliveries a turn made, and how long it took, is counted once."""

@@ -24,7 +24,7 @@ class SubscribersTests(SynchronousTestCase):
         return subscriber
 
     def publish(self, count: int = 1) -> None:
-        self.log.extend([Message.of(frames.TEXT, b"x")] * count)
+        self.log.extend([Message.text(b"x")] * count)
 
     def test_slowest(self) -> None:
         """The slowest is the smallest cursor of who is behind, and the head where nobody is."""

@@ -109,7 +109,7 @@ class PublicSite:
             # Nobody can stop reading it, as the room's other publishers are (slow policy pause-publishers).
             raise Denied(503, "this room waits for a slow subscriber", [("Retry-After", "1")], cause="slow_policy")
         left_out = self._except(headers, grant.room)
-        message = Message.of(opcode, payload, left_out)
+        message = Message(frames.encode(opcode, payload), left_out)
         if left_out is not None:
             left_out.own = plus(left_out.own, (1, len(message.plain)))
         relay.stats.messages_in += 1

@@ -7,12 +7,12 @@ as bytes, the batch's.
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate, takewhile
+from operator import attrgetter
 from typing import Final
 
 from wsrelay.message import FRAME_OVERHEAD_BYTES, Message
 from wsrelay.rooms.batch import Batch
 from wsrelay.stats import Stats, Tally
-from wsrelay.wire import frames
 
 __all__ = ["SLICE_BYTES", "Log"]
 
@@ -21,7 +21,9 @@ __all__ = ["SLICE_BYTES", "Log"]
 SLICE_BYTES: Final = 65536
 
 #: More messages are never in a slice.
-_MOST_MESSAGES: Final = SLICE_BYTES // Message.of(frames.BINARY, b"").size_bytes + 1
+_MOST_MESSAGES: Final = SLICE_BYTES // Message.binary(b"").size_bytes + 1
+
+_PLAIN: Final = attrgetter("plain")
 
 
 class Log:
@@ -53,10 +55,11 @@ class Log:
     def extend(self, messages: Sequence[Message]) -> None:
         """Add messages at the head."""
         self._messages.extend(messages)
-        size_bytes = sum([message.size_bytes for message in messages])
+        published_bytes = sum(map(len, map(_PLAIN, messages)))
+        size_bytes = published_bytes + FRAME_OVERHEAD_BYTES * len(messages)
+        self.published_bytes += published_bytes
         self.size_bytes += size_bytes
         self._stats.log_bytes += size_bytes
-        self.published_bytes += size_bytes - FRAME_OVERHEAD_BYTES * len(messages)
 
     def batch(self, start: int, end: int) -> Batch:
         """Return messages from an offset on, :data:`SLICE_BYTES` of them but at least one.
