@@ -5,6 +5,7 @@ as bytes, the batch's.
 """
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Sequence
 from itertools import accumulate, takewhile
 from operator import attrgetter
@@ -14,7 +15,7 @@ from wsrelay.message import FRAME_OVERHEAD_BYTES, Message
 from wsrelay.rooms.batch import Batch
 from wsrelay.stats import Stats, Tally
 
-__all__ = ["SLICE_BYTES", "Log"]
+__all__ = ["SLICE_BYTES", "Age", "Log"]
 
 #: The most that is written to a subscriber before it is asked again whether it is paused (a single message
 #: may be more). Twisted pauses at 64 KiB of unsent bytes, so a transport holds about twice that at most.
@@ -24,6 +25,9 @@ SLICE_BYTES: Final = 65536
 _MOST_MESSAGES: Final = SLICE_BYTES // Message.binary(b"").size_bytes + 1
 
 _PLAIN: Final = attrgetter("plain")
+
+#: Marks per maximum age. More are more exact, and cost memory in rooms that lag.
+_MARKS: Final = 16
 
 
 class Log:
@@ -139,3 +143,34 @@ class Log:
         self.tail += count
         self._stats.log_bytes += size_bytes - self.size_bytes
         self.size_bytes = size_bytes
+
+
+class Age:
+    """Which messages of a log are old, without a time on each: notes now and then where the head was.
+
+    Args:
+        seconds: the age from which on a message is old; reported up to a sixteenth of this, and one call, late.
+    """
+
+    __slots__ = ("_marks", "_old", "_seconds")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._marks: deque[tuple[float, int]] = deque()
+        self._old = 0
+
+    def old_before(self, now: float, head: int) -> int:
+        """Return the offset below which all messages are old.
+
+        Args:
+            now: seconds on any clock that does not go back.
+            head: of the log, now; noted, so call this regularly.
+
+        Complexity:
+            Constant, in time and in memory.
+        """
+        if not self._marks or now - self._marks[-1][0] >= self._seconds / _MARKS:
+            self._marks.append((now, head))
+        while self._marks and now - self._marks[0][0] >= self._seconds:
+            self._old = self._marks.popleft()[1]
+        return self._old

@@ -16,8 +16,7 @@ from wsrelay.closecodes import CloseReason
 from wsrelay.interfaces import Subscriber
 from wsrelay.message import Message
 from wsrelay.policies import DISCONNECT, SlowPolicy
-from wsrelay.rooms.age import Age
-from wsrelay.rooms.log import Log
+from wsrelay.rooms.log import Age, Log
 from wsrelay.rooms.publishers import Publishers
 from wsrelay.rooms.subscribers import Subscribers
 from wsrelay.stats import NOTHING, RoomStatus, Stats, Tally
