@@ -22,7 +22,7 @@ class TableTests(SynchronousTestCase):
             [name for name, policy in SLOW_POLICIES.items() if policy.evicts], ["disconnect", "pause-publishers"]
         )
         for policy in SLOW_POLICIES.values():
-            self.assertLess(policy.keep or 0, 1)
+            self.assertLess(policy.log_share or 0, 1)
 
 
 CHOICES = {"red": 1, "green": 2, "blue": 3}

@@ -279,6 +279,11 @@ class RelayMachine(RuleBasedStateMachine):
             assert self.relay.factory.hub.member_count(room) == sum(peer.room == room for peer in present)
 
     @invariant()
+    def containers_agree(self) -> None:
+        """The invariants of the hub, its rooms and their subscribers hold."""
+        self.relay.factory.hub.check()
+
+    @invariant()
     def no_failure(self) -> None:
         """No callback of ours has raised, and nothing was logged as a failure."""
         assert self.relay.stats.failures == 0

@@ -5,7 +5,7 @@ finds providers by it); where it is only called, a typing ``Protocol``.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from zope.interface import Attribute, Interface
 
@@ -13,7 +13,6 @@ from wsrelay.closecodes import CloseReason
 from wsrelay.grant import Grant
 from wsrelay.message import Message
 from wsrelay.request import HandshakeRequest
-from wsrelay.stats import Tally
 from wsrelay.wire.frames import Encoding
 
 __all__ = ["Backplane", "IHandshakeValidator", "IHandshakeValidatorFactory", "Send", "Subscriber"]
@@ -25,60 +24,55 @@ Send = Callable[[bytes], int]
 class Subscriber(Protocol):
     """A connection as rooms see it. Hashed by identity; a member of at most one room.
 
+    Paused from :meth:`wsrelay.rooms.hub.Hub.pause`, or from the first ``send`` that did not take all, to
+    :meth:`~wsrelay.rooms.hub.Hub.resume`: its room keeps its cursor, and writes nothing.
+
     Attributes:
-        encoding: makes the frames that it gets of plain ones.
-        send: writes whole frames to the peer, never blocks, and returns how many bytes it took. An ``OSError``, of
-            which ``BlockingIOError`` is one, means none.
-        tally: its room's to write: what it has been given, or where its room's count stood; once it has left, what it
-            was given in all. :meth:`wsrelay.rooms.hub.Hub.given` knows it at any time.
+        encoding: makes its frames of plain ones.
+        send: writes whole frames to the peer, never blocks, and returns the number of bytes that it took. An
+            ``OSError``, such as ``BlockingIOError``, means 0.
 
-
-    The first two are fixed once it has joined. One that takes no more is left where it stands in the log, from
-    :meth:`wsrelay.rooms.hub.Hub.pause` (or from the first time that ``send`` did not take all) to
-    :meth:`~wsrelay.rooms.hub.Hub.resume`.
+    Both are fixed once it has joined.
     """
 
     encoding: Encoding
     send: Send
-    tally: Tally
 
-    @property
-    def own(self) -> Tally:
-        """What of what was published to its room names it as its publisher, so that it does not get it."""
+    def write_later(self, data: bytes, sent: int) -> None:
+        """Write ``data[sent:]`` before anything else; when that is done, call ``Hub.resume``.
 
-    def keep(self, data: bytes, sent: int) -> None:
-        """Write later what is behind the first ``sent`` bytes, before anything else; when that is done, ``Hub.resume``.
-
-        Not the rest alone, which would be a copy: all that do not take a large message share its bytes.
+        Not given as a slice, which would be a copy: all that do not take a large message share its bytes.
         """
 
     def evict(self, reason: CloseReason) -> None:
-        """Nothing more comes from the room: leave it, close, and tell the peer why. Must not raise."""
+        """Close, and tell the peer the reason; call ``Hub.leave`` before returning. Must not raise."""
 
     def hold(self) -> None:
-        """Stop reading what it publishes; what was read already is published still. Must not raise.
+        """Stop reading what it publishes; what was read already is still published. Must not raise.
 
-        Nothing happens where it is held already.
+        No effect where it is held already.
         """
 
     def release(self) -> None:
         """Read on, in a later turn of the reactor: it must not publish before it returns. Must not raise.
 
-        Nothing happens where it is not held.
+        No effect where it is not held.
         """
 
     def fail(self, error: Exception) -> None:
-        """``send`` raised anything else: leave the room, log, close with 1011. Must not raise."""
+        """``send`` raised another error: log it, close with 1011, and call ``Hub.leave``. Must not raise."""
 
 
 class Backplane(Protocol):
-    """What carries messages between the processes that serve one room.
-
-    The local one (:mod:`wsrelay.backplane.local`) is the reference: it carries nothing anywhere.
-    """
+    """Carries messages between the processes that serve one room. :mod:`wsrelay.backplane.local` is the reference."""
 
     def publish(self, room: str, messages: Sequence[Message]) -> None:
-        """Bring messages from a member of this process, in their order, to the room's members, here and elsewhere."""
+        """Deliver messages, in their order, to the room's members in this and other processes; return at once.
+
+        Args:
+            room: a canonical room name.
+            messages: from this process. Those to a room without members are dropped.
+        """
 
 
 class IHandshakeValidator(Interface):
@@ -110,7 +104,7 @@ class IHandshakeValidatorFactory(Interface):
     usage = Attribute("The arguments on one line, as --help-validators shows them: str, may be empty.")
     description = Attribute("What it checks, in one sentence: str.")
 
-    def validator(arguments: str) -> Any:
+    def validator(arguments: str) -> IHandshakeValidator:
         """Return an :class:`IHandshakeValidator`.
 
         Args:

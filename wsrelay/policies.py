@@ -3,8 +3,8 @@
 Pure tables, and the choice of a row by the room's name. Must not live here: applying a policy
 (:mod:`wsrelay.rooms.room`, connection).
 
-A subscriber is slow when its cursor has fallen off its room's log, or when the oldest message that it still has to get
-is older than ``slow_seconds``.
+A subscriber is slow when its cursor has fallen off its room's log, or when the oldest message that it still needs is
+older than ``slow_seconds``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,22 +23,23 @@ class SlowPolicy:
 
     Attributes:
         name: for options and counters.
-        keep: how much of the log is left for a subscriber that has fallen off it: 0 is the newest message only, 1 all
-            of it, and it would fall off again at once. ``None``: it is evicted. Peer sees: 1013 and "too slow".
-        holds_publishers: whether the room stops reading its publishers while somebody is far behind.
+        log_share: the share of the log, from its head, with which a subscriber that has fallen off goes on. 0: only the
+            newest message; 1: all of it, and it would fall off again at once. ``None``: it is evicted. Peer sees: 1013
+            and "too slow".
+        holds_publishers: whether the room stops reading its publishers while any subscriber is far behind.
     """
 
     name: str
-    keep: float | None = None
+    log_share: float | None = None
     holds_publishers: bool = False
 
     @property
     def evicts(self) -> bool:
-        """Whether nobody loses a message without losing the connection; time counts then, too (``slow_seconds``)."""
-        return self.keep is None
+        """Whether a slow subscriber is evicted, by lag and by age (``slow_seconds``); else it skips messages."""
+        return self.log_share is None
 
 
-#: What is done where nothing else was chosen.
+#: The default slow policy.
 DISCONNECT: Final = SlowPolicy("disconnect")
 
 #: The slow policies by name. A new one is a row here.
@@ -46,9 +47,9 @@ SLOW_POLICIES: Final[Mapping[str, SlowPolicy]] = {
     policy.name: policy
     for policy in (
         DISCONNECT,
-        # Half of the log: what is forgotten once in a while is looked for once in a while.
-        SlowPolicy("drop-oldest", keep=0.5),
-        SlowPolicy("latest", keep=0),
+        # Half of the log, so that it does not fall off again at the next flush.
+        SlowPolicy("drop-oldest", log_share=0.5),
+        SlowPolicy("latest", log_share=0),
         SlowPolicy("pause-publishers", holds_publishers=True),
     )
 }
@@ -56,20 +57,20 @@ SLOW_POLICIES: Final[Mapping[str, SlowPolicy]] = {
 
 Choice = TypeVar("Choice")
 
-#: What may be published in a room: an opcode, or ``None`` for either.
+#: Message types that a room accepts, by name: an opcode, or ``None`` for both.
 MESSAGE_TYPES: Final[Mapping[str, int | None]] = {"any": None, "text": frames.TEXT, "binary": frames.BINARY}
 
 
 class ByRoom(Generic[Choice]):
-    """Which room has which choice.
+    """A choice per room, by pattern.
 
     Args:
-        texts: each ``NAME``, for all rooms, or ``PATTERN=NAME`` for those of a pattern (see
-            :class:`wsrelay.names.RoomPattern`), of which the first that fits counts.
-        choices: the choices by name; the first one is for all rooms where ``texts`` has none.
+        texts: each ``NAME``, for all rooms, or ``PATTERN=NAME`` for the rooms of a pattern (see
+            :class:`wsrelay.names.RoomPattern`); the first pattern that fits counts.
+        choices: the choices by name; the first one is the default where ``texts`` has none for all rooms.
 
     Raises:
-        ValueError: names all that are wrong, with what to write instead.
+        ValueError: names all wrong texts, with what to write instead.
     """
 
     def __init__(self, texts: Sequence[str], choices: Mapping[str, Choice]) -> None:
@@ -87,7 +88,7 @@ class ByRoom(Generic[Choice]):
 
     @property
     def chosen(self) -> list[Choice]:
-        """All that some room may have."""
+        """All choices that a room may get."""
         return [self._default, *(choice for _, choice in self._by_pattern)]
 
     def of(self, room: str) -> Choice:

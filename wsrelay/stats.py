@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-__all__ = ["NOTHING", "ConnectionStatus", "Histogram", "RoomStatus", "Stats", "Tally", "minus", "plus"]
+__all__ = ["NOTHING", "ConnectionStatus", "Histogram", "RoomStatus", "Stats", "Tally"]
 
 
 class Histogram:
@@ -165,17 +165,7 @@ class ConnectionStatus:
     held: bool
 
 
-#: A number of messages and their bytes as plain frames. A plain tuple: one with names takes ten times as long.
+#: A number of messages, and their bytes as plain frames. A plain tuple: one with names takes ten times as long.
 Tally = tuple[int, int]
 
 NOTHING: Final[Tally] = (0, 0)
-
-
-def plus(one: Tally, other: Tally) -> Tally:
-    """Return both together."""
-    return one[0] + other[0], one[1] + other[1]
-
-
-def minus(one: Tally, other: Tally) -> Tally:
-    """Return what one is more than the other; the same object where that is all, so that many can share it."""
-    return one if other == NOTHING else (one[0] - other[0], one[1] - other[1])

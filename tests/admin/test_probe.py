@@ -140,7 +140,7 @@ class IllTests(CanaryTestCase):
         """Where nothing is delivered any more, that is what it says, and in time; its clients are gone soon after."""
         self.start()
         answers = self.ask()
-        self.harness.factory.hub.publish = lambda *message: None  # type: ignore[method-assign]
+        self.harness.factory.backplane.publish = lambda *message: None  # type: ignore[method-assign]
         self.connect()
         self.harness.settle()
         self.assertEqual(answers, [])
@@ -160,7 +160,7 @@ class IllTests(CanaryTestCase):
     def test_no_close(self) -> None:
         """A client whose close is not answered aborts."""
         self.start()
-        self.harness.factory.hub.publish = lambda *message: None  # type: ignore[method-assign]
+        self.harness.factory.backplane.publish = lambda *message: None  # type: ignore[method-assign]
         answers = self.ask()
         ends = [ends for _, _, ends in self.connect()]
         self.harness.settle()
@@ -221,7 +221,7 @@ class IllTests(CanaryTestCase):
         """Where it is closed, it says with what."""
         self.start()
         answers = self.ask()
-        self.harness.factory.hub.publish = lambda *message: None  # type: ignore[method-assign]
+        self.harness.factory.backplane.publish = lambda *message: None  # type: ignore[method-assign]
         self.connect()
         self.harness.settle()
         for connection in tuple(self.harness.factory.connections):
@@ -262,10 +262,10 @@ class IllTests(CanaryTestCase):
         """What is left of an earlier round does not pass for this one's."""
         self.start()
         answers = self.ask()
-        self.harness.factory.hub.publish = lambda *message: None  # type: ignore[method-assign]
+        self.harness.factory.backplane.publish = lambda *message: None  # type: ignore[method-assign]
         self.connect()
         self.harness.settle()
-        del self.harness.factory.hub.publish
+        self.harness.factory.backplane.publish = self.harness.factory.hub.publish  # type: ignore[method-assign]
         self.harness.client(headers=dict(probe.FIELDS)).say("another word")
         self.harness.settle()
 

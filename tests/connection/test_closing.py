@@ -326,10 +326,11 @@ class GuardTests(RelayTestCase):
     def test_while_open(self) -> None:
         """A callback that raises closes its connection with 1011."""
         client = self.relay_.client("/other")
-        self.relay_.factory.backplane.publish = self.broken
+        backplane = self.relay_.factory.backplane
+        publish, backplane.publish = backplane.publish, self.broken
         client.say("x")
         self.relay_.settle()
-        del self.relay_.factory.backplane.publish
+        backplane.publish = publish
 
         [line] = self.logged(LogLevel.critical)
         self.assertEqual(client.closed, (1011, f"internal error: {line[-9:-1]}"))

@@ -23,7 +23,7 @@ class Owner(Reader):
     def send(self, data: bytes) -> int:
         return len(data)
 
-    def keep(self, data: bytes, sent: int) -> None:
+    def write_later(self, data: bytes, sent: int) -> None:
         self.noted.append((data, sent))
 
     def close(self, reason: closecodes.CloseReason) -> None:
@@ -40,7 +40,7 @@ class MemberTests(SynchronousTestCase):
         """What the room tells a member is done by its connection; writes go straight to the socket's send."""
         owner, error = Owner(), RuntimeError()
         member = Member(owner, Grant("room"), frames.plain)
-        member.keep(b"abc", 1)
+        member.write_later(b"abc", 1)
         member.hold()
         member.release()
         member.evict(closecodes.TOO_SLOW)

@@ -75,7 +75,7 @@ class WriteTests(RelayTestCase):
     def test_however_little_waits(self) -> None:
         """The transport tells when it has written the rest, be it one byte: until then nothing may overtake it."""
         self.connect()
-        self.connection.writer.keep(b"yx", 1)
+        self.connection.writer.write_later(b"yx", 1)
         self.assertTrue(self.connection.paused)
         self.assertEqual(self.read(), b"x")
 
@@ -94,7 +94,7 @@ class WriteTests(RelayTestCase):
         """A transport that is not connected any more is not asked to write."""
         self.connect()
         self.transport.connected = 0
-        self.connection.writer.keep(b"x", 0)
+        self.connection.writer.write_later(b"x", 0)
 
         self.assertEqual(self.reactor.getWriters(), [])
 

@@ -56,7 +56,6 @@ class RecordingSubscriber:
     def __init__(self, name: str = "", encoding: Encoding = frames.plain) -> None:
         self.name = name
         self.encoding = encoding
-        self.own = self.tally = (0, 0)
         self.takes: int | None = None
         self.writes: list[bytes] = []
         self.kept = b""
@@ -73,7 +72,7 @@ class RecordingSubscriber:
         self.on_send()
         return len(taken)
 
-    def keep(self, data: bytes, sent: int) -> None:
+    def write_later(self, data: bytes, sent: int) -> None:
         self.kept += data[sent:]
 
     def evict(self, reason: CloseReason) -> None:

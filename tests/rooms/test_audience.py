@@ -19,20 +19,20 @@ class AudienceTests(SynchronousTestCase):
             self.audience.add(subscriber)
 
     def test_size(self) -> None:
-        """All are counted; an audience that nobody is left of is false."""
+        """All are counted; without subscribers there is no group."""
         self.assertEqual(len(self.audience), 4)
-        self.assertTrue(self.audience)
+        self.assertEqual(set(self.audience), {*self.plain, self.deflating})
         for subscriber in (*self.plain, self.deflating):
             self.assertTrue(self.audience.discard(subscriber))
             self.assertFalse(self.audience.discard(subscriber))
 
         self.assertEqual(len(self.audience), 0)
-        self.assertFalse(self.audience)
+        self.assertEqual(self.audience.groups, {})
 
     def test_take(self) -> None:
         """They are taken by encoding, in order, and at least one at a time; then none is left."""
         taken = []
-        while self.audience:
+        while self.audience.groups:
             encoding = self.audience.next_encoding()
             taken.append((encoding, list(self.audience.take(encoding, 2))))
         self.assertEqual(
@@ -51,7 +51,7 @@ class AudienceTests(SynchronousTestCase):
         self.audience.take(frames.plain, 0.5)
         self.audience.take(self.deflate, 0.5)
 
-        self.assertFalse(self.audience)
+        self.assertEqual(self.audience.groups, {})
 
     def test_copy(self) -> None:
         """What is done to a copy is not done to the audience."""

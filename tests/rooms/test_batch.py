@@ -28,7 +28,7 @@ class BatchTests(SynchronousTestCase):
         self.assertIs(batch.frames_for(plain), batch.frames_for(other))
         self.assertEqual(batch.frames_for(plain), frames.encode(2, b"a") + frames.encode(2, b"b"))
         self.assertEqual(batch.frames_for(deflating), frames.encode(2, b"a") + frames.encode(2, b"b"))
-        self.assertEqual(batch.count_for(plain), 2)
+        self.assertEqual(batch.tally_for(plain)[0], 2)
 
     def test_publishers_get_the_others_messages(self) -> None:
         """A publisher gets the batch without its own."""
@@ -36,7 +36,7 @@ class BatchTests(SynchronousTestCase):
         batch = Batch([message(b"a", publisher), message(b"b"), message(b"c", publisher)], 0)
 
         self.assertEqual(batch.frames_for(publisher), frames.encode(2, b"b"))
-        self.assertEqual(batch.count_for(publisher), 1)
+        self.assertEqual(batch.tally_for(publisher)[0], 1)
 
     @given(st.lists(st.tuples(st.integers(0, 3), st.binary(max_size=300)), min_size=1, max_size=20))
     def test_any_publishers(self, published: list[tuple[int, bytes]]) -> None:
@@ -47,7 +47,7 @@ class BatchTests(SynchronousTestCase):
             for number, member in enumerate(members):
                 others = [frames.encode(2, payload) for publisher, payload in published if publisher != number]
                 self.assertEqual(batch.frames_for(member), b"".join(map(encoding, others)))
-                self.assertEqual(batch.count_for(member), len(others))
+                self.assertEqual(batch.tally_for(member)[0], len(others))
 
 
 class DeliverTests(SynchronousTestCase):

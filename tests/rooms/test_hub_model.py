@@ -25,7 +25,7 @@ from wsrelay.policies import SLOW_POLICIES
 from wsrelay.rooms.hub import TICK_SECONDS, Hub
 from wsrelay.rooms.room import HIGH_WATER, LOW_WATER
 from wsrelay.settings import Settings
-from wsrelay.stats import Stats, plus
+from wsrelay.stats import Stats, Tally
 from wsrelay.wire import frames
 from wsrelay.wire.frames import Encoding
 
@@ -58,6 +58,7 @@ class Modelled(RecordingSubscriber):
 
     Attributes:
         published: all that was published to its room while it was there.
+        given: what it was given in all, once it has left.
         may_skip: whether it was under a policy that lets it go on without some of that.
         broken: every write raises.
         lazy: takes half of every write, as a socket with a full buffer does.
@@ -71,6 +72,7 @@ class Modelled(RecordingSubscriber):
         self.published: list[Published] = []
         self.may_skip = False
         self.present = True
+        self.given: Tally | None = None
         self.broken = False
         self.lazy = lazy
         self.stalled = False
@@ -85,8 +87,8 @@ class Modelled(RecordingSubscriber):
         self.takes = len(data) // 2 if self.lazy else None
         return super().send(data)
 
-    def keep(self, data: bytes, sent: int) -> None:
-        super().keep(data, sent)
+    def write_later(self, data: bytes, sent: int) -> None:
+        super().write_later(data, sent)
         self.stall()
 
     def stall(self) -> None:
@@ -103,14 +105,18 @@ class Modelled(RecordingSubscriber):
     def fail(self, error: Exception) -> None:
         super().fail(error)
         assert isinstance(error, EOFError), error  # not one of ours, nor an assertion's
-        self.present = False
-        self.hub.leave(self)
+        self.leave()
 
     def evict(self, reason: closecodes.CloseReason) -> None:
         super().evict(reason)
         self.machine.judge(self, reason)
+        self.leave()
+
+    def leave(self) -> None:
+        given = self.hub.leave(self)
+        assert (given is not None) == self.present, self
+        self.given = self.given if given is None else given
         self.present = False
-        self.hub.leave(self)
 
     @property
     def expected(self) -> list[tuple[int, bytes]]:
@@ -206,8 +212,7 @@ class HubMachine(RuleBasedStateMachine):
 
     @rule(member=consumes(members))
     def leave(self, member: Modelled) -> None:
-        self.hub.leave(member)
-        member.present = False
+        member.leave()
 
     @rule(
         member=members,
@@ -231,8 +236,6 @@ class HubMachine(RuleBasedStateMachine):
                     Published((message.opcode, message.payload), message.size_bytes, self.served, is_own)
                     for message in made
                 ]
-        if not self.echo:
-            member.own = plus(member.own, (len(made), sum(len(message.plain) for message in made)))
         self.hub.publish(room, made)
 
     def unique(self, payload: bytes) -> bytes:
@@ -365,7 +368,14 @@ class HubMachine(RuleBasedStateMachine):
         """What everybody was given is known to the message and to the byte, at any time and when it has left."""
         for member in self.everybody:
             sizes = [len(frames.encode(opcode, payload)) for opcode, payload in member.seen]
-            assert self.hub.given(member) == (len(sizes), sum(sizes)), member
+            given = self.hub.given(member) if member.given is None else member.given
+            assert given == (len(sizes), sum(sizes)), member
+
+    @invariant()
+    def containers_agree(self) -> None:
+        """The invariants of all containers hold."""
+        if self.everybody:
+            self.hub.check()
 
     @invariant()
     def status_is_true(self) -> None:

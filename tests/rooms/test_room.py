@@ -13,8 +13,14 @@ from wsrelay.policies import SLOW_POLICIES, SlowPolicy
 from wsrelay.rooms.batch import WRITE_BYTES
 from wsrelay.rooms.log import SLICE_BYTES
 from wsrelay.rooms.room import HIGH_WATER, LOW_WATER, SHED, Room
+from wsrelay.settings import Settings
 from wsrelay.stats import Stats
 from wsrelay.wire import frames
+
+
+def limits(log_bytes: int, slow_seconds: float = 0) -> Settings:
+    """Return settings for a room with such a log."""
+    return Settings(max_message_bytes=1, room_log_bytes=log_bytes, slow_seconds=slow_seconds)
 
 
 class RoomTestCase(SynchronousTestCase):
@@ -24,11 +30,11 @@ class RoomTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.stats = Stats()
-        self.room = Room(self.log_bytes, self.stats)
+        self.room = Room(limits(self.log_bytes), self.stats)
 
-    def policy(self, name: str, **options: Any) -> None:
+    def policy(self, name: str, slow_seconds: float = 0) -> None:
         """Let the room have another policy."""
-        self.room = Room(self.log_bytes, self.stats, slow_policy=SLOW_POLICIES[name], **options)
+        self.room = Room(limits(self.log_bytes, slow_seconds), self.stats, slow_policy=SLOW_POLICIES[name])
 
     def join(self, name: str = "", **options: Any) -> RecordingSubscriber:
         subscriber = RecordingSubscriber(name, **options)
@@ -244,7 +250,7 @@ class StretchTests(RoomTestCase):
 
     def test_large_writes_count_as_several(self) -> None:
         """Writes of much data take longer, so that a stretch has fewer of them."""
-        self.room = Room(10 * WRITE_BYTES, self.stats)
+        self.room = Room(limits(10 * WRITE_BYTES), self.stats)
         members = [self.join(str(number)) for number in range(5)]
         self.publish(bytes(3 * WRITE_BYTES))
 
@@ -424,7 +430,7 @@ class SlowTests(RoomTestCase):
 
     def test_pausing_again_while_catching_up(self) -> None:
         """Catching up stops where the transport pauses again, and goes on from there."""
-        self.room = Room(10 * SLICE_BYTES, self.stats)
+        self.room = Room(limits(10 * SLICE_BYTES), self.stats)
         slow, fast = self.join("slow"), self.join("fast")
         self.room.pause(slow)
         payloads = [bytes([number]) * (SLICE_BYTES // 2) for number in range(6)]
@@ -444,7 +450,7 @@ class SlowTests(RoomTestCase):
 
     def test_pausing_within_a_flush(self) -> None:
         """A big flush goes out in slices; who is paused by one gets the rest later, in order."""
-        self.room = Room(10 * SLICE_BYTES, self.stats)
+        self.room = Room(limits(10 * SLICE_BYTES), self.stats)
         slow, fast = self.join("slow"), self.join("fast")
 
         def pause() -> None:
@@ -464,7 +470,7 @@ class SlowTests(RoomTestCase):
 
     def test_leaving_while_catching_up(self) -> None:
         """A subscriber that is gone after a write is not served on."""
-        self.room = Room(10 * SLICE_BYTES, self.stats)
+        self.room = Room(limits(10 * SLICE_BYTES), self.stats)
         slow = self.join("slow")
         self.room.pause(slow)
         self.publish(bytes(SLICE_BYTES), bytes(SLICE_BYTES))
@@ -525,7 +531,7 @@ class BoundTests(RoomTestCase):
 
     def test_a_policy_may_move_the_cursor(self) -> None:
         """A row of the table may keep the subscriber: it goes on with as much of the log as the row says."""
-        self.room = Room(self.log_bytes, self.stats, slow_policy=SlowPolicy("to-tail", keep=1))
+        self.room = Room(limits(self.log_bytes), self.stats, slow_policy=SlowPolicy("to-tail", log_share=1))
         slow = self.join()
         self.room.pause(slow)
         for number in range(20):
@@ -667,7 +673,7 @@ class SecondsTests(RoomTestCase):
 
         self.assertEqual((slow.evicted, self.numbers(fast)), ([closecodes.TOO_SLOW], [0, 1]))
         self.assertEqual((self.stats.evictions, self.stats.messages_missed), ({"disconnect": 1}, 2))
-        self.assertFalse(self.room.slow)
+        self.assertFalse(self.room.lagging)
 
     def test_slow_but_moving(self) -> None:
         """Who reads slowly, but is never so long behind, stays."""
@@ -723,7 +729,7 @@ class PauseTests(RoomTestCase):
 
     def test_hold_and_release(self) -> None:
         """All publishers are held when somebody is far behind, and released when it is not far behind any more."""
-        self.room = Room(20 * SLICE_BYTES, self.stats, slow_policy=SLOW_POLICIES["pause-publishers"])
+        self.room = Room(limits(20 * SLICE_BYTES), self.stats, slow_policy=SLOW_POLICIES["pause-publishers"])
         slow, a = self.stall("slow"), self.join("a")
         writer, reader = RecordingSubscriber("writer"), RecordingSubscriber("reader")
         self.room.join(writer, can_subscribe=False)
@@ -855,7 +861,7 @@ class ShedTests(RoomTestCase):
 
     def test_history_goes_first(self) -> None:
         """What is kept for its retention only is forgotten before anybody is evicted, and is not kept for who was."""
-        self.room = Room(self.log_bytes, self.stats, retention_seconds=60)
+        self.room = Room(limits(self.log_bytes), self.stats, retention_seconds=60)
         self.pass_by(3)
         slow = self.stall()
         self.pass_by(1)
@@ -881,7 +887,7 @@ class LifeTests(RoomTestCase):
 
     def test_retention(self) -> None:
         """With a retention, messages stay for it after delivery, and the room with them."""
-        room = Room(self.log_bytes, self.stats, retention_seconds=60)
+        room = Room(limits(self.log_bytes), self.stats, retention_seconds=60)
         a = RecordingSubscriber()
         room.join(a)
         for second in (0, 10, 20):
@@ -897,7 +903,7 @@ class LifeTests(RoomTestCase):
 
     def test_retention_keeps_what_is_due(self) -> None:
         """Age does not take a message from those whose turn in a flush has not come."""
-        room = Room(self.log_bytes, self.stats, retention_seconds=1)
+        room = Room(limits(self.log_bytes), self.stats, retention_seconds=1)
         a, b = RecordingSubscriber(), RecordingSubscriber()
         for subscriber in (a, b):
             room.join(subscriber)
@@ -911,7 +917,7 @@ class LifeTests(RoomTestCase):
 
     def test_retention_keeps_what_is_waited_for(self) -> None:
         """Age alone does not take a message from a subscriber that is behind."""
-        room = Room(self.log_bytes, self.stats, retention_seconds=1)
+        room = Room(limits(self.log_bytes), self.stats, retention_seconds=1)
         slow = RecordingSubscriber()
         room.join(slow)
         self.room.pause(slow)

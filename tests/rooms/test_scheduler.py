@@ -8,6 +8,7 @@ from tests.harness.support import RecordingSubscriber
 from wsrelay.message import Message
 from wsrelay.rooms.room import Room
 from wsrelay.rooms.scheduler import Scheduler
+from wsrelay.settings import Settings
 from wsrelay.stats import Stats
 
 
@@ -19,7 +20,7 @@ class FlushesTests(SynchronousTestCase):
         self.stats = Stats()
         times = iter((1.0, 1.002))
         self.flushes = Scheduler(self.stats, self.calls.append, lambda: next(times))
-        self.room = Room(2**20, self.stats)
+        self.room = Room(Settings(), self.stats)
         for _ in range(20):
             self.room.join(RecordingSubscriber())
         self.flushes.add(self.room)

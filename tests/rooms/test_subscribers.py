@@ -4,6 +4,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.support import RecordingSubscriber
 from wsrelay.message import Message
+from wsrelay.rooms.accounts import Accounts
 from wsrelay.rooms.log import Log
 from wsrelay.rooms.subscribers import Subscribers
 from wsrelay.stats import Stats
@@ -16,7 +17,7 @@ class SubscribersTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.stats = Stats()
         self.log = Log(self.stats)
-        self.subscribers = Subscribers(self.log, self.stats)
+        self.subscribers = Subscribers(self.log, Accounts(), self.stats)
 
     def join(self, name: str = "") -> RecordingSubscriber:
         subscriber = RecordingSubscriber(name)
@@ -31,7 +32,7 @@ class SubscribersTests(SynchronousTestCase):
         a, b = self.join("a"), self.join("b")
         self.publish(2)
         self.subscribers.flush()
-        self.assertEqual((self.subscribers.slowest, self.subscribers.slow), (2, 0))
+        self.assertEqual((self.subscribers.slowest, self.subscribers.lagging), (2, 0))
         self.subscribers.pause(a)
         self.publish(2)
         self.subscribers.flush()
@@ -39,28 +40,28 @@ class SubscribersTests(SynchronousTestCase):
         self.publish(1)
         self.subscribers.flush()
 
-        self.assertEqual((self.subscribers.slowest, self.subscribers.slow), (2, 2))
+        self.assertEqual((self.subscribers.slowest, self.subscribers.lagging), (2, 2))
         self.assertEqual(self.subscribers.paused_before(4), [a])
         self.assertEqual(self.subscribers.paused_before(5), [a, b])
-        self.assertEqual(self.subscribers.furthest_behind(), [a])
+        self.assertEqual(self.subscribers.stalled(), [a])
         self.assertEqual(self.subscribers.discard(a), 3)
         self.assertEqual(self.subscribers.slowest, 4)
 
-    def test_what_is_waited_for(self) -> None:
+    def test_low_watermark(self) -> None:
         """Messages are waited for until the slowest has them, and until a flush has brought them to all."""
         a, b = self.join("a"), self.join("b")
         self.publish(2)
-        self.assertEqual(self.subscribers.waited_for, 0)
+        self.assertEqual(self.subscribers.low_watermark, 0)
         self.subscribers.flush(1)
-        self.assertEqual((self.subscribers.waited_for, len(a.writes), len(b.writes)), (0, 1, 0))
-        self.assertEqual(self.subscribers.furthest_behind(), [])
+        self.assertEqual((self.subscribers.low_watermark, len(a.writes), len(b.writes)), (0, 1, 0))
+        self.assertEqual(self.subscribers.stalled(), [])
         self.subscribers.flush()
-        self.assertEqual(self.subscribers.waited_for, 2)
+        self.assertEqual(self.subscribers.low_watermark, 2)
         self.subscribers.pause(a)
         self.publish(1)
         self.subscribers.flush()
 
-        self.assertEqual(self.subscribers.waited_for, 2)
+        self.assertEqual(self.subscribers.low_watermark, 2)
 
     def test_move(self) -> None:
         """Who is moved goes on from there; what it misses is returned."""

@@ -85,8 +85,8 @@ class Host(Protocol):
     def write(self, data: bytes) -> None:
         """Write in order."""
 
-    def keep(self, data: bytes, sent: int) -> None:
-        """Write later what ``send`` did not take."""
+    def write_later(self, data: bytes, sent: int) -> None:
+        """Write what ``send`` did not take."""
 
     def close(self, reason: CloseReason, detail: str = "") -> None:
         """Close."""

@@ -12,7 +12,6 @@ from wsrelay.connection.reading import Reader, hold, release
 from wsrelay.connection.writer import Writer
 from wsrelay.grant import Grant
 from wsrelay.interfaces import Send
-from wsrelay.stats import NOTHING as NO_TALLY
 from wsrelay.stats import Tally
 from wsrelay.wire.frames import Encoding
 
@@ -27,8 +26,8 @@ class Owner(Reader, Protocol):
 
     writer: Writer
 
-    def keep(self, data: bytes, sent: int) -> None:
-        """Write later what ``send`` did not take."""
+    def write_later(self, data: bytes, sent: int) -> None:
+        """Write what ``send`` did not take."""
 
     def close(self, reason: CloseReason) -> None:
         """Close."""
@@ -52,11 +51,10 @@ class Member:
         opened_at: when it opened, in the reactor's seconds; infinite until then.
         messages_in: messages that it published.
         bytes_in: these as plain frames, in bytes.
-        own: published messages that name it as their publisher; this and the next: see
-            :class:`wsrelay.interfaces.Subscriber`.
+        given: messages and plain bytes that it was given in all; ``None`` until it has left its room.
     """
 
-    __slots__ = ("_owner", "bytes_in", "encoding", "grant", "messages_in", "opened_at", "own", "send", "tally")
+    __slots__ = ("_owner", "bytes_in", "encoding", "given", "grant", "messages_in", "opened_at", "send")
 
     def __init__(self, owner: Owner, grant: Grant, encoding: Encoding) -> None:
         self._owner = owner
@@ -65,12 +63,11 @@ class Member:
         self.send: Send = owner.writer.send
         self.opened_at = math.inf
         self.messages_in = self.bytes_in = 0
-        self.own: Tally = NO_TALLY
-        self.tally: Tally = NO_TALLY
+        self.given: Tally | None = None
 
-    def keep(self, data: bytes, sent: int) -> None:
-        """Write later what ``send`` did not take. See :class:`wsrelay.interfaces.Subscriber`."""
-        self._owner.keep(data, sent)
+    def write_later(self, data: bytes, sent: int) -> None:
+        """Write what ``send`` did not take. See :class:`wsrelay.interfaces.Subscriber`."""
+        self._owner.write_later(data, sent)
 
     def hold(self) -> None:
         """Stop reading: the room takes no more for now. See :class:`wsrelay.interfaces.Subscriber`."""

@@ -183,9 +183,9 @@ class RelayProtocol(AutobahnProtocol):
         if not self.writer.write(data) and self.member is not None:
             self.factory.hub.pause(self.member)
 
-    def keep(self, data: bytes, sent: int) -> None:
-        """Write later what ``send`` did not take of a batch. See :class:`wsrelay.interfaces.Subscriber`."""
-        self.writer.keep(data, sent)
+    def write_later(self, data: bytes, sent: int) -> None:
+        """Write what ``send`` did not take of a batch. See :class:`wsrelay.interfaces.Subscriber`."""
+        self.writer.write_later(data, sent)
         self.factory.hub.pause(self._joined)
 
     @property
@@ -311,8 +311,9 @@ class RelayProtocol(AutobahnProtocol):
 
     def leave(self) -> None:
         """Leave the room: the first sign of an end. Called more than once."""
-        if self.member is not None:
-            self.factory.hub.leave(self.member)
+        given = None if self.member is None else self.factory.hub.leave(self.member)
+        if self.member is not None and given is not None:
+            self.member.given = given
 
     def deny(self, denied: Denied) -> None:
         """Refuse the request; nothing happens if it was granted and answered.

@@ -10,7 +10,7 @@ from wsrelay import closecodes
 from wsrelay.connection.host import Host
 from wsrelay.connection.member import NO_GRANT, Member
 from wsrelay.connection.stage import CLOSING_STAGES, OPEN_STAGES, OPENING_STAGES, Stage
-from wsrelay.stats import NOTHING, ConnectionStatus
+from wsrelay.stats import NOTHING, ConnectionStatus, Tally
 
 __all__ = ["LOG_CHARS", "report_end", "report_open", "status"]
 
@@ -34,7 +34,7 @@ def status(host: Host, member: Member | None) -> ConnectionStatus:
         member: its place in a room; ``None`` where it has none.
     """
     grant = NO_GRANT if member is None else member.grant
-    messages_out, bytes_out = NOTHING if member is None else host.factory.hub.given(member)
+    messages_out, bytes_out = NOTHING if member is None else _given(host, member)
     return ConnectionStatus(
         number=host.number,
         peer=host.peer,
@@ -71,7 +71,7 @@ def report_end(host: Host, member: Member, by: str, code: int, reason: str) -> N
         return
     factory = host.factory
     factory.stats.connections_closed[by, closecodes.counted_as(code)] += 1
-    messages_out, bytes_out = factory.hub.given(member)
+    messages_out, bytes_out = _given(host, member)
     factory.lines.add(
         "closed",
         **_who(host, member),
@@ -84,6 +84,11 @@ def report_end(host: Host, member: Member, by: str, code: int, reason: str) -> N
         messages_out=messages_out,
         bytes_out=bytes_out,
     )
+
+
+def _given(host: Host, member: Member) -> Tally:
+    """Return the messages and plain bytes that a member was given, also where it has left its room."""
+    return host.factory.hub.given(member) if member.given is None else member.given
 
 
 def _who(host: Host, member: Member) -> dict[str, object]:

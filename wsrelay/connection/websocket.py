@@ -15,7 +15,6 @@ from wsrelay.connection.phase import Phase
 from wsrelay.connection.reading import end_turn, limit_rate
 from wsrelay.connection.stage import Stage
 from wsrelay.message import Message
-from wsrelay.stats import plus
 from wsrelay.wire import frames
 
 __all__ = ["STRETCH_BYTES", "STRETCH_FRAMES", "OpenWebSocket"]
@@ -118,8 +117,6 @@ class OpenWebSocket(Phase):
         factory.stats.messages_in += count
         factory.stats.bytes_in += size_bytes
         publisher = self._publisher
-        if publisher is not None:
-            member.own = plus(member.own, (count, size_bytes))
         factory.backplane.publish(member.grant.room, [Message(frame, publisher) for frame in plain])
 
     def _account(self, messages: int, read_bytes: int) -> None:

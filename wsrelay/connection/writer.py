@@ -59,11 +59,11 @@ class Writer:
             sent = 0
         if sent == len(data):
             return True
-        self.keep(data, sent)
+        self.write_later(data, sent)
         return False
 
-    def keep(self, data: bytes, sent: int) -> None:
-        """Write later what ``send`` did not take, without a copy: all slow subscribers share the bytes of a batch.
+    def write_later(self, data: bytes, sent: int) -> None:
+        """Write what ``send`` did not take, without a copy: all slow subscribers share the bytes of a batch.
 
         Args:
             data: what was to be sent; nothing else waits.

@@ -26,7 +26,6 @@ from wsrelay.message import Message
 from wsrelay.names import ROOT
 from wsrelay.request import HandshakeRequest
 from wsrelay.settings import Settings
-from wsrelay.stats import plus
 from wsrelay.wire import frames
 
 __all__ = ["EXCEPT", "NUMBER", "PublicSite"]
@@ -110,8 +109,6 @@ class PublicSite:
             raise Denied(503, "this room waits for a slow subscriber", [("Retry-After", "1")], cause="slow_policy")
         left_out = self._except(headers, grant.room)
         message = Message(frames.encode(opcode, payload), left_out)
-        if left_out is not None:
-            left_out.own = plus(left_out.own, (1, len(message.plain)))
         relay.stats.messages_in += 1
         relay.stats.bytes_in += len(message.plain)
         relay.backplane.publish(grant.room, [message])

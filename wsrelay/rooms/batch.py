@@ -1,6 +1,7 @@
 """A batch: consecutive messages on their way out, joined once per encoding and shared by all who get them.
 
-Pure but for the writes, which are the subscribers'. Which messages, and who gets them when, is the room's.
+Pure except for the writes through each subscriber's ``send``. Must not live here: which messages (log), and who gets
+them when (subscribers).
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any, Final
 
 from wsrelay.interfaces import Send, Subscriber
 from wsrelay.message import Message
-from wsrelay.stats import Stats, Tally, minus
+from wsrelay.stats import Stats, Tally
 from wsrelay.wire.frames import Encoding, plain
 
 __all__ = ["WRITE_BYTES", "Batch", "Unsent"]
@@ -27,8 +28,8 @@ class Batch:
 
     Attributes:
         start: the offset of the first message.
-        end: the offset behind the last one.
-        bytes: what it is as plain frames.
+        end: the offset after the last one.
+        bytes: the size as plain frames.
         cost: of delivering it to one subscriber, in writes of next to nothing; without deflate.
         own: publisher → its messages, as ranges of places in the batch.
     """
@@ -38,14 +39,15 @@ class Batch:
     def __init__(self, messages: Sequence[Message], start: int) -> None:
         self.start = start
         self.end = start + len(messages)
-        self.bytes = sum(map(len, [message.plain for message in messages]))
+        self.bytes = sum([len(message.plain) for message in messages])
         self.cost = 1 + self.bytes / WRITE_BYTES
         self._messages = messages
         self._shared: dict[Encoding, bytes] = {}
         self._offsets: dict[Encoding, list[int]] = {}
+        # Any object can be a publisher; only subscribers are looked up.
         self.own: dict[Any, list[range]] = {}
         begin = 0
-        # One read of a publisher's brings all that it has sent, so that its messages mostly stand together.
+        # One read brings all that a publisher has sent, so its messages mostly stand together.
         for publisher, run in groupby(messages, attrgetter("publisher")):
             behind = begin + len(list(run))
             self.own.setdefault(publisher, []).append(range(begin, behind))
@@ -55,25 +57,22 @@ class Batch:
         """Return the number of messages."""
         return len(self._messages)
 
-    def count_for(self, subscriber: Subscriber) -> int:
-        """Return how many of the messages one subscriber gets."""
-        return len(self._messages) - sum(map(len, self.own.get(subscriber, ())))
-
-    def own_tally(self, publisher: object) -> Tally:
-        """Return what of it is one publisher's own.
+    def own_tally(self, publisher: Subscriber) -> Tally:
+        """Return the number and the bytes of one publisher's own messages.
 
         Complexity:
             That of its runs, mostly one.
         """
-        own = self.own.get(publisher, ())
-        if own and len(own[0]) == len(self._messages):  # the usual one
-            return len(self._messages), self.bytes
-        offsets = self._offsets_of(plain)
-        return sum(map(len, own)), sum([offsets[run.stop] - offsets[run.start] for run in own])
+        messages, size_bytes, offsets = 0, 0, self._offsets.get(plain) or self._offsets_of(plain)
+        for run in self.own.get(publisher, ()):
+            messages += run.stop - run.start
+            size_bytes += offsets[run.stop] - offsets[run.start]
+        return messages, size_bytes
 
-    def tally_for(self, subscriber: object) -> Tally:
-        """Return what one subscriber gets."""
-        return minus((len(self._messages), self.bytes), self.own_tally(subscriber))
+    def tally_for(self, subscriber: Subscriber) -> Tally:
+        """Return the number and the bytes of the messages that one subscriber gets."""
+        messages, size_bytes = self.own_tally(subscriber) if subscriber in self.own else (0, 0)
+        return len(self._messages) - messages, self.bytes - size_bytes
 
     def frames(self, encoding: Encoding) -> bytes:
         """Return all frames; the same object each time."""
@@ -87,20 +86,21 @@ class Batch:
         return joined
 
     def frames_for(self, subscriber: Subscriber) -> bytes:
-        """Return the frames that one subscriber gets: all but those of its own messages.
+        """Return the frames that one subscriber gets: all except its own messages.
 
         Complexity:
-            Constant for all but publishers. For one, its own messages are looked at and the others' frames
-            copied, so that a room of which everybody publishes costs its bytes and no more.
+            Constant for all but publishers. For one, its runs are looked up and the others' frames copied, so that a
+            room in which all publish costs its bytes and no more.
         """
         encoding = subscriber.encoding
         own = self.own.get(subscriber)
         if own is None:
             return self.frames(encoding)
-        if len(own[0]) == len(self._messages):  # the usual one: nobody else has published anything
+        if len(self.own) == 1:  # all are its own
             return b""
-        joined = self.frames(encoding)
-        offsets = self._offsets_of(encoding)
+        joined, offsets = self.frames(encoding), self._offsets_of(encoding)
+        if len(own) == 1:
+            return joined[: offsets[own[0].start]] + joined[offsets[own[0].stop] :]
         begins = [0, *(offsets[run.stop] for run in own)]
         ends = [*(offsets[run.start] for run in own), len(joined)]
         return b"".join([joined[begin:end] for begin, end in zip(begins, ends, strict=True)])
@@ -116,23 +116,27 @@ class Batch:
     def deliver(self, encoding: Encoding, members: Mapping[Subscriber, Send], stats: Stats) -> Unsent:
         """Write to subscribers.
 
-        The inner loop is what the relay does most of its time. Of the 4 µs and more that a turn of it takes all but 0.4
-        are the kernel's, because everybody shares one object, nothing is counted singly, and no subscriber is looked
-        at: in a large room, each would have to come from memory.
+        The relay spends most of its time in the inner loop. Of the 4 µs and more per turn, all but 0.4 are the
+        kernel's: all share one object, nothing is counted singly, and no subscriber is touched, which in a large room
+        would have to come from memory.
 
         Args:
-            encoding: theirs.
+            encoding: of all members.
             members: none of them paused, each with its ``send``.
             stats: where to count.
 
         Returns:
-            Those to whom not all was sent.
+            The subscribers that did not take all.
         """
-        publishers: dict[Send, Any] = {members[one]: one for one in self.own if one in members}
+        publishers: dict[Send, Subscriber] = {members[one]: one for one in self.own if one in members}
         # A list also because a send may pause its subscriber, which takes it from the members.
-        others = [send for send in members.values() if send not in publishers]
+        others = [send for send in members.values() if send not in publishers] if publishers else list(members.values())
         writes = [(self.frames(encoding), others)] if others else []
-        writes += [(self.frames_for(publisher), [send]) for send, publisher in publishers.items()]
+        deliveries = len(self._messages) * len(others)
+        if publishers and len(self.own) > 1:  # else all messages are the publisher's own
+            for send, publisher in publishers.items():
+                writes.append((self.frames_for(publisher), [send]))
+                deliveries += len(self._messages) - sum(map(len, self.own[publisher]))
         unsent: dict[Send, tuple[bytes, int] | Exception] = {}
         for data, sends in writes:
             size = len(data)
@@ -145,5 +149,5 @@ class Batch:
                     if sent != size:
                         unsent[send] = (data, sent)
             stats.bytes_out += size * len(sends)
-        stats.deliveries += len(self) * len(others) + sum(map(self.count_for, publishers.values()))
+        stats.deliveries += deliveries
         return {subscriber: unsent[send] for subscriber, send in members.items() if send in unsent} if unsent else {}

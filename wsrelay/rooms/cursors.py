@@ -7,6 +7,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator
 
 from wsrelay.interfaces import Subscriber
+from wsrelay.rooms.invariants import require
 
 __all__ = ["Cursors"]
 
@@ -14,18 +15,20 @@ __all__ = ["Cursors"]
 class Cursors:
     """Subscribers, each with an offset.
 
+    Attributes:
+        offsets: those with a subscriber, sorted; read only.
+
     Complexity:
         The slowest are known at once, however many there are. Most that fall behind in one flush stand at one offset; a
         place that is new costs a search, and a shift of the offsets behind it, of which there mostly are none.
     """
 
-    __slots__ = ("_cursors", "_groups", "_order")
+    __slots__ = ("_cursors", "_groups", "offsets")
 
     def __init__(self) -> None:
         self._cursors: dict[Subscriber, int] = {}
         self._groups: dict[int, dict[Subscriber, None]] = {}
-        #: The offsets of the groups, sorted.
-        self._order: list[int] = []
+        self.offsets: list[int] = []
 
     def __len__(self) -> int:
         """Return the number of subscribers."""
@@ -46,7 +49,7 @@ class Cursors:
         group = self._groups.get(offset)
         if group is None:
             group = self._groups[offset] = {}
-            insort(self._order, offset)
+            insort(self.offsets, offset)
         group[subscriber] = None
 
     def pop(self, subscriber: Subscriber) -> int | None:
@@ -57,14 +60,29 @@ class Cursors:
             del group[subscriber]
             if not group:
                 del self._groups[offset]
-                del self._order[bisect_left(self._order, offset)]
+                del self.offsets[bisect_left(self.offsets, offset)]
         return offset
 
     def slowest(self, default: int) -> int:
         """Return the smallest offset at which anybody stands, ``default`` where nobody is here."""
-        return self._order[0] if self._order else default
+        return self.offsets[0] if self.offsets else default
 
     def before(self, offset: int) -> list[Subscriber]:
         """Return those that stand at a smaller offset, the slowest first."""
-        places = self._order[: bisect_left(self._order, offset)]
+        places = self.offsets[: bisect_left(self.offsets, offset)]
         return [subscriber for place in places for subscriber in self._groups[place]]
+
+    def check(self) -> None:
+        """Raise ``AssertionError`` if the indexes disagree. For tests.
+
+        Complexity:
+            One look at each subscriber.
+        """
+        placed = {subscriber: offset for offset, group in self._groups.items() for subscriber in group}
+        require(
+            {
+                "the groups are not those of the cursors": placed == self._cursors,
+                "the offsets are not those of the groups": self.offsets == sorted(self._groups),
+                "a group is empty": all(self._groups.values()),
+            }
+        )

@@ -1,25 +1,28 @@
-"""The hub: the rooms of this process by name, who is in which, and when they are flushed.
+"""The hub: the rooms of this process by name, the room of each member, and when rooms are flushed.
 
-Pure: no I/O, no clock. What must not live here: where messages come from (protocol), other processes
-(backplane), what happens inside a room (room).
+Pure: no I/O, no clock. Must not live here: where messages come from (connection), other processes (backplane), what
+happens inside a room (room).
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 from wsrelay.errors import RoomFull, TooManyRooms
 from wsrelay.interfaces import Subscriber
 from wsrelay.message import Message
 from wsrelay.policies import SLOW_POLICIES, ByRoom
+from wsrelay.rooms.invariants import require
 from wsrelay.rooms.room import Room
 from wsrelay.rooms.scheduler import Scheduler
 from wsrelay.settings import Settings
-from wsrelay.stats import RoomStatus, Stats, Tally
+from wsrelay.stats import NOTHING, RoomStatus, Stats, Tally
 
 __all__ = ["TICK_SECONDS", "Hub"]
 
-#: The most that counts of the time between two ticks. Beyond, the reactor was blocked, and nobody is slow for that.
+#: The most that counts of the time between two ticks. In the rest the reactor was blocked, which makes no subscriber
+#: slow.
 TICK_SECONDS: Final = 1.0
 
 
@@ -27,18 +30,19 @@ class Hub:
     """All rooms of this process.
 
     Args:
-        settings: the limits on rooms, their members and their logs, and the slow policies are used.
+        settings: the limits on rooms, members and logs are read at each use; ``slow_policy`` once, see
+            :meth:`set_slow_policies`.
         stats: where to count.
         call_soon: calls a function at the end of this reactor turn; the hub asks for one flush per turn.
         seconds: the time on a fine clock, for measuring flushes.
-        retention_seconds: how long a room's log, and an empty room with it, outlives its delivery.
+        retention_seconds: how long messages, and an empty room with them, outlive their delivery.
     """
 
     def __init__(
         self,
         settings: Settings,
         stats: Stats,
-        call_soon: Callable[[Callable[[], None]], Any],
+        call_soon: Callable[[Callable[[], None]], object],
         *,
         seconds: Callable[[], float] = lambda: 0.0,
         retention_seconds: float = 0.0,
@@ -48,12 +52,11 @@ class Hub:
         self._retention_seconds = retention_seconds
         self._slow_policies = ByRoom(settings.slow_policy, SLOW_POLICIES)
         self._now = 0.0
-        #: The time in which the reactor was not blocked.
+        #: The time during which the reactor was not blocked.
         self._served_seconds = 0.0
         self._rooms: dict[str, Room] = {}
         self._room_of: dict[Subscriber, str] = {}
         self._scheduler = Scheduler(stats, call_soon, seconds)
-        #: Rooms in which somebody is behind; also such in which somebody was, until the next tick.
         self._lagging = self._scheduler.lagging
 
     def __len__(self) -> int:
@@ -66,9 +69,12 @@ class Hub:
 
     @property
     def log_bytes(self) -> int:
-        """What all rooms' logs cost now, as plain frames.
+        """The cost of all rooms' logs now, as plain frames.
 
-        Constant to ask for. Deflated copies (one per window in use) and what transports hold are not counted.
+        Not counted: deflated copies (one per window in use) and bytes in transports.
+
+        Complexity:
+            Constant.
         """
         return self._stats.log_bytes
 
@@ -77,44 +83,50 @@ class Hub:
         return len(self._rooms[name]) if name in self._rooms else 0
 
     def statuses(self) -> Iterator[RoomStatus]:
-        """Iterate over what is known of each room now, oldest first; rooms may come and go meanwhile."""
+        """Iterate over the status of each room, oldest first; rooms may come and go meanwhile."""
         return (status for name in self if (status := self.status(name)))
 
     def status(self, name: str) -> RoomStatus | None:
-        """Return what is known of a room now, ``None`` where there is no such room."""
+        """Return the status of a room, ``None`` where there is no such room."""
         return self._rooms[name].status(name) if name in self._rooms else None
 
     @property
     def slow_subscribers(self) -> int:
-        """How many subscribers are behind in their room."""
-        return sum(room.slow for room in self._lagging)
+        """The number of subscribers that lag behind their room."""
+        return sum(room.lagging for room in self._lagging)
 
     @property
     def lag_messages(self) -> int:
-        """How many messages the slowest subscriber of all is behind with."""
+        """The lag of the slowest subscriber of all, in messages."""
         return max((room.lag_messages for room in self._lagging), default=0)
 
     @property
     def lag_bytes(self) -> int:
-        """What the largest log of a room costs that is kept for somebody who is behind."""
+        """The cost of the largest log of a room with lagging subscribers."""
         return max((room.log.size_bytes for room in self._lagging), default=0)
 
     def given(self, subscriber: Subscriber) -> Tally:
-        """Return what a subscriber has been given since it joined: messages and plain bytes; also when it has left."""
+        """Return the messages and the plain bytes that a subscriber was given since it joined; 0 if it is in no room.
+
+        Its own messages do not count, nor what it skipped. Bytes that wait in its transport do.
+
+        Complexity:
+            Constant; while a flush of several stretches is under way, for a publisher that of its messages in it.
+        """
         room = self._room_with(subscriber)
-        return subscriber.tally if room is None else room.given(subscriber)
+        return NOTHING if room is None else room.given(subscriber)
 
     def join(self, name: str, subscriber: Subscriber, *, can_subscribe: bool = True, can_publish: bool = True) -> None:
-        """Add a member to a room, which is opened if need be.
+        """Add a member to a room; the first member opens it.
 
         Args:
             name: a canonical room name.
             subscriber: a member of no room so far.
-            can_subscribe: whether it is to receive messages.
-            can_publish: whether it may publish any, so that it may have to be held.
+            can_subscribe: whether it receives messages.
+            can_publish: whether it may publish; only then it is ever held.
 
         Raises:
-            TooManyRooms: the room would be one more than ``max_rooms``.
+            TooManyRooms: the room would exceed ``max_rooms``.
             RoomFull: the room has ``max_room_members`` already.
         """
         room = self._rooms.get(name)
@@ -129,75 +141,82 @@ class Hub:
 
     def _new_room(self, name: str) -> Room:
         return Room(
-            self._settings.room_log_bytes,
+            self._settings,
             self._stats,
             slow_policy=self._slow_policies.of(name),
-            slow_seconds=self._settings.slow_seconds,
             retention_seconds=self._retention_seconds,
         )
 
-    def leave(self, subscriber: Subscriber) -> None:
-        """Remove a member from its room; nothing happens if it is in none (it may be told twice)."""
-        name = self._room_of.pop(subscriber, None)
-        if name is not None:
-            self._rooms[name].leave(subscriber)
-            self._drop_if_idle(name)
+    def leave(self, subscriber: Subscriber) -> Tally | None:
+        """Remove a member from its room.
 
-    def publish(self, name: str, messages: Sequence[Message]) -> None:
+        Returns:
+            The messages and plain bytes that it was given in all, also where the room has evicted it. ``None``: it
+            is in no room, or has left already.
+        """
+        name = self._room_of.pop(subscriber, None)
+        if name is None:
+            return None
+        given = self._rooms[name].leave(subscriber)
+        self._drop_if_idle(name)
+        return given
+
+    def publish(self, room: str, messages: Sequence[Message]) -> None:
         """Append messages to a room's log; they are delivered at the end of this reactor turn.
 
-        A room that is gone has nobody to deliver to; the messages are dropped.
+        Messages to a room without members, which does not exist, are dropped.
+
+        Complexity:
+            That of the messages, however many members there are; a full log is flushed at once.
         """
-        room = self._rooms.get(name)
-        if room is None:
-            return
-        self._scheduler.add(room)
-        room.publish(messages, self._now)
+        opened = self._rooms.get(room)
+        if opened is not None:
+            self._scheduler.add(opened)
+            opened.publish(messages, self._now)
 
     def flush(self, writes: float = math.inf) -> None:
         """Deliver what is pending in all rooms, in the order in which they were published to.
 
         Args:
-            writes: see :meth:`wsrelay.rooms.room.Room.flush`; what is then left is delivered in the next reactor turn,
-            first
-                that of rooms which have had no turn yet.
+            writes: see :meth:`wsrelay.rooms.room.Room.flush`. The rest is delivered in the next reactor turn, rooms
+                without a turn so far first.
         """
         self._scheduler.flush(writes)
 
     def finish(self, subscriber: Subscriber) -> None:
-        """Give a subscriber that is about to leave all that has been published; nothing if it is in no room."""
+        """Give a subscriber that is about to leave all that has been published; no effect if it is in no room."""
         room = self._room_with(subscriber)
         if room is not None:
             room.finish(subscriber)
 
     def pause(self, subscriber: Subscriber) -> None:
-        """Leave a subscriber where it stands, until it resumes; nothing happens if it is in no room."""
+        """Leave a subscriber where it stands until it resumes; no effect if it is in no room."""
         room = self._room_with(subscriber)
         if room is not None:
             room.pause(subscriber)
             self._lagging[room] = None
 
     def resume(self, subscriber: Subscriber) -> None:
-        """Go on delivering to a subscriber that is no longer paused; nothing happens if it is in no room."""
+        """Go on delivering to a paused subscriber; no effect if it is in no room."""
         room = self._room_with(subscriber)
         if room is not None:
             room.resume(subscriber)
 
     def tick(self, now: float) -> None:
-        """Take the time: evict those who are behind for too long, and forget what is older than the retention.
+        """Evict slow subscribers by age, and forget messages older than the retention.
 
         Args:
-            now: seconds on any clock that does not go back. To be called about every :data:`TICK_SECONDS`, or more
-                often; of a longer time, in which the reactor was blocked, only so much counts against anybody.
+            now: seconds on any clock that does not go back. Call this every :data:`TICK_SECONDS` or more often; of a
+                longer time, in which the reactor was blocked, only that much counts against subscribers.
 
         Complexity:
-            One look at each room in which somebody is behind; with a retention, one at each room.
+            One look at each room with lagging subscribers; with a retention, one at each room.
         """
         self._served_seconds += min(now - self._now, TICK_SECONDS)
         self._now = now
         for room in tuple(self._lagging):
             room.tick(self._served_seconds)
-            if not room.slow:
+            if not room.lagging:
                 del self._lagging[room]
         if self._retention_seconds:
             for name in self:
@@ -205,18 +224,18 @@ class Hub:
                 self._drop_if_idle(name)
 
     def shed(self, size_bytes: int) -> int:
-        """Evict the slowest, those of the rooms with the largest logs first, until about so much is free.
+        """Evict the slowest subscribers, in the rooms with the largest logs first, until enough is free.
 
-        Whatever a room's policy says. Peer sees: 1013 and "overloaded".
+        Applies under any slow policy. Peer sees: 1013 and "overloaded".
 
         Args:
-            size_bytes: what :attr:`log_bytes` should become less by.
+            size_bytes: how much :attr:`log_bytes` should shrink.
 
         Returns:
-            What it has become less by; too little where nobody is left who is behind.
+            How much it shrank; less where no subscriber lags any more.
 
         Complexity:
-            That of sorting the rooms in which somebody is behind, and of evicting.
+            That of sorting the rooms with lagging subscribers, and of evicting.
         """
         before_bytes = self.log_bytes
         enough_bytes = before_bytes - size_bytes
@@ -227,13 +246,13 @@ class Hub:
         return before_bytes - self.log_bytes
 
     def set_slow_policies(self, policies: Sequence[str]) -> None:
-        """Change what becomes of those who fall behind, in the rooms that there are as well.
+        """Replace the slow policies, in open rooms as well.
 
         Args:
             policies: as ``Settings.slow_policy``.
 
         Raises:
-            ValueError: some are wrong; nothing has changed.
+            ValueError: some are wrong; all policies stay.
         """
         self._slow_policies = ByRoom(policies, SLOW_POLICIES)
         for name, room in self._rooms.items():
@@ -246,3 +265,25 @@ class Hub:
     def _drop_if_idle(self, name: str) -> None:
         if self._rooms[name].idle:
             del self._rooms[name]
+
+    def check(self) -> None:
+        """Raise ``AssertionError`` if an invariant of the hub or of its rooms is broken. For tests, between calls.
+
+        Complexity:
+            One look at each member, and at each message in the logs.
+        """
+        rooms = self._rooms
+        for room in rooms.values():
+            room.check()
+        require(
+            {
+                "the logs do not add up": self._stats.log_bytes == sum(room.log.size_bytes for room in rooms.values()),
+                "a room has other members than those of the hub": Counter(self._room_of.values())
+                == {name: len(room) for name, room in rooms.items() if len(room)},
+                "an idle room is open": not any(room.idle for room in rooms.values()),
+                "a room is neither flushed nor looked at by the tick": all(
+                    room in self._lagging or room in self._scheduler or not room.log.size_bytes
+                    for room in rooms.values()
+                ),
+            }
+        )

@@ -1,7 +1,6 @@
 """A room's log: messages with consecutive offsets.
 
-Pure data. Who stands where in the log, and what happens to those who fall off it, is the room's; what a part of it is
-as bytes, the batch's.
+Pure data. Must not live here: cursors (subscribers), the slow policy (room), joined frames (batch).
 """
 
 from bisect import bisect_right
@@ -13,15 +12,16 @@ from typing import Final
 
 from wsrelay.message import FRAME_OVERHEAD_BYTES, Message
 from wsrelay.rooms.batch import Batch
-from wsrelay.stats import Stats, Tally
+from wsrelay.rooms.invariants import require
+from wsrelay.stats import Stats
 
 __all__ = ["SLICE_BYTES", "Age", "Log"]
 
-#: The most that is written to a subscriber before it is asked again whether it is paused (a single message
-#: may be more). Twisted pauses at 64 KiB of unsent bytes, so a transport holds about twice that at most.
+#: The most bytes written to a subscriber before it is asked again whether it is paused (a single message may be more).
+#: Twisted pauses at 64 KiB of unsent bytes, so a transport holds about twice that at most.
 SLICE_BYTES: Final = 65536
 
-#: More messages are never in a slice.
+#: The most messages in a slice.
 _MOST_MESSAGES: Final = SLICE_BYTES // Message.binary(b"").size_bytes + 1
 
 _PLAIN: Final = attrgetter("plain")
@@ -31,34 +31,32 @@ _MARKS: Final = 16
 
 
 class Log:
-    """Messages by offset. Bounded by whoever calls :meth:`trim`.
+    """Messages by offset. The room bounds it with :meth:`trim`.
 
     Args:
-        stats: where what all logs cost is added up.
+        stats: where the cost of all logs is added up.
 
     Attributes:
         tail: the offset of the oldest message held.
-        size_bytes: what the messages held cost.
-        published_bytes: what all that were ever added are as plain frames.
+        head: the offset that the next message will get.
+        size_bytes: the cost of the messages held.
+        published_bytes: the size of all messages that were ever added, as plain frames.
     """
 
-    __slots__ = ("_messages", "_stats", "published_bytes", "size_bytes", "tail")
+    __slots__ = ("_messages", "_stats", "head", "published_bytes", "size_bytes", "tail")
 
     def __init__(self, stats: Stats) -> None:
         self._stats = stats
         self._messages: list[Message] = []
         self.tail = 0
+        self.head = 0
         self.size_bytes = 0
         self.published_bytes = 0
-
-    @property
-    def head(self) -> int:
-        """The offset that the next message will get."""
-        return self.tail + len(self._messages)
 
     def extend(self, messages: Sequence[Message]) -> None:
         """Add messages at the head."""
         self._messages.extend(messages)
+        self.head += len(messages)
         published_bytes = sum(map(len, map(_PLAIN, messages)))
         size_bytes = published_bytes + FRAME_OVERHEAD_BYTES * len(messages)
         self.published_bytes += published_bytes
@@ -66,43 +64,36 @@ class Log:
         self._stats.log_bytes += size_bytes
 
     def batch(self, start: int, end: int) -> Batch:
-        """Return messages from an offset on, :data:`SLICE_BYTES` of them but at least one.
+        """Return messages from an offset on, at most :data:`SLICE_BYTES` of them but at least one.
 
         Args:
             start: from :attr:`tail` to below ``end``.
             end: the offset to stop at, at most :attr:`head`.
 
+        Raises:
+            ValueError: there is no message; an empty batch would never end a wait for more.
+
         Complexity:
             That of the slice, however long the log is.
         """
-        if not self.tail <= start < end:  # an empty batch would never end what waits for more
+        if not self.tail <= start < end:
             raise ValueError(f"there is nothing from {start} to {end} in a log from {self.tail} on")
         behind = min(end, start + _MOST_MESSAGES)
         messages = self._messages[start - self.tail : behind - self.tail]
         if self.size_bytes > SLICE_BYTES:  # only then need they be added up
-            sizes = accumulate(message.size_bytes for message in messages)
-            messages = messages[: max(1, bisect_right(list(sizes), SLICE_BYTES))]
+            messages = messages[: max(1, bisect_right(list(accumulate(_sizes(messages))), SLICE_BYTES))]
         return Batch(messages, start)
 
-    def tally_of(self, publisher: object, start: int) -> Tally:
-        """Return what is one publisher's own of the messages from an offset on.
-
-        Complexity:
-            That of all these messages.
-        """
-        own = [len(one.plain) for one in self._messages[start - self.tail :] if one.publisher is publisher]
-        return len(own), sum(own)
-
     def size_from(self, start: int) -> int:
-        """Return what the messages from an offset on cost.
+        """Return the cost of the messages from an offset on.
 
         Complexity:
             That of the messages before it.
         """
-        return self.size_bytes - sum([message.size_bytes for message in self._messages[: start - self.tail]])
+        return self.size_bytes - sum(_sizes(self._messages[: start - self.tail]))
 
     def last(self, most_bytes: float) -> int:
-        """Return the offset from which on messages cost at most so much; the newest one is among them in any case.
+        """Return the lowest offset from which on messages cost at most ``most_bytes``; the newest one always counts.
 
         Complexity:
             That of these messages.
@@ -111,10 +102,10 @@ class Log:
         count = sum(1 for _ in takewhile(lambda size: size <= most_bytes, sizes))
         return max(self.tail, self.head - max(1, count))
 
-    def trim(self, keep_bytes: int) -> None:
-        """Forget the oldest messages until the rest costs at most ``keep_bytes``."""
+    def trim(self, most_bytes: int) -> None:
+        """Forget the oldest messages until the rest costs at most ``most_bytes``."""
         count, size = 0, self.size_bytes
-        while size > keep_bytes:
+        while size > most_bytes:
             size -= self._messages[count].size_bytes
             count += 1
         self._forget(count, size)
@@ -128,13 +119,16 @@ class Log:
         self._forget(count, size)
 
     def forget(self, before: int) -> None:
-        """Forget messages with smaller offsets, of which there may be none; offsets go on.
+        """Forget messages with smaller offsets, if there are any; offsets go on.
 
         Complexity:
             That of what is forgotten; constant where that is everything.
         """
-        if before >= self.head:
-            self._forget(len(self._messages), 0)
+        if before >= self.head:  # the usual case, on the path of each flush
+            self._messages.clear()
+            self.tail = self.head
+            self._stats.log_bytes -= self.size_bytes
+            self.size_bytes = 0
         elif before > self.tail:
             self._forget(before - self.tail, self.size_from(before))
 
@@ -144,33 +138,47 @@ class Log:
         self._stats.log_bytes += size_bytes - self.size_bytes
         self.size_bytes = size_bytes
 
+    def check(self) -> None:
+        """Raise ``AssertionError`` if a counter is wrong. For tests.
+
+        Complexity:
+            One look at each message.
+        """
+        require(
+            {
+                "the offsets are not consecutive": self.head - self.tail == len(self._messages),
+                "the cost is not that of the messages": self.size_bytes == sum(_sizes(self._messages)),
+            }
+        )
+
+
+def _sizes(messages: Sequence[Message]) -> list[int]:
+    """Return the cost of each message."""
+    return [len(message.plain) + FRAME_OVERHEAD_BYTES for message in messages]
+
 
 class Age:
-    """Which messages of a log are old, without a time on each: notes now and then where the head was.
+    """Which messages of a log are old, without a time on each: notes now and then where the head was."""
 
-    Args:
-        seconds: the age from which on a message is old; reported up to a sixteenth of this, and one call, late.
-    """
+    __slots__ = ("_marks", "_old")
 
-    __slots__ = ("_marks", "_old", "_seconds")
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(self) -> None:
         self._marks: deque[tuple[float, int]] = deque()
         self._old = 0
 
-    def old_before(self, now: float, head: int) -> int:
+    def old_before(self, now: float, head: int, seconds: float) -> int:
         """Return the offset below which all messages are old.
 
         Args:
             now: seconds on any clock that does not go back.
             head: of the log, now; noted, so call this regularly.
+            seconds: the age from which on a message is old. Reported up to a sixteenth of this, and one call, late.
 
         Complexity:
             Constant, in time and in memory.
         """
-        if not self._marks or now - self._marks[-1][0] >= self._seconds / _MARKS:
+        if not self._marks or now - self._marks[-1][0] >= seconds / _MARKS:
             self._marks.append((now, head))
-        while self._marks and now - self._marks[0][0] >= self._seconds:
+        while self._marks and now - self._marks[0][0] >= seconds:
             self._old = self._marks.popleft()[1]
         return self._old

@@ -1,18 +1,19 @@
-"""The publishers of a room: who of its members may publish, and whether they are held.
+"""The publishers of a room: which members may publish, and whether they are held.
 
-Pure. When they are to be held is the room's slow policy's; what being held means, the connection's.
+Pure. Must not live here: when to hold them (room), what a held connection does (connection).
 """
 
 from collections.abc import Iterable
 
 from wsrelay.interfaces import Subscriber
+from wsrelay.rooms.invariants import require
 from wsrelay.stats import Stats
 
 __all__ = ["Publishers"]
 
 
 class Publishers:
-    """Those of a room's members that may publish. Only the others are remembered, as they are few.
+    """The members of a room that may publish. Only the others are stored, as they are few.
 
     Args:
         stats: where to count.
@@ -29,27 +30,27 @@ class Publishers:
         self.held = False
 
     def add(self, member: Subscriber, *, can_publish: bool) -> None:
-        """A member has come; if it may publish, it is held as the others are."""
+        """Add a member; if it may publish, it is held as the others are."""
         if not can_publish:
             self._read_only.add(member)
         elif self.held:
             member.hold()
 
     def discard(self, member: Subscriber) -> None:
-        """A member has left; nothing happens if it was none."""
+        """Remove a member, if it is one; it is released."""
         self._read_only.discard(member)
         if self.held:
             member.release()
 
     def count(self, members: int) -> int:
-        """Return how many of the members may publish."""
+        """Return how many of ``members`` members may publish."""
         return members - len(self._read_only)
 
     def hold(self, held: bool, members: Iterable[Subscriber]) -> None:
-        """Hold all of them, or release them; nothing happens where that is so already.
+        """Hold or release all publishers; nothing happens where that is so already.
 
         Complexity:
-            One call per member when it changes.
+            One call per publisher when it changes.
         """
         if held == self.held:
             return
@@ -60,3 +61,7 @@ class Publishers:
                 publisher.hold()
             else:
                 publisher.release()
+
+    def check(self, members: set[Subscriber]) -> None:
+        """Raise ``AssertionError`` unless all members stored are members of the room. For tests."""
+        require({"a stored member has left": self._read_only <= members})

@@ -1,10 +1,10 @@
-"""A room: a bounded log of messages, its members, and what becomes of those who fall behind.
+"""A room: a bounded log of messages, its members, and the slow policy.
 
-Pure: no I/O, no clock (times are passed in). What must not live here: the names of rooms (hub), who gets which batch
-when (subscribers), sockets and states of connections (protocol), how messages are framed and stored (message, log).
+Pure: no I/O, no clock (times are passed in). Must not live here: names of rooms (hub), who gets which batch when
+(subscribers), sockets and connection states (connection), framing and storage (message, log).
 
-``publish`` appends to the log; ``flush``, once per reactor turn, brings it to the subscribers. The log keeps what any
-of them waits for, up to its bound. Who would need more meets the room's slow policy (:mod:`wsrelay.policies`).
+``publish`` appends to the log; ``flush``, once per reactor turn, brings it to the subscribers. The log holds what any
+subscriber still needs, up to its bound. One that would need more meets the slow policy (:mod:`wsrelay.policies`).
 """
 
 import math
@@ -16,19 +16,22 @@ from wsrelay.closecodes import CloseReason
 from wsrelay.interfaces import Subscriber
 from wsrelay.message import Message
 from wsrelay.policies import DISCONNECT, SlowPolicy
+from wsrelay.rooms.accounts import Accounts
+from wsrelay.rooms.invariants import require
 from wsrelay.rooms.log import Age, Log
 from wsrelay.rooms.publishers import Publishers
 from wsrelay.rooms.subscribers import Subscribers
-from wsrelay.stats import NOTHING, RoomStatus, Stats, Tally
+from wsrelay.settings import Settings
+from wsrelay.stats import RoomStatus, Stats, Tally
 
 __all__ = ["HIGH_WATER", "LOW_WATER", "SHED", "Room"]
 
-#: How much of the log the slowest may be behind before publishers are held, and until when they are: far apart, so that
-#: they are not held and released with every message.
+#: Hysteresis of the policy pause-publishers, as shares of the log: publishers are held when the slowest subscriber lags
+#: by more than the first, and released when it lags by less than the second.
 HIGH_WATER: Final = 3 / 4
 LOW_WATER: Final = 1 / 4
 
-#: What evictions by :meth:`Room.shed` are counted as.
+#: The name under which evictions by :meth:`Room.shed` are counted.
 SHED: Final = "shed"
 
 
@@ -36,54 +39,54 @@ class Room:
     """One room.
 
     Args:
-        log_bytes: what the log may cost; at least one largest message.
+        settings: ``room_log_bytes`` and ``slow_seconds`` are read at each use.
         stats: where to count.
-        slow_policy: what becomes of those who fall behind.
-        slow_seconds: how long a message may wait for anybody, where the policy evicts; 0 is for ever.
-        retention_seconds: how long a message stays in the log when nobody waits for it any more.
+        slow_policy: applied to slow subscribers.
+        retention_seconds: how long a message stays in the log when no subscriber needs it any more.
 
     Attributes:
-        log: the messages, for reading; between flushes it costs at most ``log_bytes`` and what one read has brought.
+        log: the messages, for reading; between flushes it costs at most ``room_log_bytes`` and one read more.
     """
 
     def __init__(
         self,
-        log_bytes: int,
+        settings: Settings,
         stats: Stats,
         *,
         slow_policy: SlowPolicy = DISCONNECT,
-        slow_seconds: float = 0.0,
         retention_seconds: float = 0.0,
     ) -> None:
         self.log = Log(stats)
-        self._log_bytes = log_bytes
+        self._settings = settings
         self._stats = stats
         self._slow_policy = slow_policy
-        self._age = Age(slow_seconds) if slow_seconds else None
+        #: Made when a subscriber lags for the first time: most rooms need none.
+        self._age: Age | None = None
         self._retention_seconds = retention_seconds
-        self._subscribers = Subscribers(self.log, stats)
-        #: Members that receive nothing: they may not, or will not any more, until they have left.
+        self._accounts = Accounts()
+        self._subscribers = Subscribers(self.log, self._accounts, stats)
+        #: Members that receive nothing: they may not subscribe, or are about to leave.
         self._silent: set[Subscriber] = set()
         self._publishers = Publishers(stats)
 
     @property
     def idle(self) -> bool:
-        """Whether the room may disappear: it has no members and keeps nothing."""
+        """Whether the room may disappear: no members, an empty log."""
         return not len(self) and self.log.tail == self.log.head
 
     @property
     def pending(self) -> bool:
-        """Whether there is something left for :meth:`flush` to do."""
+        """Whether :meth:`flush` has anything to do."""
         return self._subscribers.pending
 
     @property
-    def slow(self) -> int:
-        """How many subscribers are behind the others: whether :meth:`tick` has something to look at."""
-        return self._subscribers.slow
+    def lagging(self) -> int:
+        """The number of subscribers that lag behind the others: whether :meth:`tick` has anything to do."""
+        return self._subscribers.lagging
 
     @property
     def lag_messages(self) -> int:
-        """How many messages the slowest of them is behind with."""
+        """The lag of the slowest subscriber, in messages."""
         return self.log.head - self._subscribers.slowest
 
     def __len__(self) -> int:
@@ -91,13 +94,13 @@ class Room:
         return len(self._subscribers) + len(self._silent)
 
     def status(self, name: str) -> RoomStatus:
-        """Return what is known of it now, under its name, which it does not know itself."""
+        """Return the status of the room, which does not know its own name."""
         return RoomStatus(
             name=name,
             members=len(self),
             publishers=self._publishers.count(len(self)),
             subscribers=len(self._subscribers),
-            slow=self.slow,
+            slow=self.lagging,
             lag_messages=self.lag_messages,
             log_bytes=self.log.size_bytes,
             messages=self.log.head,
@@ -105,25 +108,25 @@ class Room:
             held=self._publishers.held,
         )
 
-    def given(self, subscriber: Subscriber) -> Tally:
-        """Return what a member has been given so far."""
-        return self._subscribers.given(subscriber)
+    def given(self, member: Subscriber) -> Tally:
+        """Return the messages and the plain bytes that a member was given so far."""
+        return self._subscribers.given(member)
 
     def join(self, subscriber: Subscriber, *, can_subscribe: bool = True, can_publish: bool = True) -> None:
         """Add a member. It gets what is published from now on, if it may subscribe at all."""
         if can_subscribe:
             self._subscribers.add(subscriber)
         else:
-            subscriber.tally = NOTHING
             self._silent.add(subscriber)
         self._publishers.add(subscriber, can_publish=can_publish)
 
-    def leave(self, subscriber: Subscriber) -> None:
-        """Remove a member; nothing happens if it is none. The messages it published stay."""
-        self._stats.messages_missed += self._subscribers.discard(subscriber)
-        self._silent.discard(subscriber)
-        self._publishers.discard(subscriber)
+    def leave(self, member: Subscriber) -> Tally:
+        """Remove a member, if it is one; its published messages stay. Return what it was given in all."""
+        self._stats.messages_missed += self._subscribers.discard(member)
+        self._silent.discard(member)
+        self._publishers.discard(member)
         self._settle()
+        return self._accounts.close(member)
 
     def publish(self, messages: Sequence[Message], now: float = 0.0) -> None:
         """Append messages. They go out at the next :meth:`flush`, or at once when the log is full."""
@@ -131,90 +134,100 @@ class Room:
             for message in messages:
                 message.published_at = now
         self.log.extend(messages)
-        if self.log.size_bytes > self._log_bytes:
+        if self.log.size_bytes > self._settings.room_log_bytes:
             self.flush()
 
     def flush(self, writes: float = math.inf) -> float:
-        """Give everything pending to the subscribers that are not paused, then bound the log.
+        """Deliver everything pending to the subscribers that are not paused, then bound the log.
 
-        It stops, with :attr:`pending` still true, after about as many ``writes`` (a large one counts as several), and
-        returns how many are left. One per subscriber and :data:`wsrelay.rooms.log.SLICE_BYTES`; none for who is behind.
+        Args:
+            writes: stop, with :attr:`pending` still true, after about as many; a large write counts as several. There
+                is one per subscriber and :data:`wsrelay.rooms.log.SLICE_BYTES`, and none for a paused subscriber.
+
+        Returns:
+            The number of writes left; with any left, nothing is pending.
         """
         writes = self._subscribers.flush(writes)
         # Not before all had their turn: they would fall off the tail.
-        if self.log.size_bytes > self._log_bytes and not self.pending:
-            self.log.trim(self._log_bytes)
-            self._meet_slow_policy()
-        self._settle()
-        self._tell_failed()
+        if self.log.size_bytes > self._settings.room_log_bytes and not self.pending:
+            self.log.trim(self._settings.room_log_bytes)
+            self._apply_slow_policy()
+        # As _settle(), without the call.
+        if not self._retention_seconds:
+            self.log.forget(self._subscribers.low_watermark)
+        if self._publishers.held or self._slow_policy.holds_publishers:
+            self._hold_or_release()
+        if self._subscribers.failed:
+            self._tell_failed()
         return writes
 
     def pause(self, subscriber: Subscriber) -> None:
-        """Leave a subscriber where it stands: only its cursor is kept, never a queue of its own."""
-        self._subscribers.pause(subscriber)
+        """Leave a subscriber where it stands: only its cursor is kept, no queue."""
+        if subscriber not in self._silent:
+            self._subscribers.pause(subscriber)
 
     def resume(self, subscriber: Subscriber) -> None:
-        """Go on with a subscriber that was paused; one write per :data:`wsrelay.rooms.log.SLICE_BYTES` that it is
-        behind.
-        """
+        """Go on with a paused subscriber, one write per :data:`wsrelay.rooms.log.SLICE_BYTES` of its lag."""
         self._subscribers.resume(subscriber)
         self._settle()
         self._tell_failed()
 
     def finish(self, subscriber: Subscriber) -> None:
-        """Give a subscriber all that has been published, out of turn: it is about to leave."""
+        """Give a subscriber that is about to leave all that has been published, now."""
         self._subscribers.finish(subscriber)
         self._settle()
         self._tell_failed()
 
     def tick(self, now: float) -> None:
-        """Evict those for whom a message waits since ``slow_seconds``, where the policy evicts.
+        """Evict paused subscribers whose oldest message is older than ``slow_seconds``, where the policy evicts.
 
-        To be called now and then while anybody is behind. Who does not read is meant: who waits for its turn in a
-        flush is not slow.
+        Subscribers that wait for their turn in a flush are not slow.
 
         Args:
-            now: seconds on any clock that does not go back, and stands still when nobody was served.
+            now: seconds on any clock that does not go back, and stands still while the reactor is blocked. Call this
+                regularly while any subscriber lags.
 
         Complexity:
-            That of those who are evicted, however many are behind.
+            That of the evictions, however many lag.
         """
-        if self._age is not None:
-            old_before = self._age.old_before(now, self.log.head)
-            if self._slow_policy.evicts:
-                late = self._subscribers.paused_before(old_before)
-                self._evict(late, closecodes.TOO_SLOW, self._slow_policy.name)
+        seconds = self._settings.slow_seconds
+        if not seconds:
+            return
+        self._age = self._age or Age()
+        old_before = self._age.old_before(now, self.log.head, seconds)
+        if self._slow_policy.evicts:
+            self._evict(self._subscribers.paused_before(old_before), closecodes.TOO_SLOW, self._slow_policy.name)
 
     def shed(self, size_bytes: int) -> None:
-        """Evict the slowest until the log costs that much less, or keeps nothing for them; whatever the policy.
+        """Evict stalled subscribers until the log costs ``size_bytes`` less, or needs none of it for them.
 
-        What is only kept for its retention goes first.
+        Messages kept for the retention only go first. Applies under any slow policy.
 
         Complexity:
-            That of who is evicted and of what is forgotten.
+            That of the evictions and of what is forgotten.
         """
         enough_bytes = self.log.size_bytes - size_bytes
-        self.log.forget(self._subscribers.waited_for)
-        while self.log.size_bytes > enough_bytes and (slowest := self._subscribers.furthest_behind()):
-            self._evict(slowest, closecodes.OVERLOADED, SHED)
-            self.log.forget(self._subscribers.waited_for)
+        self.log.forget(self._subscribers.low_watermark)
+        while self.log.size_bytes > enough_bytes and (stalled := self._subscribers.stalled()):
+            self._evict(stalled, closecodes.OVERLOADED, SHED)
+            self.log.forget(self._subscribers.low_watermark)
 
     def set_slow_policy(self, policy: SlowPolicy) -> None:
-        """Treat those who fall behind otherwise from now on; publishers are released where it does not hold them."""
+        """Apply another slow policy from now on; publishers are released where it does not hold them."""
         self._slow_policy = policy
         self._settle()
 
     def expire(self, now: float) -> None:
-        """Forget messages that are older than the retention and that nobody waits for."""
-        self.log.expire(self._subscribers.waited_for, now - self._retention_seconds)
+        """Forget messages that are older than the retention and that no subscriber needs."""
+        self.log.expire(self._subscribers.low_watermark, now - self._retention_seconds)
 
-    def _meet_slow_policy(self) -> None:
+    def _apply_slow_policy(self) -> None:
         """Apply the slow policy to every cursor that has fallen off the tail."""
         policy, fallen = self._slow_policy, self._subscribers.paused_before(self.log.tail)
-        if policy.keep is None:
+        if policy.log_share is None:
             self._evict(fallen, closecodes.TOO_SLOW, policy.name)
         elif fallen:
-            onward = self.log.last(policy.keep * self._log_bytes)
+            onward = self.log.last(policy.log_share * self._settings.room_log_bytes)
             self._stats.evictions[policy.name] += len(fallen)
             self._stats.messages_missed += sum([self._subscribers.move(subscriber, onward) for subscriber in fallen])
 
@@ -228,22 +241,30 @@ class Room:
 
     def _tell_failed(self) -> None:
         failed = self._subscribers.take_failed()
-        if not failed:
-            return
         self._silent.update([subscriber for subscriber, _ in failed])
         for subscriber, error in failed:
             subscriber.fail(error)
             self.leave(subscriber)
 
     def _settle(self) -> None:
-        """Forget what nobody waits for, unless it is to be kept for a while; hold or release the publishers."""
+        """Forget what no subscriber needs, unless there is a retention; hold or release the publishers."""
         if not self._retention_seconds:
-            self.log.forget(self._subscribers.waited_for)
+            self.log.forget(self._subscribers.low_watermark)
         if self._publishers.held or self._slow_policy.holds_publishers:
             self._hold_or_release()
 
     def _hold_or_release(self) -> None:
-        """Hold the publishers while somebody is far behind."""
-        water = LOW_WATER if self._publishers.held else HIGH_WATER
-        is_far = self.slow > 0 and self.log.size_from(self._subscribers.slowest) > water * self._log_bytes
+        """Hold the publishers while any subscriber is far behind."""
+        water_bytes = (LOW_WATER if self._publishers.held else HIGH_WATER) * self._settings.room_log_bytes
+        is_far = self.lagging > 0 and self.log.size_from(self._subscribers.slowest) > water_bytes
         self._publishers.hold(is_far and self._slow_policy.holds_publishers, (*self._subscribers, *self._silent))
+
+    def check(self) -> None:
+        """Raise ``AssertionError`` if an invariant of the room or its subscribers is broken. For tests, between calls.
+
+        Complexity:
+            One look at each member, and at each message in the log.
+        """
+        self._subscribers.check(self._silent)
+        self._publishers.check({*self._subscribers, *self._silent})
+        require({"a member receives, and does not": self._silent.isdisjoint(self._subscribers)})

@@ -1,12 +1,12 @@
-"""Scheduler: the rooms with something to deliver, and when that is done. Pure: the time is asked from outside.
+"""Scheduler: which rooms have something to deliver, and when that is done. Pure: times are asked from outside.
 
-What a flush brings to whom is the room's. Here is only whose turn it is, how much is done in one turn of the reactor,
-and how long that took.
+Must not live here: what a flush brings to whom (room). Only the order of rooms, the work of one reactor turn, and how
+long it took.
 """
 
 import math
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from wsrelay.rooms.room import Room
 from wsrelay.stats import Stats
@@ -27,24 +27,31 @@ class Scheduler:
         seconds: the time on a clock that is fine enough to measure a flush.
 
     Attributes:
-        lagging: rooms that keep something for somebody who is behind; also such that did. A dict as an ordered set.
+        lagging: rooms with lagging subscribers, and, until the next tick, those that had some. A dict as an ordered
+            set.
     """
 
     def __init__(
-        self, stats: Stats, call_soon: Callable[[Callable[[], None]], Any], seconds: Callable[[], float]
+        self, stats: Stats, call_soon: Callable[[Callable[[], None]], object], seconds: Callable[[], float]
     ) -> None:
         self._stats = stats
         self._call_soon = call_soon
         self._seconds = seconds
-        #: Rooms with messages that wait for this turn's flush. A dict as an ordered set.
+        #: Rooms with messages for this turn's flush. A dict as an ordered set.
         self._pending: dict[Room, None] = {}
         self._scheduled = False
         self.lagging: dict[Room, None] = {}
 
+    def __contains__(self, room: Room) -> bool:
+        """Whether a room is going to be flushed."""
+        return room in self._pending
+
     def add(self, room: Room) -> None:
-        """Something is about to be published in a room: it is flushed at the end of this turn."""
+        """Flush a room at the end of this turn."""
         self._pending[room] = None
-        self._schedule()
+        if not self._scheduled:
+            self._scheduled = True
+            self._call_soon(self._flush_stretch)
 
     def flush(self, writes: float = math.inf) -> None:
         """Deliver what is pending. See :meth:`wsrelay.rooms.hub.Hub.flush`."""
@@ -57,18 +64,14 @@ class Scheduler:
                 writes = room.flush(writes)
                 if room.log.size_bytes:
                     self.lagging[room] = None
-                if room.pending:
+                if writes <= 0 and room.pending:
                     unfinished[room] = None
         finally:
-            # Also when a room raises: the others must not wait until somebody publishes to them again.
+            # Also when a room raises: the others must not wait until something is published to them again.
             self._pending |= unfinished
-            if self._pending:
-                self._schedule()
-
-    def _schedule(self) -> None:
-        if not self._scheduled:
-            self._scheduled = True
-            self._call_soon(self._flush_stretch)
+            if self._pending and not self._scheduled:
+                self._scheduled = True
+                self._call_soon(self._flush_stretch)
 
     def _flush_stretch(self) -> None:
         self._scheduled = False

@@ -1,36 +1,64 @@
-"""The subscribers of a room: for each a cursor into its log, and who gets which batch when.
+"""The subscribers of a room: a cursor into its log for each, and who gets which batch when.
 
-Pure: no I/O, no clock. What must not live here: how long the log may be, and what becomes of those who fall off it
-(room); sockets and states of connections (protocol); how messages are framed and stored (message, frames, log).
+Pure: no I/O, no clock. Must not live here: the log's bound and the slow policy (room), sockets and connection states
+(connection), framing and storage (message, log), sums per subscriber (accounts).
 
-How it works. ``flush`` gives the messages since the last flush to the subscribers that have everything before them, in
-one write each. A subscriber that does not take all is left where it is: only its cursor is kept, never a queue of its
-own. When it resumes, it gets the rest of the log in slices until it has caught up or is paused again::
+``flush`` writes the messages since the last flush to all up-to-date subscribers, one write each. A subscriber that does
+not take all of a write is paused: only its cursor is kept, no queue. When it resumes, it gets the rest of the log in
+slices until it has caught up or is paused again::
 
       tail                 flushed      head
     ────┬────────────────────┬───────────┬──▶ offsets
         │        log         │  pending  │
         ▲         ▲          ▲           ▲
-        │         │          │           └ who joins now stands here: in _behind, and one of the _newcomers
-        │         │          └ everyone in _current stands here, but for those who are _due the last _batch
+        │         │          │           └ cursor of a subscriber that joins now
+        │         │          └ all in _current; those in _due still need the last _batch
         │         └ a cursor in _behind
         └ a cursor left of this has missed messages
 
-A flush to many is done in stretches, so that one room does not hold the reactor: those whose turn comes later are due.
+A flush to many is done in stretches, so that one room does not hold the reactor.
+
+States, and the containers that have a subscriber in each::
+
+    state       _current  _due  _behind  _paused  _newcomers  failed
+    current        x                                                   has everything flushed
+    due            x       x                                           has everything but _batch
+    newcomer                       x                  x                ahead of the flush, and waits for it
+    catching up                    x                                   within resume, finish and flush only
+    paused                         x        x        (x)               takes no more; its cursor stays
+    failed                                           (x)         x     its write raised; gets nothing more
+    gone                                             (x)
+
+    (x): _newcomers is not searched; an entry that is out of date is skipped when its turn comes.
+
+Transitions, and what each changes::
+
+    add           → current; → newcomer while anything is pending
+    flush         current → due → current           _due
+                  newcomer → current                _newcomers, _behind, _current
+    pause         current, due, newcomer → paused   _current, _due, _behind, _paused; so does a write not taken whole
+    resume        paused → catching up              _paused
+    catching up   → current, newcomer or paused     _behind, _current, _newcomers, _paused
+    finish        current, due → catching up        _current, _due, _behind; a paused one stays
+    move          paused → paused                   _behind
+    a write raises: any → failed                    all, failed
+    take_failed   failed → gone                     failed
+    discard       any but failed → gone             all
 """
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import Final
 
-from wsrelay.interfaces import Send, Subscriber
+from wsrelay.interfaces import Subscriber
+from wsrelay.rooms.accounts import Accounts
 from wsrelay.rooms.audience import Audience
-from wsrelay.rooms.batch import Batch
+from wsrelay.rooms.batch import Batch, Unsent
 from wsrelay.rooms.cursors import Cursors
+from wsrelay.rooms.invariants import require
 from wsrelay.rooms.log import Log
-from wsrelay.stats import NOTHING, Stats, Tally, minus, plus
-from wsrelay.wire.frames import Encoding
+from wsrelay.stats import Stats, Tally
 
 __all__ = ["Subscribers"]
 
@@ -38,174 +66,177 @@ _NO_BATCH: Final = Batch([], 0)
 
 
 class Subscribers:
-    """The subscribers of one room.
+    """The subscribers of one room. States and transitions: see the module.
 
     Args:
         log: of the room, which adds to it and bounds it.
+        accounts: of the room.
         stats: where to count.
+
+    Attributes:
+        failed: subscribers whose write raised, each with the exception, until :meth:`take_failed`.
     """
 
-    def __init__(self, log: Log, stats: Stats) -> None:
+    def __init__(self, log: Log, accounts: Accounts, stats: Stats) -> None:
         self._log = log
+        self._accounts = accounts
         self._stats = stats
-        #: The offset up to which everyone in _current has everything.
+        #: The offset up to which all in _current have everything.
         self._flushed = 0
-        self._total: Tally = NOTHING  #: what that is: everyone in _current has a mark in it (see wsrelay.stats)
-        #: Subscribers that stand at _flushed.
         self._current = Audience()
-        #: The batch that is being delivered, and those of _current that have not got it.
+        #: The batch that is being delivered, and those of _current that have still to get it.
         self._batch, self._due = _NO_BATCH, Audience()
-        #: Those that stand elsewhere: the paused, ...
         self._behind = Cursors()
         self._paused: set[Subscriber] = set()
-        #: ... and those that join the others when the flush has come to where they stand. Some may have left.
         self._newcomers: deque[Subscriber] = deque()
-        #: Those whose last write raised, and what, until they are taken.
-        self._failed: list[tuple[Subscriber, Exception]] = []
+        self.failed: list[tuple[Subscriber, Exception]] = []
 
     @property
     def pending(self) -> bool:
-        """Whether there is something left for :meth:`flush` to do."""
-        return self._flushed < self._log.head or bool(self._due or self._newcomers)
+        """Whether :meth:`flush` has anything to do."""
+        return self._flushed < self._log.head or bool(self._due.groups or self._newcomers)
 
     @property
-    def slow(self) -> int:
-        """How many do not stand with the others."""
+    def lagging(self) -> int:
+        """The number of subscribers with a cursor of their own."""
         return len(self._behind)
 
     @property
     def slowest(self) -> int:
-        """The smallest cursor of those who are behind; the head where nobody is."""
+        """The smallest cursor of a subscriber that lags; the head where none does."""
         return self._behind.slowest(self._log.head)
 
     @property
-    def waited_for(self) -> int:
-        """The offset below which nobody waits for anything."""
-        standing = self._standing
-        return min(standing, self._behind.slowest(standing))
+    def low_watermark(self) -> int:
+        """The lowest offset that is still needed."""
+        standing = self._batch.start if self._due.groups else self._flushed
+        cursors = self._behind.offsets
+        return cursors[0] if cursors and cursors[0] < standing else standing
 
     def __len__(self) -> int:
-        """Return their number, those that have failed and are not taken yet included."""
-        return len(self._current) + len(self._behind) + len(self._failed)
+        """Return their number, failed ones included."""
+        return len(self._current) + len(self._behind) + len(self.failed)
 
     def __iter__(self) -> Iterator[Subscriber]:
-        """Iterate over all, those that have failed included; nobody may come or go meanwhile."""
-        for _, members in self._current:
-            yield from members
+        """Iterate over all, failed ones included; none may come or go meanwhile."""
+        yield from self._current
         yield from self._behind
-        yield from (subscriber for subscriber, _ in self._failed)
+        yield from (subscriber for subscriber, _ in self.failed)
 
     def add(self, subscriber: Subscriber) -> None:
-        """Add one, who gets what is published from now on."""
-        subscriber.tally = NOTHING
+        """Add a subscriber, which gets what is published from now on."""
         if self.pending:
             # What is pending was published before it came.
             self._behind.put(subscriber, self._log.head)
             self._newcomers.append(subscriber)
         else:
-            self._stand_with_others(subscriber)
+            self._follow(subscriber)
 
-    def given(self, subscriber: Subscriber) -> Tally:
-        """Return what a subscriber has been given so far; also of one that has left."""
-        if subscriber not in self._current:
-            return subscriber.tally
-        given = minus(self._flushed_to(subscriber), subscriber.tally)
-        return minus(given, self._batch.tally_for(subscriber)) if subscriber in self._due else given
+    def given(self, member: Subscriber) -> Tally:
+        """Return the messages and bytes that a member of the room was given."""
+        if member in self._current:
+            return self._accounts.given_of_flushed(member, self._batch if member in self._due else _NO_BATCH)
+        return self._accounts.given(member)
 
     def discard(self, subscriber: Subscriber) -> int:
-        """Remove one; nothing happens if it is none. Return how many messages it was behind with."""
-        self._fall_behind(subscriber)
+        """Remove a subscriber, if it is one; return its lag in messages. Its account stays until the room closes it."""
+        self._leave_current(subscriber)
         self._paused.discard(subscriber)
         cursor = self._behind.pop(subscriber)
         if not len(self):
             self._flushed = self._log.head
-            self._total = (self._flushed, self._log.published_bytes)
+            self._accounts.skip_to(self._flushed, self._log.published_bytes)
             self._newcomers.clear()
         return 0 if cursor is None else self._log.head - cursor
 
     def flush(self, writes: float = math.inf) -> float:
-        """Give everything pending to those that are not paused. See :meth:`wsrelay.rooms.room.Room.flush`."""
-        while writes > 0 and self.pending:
-            if self._due:
+        """Deliver everything pending; a batch that costs more than ``writes`` becomes due. See
+        :meth:`wsrelay.rooms.room.Room.flush`.
+
+        Complexity:
+            One write per up-to-date subscriber and batch; what costs nothing per subscriber is done per batch.
+        """
+        while writes > 0:
+            if self._due.groups:
                 writes -= self._deliver_due(writes)
             elif self._flushed < self._log.head:
-                writes -= self._deliver_next(writes)
-            else:
+                batch, current = self._log.batch(self._flushed, self._log.head), self._current.groups
+                self._flushed = batch.end
+                self._accounts.flush(batch, current.values())
+                cost = batch.cost * sum(map(len, current.values()))
+                if cost > writes:
+                    self._batch, self._due = batch, self._current.copy()
+                    continue
+                writes -= cost
+                for encoding, members in list(current.items()):
+                    if unsent := batch.deliver(encoding, members, self._stats):
+                        self._set_aside(batch, unsent)
+            elif self._newcomers:
                 writes -= self._catch_up(self._newcomers.popleft(), self._flushed)
-        self._drop_batch()
+            else:
+                break
+        if not self._due.groups:
+            self._batch = _NO_BATCH  # it would keep its messages, and their publishers
         return writes
 
     def pause(self, subscriber: Subscriber) -> None:
-        """Leave a subscriber where it stands: only its cursor is kept, never a queue of its own."""
+        """Leave a subscriber where it stands: only its cursor is kept, no queue."""
         self._paused.add(subscriber)
-        self._fall_behind(subscriber)
+        self._leave_current(subscriber)
 
     def resume(self, subscriber: Subscriber) -> None:
-        """Go on with a subscriber that was paused; one write per :data:`wsrelay.rooms.log.SLICE_BYTES` that it is
-        behind.
-        """
+        """Go on with a paused subscriber, one write per :data:`wsrelay.rooms.log.SLICE_BYTES` of its lag."""
         self._paused.discard(subscriber)
         self._catch_up(subscriber, self._flushed)  # not up to the head: the next flush brings that
 
     def finish(self, subscriber: Subscriber) -> None:
-        """Give a subscriber all that has been published, out of turn: it is about to leave."""
-        self._fall_behind(subscriber)
+        """Give a subscriber that is about to leave all that has been published, now."""
+        self._leave_current(subscriber)
         self._catch_up(subscriber, self._log.head)
 
     def paused_before(self, offset: int) -> list[Subscriber]:
-        """Return those that do not read, and stand at a smaller offset; the slowest first."""
+        """Return the paused subscribers with a smaller cursor, the slowest first."""
         return [subscriber for subscriber in self._behind.before(offset) if subscriber in self._paused]
 
-    def furthest_behind(self) -> list[Subscriber]:
-        """Return those for whom alone the oldest messages are kept; nobody where the next flush needs all of them."""
-        return self.paused_before(self.slowest + 1) if self.slowest < self._standing else []
+    def stalled(self) -> list[Subscriber]:
+        """Return the paused subscribers that alone pin the log's tail; none where the next flush needs it as well."""
+        slowest = self.slowest
+        standing = self._batch.start if self._due.groups else self._flushed
+        return self.paused_before(slowest + 1) if slowest < standing else []
 
     def move(self, subscriber: Subscriber, offset: int) -> int:
-        """Let one that is behind go on from a later offset; return how many messages it misses."""
+        """Let a paused subscriber go on from a later offset; return the number of messages that it skips."""
         cursor = self._behind.get(subscriber)
         self._behind.put(subscriber, offset)
         return 0 if cursor is None else offset - cursor
 
     def take_failed(self) -> list[tuple[Subscriber, Exception]]:
-        """Return those whose write raised, and what; they are not among the subscribers any more."""
-        failed, self._failed = self._failed, []
+        """Remove and return the failed subscribers, each with its exception."""
+        failed, self.failed = self.failed, []
         return failed
 
-    @property
-    def _standing(self) -> int:
-        """The offset of the first message that a flush has still to bring to anybody."""
-        return self._batch.start if self._due else self._flushed
-
-    def _fall_behind(self, subscriber: Subscriber) -> None:
-        """Give a subscriber that stands with the others, or is due what they have, a cursor of its own."""
-        if subscriber in self._current:
-            subscriber.tally = self.given(subscriber)
-            self._current.discard(subscriber)
-            self._behind.put(subscriber, self._batch.start if self._due.discard(subscriber) else self._flushed)
-        self._drop_batch()
-
-    def _stand_with_others(self, subscriber: Subscriber) -> None:
-        subscriber.tally = minus(self._flushed_to(subscriber), subscriber.tally)
+    def _follow(self, subscriber: Subscriber) -> None:
+        self._accounts.follow(subscriber)
         self._current.add(subscriber)
 
-    def _flushed_to(self, subscriber: Subscriber) -> Tally:
-        """Return what was ever flushed but for a subscriber's own, of which some may be pending."""
-        pending = NOTHING if (own := subscriber.own) is NOTHING else self._log.tally_of(subscriber, self._flushed)
-        return minus(self._total, minus(own, pending))
-
-    def _drop_batch(self) -> None:
-        if not self._due:
-            self._batch = _NO_BATCH  # or it would keep its messages, and their publishers
+    def _leave_current(self, subscriber: Subscriber) -> None:
+        """Give an up-to-date subscriber a cursor of its own."""
+        if self._current.discard(subscriber):
+            due = self._batch if self._due.discard(subscriber) else _NO_BATCH
+            self._accounts.part(subscriber, due)
+            self._behind.put(subscriber, self._flushed - len(due))
+        if not self._due.groups:
+            self._batch = _NO_BATCH
 
     def _catch_up(self, subscriber: Subscriber, end: int) -> float:
-        """Write to a subscriber that is behind until it stands at ``end`` or is paused; return the cost in writes."""
+        """Write to a lagging subscriber until it stands at ``end`` or is paused; return the cost in writes."""
         cost = 0.0
         cursor = self._behind.get(subscriber)
         while cursor is not None and cursor < end and subscriber not in self._paused:
             batch = self._log.batch(cursor, end)
             self._behind.put(subscriber, batch.end)
-            subscriber.tally = plus(subscriber.tally, batch.tally_for(subscriber))
-            self._deliver(batch, subscriber.encoding, {subscriber: subscriber.send})
+            self._accounts.add(subscriber, batch)
+            self._set_aside(batch, batch.deliver(subscriber.encoding, {subscriber: subscriber.send}, self._stats))
             cost += batch.cost
             cursor = self._behind.get(subscriber)
         if cursor is not None and subscriber not in self._paused:
@@ -213,39 +244,58 @@ class Subscribers:
                 self._newcomers.append(subscriber)
             else:
                 self._behind.pop(subscriber)
-                self._stand_with_others(subscriber)
-        return cost
-
-    def _deliver_next(self, writes: float) -> float:
-        """Write the next batch to all, or let it be due to all where that is too much; return the cost in writes."""
-        batch = self._log.batch(self._flushed, self._log.head)
-        self._flushed = batch.end
-        self._total = (batch.end, self._total[1] + batch.bytes)
-        cost = batch.cost * len(self._current)
-        if cost > writes:
-            self._batch, self._due = batch, self._current.copy()
-            return 0
-        for encoding, members in self._current:
-            self._deliver(batch, encoding, members)
+                self._follow(subscriber)
         return cost
 
     def _deliver_due(self, writes: float) -> float:
-        """Write the batch to those who are due it, or to as many of them as may be; return the cost in writes."""
+        """Write the batch to some that are due it, one at least; return the cost in writes."""
         batch, encoding = self._batch, self._due.next_encoding()
         members = self._due.take(encoding, writes / batch.cost)
-        self._deliver(batch, encoding, members)
+        self._set_aside(batch, batch.deliver(encoding, members, self._stats))
         return batch.cost * len(members)
 
-    def _deliver(self, batch: Batch, encoding: Encoding, members: Mapping[Subscriber, Send]) -> None:
-        for subscriber, rest in batch.deliver(encoding, members, self._stats).items():
+    def _set_aside(self, batch: Batch, unsent: Unsent) -> None:
+        """Pause the subscribers that did not take all of a batch; those whose write raised have failed."""
+        for subscriber, rest in unsent.items():
             if not isinstance(rest, Exception):
                 self.pause(subscriber)
-                subscriber.keep(*rest)
+                subscriber.write_later(*rest)
                 continue
-            # Not discard(): with nobody left it would skip what those behind in this flush still need.
-            self._fall_behind(subscriber)
+            # Not discard(): with no subscriber left it would skip what lagging ones of this flush still need.
+            self._leave_current(subscriber)
             self._behind.pop(subscriber)
-            self._failed.append((subscriber, rest))
-            subscriber.tally = minus(subscriber.tally, batch.tally_for(subscriber))
-            self._stats.deliveries -= batch.count_for(subscriber)
-            self._stats.messages_missed += batch.count_for(subscriber) + self._log.head - batch.end
+            self._paused.discard(subscriber)
+            self.failed.append((subscriber, rest))
+            self._accounts.take_back(subscriber, batch)
+            missed, _ = batch.tally_for(subscriber)
+            self._stats.deliveries -= missed
+            self._stats.messages_missed += missed + self._log.head - batch.end
+
+    def check(self, silent: Collection[Subscriber] = ()) -> None:
+        """Raise ``AssertionError`` if an invariant of the containers is broken. For tests, between calls.
+
+        Args:
+            silent: the members of the room that are no subscribers.
+
+        Complexity:
+            One look at each subscriber, and at each message in the log.
+        """
+        current, behind = set(self._current), set(self._behind)
+        failed = {subscriber for subscriber, _ in self.failed}
+        cursors = self._behind.offsets
+        self._log.check()
+        self._behind.check()
+        self._accounts.check(self._flushed, current, {*behind, *failed, *silent})
+        require(
+            {
+                "a subscriber is in two states": len(current | behind | failed) == len(self),
+                "a subscriber is due, but not current": set(self._due) <= current,
+                "a paused subscriber has no cursor": self._paused <= behind,
+                "a lagging subscriber is neither paused nor a newcomer": behind <= self._paused | {*self._newcomers},
+                "the batch is not the last one flushed": (
+                    self._batch.end == self._flushed if self._due.groups else self._batch is _NO_BATCH
+                ),
+                "needed messages were forgotten": self._log.tail <= self.low_watermark,
+                "an offset is beyond the head": max([self._flushed, *cursors]) <= self._log.head,
+            }
+        )
