@@ -14,7 +14,7 @@ from wsrelay.stats import Stats
 
 
 class SeamTests(SynchronousTestCase):
-    """Who implements what."""
+    """Implementations of each seam."""
 
     def assert_implements(self, seam: type, *classes: type) -> None:
         """Each public method of the seam is there, with the same arguments."""

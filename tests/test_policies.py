@@ -9,15 +9,15 @@ class TableTests(SynchronousTestCase):
     """The table."""
 
     def test_names(self) -> None:
-        """Each is found by its name; the first is what is done where nothing was chosen."""
+        """Each policy is found by its name; the first is the default."""
         self.assertEqual([*SLOW_POLICIES], ["disconnect", "drop-oldest", "latest", "pause-publishers"])
         self.assertEqual(
             {name: policy.name for name, policy in SLOW_POLICIES.items()}, {name: name for name in SLOW_POLICIES}
         )
         self.assertIs(SLOW_POLICIES["disconnect"], DISCONNECT)
 
-    def test_who_is_evicted(self) -> None:
-        """Those policies that let nobody miss a message in silence evict; the others keep less than all of the log."""
+    def test_evicts(self) -> None:
+        """disconnect and pause-publishers evict; the others leave less than all of the log."""
         self.assertEqual(
             [name for name, policy in SLOW_POLICIES.items() if policy.evicts], ["disconnect", "pause-publishers"]
         )
@@ -52,7 +52,7 @@ class ByRoomTests(SynchronousTestCase):
         self.assertEqual(ByRoom(["a=blue", "green"], CHOICES).chosen, [2, 3])
 
     def test_wrong(self) -> None:
-        """What is wrong is named, all of it, with what to write."""
+        """All wrong texts are named, with what to write instead."""
         write = "write NAME or PATTERN=NAME with one of red, green, blue"
         self.assertEqual(self.problem("pink"), f"'pink': {write}")
         self.assertEqual(self.problem(""), f"'': {write}")

@@ -25,7 +25,7 @@ class Histogram:
 
     Attributes:
         bounds: the same.
-        counts: how many fell under each bound and under none smaller, and at the end, how many beyond the last.
+        counts: the number of values under each bound and over the one before; the last: over all bounds.
         total: the sum of all values.
     """
 
@@ -53,28 +53,28 @@ _SECONDS: Final = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
 
 @dataclass(slots=True)
 class Stats:
-    """What happened so far.
+    """Counters since the start.
 
     Attributes:
         connections_opened: handshakes answered with 101.
         handshakes_denied: HTTP status and :attr:`wsrelay.errors.Denied.cause` → handshakes refused for that.
         closes_sent: close code → closing handshakes that we started.
-        connections_closed: who closed it (``relay``, ``client``; ``lost`` where TCP just ended) and the code, as
+        connections_closed: which side closed it (``relay``, ``client``; ``lost`` where TCP just ended) and the code, as
             :func:`wsrelay.closecodes.counted_as` names it → connections that were open and have ended.
-        connections_dropped: connections that were ended without an answer: even those that get one were too many.
-        slowdowns: how often a connection was not read for a while, because it sent too much.
+        connections_dropped: over-limit connections ended without an answer: all slots for refusals were taken.
+        slowdowns: times that reading from a connection was paused by a rate limit.
         messages_in: messages accepted from publishers.
-        bytes_in: what they are as plain frames: unmasked, in one piece, inflated.
+        bytes_in: their size as plain frames: unmasked, in one piece, inflated.
         deliveries: messages handed to subscribers' transports, one per message and subscriber.
         bytes_out: frame bytes handed to subscribers' transports.
-        messages_dropped: messages that came in on a connection already closing; relayed to nobody.
-        messages_missed: messages that a subscriber was behind with when it left, was closed, failed or met the
-            slow policy; its own may be among them.
-        evictions: slow policy → how often it hit a subscriber: the end of its connection, or of what it had to read;
+        messages_dropped: messages that came in on a connection already closing; not relayed.
+        messages_missed: the lag of subscribers when they left, were closed, failed or met the slow policy; own messages
+            may be among them.
+        evictions: slow policy → subscribers that it evicted, or that skipped messages under it;
             :data:`wsrelay.rooms.room.SHED` → connections that were closed because memory was short.
-        pauses: times that a room has paused its publishers.
-        log_bytes: what all rooms' logs cost now, as plain frames; the only one that goes down.
-        failures: callbacks that raised: our bugs or an extension's.
+        pauses: times that a room has held its publishers.
+        log_bytes: the cost of all rooms' logs now, as plain frames; the only value that goes down.
+        failures: callbacks that raised.
         http_requests: method and HTTP status → requests on the relay's own ports that were no handshakes.
         flush_deliveries: how many deliveries the flushes of a reactor turn made.
         flush_seconds: how long they took.
@@ -112,12 +112,12 @@ class RoomStatus:
         members: connections in it.
         publishers: those of them that may publish.
         subscribers: those of them that receive.
-        slow: subscribers that are behind the others.
-        lag_messages: how many messages the slowest is behind with.
-        log_bytes: what its log costs now.
+        slow: subscribers that lag behind the others.
+        lag_messages: the lag of the slowest, in messages.
+        log_bytes: the cost of its log now.
         messages: published since it was opened.
-        bytes: what these were as plain frames.
-        held: whether its publishers are not read, for the sake of the slow.
+        bytes: their size as plain frames.
+        held: whether its publishers are held, for a slow subscriber.
     """
 
     name: str
@@ -140,15 +140,15 @@ class ConnectionStatus:
         number: its number in this process, counted from 1.
         peer: its client's address.
         room: the room that it is or was in; empty until it opens.
-        identity: who it is, as its grant says; ``None`` is anonymous.
+        identity: as in its grant; ``None`` is anonymous.
         state: ``handshake``, ``open``, ``closing`` or ``closed``.
         seconds: since it has opened; 0 until then.
         messages_in: messages that it published.
-        bytes_in: what they were as plain frames: unmasked, in one piece, inflated.
-        messages_out: messages that its transport was given for it.
-        bytes_out: what they are as plain frames, before deflating.
-        paused: whether something waits in its transport, because it does not read.
-        held: whether it is not read for now, because it sent too much or for the sake of the slow.
+        bytes_in: their size as plain frames: unmasked, in one piece, inflated.
+        messages_out: messages handed to its transport.
+        bytes_out: their size as plain frames, before deflating.
+        paused: whether bytes wait in its transport, because the peer does not read.
+        held: whether reading from it is paused, by a rate limit or for a slow subscriber.
     """
 
     number: int

@@ -15,7 +15,7 @@ class LocalBackplaneTests(SynchronousTestCase):
     """One process."""
 
     def test_publish_reaches_the_room(self) -> None:
-        """What is published goes to the members in this process, others-only."""
+        """Messages go to the members in this process, others-only."""
         hub = Hub(Settings(), Stats(), lambda call: None)
         a, b = RecordingSubscriber(), RecordingSubscriber()
         hub.join("x", a)

@@ -54,7 +54,7 @@ class AudienceTests(SynchronousTestCase):
         self.assertEqual(self.audience.groups, {})
 
     def test_copy(self) -> None:
-        """What is done to a copy is not done to the audience."""
+        """Changes to a copy do not change the audience."""
         self.audience.copy().take(frames.plain, 99)
 
         self.assertEqual(len(self.audience), 4)

@@ -19,7 +19,7 @@ def message(payload: bytes, publisher: object = None) -> Message:
 class BatchTests(SynchronousTestCase):
     """Messages as bytes to write."""
 
-    def test_everybody_shares_one_object(self) -> None:
+    def test_shared_frames(self) -> None:
         """Subscribers of one encoding that published nothing get the same bytes object."""
         batch = Batch([message(b"a"), message(b"b")], 0)
         plain, other = RecordingSubscriber(), RecordingSubscriber()
@@ -30,7 +30,7 @@ class BatchTests(SynchronousTestCase):
         self.assertEqual(batch.frames_for(deflating), frames.encode(2, b"a") + frames.encode(2, b"b"))
         self.assertEqual(batch.tally_for(plain)[0], 2)
 
-    def test_publishers_get_the_others_messages(self) -> None:
+    def test_publisher_gets_other_messages(self) -> None:
         """A publisher gets the batch without its own."""
         publisher = RecordingSubscriber()
         batch = Batch([message(b"a", publisher), message(b"b"), message(b"c", publisher)], 0)
@@ -40,7 +40,7 @@ class BatchTests(SynchronousTestCase):
 
     @given(st.lists(st.tuples(st.integers(0, 3), st.binary(max_size=300)), min_size=1, max_size=20))
     def test_any_publishers(self, published: list[tuple[int, bytes]]) -> None:
-        """Whoever published what, each member gets all but its own, in order, in both encodings."""
+        """Each member gets all messages except its own, in order, in both encodings, for any mix of publishers."""
         for encoding in (frames.plain, frames.Deflate(15)):
             members = [RecordingSubscriber(str(number), encoding) for number in range(4)]
             batch = Batch([message(payload, members[number]) for number, payload in published], 0)
@@ -60,8 +60,8 @@ class DeliverTests(SynchronousTestCase):
     def deliver(self, batch: Batch) -> Unsent:
         return batch.deliver(frames.plain, {member: member.send for member in self.members}, self.stats)
 
-    def test_everybody(self) -> None:
-        """Each gets all but its own in one write, and who has published all of it gets none."""
+    def test_deliver(self) -> None:
+        """Each member gets the others' messages in one write; the publisher of all of them gets none."""
         a, b, *_ = self.members
         unsent = self.deliver(Batch([message(b"12", a), message(b"3", a)], 7))
         self.assertEqual(unsent, {})
@@ -73,8 +73,8 @@ class DeliverTests(SynchronousTestCase):
         self.assertEqual((a.writes[-1], b.writes[-1]), (frames.encode(2, b"3"), frames.encode(2, b"12")))
         self.assertEqual((self.stats.deliveries, self.stats.bytes_out), (6 + 6, 3 * 7 + 2 * 7 + 3 + 4))
 
-    def test_who_does_not_take_all(self) -> None:
-        """The rest is named, be it a part or, where the socket takes nothing, all of it; the others get theirs."""
+    def test_partial_write(self) -> None:
+        """Unsent bytes are returned, a part or all; the others get theirs."""
         part, nothing, *others = self.members
         part.takes, nothing.takes = 3, 0
         data = frames.encode(2, b"hello")
@@ -83,8 +83,8 @@ class DeliverTests(SynchronousTestCase):
         self.assertEqual(unsent, {part: (data, 3), nothing: (data, 0)})
         self.assertEqual([member.data for member in others], [data, data])
 
-    def test_who_raises(self) -> None:
-        """What one raises is named, and the others get theirs."""
+    def test_send_raises(self) -> None:
+        """The exception of a failed send is returned, and the others get their messages."""
         bad, *others = self.members
 
         def fail() -> None:
@@ -100,8 +100,8 @@ class DeliverTests(SynchronousTestCase):
         """A write of 16 KiB counts as two."""
         self.assertEqual(Batch([message(bytes(WRITE_BYTES - 4))], 0).cost, 2)
 
-    def test_nothing_is_encoded_for_nobody(self) -> None:
-        """For an encoding that only the publisher has, nothing is deflated."""
+    def test_no_encoding_without_receivers(self) -> None:
+        """Nothing is deflated for an encoding that only the publisher has."""
         deflated: list[bytes] = []
         publisher = RecordingSubscriber("publisher", lambda frame: deflated.append(frame) or frame)
         Batch([message(b"x", publisher)], 0).deliver(publisher.encoding, {publisher: publisher.send}, self.stats)

@@ -9,14 +9,14 @@ from wsrelay.rooms.cursors import Cursors
 
 
 class CursorsTests(SynchronousTestCase):
-    """Subscribers by where they stand."""
+    """Subscribers by offset."""
 
     def setUp(self) -> None:
         self.cursors = Cursors()
         self.a, self.b, self.c = (RecordingSubscriber(name) for name in "abc")
 
     def test_slowest_first(self) -> None:
-        """Those behind an offset come in the order of their own; who stands at it is not behind it."""
+        """Subscribers before an offset come sorted by cursor; one at the offset is not among them."""
         for subscriber, offset in ((self.a, 7), (self.b, 3), (self.c, 9)):
             self.cursors.put(subscriber, offset)
 
@@ -28,7 +28,7 @@ class CursorsTests(SynchronousTestCase):
         )
 
     def test_moving(self) -> None:
-        """Who is put elsewhere stands there only."""
+        """A subscriber has one cursor, the last one set."""
         self.cursors.put(self.a, 3)
         self.cursors.put(self.b, 3)
         self.cursors.put(self.a, 5)
@@ -37,8 +37,8 @@ class CursorsTests(SynchronousTestCase):
         self.assertEqual(self.cursors.pop(self.b), 3)
         self.assertEqual(self.cursors.slowest(99), 5)
 
-    def test_nobody(self) -> None:
-        """Where nobody is, there is no slowest, and nobody to remove."""
+    def test_empty(self) -> None:
+        """Without subscribers there is no slowest one, and none to remove."""
         self.assertEqual((self.cursors.slowest(99), self.cursors.before(99)), (99, []))
         self.assertIs(self.cursors.pop(self.a), None)
         self.assertIs(self.cursors.get(self.a), None)
@@ -46,7 +46,7 @@ class CursorsTests(SynchronousTestCase):
 
     @given(st.lists(st.tuples(st.integers(0, 9), st.none() | st.integers(0, 5))))
     def test_against_a_dict(self, steps: list[tuple[int, int | None]]) -> None:
-        """Whatever is put and removed, what it says is what a dict says that is sorted each time."""
+        """Any sequence of put and pop gives the same answers as a dict that is sorted each time."""
         cursors, model = Cursors(), dict[RecordingSubscriber, int]()
         subscribers = [RecordingSubscriber(str(number)) for number in range(10)]
         for number, offset in steps:

@@ -76,7 +76,7 @@ class HubTests(SynchronousTestCase):
         self.assertEqual(written, [(3, 0), (5, 1), (7, 1)])
 
     def test_flush_without_a_limit(self) -> None:
-        """Who needs everything out now gets that; the turn that was asked for finds nothing left."""
+        """A flush without a limit delivers everything; the turn that was scheduled finds nothing left."""
         self.patch(scheduler, "STRETCH_WRITES", 1)
         hub = self.hub()
         members = [self.member(hub) for _ in range(5)]
@@ -88,7 +88,7 @@ class HubTests(SynchronousTestCase):
         self.assertEqual(self.calls, [])
 
     def test_statuses(self) -> None:
-        """What is known of the rooms can be asked for, one by one or all."""
+        """The status of one room and of all rooms."""
         hub = self.hub()
         member = self.member(hub, "x")
         other = RecordingSubscriber()
@@ -104,7 +104,7 @@ class HubTests(SynchronousTestCase):
         self.assertEqual((hub.given(member), hub.given(other)), ((1, 7), (1, 7)))
 
     def test_lag(self) -> None:
-        """Who is behind is counted, and how far the slowest of all is; with nobody there, it is nothing."""
+        """Lagging subscribers are counted, and the lag of the slowest is known; 0 without any."""
         hub = self.hub()
         self.assertEqual((hub.slow_subscribers, hub.lag_messages, hub.lag_bytes), (0, 0, 0))
         for room, count in (("x", 1), ("y", 3)):
@@ -115,8 +115,8 @@ class HubTests(SynchronousTestCase):
         self.assertEqual((hub.slow_subscribers, hub.lag_messages), (2, 3))
         self.assertEqual(hub.lag_bytes, 3 * Message.text(b"1").size_bytes)
 
-    def test_a_room_that_raises(self) -> None:
-        """What one room raises does not make the hub forget the others."""
+    def test_flush_raises(self) -> None:
+        """A flush that raises in one room does not keep the others from theirs."""
         hub = self.hub()
 
         def fail(frame: bytes) -> bytes:
@@ -132,7 +132,7 @@ class HubTests(SynchronousTestCase):
         self.assertEqual(b.data, frames.encode(frames.TEXT, b"2"))
 
     def test_finish(self) -> None:
-        """Finishing goes to the subscriber's room; somebody who is in none is ignored."""
+        """finish() delivers what is pending; a subscriber in no room is ignored."""
         hub = self.hub()
         a, b = self.member(hub), self.member(hub)
         hub.publish("room", [Message.text(b"1")])
@@ -154,14 +154,14 @@ class HubTests(SynchronousTestCase):
 
         self.assertEqual((len(hub), hub.member_count("x")), (0, 0))
 
-    def test_publishing_to_nobody(self) -> None:
+    def test_publish_without_room(self) -> None:
         """A message to a room that is gone is dropped, and opens none."""
         hub = self.hub()
         hub.publish("x", [Message.text(b"1")])
 
         self.assertEqual((len(hub), self.calls), (0, []))
 
-    def test_a_room_that_goes_with_messages_pending(self) -> None:
+    def test_room_dropped_with_pending_messages(self) -> None:
         """The last member may leave in the turn in which it published; a new room of that name is empty."""
         hub = self.hub()
         a = self.member(hub)
@@ -172,7 +172,7 @@ class HubTests(SynchronousTestCase):
 
         self.assertEqual((a.writes, b.writes), ([], []))
 
-    def test_joining_when_the_last_one_fails(self) -> None:
+    def test_join_while_last_member_fails(self) -> None:
         """A newcomer whose join makes the last member's write fail has a room all the same."""
         hub = self.hub()
         a = self.member(hub)
@@ -189,7 +189,7 @@ class HubTests(SynchronousTestCase):
 
         self.assertEqual((b.data, hub.member_count("room")), (frames.encode(frames.TEXT, b"2"), 1))
 
-    def test_most_rooms(self) -> None:
+    def test_max_rooms(self) -> None:
         """One room too many is refused; existing ones can still be joined, and a freed place be taken."""
         hub = self.hub(max_rooms=2)
         a = self.member(hub, "a")
@@ -201,7 +201,7 @@ class HubTests(SynchronousTestCase):
         hub.leave(a)
         self.assertRaises(TooManyRooms, self.member, hub, "c")
 
-    def test_most_members(self) -> None:
+    def test_max_room_members(self) -> None:
         """One member too many is refused, whether it may receive or not."""
         hub = self.hub(max_room_members=2)
         a = self.member(hub)
@@ -213,7 +213,7 @@ class HubTests(SynchronousTestCase):
         self.assertEqual(hub.member_count("room"), 2)
 
     def test_resume(self) -> None:
-        """Resuming goes to the subscriber's room; somebody who is in none is ignored."""
+        """resume() continues delivery; a subscriber in no room is ignored."""
         hub = self.hub()
         a = self.member(hub)
         hub.pause(a)
@@ -227,22 +227,22 @@ class HubTests(SynchronousTestCase):
         self.assertEqual(len(a.writes), 1)
 
     def stalled(self, hub: Hub, room: str, count: int = 1) -> RecordingSubscriber:
-        """Join somebody who does not read, and publish some messages to the room."""
+        """Join a stalled subscriber, and publish some messages to the room."""
         slow = self.member(hub, room)
         hub.pause(slow)
         hub.publish(room, [Message.text(bytes(1000)) for _ in range(count)])
         self.turn()
         return slow
 
-    def test_policies_by_name(self) -> None:
+    def test_slow_policy_by_room_name(self) -> None:
         """A room has the policy of the first pattern that fits its name."""
         hub = self.hub(max_message_bytes=1000, room_log_bytes=5000, slow_policy=("latest", "a/*=disconnect"))
         slow = [self.stalled(hub, room, 9) for room in ("a/b", "b")]
 
         self.assertEqual([one.evicted for one in slow], [[closecodes.TOO_SLOW], []])
 
-    def test_late(self) -> None:
-        """Who is behind for slow_seconds is evicted by a tick, whether a write was not taken or a pause asked for."""
+    def test_slow_seconds(self) -> None:
+        """A subscriber that lags for slow_seconds is evicted by a tick, after a partial write as after a pause."""
         hub = self.hub(slow_seconds=5)
         a, b = self.member(hub, "x"), self.member(hub, "y")
         a.takes = 0
@@ -258,8 +258,8 @@ class HubTests(SynchronousTestCase):
 
         self.assertEqual([one.evicted for one in (a, b)], [[closecodes.TOO_SLOW]] * 2)
 
-    def test_a_blocked_reactor_is_nobodys_fault(self) -> None:
-        """The time in which nobody was served does not make anybody slow."""
+    def test_blocked_reactor_does_not_count(self) -> None:
+        """Time during which the reactor was blocked makes no subscriber slow."""
         hub = self.hub(slow_seconds=5)
         hub.tick(100)
         slow = self.stalled(hub, "x")
@@ -270,8 +270,8 @@ class HubTests(SynchronousTestCase):
             hub.tick(now)
             self.assertEqual(slow.evicted, [] if now < 1004 else [closecodes.TOO_SLOW])
 
-    def test_nobody_behind_costs_nothing(self) -> None:
-        """A tick looks at rooms in which somebody is behind, and no others."""
+    def test_tick_without_lag(self) -> None:
+        """A tick looks at rooms with lagging subscribers only."""
         hub = self.hub()
         slow, fast = self.stalled(hub, "slow"), self.member(hub, "fast")
         hub.publish("fast", [Message.text(b"1")])
@@ -289,7 +289,7 @@ class HubTests(SynchronousTestCase):
         self.assertEqual(len(hub._lagging), 0)
 
     def test_log_bytes(self) -> None:
-        """What all logs cost is what waits in them."""
+        """log_bytes is the cost of all messages held."""
         hub = self.hub()
         one = Message.text(bytes(1000)).size_bytes
         slow = self.stalled(hub, "x", 2)
@@ -300,7 +300,7 @@ class HubTests(SynchronousTestCase):
         self.assertEqual(hub.log_bytes, 3 * one)
 
     def test_shed(self) -> None:
-        """The slowest of the room that costs most go first; what was freed is returned."""
+        """The slowest subscribers of the room with the largest log are evicted first; the freed bytes are returned."""
         hub = self.hub()
         one = Message.text(bytes(1000)).size_bytes
         small, large, medium = (self.stalled(hub, room, count) for room, count in (("s", 1), ("l", 5), ("m", 3)))
@@ -323,8 +323,8 @@ class HubTests(SynchronousTestCase):
 
         self.assertEqual(other.evicted, [closecodes.TOO_SLOW])
 
-    def test_who_may_not_publish_is_not_held(self) -> None:
-        """Only those who publish are held."""
+    def test_read_only_member_is_not_held(self) -> None:
+        """Only members that may publish are held."""
         hub = self.hub(max_message_bytes=1000, room_log_bytes=5000, slow_policy=("pause-publishers",))
         reader = RecordingSubscriber()
         hub.join("x", reader, can_publish=False)
@@ -353,3 +353,14 @@ class HubTests(SynchronousTestCase):
         hub.tick(1e9)
 
         self.assertEqual(list(hub), ["room"])
+
+    def test_check(self) -> None:
+        """A log whose cost is not counted is an error, in the room and in the hub."""
+        hub = self.hub()
+        self.member(hub)
+        hub.check()
+        hub._stats.log_bytes += 1
+        self.assertRaises(AssertionError, hub.check)
+        hub._stats.log_bytes -= 1
+        hub._rooms["room"].log.size_bytes += 1
+        self.assertRaises(AssertionError, hub.check)

@@ -1,8 +1,8 @@
 """The hub against a model: lists of what each subscriber must have seen.
 
 The model knows nothing of logs, cursors, flushes and slices: a published message is appended to the list of every
-other subscriber of the room, and that is what must come out, whoever joins, leaves, stalls or is evicted meanwhile.
-Where the slow policy lets somebody go on without some of it, the rest comes out, and what does not is counted.
+other subscriber of the room, and that list must come out, while others join, leave, stall or are evicted.
+Where the slow policy skips messages, the rest comes out, and skipped messages are counted.
 
 For many more examples than here, raise the two numbers at the end.
 """
@@ -125,7 +125,7 @@ class Modelled(RecordingSubscriber):
 
     @property
     def waiting(self) -> list[Published]:
-        """What was published behind the last message that it has seen; its own may be behind it already."""
+        """Messages published after the last one that it has seen; its own among them."""
         seen = self.seen
         contents = [message.content for message in self.published]
         return self.published[contents.index(seen[-1]) + 1 if seen else 0 :]
@@ -159,7 +159,7 @@ class HubMachine(RuleBasedStateMachine):
         self._stretch = mock.patch("wsrelay.rooms.scheduler.STRETCH_WRITES", 2)
         self._stretch.start()
         self.stats = Stats()
-        self.everybody: list[Modelled] = []
+        self.all_members: list[Modelled] = []
         self.rooms: dict[Modelled, str] = {}
         self.can_subscribe: dict[Modelled, bool] = {}
         self.can_publish: dict[Modelled, bool] = {}
@@ -175,7 +175,7 @@ class HubMachine(RuleBasedStateMachine):
         echo=st.booleans(),
     )
     def begin(self, policies: list[str], echo: bool) -> Any:
-        """Open the hub, with some in one room already: who joins meets them more often than not."""
+        """Open the hub, with members in one room, so that new members mostly meet some."""
         self.echo = echo
         self.policies = dict(zip(("a", "a/b", "/"), policies, strict=True))
         limits = Settings(
@@ -189,8 +189,8 @@ class HubMachine(RuleBasedStateMachine):
         return multiple(*[self.join("a", encoding, True, True, False) for encoding in [frames.plain] * 3 + [DEFLATE]])
 
     def others(self, room: str) -> list[Modelled]:
-        """Who is in a room."""
-        return [member for member in self.everybody if member.present and self.rooms[member] == room]
+        """Return the members of a room."""
+        return [member for member in self.all_members if member.present and self.rooms[member] == room]
 
     @rule(
         target=members,
@@ -201,9 +201,9 @@ class HubMachine(RuleBasedStateMachine):
         lazy=st.booleans(),
     )
     def join(self, room: str, encoding: Encoding, can_subscribe: bool, can_publish: bool, lazy: bool) -> Modelled:
-        member = Modelled(str(len(self.everybody)), encoding, self, lazy)
+        member = Modelled(str(len(self.all_members)), encoding, self, lazy)
         self.hub.join(room, member, can_subscribe=can_subscribe, can_publish=can_publish)
-        self.everybody.append(member)
+        self.all_members.append(member)
         self.rooms[member] = room
         self.can_subscribe[member] = can_subscribe
         self.can_publish[member] = can_publish
@@ -221,7 +221,7 @@ class HubMachine(RuleBasedStateMachine):
         ),
     )
     def publish(self, member: Modelled, contents: list[tuple[int, bytes]]) -> None:
-        """Also one that is held may: what was read before it was."""
+        """A held member may publish, too: messages read before the hold."""
         if not member.present or not self.can_publish[member]:
             return
         room = self.rooms[member]
@@ -268,25 +268,25 @@ class HubMachine(RuleBasedStateMachine):
     def turns(self) -> None:
         while self.calls:
             self.stretch()
-        for member in self.everybody:
+        for member in self.all_members:
             if member.present and not member.stalled:
                 self.has_all(member)
             elif member.present and not member.may_skip and self.can_subscribe[member]:
                 unseen = [message for message in member.waiting if not message.is_own]
                 self.is_held_for(member, sum(message.size_bytes for message in unseen))
-        if not any(member.present and member.stalled for member in self.everybody):
-            assert self.hub.log_bytes == 0, "something is kept for nobody"
+        if not any(member.present and member.stalled for member in self.all_members):
+            assert self.hub.log_bytes == 0, "messages are kept that no subscriber needs"
 
     @rule(seconds=st.sampled_from([0.1, 0.5, 1, 1, 1, 30]), count=st.integers(1, 4))
     def tick(self, seconds: float, count: int) -> None:
-        """The time goes on; what is more than a second means that the reactor was blocked."""
+        """Time passes; a step of more than a second means that the reactor was blocked."""
         self.ticking = True
         for _ in range(count):
             self.now += seconds
             self.served += min(seconds, TICK_SECONDS)
             self.hub.tick(self.now)
         self.ticking = False
-        for member in self.everybody:
+        for member in self.all_members:
             if member.present and member.stalled and not member.may_skip:
                 since = [max(message.at, member.stalled_at) for message in member.waiting if not message.is_own]
                 ages = [self.served - begin for begin in since]
@@ -321,12 +321,12 @@ class HubMachine(RuleBasedStateMachine):
         return not SLOW_POLICIES[self.policies[self.rooms[member]]].evicts
 
     def note_policies(self) -> None:
-        """Who is under a policy that lets it skip may have skipped something from now on."""
-        for member in self.everybody:
+        """Note members whose policy lets them skip messages from now on."""
+        for member in self.all_members:
             member.may_skip |= member.present and self.skips(member)
 
     def has_all(self, member: Modelled) -> None:
-        """Who reads has seen everything, or the newest message at least, unless that is its own."""
+        """A reading member has seen everything, or, where it may skip, the newest message of others."""
         if member.may_skip:
             newest = [message.content for message in member.published[-1:] if not message.is_own]
             assert not newest or member.seen[-1:] == newest, f"{member} reads, and yet is behind"
@@ -334,13 +334,13 @@ class HubMachine(RuleBasedStateMachine):
             assert member.seen == member.expected, f"{member} reads, and yet is behind"
 
     def is_held_for(self, member: Modelled, behind_bytes: int) -> None:
-        """Who is far behind has its room's publishers held, where that is the policy."""
+        """With pause-publishers, the publishers are held while a member is far behind."""
         room = self.rooms[member]
         if self.policies[room] == "pause-publishers" and behind_bytes > HIGH_WATER * LOG_BYTES:
             assert all(other.held or not self.can_publish[other] for other in self.others(room)), member
 
     def judge(self, member: Modelled, reason: closecodes.CloseReason) -> None:
-        """Somebody is evicted: it was slow, or memory short."""
+        """Check an eviction: the member was slow, or memory short."""
         assert reason is self.reason_now, member
         if reason is closecodes.OVERLOADED:
             assert member.stalled, member
@@ -354,8 +354,8 @@ class HubMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_but_the_sequence(self) -> None:
-        """Others-only, in order, once each, type and bytes kept: what was seen is how the expected begins."""
-        for member in self.everybody:
+        """Others-only, in order, once, unchanged: the seen messages are a prefix of the expected ones."""
+        for member in self.all_members:
             seen = member.seen
             if member.may_skip:
                 rest = iter(member.expected)
@@ -365,8 +365,8 @@ class HubMachine(RuleBasedStateMachine):
 
     @invariant()
     def given_is_seen(self) -> None:
-        """What everybody was given is known to the message and to the byte, at any time and when it has left."""
-        for member in self.everybody:
+        """The account of each member is exact to the byte, at any time and after it has left."""
+        for member in self.all_members:
             sizes = [len(frames.encode(opcode, payload)) for opcode, payload in member.seen]
             given = self.hub.given(member) if member.given is None else member.given
             assert given == (len(sizes), sum(sizes)), member
@@ -374,14 +374,14 @@ class HubMachine(RuleBasedStateMachine):
     @invariant()
     def containers_agree(self) -> None:
         """The invariants of all containers hold."""
-        if self.everybody:
+        if self.all_members:
             self.hub.check()
 
     @invariant()
     def status_is_true(self) -> None:
-        """The status of a room has its members, and who of them may do what."""
-        for status in self.hub.statuses() if self.everybody else ():
-            here = [member for member in self.everybody if member.present and self.rooms[member] == status.name]
+        """The status of a room counts its members, publishers and subscribers."""
+        for status in self.hub.statuses() if self.all_members else ():
+            here = [member for member in self.all_members if member.present and self.rooms[member] == status.name]
             publishers = [member for member in here if self.can_publish[member]]
             assert (status.members, status.publishers) == (len(here), len(publishers)), status
             assert status.held == any(member.held for member in here) or not publishers, status
@@ -389,49 +389,49 @@ class HubMachine(RuleBasedStateMachine):
 
     @invariant()
     def told_when_not(self) -> None:
-        """Who misses anything without having left has been told, once."""
-        for member in self.everybody:
+        """A member is evicted or failed at most once."""
+        for member in self.all_members:
             assert member.evicted in ([], [closecodes.TOO_SLOW], [closecodes.OVERLOADED]), member
             assert member.failures <= member.broken, member
 
     @invariant()
     def held_for_a_reason(self) -> None:
-        """All of a room's publishers are held or none, and only while somebody is far enough behind."""
-        for room in rooms_of(self.everybody, self.rooms):
+        """All of a room's publishers are held or none, and only while a member is far behind."""
+        for room in rooms_of(self.all_members, self.rooms):
             here = self.others(room)
             held = {member.held for member in here if self.can_publish[member]}
             assert len(held) <= 1, room
             if held == {True}:
                 assert self.policies[room] == "pause-publishers", room
                 assert max(member.waiting_bytes for member in here) > LOW_WATER * LOG_BYTES, room
-        for member in self.everybody:
+        for member in self.all_members:
             assert not member.held or (member.present and self.can_publish[member]), member
 
     @invariant()
     def rooms_are_those_with_members(self) -> None:
         """Empty rooms are gone, all others are there with their members; what their logs cost is known."""
-        if not self.everybody:
+        if not self.all_members:
             return
-        present = [member for member in self.everybody if member.present]
+        present = [member for member in self.all_members if member.present]
         assert sorted(self.hub) == sorted({self.rooms[member] for member in present})
         for room in self.hub:
             assert self.hub.member_count(room) == sum(self.rooms[member] == room for member in present)
         assert self.hub.log_bytes == sum(room.log.size_bytes for room in self.hub._rooms.values())
 
     def teardown(self) -> None:
-        """In the end everybody reads: those still there have seen everything, or what they have not is counted."""
+        """In the end all read: present members have seen everything, or the missed messages are counted."""
         if hasattr(self, "hub"):
             self.turns()
-            for member in self.everybody:
+            for member in self.all_members:
                 member.lazy = False
                 member.broken = False
                 member.resume()
             self.nothing_but_the_sequence()
-            for member in self.everybody:
+            for member in self.all_members:
                 if member.present:
                     self.has_all(member)
-            missed = sum(len(member.expected) - len(member.seen) for member in self.everybody)
-            own = sum(message.is_own for member in self.everybody for message in member.published)
+            missed = sum(len(member.expected) - len(member.seen) for member in self.all_members)
+            own = sum(message.is_own for member in self.all_members for message in member.published)
             assert missed <= self.stats.messages_missed <= missed + own
         self._stretch.stop()
 

@@ -32,7 +32,7 @@ class LogTests(SynchronousTestCase):
         self.assertEqual((self.log.tail, self.log.head, self.log.size_bytes), (3, 3, 0))
 
     def test_no_empty_batch(self) -> None:
-        """Asking for what is not there, or for nothing, is an error: waiting for more of it would never end."""
+        """A batch without messages is an error: a wait for more would never end."""
         self.log.extend([message(), message()])
         self.log.trim(message().size_bytes)
         self.assertRaises(ValueError, self.log.batch, 0, 2)
@@ -50,7 +50,7 @@ class LogTests(SynchronousTestCase):
         self.assertEqual(self.log.tail, 2)
 
     def test_expire(self) -> None:
-        """Only what is old enough, and stands before the given offset, is forgotten."""
+        """Only messages that are old and before the given offset are forgotten."""
         for second in range(5):
             self.log.extend([message(at=second)])
 
@@ -62,7 +62,7 @@ class LogTests(SynchronousTestCase):
         self.assertEqual((self.log.tail, self.log.size_bytes), (5, 0))
 
     def test_forget(self) -> None:
-        """What stands before an offset is forgotten, and nothing where that is forgotten already."""
+        """Messages before an offset are forgotten; doing so again has no effect."""
         for size in (1, 10, 100):
             self.log.extend([message(bytes(size))])
         sizes = [message(bytes(size)).size_bytes for size in (1, 10, 100)]
@@ -77,7 +77,7 @@ class LogTests(SynchronousTestCase):
         self.assertEqual((self.log.tail, self.log.head, self.log.size_bytes), (3, 3, 0))
 
     def test_sizes(self) -> None:
-        """What is from an offset on is known in bytes, and the offset from which on there are so many."""
+        """The cost of the messages from an offset on, and the offset for a cost."""
         for _ in range(5):
             self.log.extend([message()])
         one = message().size_bytes
@@ -89,8 +89,8 @@ class LogTests(SynchronousTestCase):
         self.log.forget(5)
         self.assertEqual(self.log.last(99), 5)
 
-    def test_all_logs_together(self) -> None:
-        """What all logs cost is known at any time."""
+    def test_stats_log_bytes(self) -> None:
+        """The cost of all logs is known at any time."""
         other = Log(self.stats)
         for log in (self.log, other):
             log.extend([message(), message(), message()])
@@ -120,10 +120,10 @@ class LogTests(SynchronousTestCase):
 
 
 class AgeTests(SynchronousTestCase):
-    """How old messages are."""
+    """The age of messages."""
 
-    def test_old(self) -> None:
-        """What was there so many seconds ago is old, and stays it; what came later is not."""
+    def test_age(self) -> None:
+        """Messages are old from their age on, and stay old; later ones are not."""
         age = Age()
         self.assertEqual(age.old_before(100, 3, 10), 0)
         self.assertEqual(age.old_before(105, 7, 10), 0)
@@ -132,8 +132,8 @@ class AgeTests(SynchronousTestCase):
         self.assertEqual(age.old_before(200, 9, 10), 9)
         self.assertEqual(age.old_before(200, 12, 10), 9)
 
-    def test_nothing_is_old_too_early(self) -> None:
-        """A message is said to be old when it is, or a sixteenth of the time later, however often one asks."""
+    def test_age_precision(self) -> None:
+        """A message is reported as old at its age, or at most a sixteenth of it later, at any rate of calls."""
         age = Age()
         published = {}
         for tick in range(1000):
@@ -144,8 +144,8 @@ class AgeTests(SynchronousTestCase):
             self.assertTrue(all(ages[offset] >= 16 for offset in range(old)))
             self.assertTrue(all(ages[offset] < 17.5 for offset in range(old, tick)))
 
-    def test_memory(self) -> None:
-        """Asking often does not note more than a few times."""
+    def test_age_memory(self) -> None:
+        """Frequent calls do not store more than a few marks."""
         age = Age()
         for tick in range(10_000):
             age.old_before(tick * 60, tick, 86400)

@@ -28,8 +28,8 @@ class PublishersTests(SynchronousTestCase):
         self.publishers.hold(False, self.members)
         self.assertEqual((self.held(), self.publishers.held, self.stats.pauses), ("", False, 1))
 
-    def test_who_comes_and_goes(self) -> None:
-        """Who comes into a held room is held, if it may publish; who leaves it is released."""
+    def test_join_and_leave_while_held(self) -> None:
+        """A publisher that joins a held room is held; one that leaves is released."""
         self.publishers.hold(True, self.members)
         for name, can_publish in (("d", True), ("e", False)):
             self.members.append(RecordingSubscriber(name))

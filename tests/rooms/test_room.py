@@ -1,4 +1,4 @@
-"""Tests of wsrelay.rooms.room: what one room promises its subscribers."""
+"""Tests of wsrelay.rooms.room: the promises of a room to its subscribers."""
 
 import weakref
 from typing import Any
@@ -42,7 +42,7 @@ class RoomTestCase(SynchronousTestCase):
         return subscriber
 
     def stall(self, name: str = "") -> RecordingSubscriber:
-        """Join somebody who does not read."""
+        """Join a stalled subscriber."""
         subscriber = self.join(name)
         self.room.pause(subscriber)
         return subscriber
@@ -65,7 +65,7 @@ class RoomTestCase(SynchronousTestCase):
 
 
 class DeliveryTests(RoomTestCase):
-    """The common case: everyone reads."""
+    """The common case: all subscribers read."""
 
     def test_others_only(self) -> None:
         """A message reaches every subscriber but its publisher."""
@@ -100,7 +100,7 @@ class DeliveryTests(RoomTestCase):
             expected = [b"%d-%d" % (turn, n) for turn in range(4) for n in range(3) if n != number]
             self.assertEqual(self.got(member), expected)
 
-    def test_nothing_to_say_is_not_written(self) -> None:
+    def test_no_empty_write(self) -> None:
         """A publisher alone in a batch gets no write, and an empty flush writes nothing."""
         a = self.join()
         self.room.flush()
@@ -109,8 +109,8 @@ class DeliveryTests(RoomTestCase):
 
         self.assertEqual(a.writes, [])
 
-    def test_newcomers_get_what_comes_after(self) -> None:
-        """What was published before a join goes to those who were there, even in the same turn."""
+    def test_join_with_pending_messages(self) -> None:
+        """Messages published before a join do not go to the new member, even in the same turn."""
         a = self.join("a")
         self.publish(b"before")
         b = self.join("b")
@@ -119,7 +119,7 @@ class DeliveryTests(RoomTestCase):
 
         self.assertEqual((self.got(a), self.got(b)), ([b"before", b"after"], [b"after"]))
 
-    def test_leavers_get_nothing_more(self) -> None:
+    def test_leave_with_pending_messages(self) -> None:
         """Leaving ends delivery at once; what the leaver published is still delivered."""
         a, b = self.join("a"), self.join("b")
         self.publish(b"from b", publisher=b)
@@ -130,7 +130,7 @@ class DeliveryTests(RoomTestCase):
 
         self.assertEqual((self.got(a), self.got(b)), ([b"from b"], []))
 
-    def test_write_only_members_receive_nothing(self) -> None:
+    def test_write_only_member(self) -> None:
         """A member that may not subscribe counts as a member and gets no write."""
         silent, a = RecordingSubscriber("silent"), self.join("a")
         self.room.join(silent, can_subscribe=False)
@@ -141,7 +141,7 @@ class DeliveryTests(RoomTestCase):
         self.assertEqual((self.got(a), silent.writes), ([b"x"], []))
 
     def test_encodings(self) -> None:
-        """Each subscriber gets frames of its encoding, made once for all who share it."""
+        """Each subscriber gets frames of its encoding, made once per encoding."""
         shared = frames.Deflate(15)
         plain, deflate, other = self.join(), self.join(encoding=shared), self.join(encoding=shared)
         self.publish(b"hello hello hello")
@@ -160,7 +160,7 @@ class DeliveryTests(RoomTestCase):
 
         self.assertEqual((self.stats.deliveries, self.stats.bytes_out), (3, 12))
 
-    def test_a_failing_subscriber_harms_nobody(self) -> None:
+    def test_send_raises(self) -> None:
         """Whatever one write raises, the others get their messages and the failed one is out and told."""
         a, bad, b = self.join("a"), self.join("bad"), self.join("b")
 
@@ -174,8 +174,8 @@ class DeliveryTests(RoomTestCase):
         self.assertEqual((self.got(a), self.got(b), bad.failures, len(self.room)), ([b"x"], [b"x"], 1, 2))
         self.assertEqual((self.stats.deliveries, self.stats.messages_missed), (2, 1))
 
-    def test_a_failing_subscriber_does_not_cost_the_paused_theirs(self) -> None:
-        """Who is paused while another one's write fails gets the message later all the same."""
+    def test_send_raises_while_others_are_paused(self) -> None:
+        """A subscriber paused while another one's write fails still gets the message later."""
         bad, slow = self.join("bad"), self.join("slow")
 
         def fail() -> None:
@@ -190,7 +190,7 @@ class DeliveryTests(RoomTestCase):
         self.assertEqual((self.got(slow), bad.failures), ([b"x"], 1))
         self.assertEqual(self.room.log.size_bytes, 0)
 
-    def test_failing_while_catching_up(self) -> None:
+    def test_send_raises_in_catch_up(self) -> None:
         """A write that fails while catching up ends that subscriber, and the log is not kept for it."""
         bad = self.join("bad")
         self.room.pause(bad)
@@ -205,8 +205,8 @@ class DeliveryTests(RoomTestCase):
 
         self.assertEqual((bad.failures, len(self.room), self.room.log.size_bytes), (1, 0, 0))
 
-    def test_leaving_during_a_flush(self) -> None:
-        """A write that ends with somebody leaving does not disturb the flush."""
+    def test_leave_in_flush(self) -> None:
+        """A subscriber that leaves within a write does not disturb the flush."""
         a, b = self.join("a"), self.join("b")
         a.on_send = lambda: self.room.leave(a)
         self.publish(b"1")
@@ -221,7 +221,7 @@ class StretchTests(RoomTestCase):
     """Flushes that are done a few writes at a time."""
 
     def test_a_flush_in_stretches(self) -> None:
-        """Each stretch writes to a few, who share one object; in the end all have everything, in order."""
+        """Each stretch writes to a few, all the same object; in the end all have everything, in order."""
         members = [self.join(str(number)) for number in range(5)]
         self.publish(b"1", b"2")
 
@@ -233,8 +233,8 @@ class StretchTests(RoomTestCase):
         for member in members:
             self.assertIs(member.writes[0], members[0].writes[0])
 
-    def test_what_is_published_between_stretches_comes_behind(self) -> None:
-        """A message that is published while a flush is half done goes out after it, to everybody once."""
+    def test_publish_between_stretches(self) -> None:
+        """A message that is published while a flush is half done goes out after it, once to each."""
         members = [self.join(str(number)) for number in range(5)]
         self.publish(b"1", publisher=members[4])
         self.room.flush(2)
@@ -259,8 +259,8 @@ class StretchTests(RoomTestCase):
         self.assertEqual([len(member.writes) for member in members], [1, 1, 0, 0, 0])
         self.assertLess(left, 1)
 
-    def test_a_full_log_is_flushed_whole(self) -> None:
-        """Nobody is evicted because its turn has not come: a full log is flushed without regard to stretches."""
+    def test_full_log_is_flushed_whole(self) -> None:
+        """A full log is flushed whole, so that no subscriber is evicted while it is due."""
         members = [self.join(str(number)) for number in range(5)]
         self.publish(bytes(5000))
         self.room.flush(1)
@@ -269,8 +269,8 @@ class StretchTests(RoomTestCase):
         self.assertEqual([member.evicted for member in members], [[]] * 5)
         self.assertEqual([len(self.got(member)) for member in members], [3] * 5)
 
-    def test_leaving_and_pausing_while_waiting(self) -> None:
-        """Who leaves or is paused before its turn comes is passed over; the latter goes on when it resumes."""
+    def test_leave_and_pause_while_due(self) -> None:
+        """A due subscriber that leaves or is paused is skipped; the paused one goes on when it resumes."""
         first, leaver, slow = self.join("first"), self.join("leaver"), self.join("slow")
         self.publish(b"1")
         self.room.flush(1)
@@ -283,8 +283,8 @@ class StretchTests(RoomTestCase):
 
         self.assertEqual([self.got(one) for one in (first, slow)], [[b"1"], [b"1"]])
 
-    def test_the_last_one_leaves_while_others_wait(self) -> None:
-        """A room that everybody leaves in the middle of a flush is done with it."""
+    def test_last_current_leaves_while_others_are_due(self) -> None:
+        """The flush ends when all subscribers leave in the middle of it."""
         members = [self.join(str(number)) for number in range(3)]
         self.publish(b"1")
         self.room.flush(1)
@@ -295,7 +295,7 @@ class StretchTests(RoomTestCase):
         self.assertTrue(self.room.idle)
 
     def test_finish(self) -> None:
-        """Who is about to leave gets everything at once, out of turn; should it stay, nothing comes twice."""
+        """finish() delivers everything at once, out of turn; nothing comes twice if the subscriber stays."""
         a, b, slow = self.join("a"), self.join("b"), self.join("slow")
         self.room.pause(slow)
         self.room.finish(b)
@@ -308,8 +308,8 @@ class StretchTests(RoomTestCase):
 
         self.assertEqual([self.got(one) for one in (a, b, slow)], [[b"1", b"2", b"3"]] * 2 + [[]])
 
-    def test_resuming_ahead_of_the_others(self) -> None:
-        """Who was given everything out of turn, did not take all of it, and stays after all, is served again."""
+    def test_resume_ahead_of_the_flush(self) -> None:
+        """A subscriber that did not take all of finish(), and stays, is served again."""
         a, b = self.join("a"), self.join("b")
         b.takes = 1
         self.publish(b"1")
@@ -324,8 +324,8 @@ class StretchTests(RoomTestCase):
         self.assertEqual(self.got(a), [b"1", b"2", b"3"])
         self.assertEqual(b.writes[0] + b.kept + b"".join(b.writes[1:]), a.data)
 
-    def test_finish_before_its_turn(self) -> None:
-        """Who is due the batch of a flush half done, and is about to leave, gets it and what came later."""
+    def test_finish_while_due(self) -> None:
+        """finish() gives a due subscriber the batch and the messages after it."""
         a, b = self.join("a"), self.join("b")
         self.publish(b"1")
         self.room.flush(1)
@@ -341,8 +341,8 @@ class StretchTests(RoomTestCase):
 class SlowTests(RoomTestCase):
     """Subscribers that are paused."""
 
-    def test_nobody_waits_for_the_slow(self) -> None:
-        """A paused subscriber gets nothing, delays nobody, and catches up in order when it resumes."""
+    def test_slow_subscriber_delays_none(self) -> None:
+        """A paused subscriber gets nothing, delays no other, and catches up in order when it resumes."""
         slow, fast = self.join("slow"), self.join("fast")
         self.room.pause(slow)
         for number in range(5):
@@ -355,7 +355,7 @@ class SlowTests(RoomTestCase):
         self.assertEqual(self.got(slow), self.got(fast))
         self.assertEqual(len(slow.writes), 1)
 
-    def test_what_is_not_taken_is_kept(self) -> None:
+    def test_partial_write_pauses(self) -> None:
         """Of a write that was cut short, the rest is kept by the subscriber, which is behind until it resumes."""
         slow, fast = self.join("slow"), self.join("fast")
         slow.takes = 2
@@ -370,7 +370,7 @@ class SlowTests(RoomTestCase):
         self.assertEqual(slow.writes[-1], frames.encode(frames.BINARY, b"2"))
         self.assertEqual(self.got(fast), [b"1", b"2"])
 
-    def test_pausing_the_silent(self) -> None:
+    def test_pause_write_only_member(self) -> None:
         """A member that receives nothing may pause and resume, too."""
         silent = RecordingSubscriber()
         self.room.join(silent, can_subscribe=False)
@@ -381,7 +381,7 @@ class SlowTests(RoomTestCase):
 
         self.assertEqual((silent.writes, len(self.room)), ([], 1))
 
-    def test_caught_up_means_current(self) -> None:
+    def test_catch_up_ends_current(self) -> None:
         """After catching up, a subscriber is served with all others again."""
         slow = self.join()
         self.room.pause(slow)
@@ -407,7 +407,7 @@ class SlowTests(RoomTestCase):
 
         self.assertEqual(self.got(slow), [b"1", b"2", b"3"])
 
-    def test_own_messages_are_left_out_of_catching_up(self) -> None:
+    def test_own_messages_in_catch_up(self) -> None:
         """A slow publisher does not get its own messages later either."""
         slow = self.join()
         self.room.pause(slow)
@@ -418,7 +418,7 @@ class SlowTests(RoomTestCase):
 
         self.assertEqual(self.got(slow), [b"theirs"])
 
-    def test_resuming_somebody_who_is_not_behind(self) -> None:
+    def test_resume_without_lag(self) -> None:
         """Resuming the current, the strange and the departed does nothing."""
         a = self.join()
         self.room.resume(a)
@@ -428,7 +428,7 @@ class SlowTests(RoomTestCase):
 
         self.assertEqual(self.got(a), [b"1"])
 
-    def test_pausing_again_while_catching_up(self) -> None:
+    def test_pause_in_catch_up(self) -> None:
         """Catching up stops where the transport pauses again, and goes on from there."""
         self.room = Room(limits(10 * SLICE_BYTES), self.stats)
         slow, fast = self.join("slow"), self.join("fast")
@@ -448,8 +448,8 @@ class SlowTests(RoomTestCase):
         self.assertEqual(self.got(slow), payloads)
         self.assertEqual(self.got(fast), payloads)
 
-    def test_pausing_within_a_flush(self) -> None:
-        """A big flush goes out in slices; who is paused by one gets the rest later, in order."""
+    def test_pause_in_flush(self) -> None:
+        """A big flush goes out in slices; a subscriber paused by one gets the rest later, in order."""
         self.room = Room(limits(10 * SLICE_BYTES), self.stats)
         slow, fast = self.join("slow"), self.join("fast")
 
@@ -468,7 +468,7 @@ class SlowTests(RoomTestCase):
 
         self.assertEqual(self.got(slow), payloads)
 
-    def test_leaving_while_catching_up(self) -> None:
+    def test_leave_in_catch_up(self) -> None:
         """A subscriber that is gone after a write is not served on."""
         self.room = Room(limits(10 * SLICE_BYTES), self.stats)
         slow = self.join("slow")
@@ -482,7 +482,7 @@ class SlowTests(RoomTestCase):
 
 
 class BoundTests(RoomTestCase):
-    """The log is bounded, whoever does not read."""
+    """The log is bounded, with any number of stalled subscribers."""
 
     def test_log_is_bounded(self) -> None:
         """A thousand stalled subscribers cost one log."""
@@ -493,8 +493,8 @@ class BoundTests(RoomTestCase):
             self.room.flush()
             self.assertLessEqual(self.room.log.size_bytes, self.log_bytes)
 
-    def test_disconnect(self) -> None:
-        """Who falls off the log's tail is evicted with 1013, told once, counted; the others notice nothing."""
+    def test_slow_policy_disconnect(self) -> None:
+        """A subscriber that falls off the log's tail is evicted with 1013, once; the others are not affected."""
         slow, fast = self.join("slow"), self.join("fast")
         self.room.pause(slow)
         for number in range(20):
@@ -506,7 +506,7 @@ class BoundTests(RoomTestCase):
         self.assertEqual((self.stats.evictions, self.stats.messages_missed), ({"disconnect": 1}, 8))
         self.assertEqual(len(self.room), 1)
 
-    def test_within_the_log_nobody_is_evicted(self) -> None:
+    def test_lag_within_log_is_no_eviction(self) -> None:
         """A subscriber that resumes before it falls off has missed nothing."""
         slow = self.join()
         self.room.pause(slow)
@@ -518,7 +518,7 @@ class BoundTests(RoomTestCase):
         self.assertEqual((len(self.got(slow)), slow.evicted), (7, []))
 
     def test_a_full_log_is_flushed_at_once(self) -> None:
-        """One turn that publishes more than the log holds loses nothing for those who read."""
+        """One turn that publishes more than the log holds loses nothing for reading subscribers."""
         fast, slow = self.join("fast"), self.join("slow")
         self.room.pause(slow)
         for number in range(100):
@@ -529,7 +529,7 @@ class BoundTests(RoomTestCase):
         self.assertEqual(len(self.got(fast)), 100)
         self.assertEqual(slow.evicted, [closecodes.TOO_SLOW])
 
-    def test_a_policy_may_move_the_cursor(self) -> None:
+    def test_slow_policy_moves_cursor(self) -> None:
         """A row of the table may keep the subscriber: it goes on with as much of the log as the row says."""
         self.room = Room(limits(self.log_bytes), self.stats, slow_policy=SlowPolicy("to-tail", log_share=1))
         slow = self.join()
@@ -542,7 +542,7 @@ class BoundTests(RoomTestCase):
         self.assertEqual([payload[:2] for payload in self.got(slow)], [b"%02d" % number for number in range(13, 20)])
         self.assertEqual((slow.evicted, self.stats.messages_missed), ([], 13))
 
-    def test_what_a_leaver_was_behind_with_is_counted(self) -> None:
+    def test_leave_counts_missed_messages(self) -> None:
         """Messages that a subscriber left before it got them are counted as missed."""
         slow = self.join()
         self.room.pause(slow)
@@ -552,8 +552,8 @@ class BoundTests(RoomTestCase):
 
         self.assertEqual(self.stats.messages_missed, 3)
 
-    def test_a_quiet_room_keeps_nothing(self) -> None:
-        """What was delivered is not kept by the room, nor is who has published it."""
+    def test_log_is_empty_without_lag(self) -> None:
+        """Delivered messages and their publishers are not referenced by the room."""
         a = self.join()
         publisher = RecordingSubscriber()
         gone = weakref.ref(publisher)
@@ -564,7 +564,7 @@ class BoundTests(RoomTestCase):
 
         self.assertIs(gone(), None)
 
-    def test_who_leaves_before_its_turn_has_missed_it(self) -> None:
+    def test_leave_while_due_counts_missed_messages(self) -> None:
         """Leaving in the middle of a flush, or before it, is counted, too."""
         a, b = self.join("a"), self.join("b")
         self.publish(b"1")
@@ -575,8 +575,8 @@ class BoundTests(RoomTestCase):
 
         self.assertEqual((self.stats.deliveries, self.stats.messages_missed), (1, 2))
 
-    def test_nothing_is_kept_that_nobody_waits_for(self) -> None:
-        """With everybody served, the log is empty again; offsets go on."""
+    def test_low_watermark(self) -> None:
+        """The log is empty when all are served; offsets go on."""
         a = self.join()
         self.publish(b"1", b"2")
         self.room.flush()
@@ -592,10 +592,10 @@ class BoundTests(RoomTestCase):
 
 
 class DroppingTests(RoomTestCase):
-    """Policies that move the cursor of who falls off the log. The log holds 7 of these messages."""
+    """Policies that move a cursor that fell off the log. The log holds 7 of these messages."""
 
-    def test_drop_oldest(self) -> None:
-        """Who falls off goes on with half of a log, not to fall off again at once; what it misses is counted."""
+    def test_slow_policy_drop_oldest(self) -> None:
+        """A fallen subscriber goes on with half of the log; skipped messages are counted."""
         self.policy("drop-oldest")
         slow, fast = self.stall("slow"), self.join("fast")
         self.pass_by(7)
@@ -609,8 +609,8 @@ class DroppingTests(RoomTestCase):
         self.assertEqual(self.numbers(slow), [5, 6, 7, 8, 9, 10, 11])
         self.assertEqual((self.numbers(fast), slow.evicted, self.stats.messages_missed), ([*range(12)], [], 5))
 
-    def test_latest(self) -> None:
-        """Who falls off goes on with the newest message, and nothing else is kept for it."""
+    def test_slow_policy_latest(self) -> None:
+        """A fallen subscriber goes on with the newest message, and no other is kept for it."""
         self.policy("latest")
         slow = self.stall()
         self.pass_by(8)
@@ -621,8 +621,8 @@ class DroppingTests(RoomTestCase):
         self.assertEqual((self.numbers(slow), slow.evicted), ([7, 8], []))
         self.assertEqual((self.stats.evictions, self.stats.messages_missed), ({"latest": 1}, 7))
 
-    def test_every_miss_is_counted(self) -> None:
-        """However often somebody falls off, what it got and what was counted are all that there was."""
+    def test_skipped_messages_are_counted(self) -> None:
+        """Messages received and messages counted as missed add up to all messages."""
         for name in ("drop-oldest", "latest"):
             self.stats = Stats()
             self.policy(name)
@@ -634,7 +634,7 @@ class DroppingTests(RoomTestCase):
             self.assertEqual(len(self.got(slow)) + self.stats.messages_missed, 90, name)
             self.assertEqual(self.numbers(slow), sorted(set(self.numbers(slow))))
 
-    def test_one_message_larger_than_half_of_the_log(self) -> None:
+    def test_drop_oldest_with_a_message_of_half_the_log(self) -> None:
         """There is always a newest message to go on with."""
         self.policy("drop-oldest")
         slow = self.stall()
@@ -643,7 +643,7 @@ class DroppingTests(RoomTestCase):
 
         self.assertEqual(self.numbers(slow), [2])
 
-    def test_seconds_do_not_count(self) -> None:
+    def test_slow_seconds_do_not_apply(self) -> None:
         """Where messages may be missed, waiting long is nothing to be closed for."""
         self.policy("latest", slow_seconds=1)
         slow = self.stall()
@@ -661,8 +661,8 @@ class SecondsTests(RoomTestCase):
         super().setUp()
         self.policy("disconnect", slow_seconds=10)
 
-    def test_late(self) -> None:
-        """Who does not take a message for so long is evicted, told and counted; the others notice nothing."""
+    def test_slow_seconds(self) -> None:
+        """A subscriber paused for slow_seconds is evicted and counted; the others are not affected."""
         slow, fast = self.stall("slow"), self.join("fast")
         self.pass_by(1)
         self.room.tick(100)
@@ -675,8 +675,8 @@ class SecondsTests(RoomTestCase):
         self.assertEqual((self.stats.evictions, self.stats.messages_missed), ({"disconnect": 1}, 2))
         self.assertFalse(self.room.lagging)
 
-    def test_slow_but_moving(self) -> None:
-        """Who reads slowly, but is never so long behind, stays."""
+    def test_slow_seconds_with_progress(self) -> None:
+        """A subscriber that reads slowly, but within slow_seconds, stays."""
         slow = self.stall()
         for now in range(90):
             self.pass_by(1, first=now)
@@ -687,8 +687,8 @@ class SecondsTests(RoomTestCase):
 
         self.assertEqual((slow.evicted, self.numbers(slow)), ([], [*range(90)]))
 
-    def test_nothing_to_read(self) -> None:
-        """Who does not read is not slow where there is nothing to read for it."""
+    def test_slow_seconds_with_nothing_to_read(self) -> None:
+        """A paused subscriber without messages to read is not slow."""
         self.pass_by(1)
         slow = self.stall()
         for now in range(90):
@@ -696,8 +696,8 @@ class SecondsTests(RoomTestCase):
 
         self.assertEqual(slow.evicted, [])
 
-    def test_its_turn_has_not_come(self) -> None:
-        """Who waits for a flush, and not for its own reading, is not slow."""
+    def test_slow_seconds_while_due(self) -> None:
+        """A due subscriber is not slow."""
         a = self.join("a")
         self.publish(b"1")
         late = self.join("late")
@@ -709,8 +709,8 @@ class SecondsTests(RoomTestCase):
         self.assertEqual([self.got(one) for one in (a, late)], [[b"1", b"2"], [b"2"]])
         self.assertEqual([one.evicted for one in (a, late)], [[], []])
 
-    def test_never(self) -> None:
-        """With 0, time alone evicts nobody."""
+    def test_slow_seconds_off(self) -> None:
+        """With slow_seconds 0, age evicts no subscriber."""
         self.policy("disconnect", slow_seconds=0)
         slow = self.stall()
         self.pass_by(1)
@@ -728,7 +728,7 @@ class PauseTests(RoomTestCase):
         self.policy("pause-publishers", slow_seconds=10)
 
     def test_hold_and_release(self) -> None:
-        """All publishers are held when somebody is far behind, and released when it is not far behind any more."""
+        """All publishers are held while a subscriber is far behind, and released after that."""
         self.room = Room(limits(20 * SLICE_BYTES), self.stats, slow_policy=SLOW_POLICIES["pause-publishers"])
         slow, a = self.stall("slow"), self.join("a")
         writer, reader = RecordingSubscriber("writer"), RecordingSubscriber("reader")
@@ -752,13 +752,13 @@ class PauseTests(RoomTestCase):
         self.assertEqual((self.numbers(slow), self.numbers(a)), ([*range(16)], [*range(16)]))
         self.assertEqual((self.stats.pauses, self.stats.evictions), (1, {}))
 
-    def test_water_marks(self) -> None:
-        """Low and high are far apart, and leave room for what was read before the pause."""
+    def test_hysteresis(self) -> None:
+        """The two marks are far apart, and leave space for messages read before the hold."""
         self.assertLess(2 * LOW_WATER, HIGH_WATER)
         self.assertLess(HIGH_WATER, 1)
 
-    def test_joining_and_leaving_meanwhile(self) -> None:
-        """Who joins is held, too, if it may publish; who leaves is released."""
+    def test_join_and_leave_while_held(self) -> None:
+        """A publisher that joins is held, too; one that leaves is released."""
         self.stall()
         self.pass_by(7)
         new, reader = self.join("new"), RecordingSubscriber("reader")
@@ -768,7 +768,7 @@ class PauseTests(RoomTestCase):
 
         self.assertFalse(new.held)
 
-    def test_the_slowest_leaves(self) -> None:
+    def test_slowest_leaves_while_held(self) -> None:
         """All go on when the one for whom they were held has left."""
         slow, a = self.stall("slow"), self.join("a")
         self.pass_by(7)
@@ -777,8 +777,8 @@ class PauseTests(RoomTestCase):
 
         self.assertEqual((slow.held, a.held, self.room.log.size_bytes), (False, False, 0))
 
-    def test_never_for_ever(self) -> None:
-        """Who does not read for too long is evicted, and all go on."""
+    def test_slow_seconds_end_a_hold(self) -> None:
+        """A subscriber that stalls for slow_seconds is evicted, and the publishers are released."""
         slow, a = self.stall("slow"), self.join("a")
         self.pass_by(7)
         self.room.tick(0)
@@ -788,15 +788,15 @@ class PauseTests(RoomTestCase):
         self.assertEqual((slow.evicted, a.held), ([closecodes.TOO_SLOW], False))
         self.assertEqual(self.stats.evictions, {"pause-publishers": 1})
 
-    def test_what_was_read_before(self) -> None:
-        """What comes all the same is published; who falls off by that is told, never skipped in silence."""
+    def test_publish_while_held(self) -> None:
+        """Messages from held publishers are published; a subscriber that falls off is evicted."""
         slow, a = self.stall("slow"), self.join("a")
         self.pass_by(20)
 
         self.assertEqual((slow.evicted, slow.held, a.held), ([closecodes.TOO_SLOW], False, False))
         self.assertEqual((self.numbers(a), self.stats.pauses), ([*range(20)], 1))
 
-    def test_who_fails_meanwhile(self) -> None:
+    def test_send_raises_while_held(self) -> None:
         """One whose write fails in the flush that ends the pause is released as well."""
         slow, bad = self.stall("slow"), self.join("bad")
         self.pass_by(7)
@@ -810,8 +810,8 @@ class PauseTests(RoomTestCase):
 
         self.assertEqual((bad.failures, bad.held, slow.evicted), (1, False, [closecodes.TOO_SLOW]))
 
-    def test_another_policy(self) -> None:
-        """A room that gets another policy lets its publishers go; the new one holds for who falls off from now on."""
+    def test_set_slow_policy(self) -> None:
+        """Another policy releases the publishers, and applies from now on."""
         slow, a = self.stall("slow"), self.join("a")
         self.pass_by(7)
         self.room.set_slow_policy(SLOW_POLICIES["latest"])
@@ -845,8 +845,8 @@ class ShedTests(RoomTestCase):
             self.assertEqual((self.stats.evictions, self.stats.messages_missed), ({SHED: 2}, 4 + 3))
             self.assertEqual((fast.evicted, len(self.room)), ([], 3))
 
-    def test_nobody_to_shed(self) -> None:
-        """Nobody is evicted for what a flush has still to bring to all, or who waits for nothing."""
+    def test_shed_without_lag(self) -> None:
+        """shed() evicts no subscriber for pending messages, nor one that does not lag."""
         idle = self.stall("idle")
         self.pass_by(1)
         self.room.resume(idle)
@@ -859,8 +859,8 @@ class ShedTests(RoomTestCase):
         self.assertEqual([one.evicted for one in (idle, fast)], [[], []])
         self.assertEqual(self.got(fast), [b"1"])
 
-    def test_history_goes_first(self) -> None:
-        """What is kept for its retention only is forgotten before anybody is evicted, and is not kept for who was."""
+    def test_shed_retained_messages_first(self) -> None:
+        """Messages kept for the retention only are forgotten before any subscriber is evicted."""
         self.room = Room(limits(self.log_bytes), self.stats, retention_seconds=60)
         self.pass_by(3)
         slow = self.stall()
@@ -901,7 +901,7 @@ class LifeTests(RoomTestCase):
         room.expire(90)
         self.assertEqual((room.log.tail, room.idle), (3, True))
 
-    def test_retention_keeps_what_is_due(self) -> None:
+    def test_retention_and_due_messages(self) -> None:
         """Age does not take a message from those whose turn in a flush has not come."""
         room = Room(limits(self.log_bytes), self.stats, retention_seconds=1)
         a, b = RecordingSubscriber(), RecordingSubscriber()
@@ -915,7 +915,7 @@ class LifeTests(RoomTestCase):
 
         self.assertEqual(self.got(b), [b"1", b"2"])
 
-    def test_retention_keeps_what_is_waited_for(self) -> None:
+    def test_retention_and_low_watermark(self) -> None:
         """Age alone does not take a message from a subscriber that is behind."""
         room = Room(limits(self.log_bytes), self.stats, retention_seconds=1)
         slow = RecordingSubscriber()

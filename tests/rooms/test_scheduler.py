@@ -13,7 +13,7 @@ from wsrelay.stats import Stats
 
 
 class FlushesTests(SynchronousTestCase):
-    """What is measured."""
+    """Measuring turns."""
 
     def setUp(self) -> None:
         self.calls: list[Callable[[], None]] = []
@@ -34,8 +34,8 @@ class FlushesTests(SynchronousTestCase):
         self.assertAlmostEqual(self.stats.flush_seconds.total, 0.002)
         self.assertEqual(sum(self.stats.flush_seconds.counts), 1)
 
-    def test_out_of_turn(self) -> None:
-        """A flush that somebody asked for is no turn, and is not observed."""
+    def test_flush_out_of_turn(self) -> None:
+        """A flush out of turn is not observed."""
         self.flushes.flush()
 
         self.assertEqual(self.stats.deliveries, 20)

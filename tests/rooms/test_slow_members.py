@@ -51,7 +51,7 @@ def number_of(frame: bytes) -> int:
 
 
 def pass_by(server: Relay) -> None:
-    """Let the messages pass from one member to another who reads all of them."""
+    """Send the messages from one member to another that reads all of them."""
     with WebsocketsClient(server.url("/room")) as publisher, WebsocketsClient(server.url("/room")) as reader:
         for first in range(0, MESSAGES, STEP):
             numbers = range(first, first + STEP)
@@ -63,8 +63,8 @@ def pass_by(server: Relay) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the memory of a process is read from /proc")
 @pytest.mark.parametrize("policy", ["disconnect", "drop-oldest", "latest", "pause-publishers"])
-def test_many_that_never_read(policy: str) -> None:
-    """They cost the log and what is in transports, and nobody a message; what becomes of them is the policy's."""
+def test_many_stalled_subscribers(policy: str) -> None:
+    """They cost the log and the bytes in transports, and no other member a message; the policy applies to them."""
     options = [*NO_RATE, "--slow-policy", f"**={policy}", "--slow-seconds", "2", "--close-seconds", "1"]
     with relay(*options) as server, ExitStack() as stack:
         stalled = [stack.enter_context(mute(server, "/room", receive_bytes=4096)) for _ in range(MEMBERS)]
@@ -85,8 +85,8 @@ def test_many_that_never_read(policy: str) -> None:
         assert "1013" not in server.output.text
 
 
-def test_publishers_wait_for_the_slowest() -> None:
-    """With pause-publishers, who reads late gets all of many times what the log holds; the publisher has to wait."""
+def test_pause_publishers() -> None:
+    """With pause-publishers, a late reader gets many times what the log holds; the publisher is held."""
     count = 800
     options = [
         *NO_RATE,

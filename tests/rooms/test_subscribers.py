@@ -12,7 +12,7 @@ from wsrelay.wire import frames
 
 
 class SubscribersTests(SynchronousTestCase):
-    """Who stands where."""
+    """States and cursors."""
 
     def setUp(self) -> None:
         self.stats = Stats()
@@ -28,7 +28,7 @@ class SubscribersTests(SynchronousTestCase):
         self.log.extend([Message.text(b"x")] * count)
 
     def test_slowest(self) -> None:
-        """The slowest is the smallest cursor of who is behind, and the head where nobody is."""
+        """slowest is the smallest cursor of a lagging subscriber, and the head without any."""
         a, b = self.join("a"), self.join("b")
         self.publish(2)
         self.subscribers.flush()
@@ -48,7 +48,7 @@ class SubscribersTests(SynchronousTestCase):
         self.assertEqual(self.subscribers.slowest, 4)
 
     def test_low_watermark(self) -> None:
-        """Messages are waited for until the slowest has them, and until a flush has brought them to all."""
+        """Messages are needed until the slowest subscriber has them, and until a flush has delivered them to all."""
         a, b = self.join("a"), self.join("b")
         self.publish(2)
         self.assertEqual(self.subscribers.low_watermark, 0)
@@ -64,7 +64,7 @@ class SubscribersTests(SynchronousTestCase):
         self.assertEqual(self.subscribers.low_watermark, 2)
 
     def test_move(self) -> None:
-        """Who is moved goes on from there; what it misses is returned."""
+        """A moved subscriber goes on from there; the number of skipped messages is returned."""
         a = self.join()
         self.subscribers.pause(a)
         self.publish(5)
@@ -74,8 +74,8 @@ class SubscribersTests(SynchronousTestCase):
         self.subscribers.resume(a)
         self.assertEqual(a.data, frames.encode(frames.TEXT, b"x") * 2)
 
-    def test_a_batch_in_two_encodings(self) -> None:
-        """Who leaves while a batch goes out does not take it from those with another encoding."""
+    def test_leave_between_encodings(self) -> None:
+        """A subscriber that leaves during a flush does not disturb those with another encoding."""
         a = self.join()
         b = RecordingSubscriber(encoding=frames.Deflate(15, min_bytes=99))
         self.subscribers.add(b)
@@ -85,8 +85,17 @@ class SubscribersTests(SynchronousTestCase):
 
         self.assertEqual(b.data, frames.encode(frames.TEXT, b"x"))
 
+    def test_check(self) -> None:
+        """A paused subscriber without a cursor is an error."""
+        a = self.join()
+        self.subscribers.check()
+        self.subscribers._paused.add(a)
+
+        error = self.assertRaises(AssertionError, self.subscribers.check)
+        self.assertIn("paused", str(error))
+
     def test_failed(self) -> None:
-        """Whose write has failed is one of them, but gets nothing more, until it is taken."""
+        """A failed subscriber still counts, but gets nothing more, until it is taken."""
         a, b = self.join("a"), self.join("b")
 
         def fail() -> None:

@@ -64,7 +64,7 @@ class ParseTests(SynchronousTestCase):
 
     @given(st.lists(st.tuples(opcodes, st.binary(max_size=5000)), max_size=5), st.binary(max_size=5), st.randoms())
     def test_common_frames(self, sent: list[tuple[int, bytes]], rest: bytes, random: Random) -> None:
-        """Whole masked messages come out as they go to subscribers; what is not complete is left."""
+        """Whole masked messages come out as they go to subscribers; an incomplete frame is left."""
         sent = [(opcode, payload.hex().encode() if opcode == frames.TEXT else payload) for opcode, payload in sent]
         sent = [(opcode, payload) for opcode, payload in sent if len(payload) <= frames.PARSED_BYTES]
         data = b"".join(Frame(Opcode(opcode), payload).serialize(mask=True, extensions=[]) for opcode, payload in sent)
@@ -74,8 +74,8 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual(taken, [frames.encode(*message) for message in sent])
         self.assertEqual(behind, len(data))
 
-    def test_what_is_left(self) -> None:
-        """Anything but a common frame ends it, without a look at what is behind."""
+    def test_uncommon_frames(self) -> None:
+        """An uncommon frame ends the parse; nothing after it is read."""
         good = b"\x81\x82\0\0\0\0ok"
         for left in (
             b"\x81\x02ok",  # not masked
@@ -105,8 +105,8 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual(len(frames.parse(data, 256)[0]), 1)
         self.assertEqual(frames.parse(data, 255), ([], 0))
 
-    def test_bombs_go_off_one_at_a_time(self) -> None:
-        """What inflates to more than a MiB is given out before more of it is inflated."""
+    def test_inflation_bound_per_call(self) -> None:
+        """Frames that inflate to more than a MiB are returned before more are inflated."""
         bomb = frames.payload_of(frames.Deflate(15)(frames.encode(frames.BINARY, bytes(600_000))))
         data = (bytes((0xC2, 0xFE)) + len(bomb).to_bytes(2, "big") + bytes(4) + bomb) * 3
 
@@ -115,7 +115,7 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual((len(taken), behind), (2, len(data) // 3 * 2))
 
     def test_inflating(self) -> None:
-        """Compressed messages are inflated if agreed on, up to the limit; what is wrong with one is left."""
+        """Compressed messages are inflated if agreed on, up to the limit; a wrong one is left."""
         payload = b"hello " * 100
         deflated = frames.payload_of(frames.Deflate(15)(frames.encode(frames.TEXT, payload)))
         data = bytes((0xC1, 0x80 | len(deflated), 0, 0, 0, 0)) + deflated
@@ -138,7 +138,7 @@ class DeflateTests(SynchronousTestCase):
             parsed = parse(data, [extension])
             self.assertEqual([(frame.opcode, frame.data) for frame in parsed], [(opcode, payload) for payload in sent])
 
-    def test_what_stays_plain(self) -> None:
+    def test_frames_that_stay_plain(self) -> None:
         """Short payloads, and those that would not get shorter, go out as they are: the same object."""
         short, noise = frames.encode(2, b"a" * 99), frames.encode(2, Random(1).randbytes(500))
         deflate = frames.Deflate(15, min_bytes=100)
@@ -147,7 +147,7 @@ class DeflateTests(SynchronousTestCase):
         self.assertIs(deflate(noise), noise)
         self.assertLess(len(deflate(frames.encode(2, b"a" * 100))), 50)
 
-    def test_it_compresses(self) -> None:
+    def test_compression(self) -> None:
         """A repetitive payload gets shorter, and RSV1 says so."""
         frame = frames.Deflate(15)(frames.encode(frames.TEXT, b"a" * 1000))
 

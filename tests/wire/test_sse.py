@@ -12,7 +12,7 @@ from wsrelay.wire import frames, sse
 
 
 def unchunked(data: bytes) -> bytes:
-    """Return what is in chunks, of which the last may be there or not."""
+    """Return the content of chunks, with or without the last one."""
     parts: list[bytes] = []
     decoder = _ChunkedTransferDecoder(parts.append, lambda rest: None)
     decoder.dataReceived(data)
@@ -40,7 +40,7 @@ class EventTests(SynchronousTestCase):
     """Messages as events."""
 
     @given(st.lists(st.tuples(st.booleans(), st.text() | st.text(alphabet="\r\n :a"))))
-    def test_whatever_is_said(self, messages: list[tuple[bool, str]]) -> None:
+    def test_any_message(self, messages: list[tuple[bool, str]]) -> None:
         """All payloads come back as they were: text, also with line breaks of any kind, and binary."""
         said = [(frames.BINARY if is_binary else frames.TEXT, text.encode()) for is_binary, text in messages]
         stream = b"".join(sse.encode(frames.encode(opcode, payload)) for opcode, payload in said)
@@ -52,7 +52,7 @@ class EventTests(SynchronousTestCase):
         self.assertEqual(heard, said)
 
     def test_plain_text_stays_readable(self) -> None:
-        """Text is what a person with curl reads."""
+        """Text is readable with curl."""
         self.assertEqual(unchunked(sse.encode(frames.encode(frames.TEXT, b"a\nb"))), b"data: a\ndata: b\n\n")
 
     def test_one_chunk_each(self) -> None:

@@ -4,7 +4,7 @@ The room counts what it has flushed. An up-to-date subscriber was given all of t
 flushed before it joined, its own messages, and messages that it skipped. A subscriber with a cursor of its own has a
 sum instead. Publishers are charged once per flush, when their batch is known; other subscribers never.
 
-Must not live here: who is up to date (subscribers), what connections publish (connection).
+Must not live here: cursors (subscribers), counters of published messages (connection).
 """
 
 from collections.abc import Container, Iterable

@@ -1,6 +1,6 @@
 """An audience: subscribers at one place in a room's log, grouped by encoding, each with its ``send``.
 
-Must not live here: which place that is (subscribers), what is written (batch).
+Must not live here: cursors (subscribers), bytes (batch).
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,7 @@
-"""A batch: consecutive messages on their way out, joined once per encoding and shared by all who get them.
+"""A batch: consecutive messages on their way out, joined once per encoding and shared by all their receivers.
 
-Pure except for the writes through each subscriber's ``send``. Must not live here: which messages (log), and who gets
-them when (subscribers).
+Pure except for the writes through each subscriber's ``send``. Must not live here: which messages (log), which
+subscribers and when (subscribers).
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,6 @@
-"""Cursors: subscribers that do not stand with the others, by where they stand; the slowest first.
+"""Cursors: lagging subscribers by offset, the slowest first.
 
-Pure data. What there is to read from where they stand, and what becomes of the slowest, is the room's.
+Pure data. Must not live here: messages (log), the slow policy (room).
 """
 
 from bisect import bisect_left, insort
@@ -19,8 +19,8 @@ class Cursors:
         offsets: those with a subscriber, sorted; read only.
 
     Complexity:
-        The slowest are known at once, however many there are. Most that fall behind in one flush stand at one offset; a
-        place that is new costs a search, and a shift of the offsets behind it, of which there mostly are none.
+        The slowest are known at once. Most subscribers that fall behind in one flush share an offset; a new offset
+        costs a search, and a shift of larger ones, of which there mostly are none.
     """
 
     __slots__ = ("_cursors", "_groups", "offsets")
@@ -35,15 +35,15 @@ class Cursors:
         return len(self._cursors)
 
     def __iter__(self) -> Iterator[Subscriber]:
-        """Iterate over the subscribers, in no order that means anything."""
+        """Iterate over the subscribers, in arbitrary order."""
         return iter(self._cursors)
 
     def get(self, subscriber: Subscriber) -> int | None:
-        """Return where a subscriber stands; ``None`` where it is not here."""
+        """Return the offset of a subscriber, ``None`` if it has none."""
         return self._cursors.get(subscriber)
 
     def put(self, subscriber: Subscriber, offset: int) -> None:
-        """Let a subscriber stand at an offset, wherever it was before."""
+        """Set the offset of a subscriber, new or not."""
         self.pop(subscriber)
         self._cursors[subscriber] = offset
         group = self._groups.get(offset)
@@ -53,7 +53,7 @@ class Cursors:
         group[subscriber] = None
 
     def pop(self, subscriber: Subscriber) -> int | None:
-        """Remove a subscriber; return where it stood, ``None`` where it was not here."""
+        """Remove a subscriber; return its offset, ``None`` if it had none."""
         offset = self._cursors.pop(subscriber, None)
         if offset is not None:
             group = self._groups[offset]
@@ -64,11 +64,11 @@ class Cursors:
         return offset
 
     def slowest(self, default: int) -> int:
-        """Return the smallest offset at which anybody stands, ``default`` where nobody is here."""
+        """Return the smallest offset, ``default`` without subscribers."""
         return self.offsets[0] if self.offsets else default
 
     def before(self, offset: int) -> list[Subscriber]:
-        """Return those that stand at a smaller offset, the slowest first."""
+        """Return the subscribers with a smaller offset, the slowest first."""
         places = self.offsets[: bisect_left(self.offsets, offset)]
         return [subscriber for place in places for subscriber in self._groups[place]]
 

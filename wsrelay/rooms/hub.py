@@ -175,7 +175,7 @@ class Hub:
             opened.publish(messages, self._now)
 
     def flush(self, writes: float = math.inf) -> None:
-        """Deliver what is pending in all rooms, in the order in which they were published to.
+        """Deliver all pending messages, rooms in the order of their first one.
 
         Args:
             writes: see :meth:`wsrelay.rooms.room.Room.flush`. The rest is delivered in the next reactor turn, rooms

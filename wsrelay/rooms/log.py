@@ -122,7 +122,7 @@ class Log:
         """Forget messages with smaller offsets, if there are any; offsets go on.
 
         Complexity:
-            That of what is forgotten; constant where that is everything.
+            That of the messages before ``before``; that of freeing them where no other is left.
         """
         if before >= self.head:  # the usual case, on the path of each flush
             self._messages.clear()

@@ -1,6 +1,6 @@
 """A room: a bounded log of messages, its members, and the slow policy.
 
-Pure: no I/O, no clock (times are passed in). Must not live here: names of rooms (hub), who gets which batch when
+Pure: no I/O, no clock (times are passed in). Must not live here: names of rooms (hub), cursors and batches
 (subscribers), sockets and connection states (connection), framing and storage (message, log).
 
 ``publish`` appends to the log; ``flush``, once per reactor turn, brings it to the subscribers. The log holds what any

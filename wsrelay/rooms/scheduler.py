@@ -54,7 +54,7 @@ class Scheduler:
             self._call_soon(self._flush_stretch)
 
     def flush(self, writes: float = math.inf) -> None:
-        """Deliver what is pending. See :meth:`wsrelay.rooms.hub.Hub.flush`."""
+        """Deliver all pending messages. See :meth:`wsrelay.rooms.hub.Hub.flush`."""
         turns, unfinished = list(self._pending), dict[Room, None]()
         try:
             for room in turns:

@@ -1,4 +1,4 @@
-"""The subscribers of a room: a cursor into its log for each, and who gets which batch when.
+"""The subscribers of a room: a cursor into its log for each, and when each gets which batch.
 
 Pure: no I/O, no clock. Must not live here: the log's bound and the slow policy (room), sockets and connection states
 (connection), framing and storage (message, log), sums per subscriber (accounts).

@@ -1,10 +1,10 @@
 """RFC 6455 framing: a message as the bytes of one frame, and the common frames of clients as such messages.
 
-Pure functions of bytes. State, and all frames that are not common, are the protocol's (and Autobahn's).
+Pure functions of bytes. Must not live here: state, uncommon frames (connection, which leaves them to Autobahn).
 
 A *frame* is what goes to subscribers, unmasked and whole. An *encoding* makes of a plain frame the one that a
 subscriber gets: :func:`plain`, or a :class:`Deflate` for those that negotiated permessage-deflate. It is called once
-per message, and the frame shared by all who need it.
+per message, and all these subscribers share the frame.
 """
 
 import zlib
@@ -43,7 +43,7 @@ WINDOW_BITS: Final = (9, 12, 15)
 #: some 20 µs a frame, is faster than arithmetic (1.4 ns a byte).
 PARSED_BYTES: Final = 4096
 
-#: Makes of a plain frame the one that a subscriber gets; compared by identity.
+#: Makes a subscriber's frame of a plain one; compared by identity.
 Encoding = Callable[[bytes], bytes]
 
 _FIN: Final = 0x80
@@ -64,7 +64,7 @@ _LENGTH_16: Final = 126
 #: A read of 64 KiB may inflate to 60 MiB: this much is parsed at a time.
 _ENOUGH_BYTES: Final = 2**20
 
-#: What a deflate sync flush ends with; taken off again (RFC 7692 section 7.2.1).
+#: The end of a deflate sync flush; removed again (RFC 7692 section 7.2.1).
 _TAIL: Final = b"\x00\x00\xff\xff"
 
 
@@ -98,7 +98,7 @@ class Deflate:
 
     def __init__(self, window_bits: int, min_bytes: int = 0) -> None:
         # One for all messages: a fresh one costs 50 µs, and a full flush forgets what was before it in 5. Level 6 takes
-        # five times as long for 1 MiB of JSON (47 ms, in which nobody else is served) and saves a fifth of its bytes.
+        # five times as long for 1 MiB of JSON (47 ms with the reactor blocked) and saves a fifth of its bytes.
         self._compressor = zlib.compressobj(level=zlib.Z_BEST_SPEED, wbits=-window_bits)
         self._min_bytes = min_bytes
 
@@ -128,10 +128,9 @@ def payload_of(frame: bytes) -> bytes:
 def parse(data: bytes, max_payload_bytes: int, *, deflated: bool = False) -> tuple[list[bytes], int]:
     """Read the common frames that the data begins with: whole, masked, unfragmented, short, with valid text.
 
-    It stops after a MiB, so that what is inflated is published before more of it is. A frame that is anything else, or
-    is not complete, ends it: that one is Autobahn's, which also knows what to do
-    about a wrong one. Nothing here may accept what Autobahn would not (``tests/connection/test_protocol.py`` compares
-    the two).
+    It stops after a MiB, so that inflated messages are published before more are inflated. It also stops at any other
+    frame, an incomplete or a wrong one included: those are left to Autobahn. Nothing may be accepted here that Autobahn
+    rejects (``tests/connection/test_protocol.py`` compares the two).
 
     Args:
         data: what a client sent, from the beginning of a frame on, outside a fragmented message.
@@ -229,7 +228,7 @@ def _header(first: int, length: int) -> bytes:
     return bytes((first, 127)) + length.to_bytes(8, "big")
 
 
-#: What multiplies a key to the keystream of a short payload, rounded up to whole keys: 1, 1 << 32 | 1 and so on.
+#: Factors that turn a key into the keystream of a short payload, rounded up to whole keys: 1, 1 << 32 | 1 and so on.
 _ONES: Final = [int.from_bytes(b"\0\0\0\1" * ((length + 3) // 4)) for length in range(_LENGTH_16)]
 
 #: Made once, because this is on the path of every message.

@@ -1,7 +1,7 @@
 """Server-sent events: a room's messages as the chunks of a stream that ``curl`` and ``EventSource`` read. Pure.
 
-A message's *encoding*, as :mod:`wsrelay.wire.frames` has those of WebSocket: made once per message, and shared by all
-who tail the room. What arrives::
+An *encoding* of messages, as those in :mod:`wsrelay.wire.frames`: made once per message, and shared by all readers of
+the room. The client gets::
 
     text                                 data: …             an event of the usual type; a line of data for each line
     text with a carriage return in it    event: text64       data is base64: the format knows no carriage returns
@@ -21,12 +21,12 @@ from wsrelay.wire import frames
 
 __all__ = ["ALIVE", "END", "chunk", "close", "encode"]
 
-#: What ends a stream: the last chunk.
+#: The end of a stream: the last chunk.
 END: Final = b"0\r\n\r\n"
 
 
 def chunk(data: bytes) -> bytes:
-    """Return some bytes as one chunk of a response; there must be some."""
+    """Return bytes, at least one, as one chunk of a response."""
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
