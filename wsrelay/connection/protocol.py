@@ -311,8 +311,7 @@ class RelayProtocol(AutobahnProtocol):
 
     def leave(self) -> None:
         """Leave the room: the first sign of an end. Called more than once."""
-        given = None if self.member is None else self.factory.hub.leave(self.member)
-        if self.member is not None and given is not None:
+        if self.member is not None and (given := self.factory.hub.leave(self.member)) is not None:
             self.member.given = given
 
     def deny(self, denied: Denied) -> None:
