@@ -349,6 +349,6 @@ class RelayMachine(RuleBasedStateMachine):
 
 
 RelayMachine.TestCase.settings = hypothesis_settings(
-    max_examples=int(os.environ.get("WSRELAY_FUZZ_EXAMPLES", "100")), stateful_step_count=40, deadline=None
+    max_examples=int(os.environ.get("WSRELAY_FUZZ_EXAMPLES", "100")), stateful_step_count=40
 )
 RelayModelTests = RelayMachine.TestCase

@@ -33,7 +33,7 @@ class EquivalenceTests(RelayTestCase):
     @example(wire_frame(0x81, b"x" * 120, None) + wire_frame(0x81, b"y"), [], {})
     @example(wire_frame(0x81, b"x", length_bits=16), [3], {})
     @example(wire_frame(0x81, b"x" * 200, length_bits=64), [3], {})
-    @hypothesis_settings(max_examples=int(os.environ.get("WSRELAY_FUZZ_EXAMPLES", "300")), deadline=None)
+    @hypothesis_settings(max_examples=int(os.environ.get("WSRELAY_FUZZ_EXAMPLES", "300")))
     def test_the_same_events(self, stream: bytes, cuts: list[int], fields: dict[str, str]) -> None:
         """Messages, answers, counts and the end are the same, wherever the stream is cut."""
         places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]

@@ -127,7 +127,7 @@ class PromiseTests(RelayTestCase):
         self.assertEqual((relay.stats.deliveries, relay.stats.messages_dropped), (1, 1))
 
     @given(st.lists(st.tuples(st.integers(0, 2), payloads, st.booleans()), max_size=15))
-    @hypothesis_settings(max_examples=50, deadline=None)
+    @hypothesis_settings(max_examples=50)
     def test_any_conversation(self, said: list[tuple[int, bytes, bool]]) -> None:
         """Whoever says what, everybody else gets exactly that, in one order."""
         relay = self.relay()
@@ -576,7 +576,7 @@ class FuzzTests(RelayTestCase):
     """Arbitrary bytes on an open connection."""
 
     @given(st.lists(st.binary(max_size=60), max_size=6), st.booleans())
-    @hypothesis_settings(max_examples=150, deadline=None)
+    @hypothesis_settings(max_examples=150)
     def test_only_documented_closes(self, chunks: list[bytes], compress: bool) -> None:
         """Whatever bytes come, the relay answers with pongs and at most one close of the table; nothing is raised."""
         relay = self.relay(no_compress=not compress, max_message_bytes=1000)

@@ -441,5 +441,5 @@ def rooms_of(members: list[Modelled], rooms: dict[Modelled, str]) -> set[str]:
     return {rooms[member] for member in members if member.present}
 
 
-HubMachine.TestCase.settings = hypothesis_settings(max_examples=300, stateful_step_count=40, deadline=None)
+HubMachine.TestCase.settings = hypothesis_settings(max_examples=300, stateful_step_count=40)
 HubModelTests = HubMachine.TestCase

@@ -1,6 +1,6 @@
 """Tests of wsrelay.validators.arguments."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wsrelay.validators.arguments import parse
@@ -55,7 +55,6 @@ class ParseTests(ValidatorTestCase):
             self.assertRaises(ValueError, parse, text, ("a",))
         self.assertWrong(parse, "a,,b", "empty value in 'a,,b'")
 
-    @settings(deadline=None)
     @given(st.lists(st.text(min_size=1).filter(lambda word: word.strip() == word)))
     def test_escape_round_trip(self, words: list[str]) -> None:
         """Escaped words are parsed to themselves."""

@@ -6,7 +6,7 @@ from typing import Any
 from unittest import mock
 
 import twisted.internet
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError
@@ -189,7 +189,6 @@ class AnswerTests(AskTestCase):
         connection.send(b"1\r\n \r\n")
         connection.close()
 
-    @settings(deadline=None)
     @given(st.binary() | st.binary().map(lambda body: answer("200 OK", body)))
     def test_garbage_answers(self, data: bytes) -> None:
         """Any bytes give one outcome: an answer, or NoAnswerError."""

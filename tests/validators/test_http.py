@@ -5,7 +5,7 @@ from typing import Any
 from unittest import mock
 
 import twisted.internet
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.address import IPv6Address, UNIXAddress
 from twisted.internet.defer import CancelledError, Deferred
@@ -361,7 +361,6 @@ class ArgumentTests(HTTPTestCase):
 class GarbageTests(HTTPTestCase):
     """Answers of any bytes."""
 
-    @settings(deadline=None)
     @given(st.binary() | st.binary().map(lambda body: answer("200 OK", body)))
     def test_garbage_answers(self, data: bytes) -> None:
         """Any bytes give a denial, or the unchanged grant."""

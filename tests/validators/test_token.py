@@ -8,7 +8,7 @@ from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wsrelay.errors import Denied
@@ -442,7 +442,6 @@ class GarbageTests(TokenTestCase):
         jwks = make(f"jwks={path},algorithm=HS256,algorithm=RS256,{RIGHT},cookie=t,query=t")
         self.validators = (self.secret(",cookie=t,query=t"), jwks)
 
-    @settings(deadline=None)
     @given(garbage)
     def test_unsigned_garbage(self, text: str) -> None:
         """A token signed by others is denied with 400 or 401, in any place."""
@@ -461,13 +460,11 @@ class GarbageTests(TokenTestCase):
                 denied = self.assertRaises(Denied, validator.validate, asked, GRANT)
                 self.assertIn(denied.status, (400, 401))
 
-    @settings(deadline=None)
     @given(st.dictionaries(st.sampled_from(["exp", "nbf", "iat", "aud", "iss", "jti"]), json_values))
     def test_signed_garbage_claims(self, claims: dict[str, Any]) -> None:
         """A token signed by us with malformed registered claims is denied with 401 or 403."""
         self.assertGrantedOrDenied(claims)
 
-    @settings(deadline=None)
     @given(
         st.dictionaries(st.sampled_from(["sub", "rooms", "can_publish", "can_subscribe"]), json_values),
     )
