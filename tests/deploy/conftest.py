@@ -1,4 +1,4 @@
-"""What several of these tests share."""
+"""Fixtures of several modules."""
 
 from pathlib import Path
 
@@ -9,5 +9,5 @@ from tests.harness.live import make_certificate
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for localhost, with its key."""
+    """A file with a certificate for localhost and its key."""
     return make_certificate(tmp_path_factory.mktemp("certificate"))

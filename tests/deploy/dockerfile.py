@@ -1,8 +1,8 @@
-"""What a Dockerfile says, and its steps taken without an engine.
+"""Parse the Dockerfile and run its steps without a container engine.
 
-There may be no engine where the tests run, and no registry with the base image. So the steps are taken here as they
-stand, but with folders of the test's for those of the image; what comes out is run as the image would be: as process 1,
-under the image's user's number, and with nothing that it may write to.
+Engine and base image may be missing where the tests run. So each step runs unchanged, except that the image's folders
+are in a folder of the test. The result runs as in a container: as process 1, under the image's user id, without write
+permission.
 """
 
 import json
@@ -13,17 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.deploy.files import DEPLOY, ROOT
-from tests.harness.live import require, run
+from tests.harness.live import SCRIPTS, environment, missing, require, run
 
-#: A bound on a step, which may have to load what it needs.
+#: Bound on one step in seconds; a step may download packages.
 STEP_SECONDS = 300
 
-#: The folders of the image that the steps write to.
+#: Folders of the image that the steps write to.
 FOLDERS = ("/etc/wsrelay", "/opt/wsrelay", "/src", "/wheels")
 
 
 def instructions() -> list[tuple[str, str]]:
-    """Return the instructions in order: name and the rest, continued lines joined."""
+    """Return name and arguments of each instruction, in order, with continued lines joined."""
     text = (DEPLOY / "docker" / "Dockerfile").read_text("utf-8")
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     joined = "\n".join(lines).replace("\\\n", " ").splitlines()
@@ -32,12 +32,12 @@ def instructions() -> list[tuple[str, str]]:
 
 @dataclass
 class Image:
-    """What the steps have made.
+    """Result of the steps.
 
     Attributes:
-        root: the folder that stands for "/".
-        environ: of ENV.
-        said: the last of each other instruction, by name.
+        root: the folder used as "/".
+        environ: variables of ENV.
+        said: the last instruction of each other name.
     """
 
     root: Path
@@ -45,27 +45,30 @@ class Image:
     said: dict[str, str] = field(default_factory=dict)
 
     def here(self, text: str) -> str:
-        """Return text with the folders of the image where they are."""
+        """Return text with the image's folders replaced by those below `root`."""
         for folder in FOLDERS:
             text = text.replace(folder, f"{self.root}{folder}")
         return text
 
     def command(self, name: str) -> list[str]:
-        """Return the command of ENTRYPOINT or the like, in its exec form."""
+        """Return the command of ENTRYPOINT or HEALTHCHECK, in exec form."""
         said = self.said[name]
         return [self.here(word) for word in json.loads(said[said.index("[") :])]
 
     def user(self, *command: str) -> list[str]:
-        """Return what runs a command in the image as process 1 and as the image's user, who owns nothing else."""
+        """Return a command line that runs a command as process 1 and as the image's user."""
         uid, gid = self.said["USER"].split(":")
         spaces = ["--user", f"--map-user={uid}", f"--map-group={gid}", "--pid", "--fork", "--kill-child"]
-        return [require("unshare"), *spaces, *command]
+        unshare = [require("unshare"), *spaces]
+        if run(*unshare, "true").returncode:
+            missing("a kernel with user namespaces for this user", "allow unshare --user")
+        return [*unshare, *command]
 
 
 def _copy(image: Image, words: list[str], workdir: str) -> None:
     *sources, target = words
     if sources[0].startswith("--from="):
-        return  # it is there: both stages are one folder
+        return  # both stages share one folder
     folder = Path(image.here(target if target.startswith("/") else f"{workdir}/{target}"))
     for source in sources:
         if (ROOT / source).is_dir():
@@ -78,12 +81,15 @@ def _copy(image: Image, words: list[str], workdir: str) -> None:
 
 def _run(image: Image, rest: str, workdir: str) -> None:
     command = json.loads(rest) if rest.startswith("[") else ["/bin/sh", "-c", rest]
-    ended = run(*map(image.here, command), cwd=image.here(workdir), timeout=STEP_SECONDS)
+    environ = environment({"PATH": f"{SCRIPTS}:{os.environ['PATH']}"})  # "python" and "pip" are those of the tests
+    ended = run(*map(image.here, command), cwd=image.here(workdir), timeout=STEP_SECONDS, env=environ)
     assert ended.returncode == 0, ended.stdout
 
 
 def build(root: Path) -> Image:
-    """Take all steps in a folder."""
+    """Run all steps, with a folder as "/"; skip without pip."""
+    if not (SCRIPTS / "pip").exists():
+        missing("pip", "python -m ensurepip")
     image = Image(root)
     workdir = "/"
     for name, rest in instructions():

@@ -1,4 +1,4 @@
-"""The files of deploy/, and copies of them in which places and times are the test's."""
+"""Read the files of deploy/ and make copies with other addresses, paths and timeouts."""
 
 import importlib
 import re
@@ -15,17 +15,17 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 DEPLOY = ROOT / "deploy"
 
-#: What else than programs of Debian's the tests need.
+#: Installs the Python packages that the tests need.
 EXTRA = "pip install -e '.[deploy]'"
 
 
 def tool(name: str) -> str:
-    """Return the path of a program that pip has installed beside the interpreter, from the extra ``deploy``."""
+    """Return the path of a program of the extra ``deploy``, beside the interpreter; skip without it."""
     return str(SCRIPTS / name) if (SCRIPTS / name).exists() else missing(name, EXTRA)
 
 
 def package(name: str) -> ModuleType:
-    """Import a package from the extra ``deploy``, which not every environment has that collects these tests."""
+    """Import a package of the extra ``deploy``; skip without it."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError:
@@ -33,12 +33,12 @@ def package(name: str) -> ModuleType:
 
 
 def documents(file: Path) -> list[Any]:
-    """Return what a YAML file says."""
+    """Return the documents of a YAML file."""
     return list(package("yaml").safe_load_all(file.read_text("utf-8")))
 
 
 def rendered(name: str, replacements: Mapping[str, str]) -> str:
-    """Return the text of a file with other words for some; each of these must be there."""
+    """Return the text of a file after replacements; fails if one does not apply."""
     text = (DEPLOY / name).read_text("utf-8")
     for old, new in replacements.items():
         assert old in text, f"{name} does not say {old!r}"
@@ -47,12 +47,12 @@ def rendered(name: str, replacements: Mapping[str, str]) -> str:
 
 
 def local(toml: str) -> str:
-    """Return an options file whose admin port is on loopback, and of the kernel's choice."""
+    """Return an options file with the admin endpoint on a free port of 127.0.0.1."""
     found = re.sub(r"^admin = .*$", 'admin = "tcp:0:interface=127.0.0.1"', toml, count=1, flags=re.MULTILINE)
     assert found != toml
     return found
 
 
 def options(toml: str) -> dict[str, Any]:
-    """Return what an options file says."""
+    """Return the options of an options file."""
     return tomllib.loads(toml)

@@ -1,4 +1,4 @@
-"""An admin port that says what a test wants it to say."""
+"""A fake admin endpoint with the answers of a test."""
 
 import http.server
 import threading
@@ -7,12 +7,12 @@ from contextlib import contextmanager
 
 
 class Health:
-    """What it says, and who has asked.
+    """A fake admin endpoint.
 
     Attributes:
-        port: where it is.
-        ready: whether /readyz is 200.
-        asked: what was asked for, and for which host.
+        port: its TCP port on 127.0.0.1.
+        ready: answer 200; otherwise 503.
+        asked: path and HTTP version of each request.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Health:
 
 @contextmanager
 def health() -> Iterator[Health]:
-    """Serve it while the block runs."""
+    """Serve a fake admin endpoint while the block runs."""
     started = Health()
     thread = threading.Thread(target=started.server.serve_forever, args=(0.05,))
     thread.start()

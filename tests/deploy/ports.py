@@ -1,11 +1,11 @@
-"""Where a program of somebody else's listens, when it was told to take any port."""
+"""Find the port of a third-party program that listens on port 0."""
 
 import os
 from pathlib import Path
 
 
 def listening_port(pid: int) -> int:
-    """Return the port of the one TCP socket on 127.0.0.1 that a process listens on, as the kernel knows it."""
+    """Return the port of the only listening TCP socket of a process on 127.0.0.1, from /proc."""
     own = set()
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         target = os.readlink(descriptor)

@@ -1,8 +1,8 @@
 """nginx, HAProxy and Caddy in front of a relay, as deploy/ configures them.
 
-What differs from the files that are checked in is where they listen, where the relay is, the certificate and, where a
-test says so, how long they wait for who is silent. nginx and HAProxy get sockets that are opened here; Caddy's ports
-are held for it, by sockets that do not listen and that let it bind beside them (SO_REUSEPORT).
+Different from the files in deploy/: listening addresses, the relay's address, the certificate and, in some tests, idle
+timeouts. nginx and HAProxy inherit listening sockets. Caddy cannot: its ports are reserved by sockets bound with
+SO_REUSEPORT that do not listen.
 """
 
 import http.client
@@ -19,26 +19,26 @@ from tests.faults.support import port
 from tests.harness.clients import WebsocketsClient, tls_context
 from tests.harness.live import LOOPBACK, SECONDS, Process, Relay, require, taken_port
 
-#: What the files say of silence, all three where they say something at all.
+#: The idle timeout in the files of nginx and HAProxy; Caddy has none.
 IDLE = "90s"
 
-#: Where a relay listens: for nginx and Caddy, and for HAProxy.
+#: Endpoints of a relay: the first for nginx and Caddy, the second for HAProxy.
 LISTEN = [LOOPBACK, f"haproxy:{LOOPBACK}"]
 
-#: Where the clients of these tests come from, so that they can be told from the proxy.
+#: Address of the clients, different from the proxy's.
 CLIENT = "127.0.0.2"
 
 
 @dataclass(frozen=True)
 class Place:
-    """What a proxy has to know.
+    """Parameters of a proxy.
 
     Attributes:
-        relay: that it is in front of, listening at :data:`LISTEN`.
-        admin: the port that it asks /readyz.
-        certificate: with its key, for ``localhost``.
-        folder: for its files.
-        idle: how long it waits for who is silent.
+        relay: the upstream relay; listens at :data:`LISTEN`.
+        admin: the port of its /readyz.
+        certificate: file with the certificate for ``localhost`` and its key.
+        folder: for files of the proxy.
+        idle: idle timeout.
     """
 
     relay: Relay
@@ -50,13 +50,13 @@ class Place:
 
 @dataclass(frozen=True)
 class Proxy:
-    """One that runs.
+    """A running proxy.
 
     Attributes:
         process: the program.
-        port: for clients, with TLS.
-        plain: for those who come without.
-        certificate: that it shows.
+        port: its port with TLS.
+        plain: its port without TLS.
+        certificate: its certificate.
     """
 
     process: Process
@@ -65,7 +65,7 @@ class Proxy:
     certificate: Path
 
     def client(self, path: str = "/room", origin: str | None = None, **options: Any) -> WebsocketsClient:
-        """Return a client that comes through it over TLS, from :data:`CLIENT`; by default, a page of the same host."""
+        """Return a client connected over TLS from :data:`CLIENT`; the default origin is the same host."""
         connection = socket.create_connection(("127.0.0.1", self.port), SECONDS, (CLIENT, 0))
         return WebsocketsClient(
             f"wss://localhost:{self.port}{path}",
@@ -77,7 +77,7 @@ class Proxy:
 
     @contextmanager
     def answer(self, path: str, **fields: str) -> Iterator[http.client.HTTPResponse]:
-        """Give the answer to a GET, over TLS; its body is read while the block runs."""
+        """Send a GET over TLS and give the response; its body can be read while the block runs."""
         context = tls_context(self.certificate)
         connection = http.client.HTTPSConnection("localhost", self.port, timeout=SECONDS, context=context)
         with closing(connection):
@@ -98,7 +98,7 @@ http {{
 
 
 def nginx_configuration(place: Place, plain: int, encrypted: int) -> Path:
-    """Write nginx's, with what Debian's own file has around ours, and return it."""
+    """Write the configuration of nginx, with the surroundings that Debian's nginx.conf has, and return it."""
     ours = rendered(
         "nginx/wsrelay.conf",
         {
@@ -124,14 +124,14 @@ def nginx(place: Place) -> Iterator[Proxy]:
     with taken_port() as plain, taken_port() as encrypted:
         ports = [taken.getsockname()[1] for taken in (plain, encrypted)]
         file = nginx_configuration(place, *ports)
-        # How a new nginx gets the sockets of the one that it replaces.
+        # nginx inherits listening sockets by this variable when it upgrades its binary.
         environ = {"NGINX": f"{plain.fileno()};{encrypted.fileno()};"}
         command = [require("nginx"), "-p", str(place.folder), "-c", str(file), "-e", "stderr"]
         with Process(command, str(place.folder), environ, [plain.fileno(), encrypted.fileno()]) as process:
             try:
                 yield Proxy(process, ports[1], ports[0], place.certificate)
             finally:
-                process.signal(signal.SIGTERM)  # killed, it would leave its worker behind
+                process.signal(signal.SIGTERM)  # SIGKILL leaves the worker running
                 process.wait()
 
 
@@ -163,7 +163,7 @@ def haproxy(place: Place) -> Iterator[Proxy]:
 
 @contextmanager
 def _held_port() -> Iterator[int]:
-    """Hold a port for somebody who binds it as Caddy does."""
+    """Reserve a port for a program that binds it with SO_REUSEPORT."""
     with socket.socket() as held:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         held.bind(("127.0.0.1", 0))
@@ -172,7 +172,7 @@ def _held_port() -> Iterator[int]:
 
 @contextmanager
 def caddy(place: Place) -> Iterator[Proxy]:
-    """Run Caddy, with a certificate that is there instead of one that it would have to get."""
+    """Run Caddy, with a local certificate instead of ACME."""
     with _held_port() as plain, _held_port() as encrypted:
         site = rendered(
             "caddy/Caddyfile",
@@ -192,7 +192,7 @@ def caddy(place: Place) -> Iterator[Proxy]:
             yield Proxy(process, encrypted, plain, place.certificate)
 
 
-#: By name.
+#: Name → proxy.
 PROXIES: dict[str, Callable[[Place], AbstractContextManager[Proxy]]] = {
     "caddy": caddy,
     "haproxy": haproxy,

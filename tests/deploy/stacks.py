@@ -1,4 +1,4 @@
-"""A relay with a proxy in front of it, as deploy/ says that both are started."""
+"""A relay behind a proxy, both started as deploy/ describes."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,7 +10,7 @@ from tests.deploy.proxies import IDLE, LISTEN, PROXIES, Place, Proxy
 from tests.harness.clients import Client, WebsocketsClient, binary, text
 from tests.harness.live import Relay, relay
 
-#: The relay's options that go with the configurations.
+#: Options of the relay that belong to the configurations.
 OPTIONS = ["--trusted-proxies", "127.0.0.1", "--validate", "origin:same-host"]
 
 #: What a client sees when the relay is stopped.
@@ -18,14 +18,14 @@ RESTARTING = (1012, "the relay is restarting: reconnect with back-off")
 
 
 def admin_port(server: Relay) -> int:
-    """Return where a relay's admin endpoint is."""
+    """Return the port of a relay's admin endpoint."""
     (port,) = server.output.wait_for(r"admin endpoint on http://127\.0\.0\.1:(\d+)/")
     return int(port)
 
 
 @dataclass
 class Stack:
-    """A relay with a proxy in front of it, and its health, where that is not the relay's own word."""
+    """A relay behind a proxy; `health` answers the proxy's probes unless the relay has an admin endpoint."""
 
     relay: Relay
     proxy: Proxy
@@ -34,7 +34,7 @@ class Stack:
 
 @contextmanager
 def started(name: str, certificate: Path, folder: Path, *options: str, idle: str = IDLE) -> Iterator[Stack]:
-    """Run a relay, and a proxy in front of it, which asks the relay's own admin endpoint if the options name one."""
+    """Run a relay behind a proxy, which probes the relay's admin endpoint if there is one, else a fake one."""
     with relay(*OPTIONS, *options, listen=LISTEN) as server, health() as admin:
         asked = admin_port(server) if "--admin" in options else admin.port
         place = Place(server, asked, certificate, folder, idle)
@@ -47,7 +47,7 @@ def started(name: str, certificate: Path, folder: Path, *options: str, idle: str
 
 
 def exchange(one: Client, other: Client) -> None:
-    """Let each say something and the other hear it."""
+    """Send messages in both directions and check that they arrive."""
     for speaker, listener in ((one, other), (other, one)):
         for said in (text("grüße"), binary(bytes(range(256)) * 400)):
             speaker.say(said)
@@ -57,7 +57,7 @@ def exchange(one: Client, other: Client) -> None:
 def silent_pairs(
     entered: ExitStack, names: list[str], folder: Path, certificate: Path, *options: str, idle: str = IDLE
 ) -> list[list[WebsocketsClient]]:
-    """Return two clients behind each of these proxies, all of which wait for so long for who is silent."""
+    """Return two clients behind each of these proxies, which have an idle timeout."""
     pairs = []
     for name in names:
         (folder / name).mkdir()

@@ -1,7 +1,7 @@
-"""deploy/grafana: a dashboard of Grafana's schema, whose every query a real Prometheus answers.
+"""deploy/grafana: the dashboard is valid by Grafana's schema, and Prometheus answers each query.
 
-Grafana itself is not started: neither Debian nor PyPI has it. What it reads is held against the classes that its makers
-generate from its schema, in which nothing of the dashboard may be unknown.
+Grafana itself does not run: neither Debian nor PyPI has it. The dashboard is compared with the classes that Grafana
+generates from its schema; they must know each field.
 """
 
 import json
@@ -27,10 +27,10 @@ pytestmark = pytest.mark.deploy
 
 FOLDER = DEPLOY / "grafana"
 
-#: What Grafana puts in before it asks; its own interval is four scrapes, at least.
+#: Values of Grafana's variables; its $__rate_interval is at least four scrapes.
 VARIABLES = {"$__rate_interval": "30s", "$instance": ".*", "$datasource": "prometheus"}
 
-#: Panels that show something as soon as there is a conversation and a refusal.
+#: Panels with data after some messages and one refused handshake.
 BUSY = {
     *("Version", "Up for", "Draining", "Connections now", "Rooms now", "Failures", "Connections", "Messages", "Bytes"),
     *("Handshakes", "Handshakes in progress", "Reactor lag", "Flush duration", "Deliveries per flush"),
@@ -46,12 +46,12 @@ def dashboard() -> dict[str, Any]:
 
 
 def panels() -> list[dict[str, Any]]:
-    """Return the panels that show something."""
+    """Return the panels without the row headings."""
     return [panel for panel in dashboard()["panels"] if panel["type"] != "row"]
 
 
 def query(target: dict[str, Any]) -> str:
-    """Return what Grafana asks Prometheus for a target."""
+    """Return the PromQL query of a target, with variables replaced."""
     expression = target["expr"]
     for name, value in VARIABLES.items():
         expression = expression.replace(name, value)
@@ -60,7 +60,7 @@ def query(target: dict[str, Any]) -> str:
 
 
 def unknown(given: Any, taken: Any, path: str = "") -> Iterator[str]:
-    """Yield what was given and not taken, or taken otherwise."""
+    """Yield the paths of values that are missing or different after a round trip."""
     if isinstance(given, dict) and isinstance(taken, dict):
         for key, value in given.items():
             yield from unknown(value, taken[key], f"{path}/{key}") if key in taken else [f"{path}/{key}"]
@@ -71,16 +71,16 @@ def unknown(given: Any, taken: Any, path: str = "") -> Iterator[str]:
         yield f"{path}: {given!r} → {taken!r}"
 
 
-def test_schema() -> None:
-    """Grafana's own classes know each field of the dashboard, of its panels and of their queries."""
+def test_dashboard_schema() -> None:
+    """Grafana's classes know each field of the dashboard, its panels and their queries."""
     package("grafana_foundation_sdk.cog.plugins").register_default_plugins()
     read = package("grafana_foundation_sdk.models.dashboard").Dashboard.from_json(dashboard())
     taken = json.loads(package("grafana_foundation_sdk.cog.encoder").JSONEncoder().encode(read))
     assert list(unknown(dashboard(), taken)) == []
 
 
-def test_layout() -> None:
-    """Panels have numbers of their own, a place of their own, and rows as they should be."""
+def test_dashboard_layout() -> None:
+    """Panel ids are unique, panels do not overlap, and the rows are in order."""
     every = dashboard()["panels"]
     assert len({panel["id"] for panel in every}) == len(every)
     rows = [panel["title"] for panel in every if panel["type"] == "row"]
@@ -93,8 +93,8 @@ def test_layout() -> None:
     assert all(x < 24 for cell in cells for x, _ in cell)
 
 
-def test_data_source() -> None:
-    """Everything asks the data source that is chosen above, and says what it shows."""
+def test_panel_data_source() -> None:
+    """Each panel uses the selected data source, and has legends and a description."""
     chosen = {"type": "prometheus", "uid": "${datasource}"}
     for panel in panels():
         assert panel["datasource"] == chosen
@@ -102,21 +102,21 @@ def test_data_source() -> None:
         assert panel["description"].endswith(".")
 
 
-def test_queries(tmp_path: Path) -> None:
-    """Promtool can read each query."""
+def test_promtool_parses_queries(tmp_path: Path) -> None:
+    """Promtool parses each query."""
     records = [
         {"record": f"panel:{panel['id']}_{target['refId']}", "expr": query(target)}
         for panel in panels()
         for target in panel["targets"]
     ]
     file = tmp_path / "queries.yml"
-    file.write_text(json.dumps({"groups": [{"name": "queries", "rules": records}]}))  # which is YAML, too
+    file.write_text(json.dumps({"groups": [{"name": "queries", "rules": records}]}))  # JSON is YAML
     ended = run(require("promtool"), "check", "rules", str(file))
     assert (ended.returncode, f"{len(records)} rules found" in ended.stdout) == (0, True), ended.stdout
 
 
 def test_provisioning() -> None:
-    """Grafana is told of the data source and the dashboard where the compose file puts them."""
+    """Paths and URLs of the provisioning files match the compose file."""
     (said,) = documents(DEPLOY / "docker" / "compose.yaml")
     mounts = [mount.split(":") for mount in said["services"]["grafana"]["volumes"]]
     (path,) = [target for source, target, *_ in mounts if source.endswith("wsrelay.json")]
@@ -128,17 +128,17 @@ def test_provisioning() -> None:
 
 
 class Prometheus:
-    """One that runs.
+    """A running Prometheus.
 
     Args:
-        port: where.
+        port: its port on 127.0.0.1.
     """
 
     def __init__(self, port: int) -> None:
         self._url = f"http://127.0.0.1:{port}/api/v1/"
 
     def get(self, what: str, **parameters: str) -> Any:
-        """Return the data of an answer; one that is an error raises."""
+        """Return the data of a response; raises on an error."""
         url = f"{self._url}{what}?{urllib.parse.urlencode(parameters)}"
         with urllib.request.urlopen(url, timeout=SECONDS) as answer:
             body = json.load(answer)
@@ -146,13 +146,13 @@ class Prometheus:
         return body["data"]
 
     def series(self, expression: str) -> list[Any]:
-        """Return what an expression is now."""
+        """Return the present value of an expression."""
         return self.get("query", query=expression)["result"]
 
 
 @contextmanager
 def exporter(folder: Path) -> Iterator[int]:
-    """Run the blackbox exporter with the configuration that Debian's has, which is its own."""
+    """Run the blackbox exporter with its default configuration, as installed by Debian."""
     file = Path("/etc/prometheus/blackbox.yml")
     command = [require("prometheus-blackbox-exporter"), f"--config.file={file}", "--web.listen-address=127.0.0.1:0"]
     with Process(command, str(folder)) as process:
@@ -162,7 +162,7 @@ def exporter(folder: Path) -> Iterator[int]:
 
 @contextmanager
 def prometheus(folder: Path, admin: int, blackbox: int) -> Iterator[Prometheus]:
-    """Run Prometheus as deploy/ configures it, but with less time between scrapes."""
+    """Run Prometheus with the configuration of deploy/, but scrape once a second."""
     places = {"relay:8081": f"127.0.0.1:{admin}", "blackbox:9115": f"127.0.0.1:{blackbox}", ": 15s": ": 1s"}
     (folder / "prometheus.yml").write_text(rendered("prometheus/prometheus.yml", places))
     (folder / "alerts.yml").write_text(rendered("prometheus/alerts.yml", {}))
@@ -173,7 +173,7 @@ def prometheus(folder: Path, admin: int, blackbox: int) -> Iterator[Prometheus]:
 
 
 def converse(server: Relay, until: Any) -> None:
-    """Let clients talk, leave and be refused until something is so."""
+    """Let clients send, leave and be refused until a condition is met."""
     with ExitStack() as stack:
         one, other = (stack.enter_context(WebsocketsClient(server.url("/room"))) for _ in range(2))
         count = 0
@@ -182,7 +182,7 @@ def converse(server: Relay, until: Any) -> None:
             assert count < 100_000
             one.say(text(f"message {count}"))
             assert other.hear() == f"message {count}"
-            if count % 20 == 0:  # not more than may come in a second
+            if count % 20 == 0:  # below the rate limit of connections
                 with WebsocketsClient(server.url("/room")):
                     pass
                 with server.connect() as refused:
@@ -190,8 +190,8 @@ def converse(server: Relay, until: Any) -> None:
                     assert refused.recv(12) == b"HTTP/1.1 426"
 
 
-def test_real_prometheus(tmp_path: Path) -> None:
-    """Prometheus scrapes a relay, answers every query, has data where there was traffic, and raises no alert."""
+def test_dashboard_on_prometheus(tmp_path: Path) -> None:
+    """Prometheus scrapes a relay and answers each query, busy panels have data, and no alert fires."""
     with (
         relay("--admin", "tcp:0") as server,
         exporter(tmp_path) as blackbox,
@@ -199,7 +199,7 @@ def test_real_prometheus(tmp_path: Path) -> None:
     ):
         enough = 'min_over_time(up{job="wsrelay"}[1m]) == 1 and count_over_time(up{job="wsrelay"}[1m]) >= 4'
         converse(server, lambda: database.series(enough))
-        # All are asked, whatever they say: an error raises.
+        # Runs all queries; an error raises.
         answers = {
             panel["title"]: [database.series(query(target)) for target in panel["targets"]] for panel in panels()
         }
@@ -210,12 +210,12 @@ def test_real_prometheus(tmp_path: Path) -> None:
         assert [sample["value"][1] for sample in ready] == ["1"]
         (group,) = database.get("rules")["groups"]
         assert {rule["name"]: rule["health"] for rule in group["rules"]} == {rule["alert"]: "ok" for rule in rules()}
-        # That half of the handshakes are refused is seen; all are to go on for a while before they wake anybody.
+        # Half of the handshakes are refused, so this alert is pending; no alert fires before its "for" time.
         assert {rule["name"] for rule in group["rules"] if rule["state"] != "inactive"} <= {"WsrelayRefusals"}
 
 
-def test_metrics_exist() -> None:
-    """No query and no alert asks for a metric of the relay's that it does not have."""
+def test_queried_metrics_exist() -> None:
+    """The relay exports each metric that queries and alerts use."""
     with (
         relay("--admin", "tcp:0") as server,
         urllib.request.urlopen(f"http://127.0.0.1:{admin_port(server)}/metrics", timeout=SECONDS) as answer,

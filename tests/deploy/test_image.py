@@ -1,4 +1,4 @@
-"""deploy/docker: the Dockerfile's steps and what comes of them, and the compose file; no engine is needed."""
+"""deploy/docker: the Dockerfile's steps, their result, and the compose file, without a container engine."""
 
 import os
 import re
@@ -25,7 +25,7 @@ FOLDER = DEPLOY / "docker"
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
-    """What the Dockerfile makes, with ports of the kernel's choice, and nothing that may be written."""
+    """The result of the Dockerfile, listening on free ports, read-only."""
     built = build(tmp_path_factory.mktemp("image"))
     toml = Path(built.environ["WSRELAY_CONFIG"])
     toml.write_text(local(toml.read_text("utf-8")).replace("tcp:8080", LOOPBACK))
@@ -35,18 +35,18 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
 
 
 def allow(folder: Path, mode: str) -> None:
-    """Change what may be done with all in a folder."""
+    """Change the permissions of a folder and all below it."""
     assert run("chmod", "-R", mode, str(folder)).returncode == 0
 
 
-def test_lint() -> None:
-    """Hadolint has nothing to say against the Dockerfile, not even what it merely thinks of its style."""
+def test_dockerfile_hadolint() -> None:
+    """Hadolint finds nothing in the Dockerfile, not even of style."""
     ended = run(tool("hadolint"), "--failure-threshold", "style", str(FOLDER / "Dockerfile"))
     assert (ended.returncode, ended.stdout) == (0, "")
 
 
-def test_context() -> None:
-    """What the Dockerfile copies is what .dockerignore lets through."""
+def test_dockerignore() -> None:
+    """.dockerignore lets exactly those files through that the Dockerfile copies."""
     copied = {
         source
         for name, rest in instructions()
@@ -59,8 +59,8 @@ def test_context() -> None:
     assert all((ROOT / source).exists() for source in copied)
 
 
-def test_run(image: Image) -> None:
-    """As process 1 and as a user who may write nothing, it relays, reloads, drains on SIGTERM and exits with 0."""
+def test_image_run(image: Image) -> None:
+    """The image relays, reloads on SIGHUP and drains on SIGTERM as process 1 and as a user without write permission."""
     command = image.user(*image.command("ENTRYPOINT"))
     with Process(command, str(image.root), image.environ) as process:
         (url, *_) = process.output.wait_for(LISTENING)
@@ -80,18 +80,18 @@ def test_run(image: Image) -> None:
 
 
 def test_plugin_cache(image: Image) -> None:
-    """Twisted's plugin cache is there, and has the relay and its validators."""
+    """Twisted's plugin cache has the relay and its validators."""
     (cache,) = image.root.glob("opt/wsrelay/lib/python*/site-packages/twisted/plugins/dropin.cache")
     assert {b"wsrelay_plugin", b"wsrelay_validators"} <= set(re.findall(rb"wsrelay_\w+", cache.read_bytes()))
 
 
 def test_no_pip(image: Image) -> None:
-    """The image's environment has no pip: nothing is installed where it runs."""
+    """The image's environment has no pip."""
     assert not list(image.root.glob("opt/wsrelay/bin/pip*"))
 
 
-def test_health(image: Image) -> None:
-    """HEALTHCHECK is content with 200 alone."""
+def test_healthcheck(image: Image) -> None:
+    """HEALTHCHECK passes on 200, and fails on 503 and without a listener."""
     with health() as admin:
         command = [word.replace(":8081/", f":{admin.port}/") for word in image.command("HEALTHCHECK")]
         assert str(admin.port) in command[-1]
@@ -99,24 +99,24 @@ def test_health(image: Image) -> None:
         assert {path for path, _ in admin.asked} == {"/healthz"}
         admin.ready = False
         assert run(*command, env=image.environ).returncode == 1
-    assert run(*command, env=image.environ).returncode == 1  # nobody there
+    assert run(*command, env=image.environ).returncode == 1
 
 
 def compose() -> dict[str, Any]:
-    """Return what the compose file says."""
+    """Return the content of the compose file."""
     (said,) = documents(FOLDER / "compose.yaml")
     return said
 
 
 def test_compose_schema() -> None:
-    """The compose file is one, by the specification's own schema."""
+    """The compose file is valid by the schema of the specification."""
     file = str(FOLDER / "compose.yaml")
     ended = run(tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", file)
     assert ended.returncode == 0, ended.stdout
 
 
 def test_compose_files() -> None:
-    """Every file that is mounted is there, every volume and network is declared, and each image has its version."""
+    """Mounted files exist, volumes and networks are declared, and each image has a version."""
     said = compose()
     mounts = [mount for service in said["services"].values() for mount in service.get("volumes", ())]
     for source in (mount.partition(":")[0] for mount in mounts):
@@ -127,7 +127,7 @@ def test_compose_files() -> None:
 
 
 def test_compose_relay() -> None:
-    """The relay has time to drain and memory beside its budget, its ports are on no port of the host."""
+    """The relay has time to drain and twice its memory budget, and no port of the host."""
     service = compose()["services"]["relay"]
     said, settings = options((FOLDER / "relay.toml").read_text("utf-8")), Settings()
     drain = said.get("drain-seconds", settings.drain_seconds) + said.get("close-seconds", settings.close_seconds)

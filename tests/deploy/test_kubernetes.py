@@ -1,4 +1,4 @@
-"""deploy/kubernetes: a manifest that Kubernetes takes, and whose numbers fit each other and the relay's."""
+"""deploy/kubernetes: the manifest is valid, and its numbers fit the relay's settings."""
 
 from pathlib import Path
 from typing import Any
@@ -31,18 +31,18 @@ def said() -> str:
 
 
 def setting(name: str) -> Any:
-    """Return what an option is in the pod."""
+    """Return the value of an option in the pod."""
     return options(said()).get(name, getattr(Settings(), name.replace("-", "_"), None))
 
 
-def test_schema() -> None:
-    """By Kubernetes' own schemas every field is one, and has a value that it may have."""
+def test_manifest_schema() -> None:
+    """All fields and values are valid by the schemas of Kubernetes."""
     ended = run(tool("kubernetes-validate"), "--strict", "--no-warn", str(FILE))
     assert ended.returncode == 0, ended.stdout
     assert set(manifest()) == {"ConfigMap", "Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy"}
 
 
-def test_options(tmp_path: Path) -> None:
+def test_config_map(tmp_path: Path) -> None:
     """A relay with the options of the ConfigMap starts and relays."""
     file = tmp_path / "relay.toml"
     file.write_text(local(said()).replace("tcp:8080", LOOPBACK))
@@ -55,8 +55,8 @@ def test_options(tmp_path: Path) -> None:
         assert other.hear() == "hello"
 
 
-def test_times() -> None:
-    """A pod has the time to leave the Service, to drain and to close; a probe waits for longer than it may take."""
+def test_grace_period() -> None:
+    """The grace period covers preStop, drain and close; the readiness timeout is above the probe's own."""
     (container,) = pod()["containers"]
     *_, waiting = container["lifecycle"]["preStop"]["exec"]["command"]
     pause = float(waiting.partition("time.sleep(")[2].rstrip(")"))
@@ -66,7 +66,7 @@ def test_times() -> None:
 
 
 def test_probes() -> None:
-    """Each probe asks for what it should, on the admin port, which listens on the pod's address."""
+    """Startup and liveness probes ask /healthz, readiness /readyz, on an admin port that is reachable from outside."""
     (container,) = pod()["containers"]
     probes = {name: container[name]["httpGet"] for name in ("startupProbe", "livenessProbe", "readinessProbe")}
     assert {name: (probe["path"], probe["port"]) for name, probe in probes.items()} == {
@@ -81,15 +81,15 @@ def test_probes() -> None:
     assert annotations["prometheus.io/port"] == str(ports["admin"])
 
 
-def test_memory() -> None:
-    """The limit is above the budget by as much again: Python and deflated copies come on top."""
+def test_memory_limit() -> None:
+    """The memory limit is twice the budget: Python and deflated copies are not in the budget."""
     (container,) = pod()["containers"]
     limit = int(container["resources"]["limits"]["memory"].removesuffix("Gi")) << 30
     assert limit >= 2 * setting("memory-budget")
 
 
-def test_admin_is_not_for_all() -> None:
-    """The Service has the clients' port alone, and the policy lets one namespace to the other."""
+def test_network_policy() -> None:
+    """The Service has only the clients' port; the policy opens the admin port to one namespace."""
     assert [port["targetPort"] for port in manifest()["Service"]["spec"]["ports"]] == ["relay"]
     rules = {rule["ports"][0]["port"]: rule.get("from") for rule in manifest()["NetworkPolicy"]["spec"]["ingress"]}
     assert set(rules) == {"relay", "admin"}
@@ -98,7 +98,7 @@ def test_admin_is_not_for_all() -> None:
 
 
 def test_labels() -> None:
-    """All that selects the pods selects them."""
+    """All selectors match the labels of the pods."""
     found = manifest()
     labels = found["Deployment"]["spec"]["template"]["metadata"]["labels"]
     assert found["Deployment"]["spec"]["selector"]["matchLabels"] == labels
@@ -108,8 +108,8 @@ def test_labels() -> None:
     assert found["Deployment"]["spec"]["replicas"] == 1
 
 
-def test_user() -> None:
-    """The pod runs as the image's user, may write nothing and become nobody else."""
+def test_security_context() -> None:
+    """The pod runs as the image's user, read-only, without capabilities or privilege escalation."""
     (container,) = pod()["containers"]
     user = pod()["securityContext"]
     assert f"USER {user['runAsUser']}:{user['runAsGroup']}\n" in (DEPLOY / "docker" / "Dockerfile").read_text("utf-8")

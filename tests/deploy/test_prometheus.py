@@ -1,4 +1,4 @@
-"""deploy/prometheus: rules that Prometheus takes, each of which raises its alert, and none when all is well."""
+"""deploy/prometheus: the rules are valid, each can raise its alert, and a healthy relay raises none."""
 
 import re
 from typing import Any
@@ -14,7 +14,7 @@ FOLDER = DEPLOY / "prometheus"
 
 
 def rules() -> list[dict[str, Any]]:
-    """Return all alerts."""
+    """Return the alerting rules."""
     (said,) = documents(FOLDER / "alerts.yml")
     (group,) = said["groups"]
     return group["rules"]
@@ -24,22 +24,22 @@ def rules() -> list[dict[str, Any]]:
     "command", ["check rules alerts.yml", "check config prometheus.yml", "test rules alerts_test.yml"]
 )
 def test_promtool(command: str) -> None:
-    """Promtool accepts the file, and the alerts are raised by what should raise them alone."""
+    """Promtool accepts rules and configuration, and the unit tests of the rules pass."""
     ended = run(require("promtool"), *command.split(), cwd=FOLDER)
     assert (ended.returncode, "SUCCESS" in ended.stdout) == (0, True), ended.stdout
     assert not re.search("FAILED|WARN|error", ended.stdout), ended.stdout
 
 
 def test_annotations() -> None:
-    """Each alert says what is seen, what it means and what to do, and how urgent it is."""
+    """Each alert has summary, description, action and severity."""
     for rule in rules():
         assert set(rule["annotations"]) == {"summary", "description", "action"}, rule["alert"]
         assert all(text.endswith((".", "?")) for key, text in rule["annotations"].items() if key != "summary")
         assert rule["labels"]["severity"] in {"page", "ticket"}, rule["alert"]
 
 
-def test_each_is_tested() -> None:
-    """No alert is without its test."""
+def test_rules_have_tests() -> None:
+    """Each alert is raised in alerts_test.yml."""
     (said,) = documents(FOLDER / "alerts_test.yml")
     (raised,) = [test["promql_expr_test"][0] for test in said["tests"] if test["name"] == "everything is wrong"]
     names = {re.findall('"(.*)"', sample["labels"])[0] for sample in raised["exp_samples"]}

@@ -1,4 +1,4 @@
-"""Behind nginx, HAProxy and Caddy as deploy/ configures them: upgrade, address, silence, health, drain, TLS."""
+"""nginx, HAProxy and Caddy as deploy/ configures them: upgrade, peer address, idle timeout, readiness, drain, TLS."""
 
 import http.client
 import re
@@ -22,7 +22,7 @@ from wsrelay.tap import Options
 
 pytestmark = pytest.mark.deploy
 
-#: What a proxy says of a relay that is not ready, and how often until it has acted on it; nginx does not ask.
+#: Log line of a proxy about an unready relay, and how many of them until it reacts; nginx has no probe.
 DOWN = {"caddy": ('"status code out of tolerances"', 2), "haproxy": ("Server relay/one is DOWN", 1)}
 
 
@@ -30,14 +30,14 @@ DOWN = {"caddy": ('"status code out of tolerances"', 2), "haproxy": ("Server rel
 def stack(
     request: pytest.FixtureRequest, certificate: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
-    """Each of the proxies, with the times that its file says."""
+    """Each proxy, with the timeouts of its file."""
     with started(request.param, certificate, tmp_path_factory.mktemp(request.param)) as running:
         yield running
 
 
 @dataclass
 class Silence:
-    """Two clients behind each proxy, and until when they are to be silent."""
+    """Two idle clients behind each proxy, and the time until which they are idle."""
 
     pairs: list[list[WebsocketsClient]]
     until: float
@@ -45,39 +45,39 @@ class Silence:
 
 @pytest.fixture(scope="module")
 def silence(certificate: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Silence]:
-    """All three proxies with the times that their files say, and clients that nobody talks to."""
+    """All three proxies with the timeouts of their files, and idle clients."""
     with ExitStack() as entered:
         pairs = silent_pairs(entered, list(PROXIES), tmp_path_factory.mktemp("silence"), certificate)
         yield Silence(pairs, time.monotonic() + 61)
 
 
-def test_silence_begins(silence: Silence) -> None:
-    """Clients are let in, and left alone while the other tests of this file run; the last one looks after them."""
+def test_idle_clients_connect(silence: Silence) -> None:
+    """Idle clients connect; they stay idle during the other tests, and the last test checks them."""
     assert len(silence.pairs) == len(PROXIES)
 
 
-def test_messages(stack: Stack) -> None:
-    """Two clients talk through the proxy, over TLS, deflated and not; the validator of origins sees the right host."""
+def test_proxy_relays(stack: Stack) -> None:
+    """Messages pass over TLS, with and without permessage-deflate; same-host origins are accepted."""
     with stack.proxy.client() as one, stack.proxy.client(deflate=True) as other:
         assert (one.extensions, other.extensions) == ("", "permessage-deflate")
         exchange(one, other)
         one.hears_nothing()
 
 
-def test_address(stack: Stack) -> None:
-    """The relay's line in the log has the client's address, whatever the client says of itself."""
+def test_forwarded_address(stack: Stack) -> None:
+    """The relay logs the client's address, also if the client sends X-Forwarded-For."""
     joined = r"(\S+) (?:through \S+ )?joined 'room'"
     before = len(re.findall(joined, stack.relay.output.text))
     for headers in ({}, {"X-Forwarded-For": "192.0.2.1"}, {"X-Forwarded-For": "192.0.2.1, 127.0.0.1"}):
         with stack.proxy.client(additional_headers=headers) as client:
             client.hears_nothing()
-    # By the PROXY protocol the port is known as well.
+    # The PROXY protocol adds the port.
     peers = stack.relay.output.wait_for(joined, before + 3)[before:]
     assert [peer.removeprefix("tcp4:").partition(":")[0] for peer in peers] == [CLIENT] * 3
 
 
 def test_refusal(stack: Stack) -> None:
-    """A refusal passes through with its status and reason, and so does the answer to what is no handshake."""
+    """A refused handshake passes through the proxy with its status."""
     with pytest.raises(InvalidStatus) as refused, stack.proxy.client("/room//double"):
         pass
     assert refused.value.response.status_code == 400
@@ -86,8 +86,8 @@ def test_refusal(stack: Stack) -> None:
     assert refused.value.response.status_code == 403
 
 
-def test_redirect(stack: Stack) -> None:
-    """Who comes without TLS is sent where it is."""
+def test_redirect_to_https(stack: Stack) -> None:
+    """Plain HTTP is redirected to HTTPS."""
     connection = http.client.HTTPConnection("127.0.0.1", stack.proxy.plain, timeout=SECONDS)
     connection.request("GET", "/room?a=b", headers={"Host": "localhost"})
     answer = connection.getresponse()
@@ -97,8 +97,8 @@ def test_redirect(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(PROXIES))
-def test_events(name: str, certificate: Path, tmp_path: Path) -> None:
-    """Server-sent events come at once, one by one, and none waits for the next in a buffer."""
+def test_server_sent_events(name: str, certificate: Path, tmp_path: Path) -> None:
+    """Server-sent events are not buffered."""
     with (
         started(name, certificate, tmp_path, "--http") as stack,
         stack.proxy.client() as publisher,
@@ -111,8 +111,8 @@ def test_events(name: str, certificate: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(PROXIES))
-def test_drain(name: str, certificate: Path, tmp_path: Path) -> None:
-    """When the relay is stopped, clients behind the proxy are told 1012 and why; new ones get 502 or 503."""
+def test_drain_behind_proxy(name: str, certificate: Path, tmp_path: Path) -> None:
+    """On a stop of the relay, clients see 1012 with its reason; new clients get 502 or 503."""
     with started(name, certificate, tmp_path, "--drain-seconds", "1") as stack:
         with stack.proxy.client() as one, stack.proxy.client() as other:
             stack.relay.signal(signal.SIGTERM)
@@ -124,8 +124,8 @@ def test_drain(name: str, certificate: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(DOWN))
-def test_not_ready(name: str, certificate: Path, tmp_path: Path) -> None:
-    """A relay whose /readyz is 503 gets nobody new; who is connected goes on."""
+def test_readiness_probe(name: str, certificate: Path, tmp_path: Path) -> None:
+    """A relay whose /readyz is 503 gets no new clients; open connections go on."""
     with (
         started(name, certificate, tmp_path) as stack,
         stack.proxy.client() as one,
@@ -141,8 +141,8 @@ def test_not_ready(name: str, certificate: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(DOWN))
-def test_drain_for_long(name: str, certificate: Path, tmp_path: Path) -> None:
-    """A relay that drains says so at /readyz: it gets nobody new, and those whose turn has not come go on talking."""
+def test_readiness_during_drain(name: str, certificate: Path, tmp_path: Path) -> None:
+    """A draining relay is not ready: it gets no new clients; clients not yet closed still get messages."""
     options = ["--drain-seconds", "36000", "--admin", "tcp:0"]
     with (
         started(name, certificate, tmp_path, *options) as stack,
@@ -155,13 +155,13 @@ def test_drain_for_long(name: str, certificate: Path, tmp_path: Path) -> None:
             pass
         assert refused.value.response.status_code == 503
         exchange(one, other)
-        stack.relay.signal(signal.SIGTERM)  # nobody needs to be waited for
+        stack.relay.signal(signal.SIGTERM)  # the second signal ends the drain
         assert stack.relay.wait() == 0
 
 
 @pytest.mark.parametrize("name", ["caddy/Caddyfile", "haproxy/haproxy.cfg", "nginx/wsrelay.conf"])
-def test_command_line(name: str) -> None:
-    """The relay takes the options that the file says go with it."""
+def test_documented_options(name: str) -> None:
+    """The relay accepts the options in the comment of the file."""
     (line,) = re.findall(r"^# +twistd -n wsrelay (.*)$", rendered(name, {}), re.MULTILINE)
     parsed = Options()
     parsed.environ = {}
@@ -169,23 +169,23 @@ def test_command_line(name: str) -> None:
 
 
 def test_nginx_check(certificate: Path, tmp_path: Path) -> None:
-    """nginx -t has nothing to say against its file."""
+    """``nginx -t`` finds nothing in its file."""
     with relay() as server, taken_port() as one, taken_port() as other:
         ports = [taken.getsockname()[1] for taken in (one, other)]
         file = nginx_configuration(Place(server, 0, certificate, tmp_path), *ports)
         said = checked("nginx", "-t", "-p", str(tmp_path), "-c", str(file), "-e", "stderr")
-    assert "[" not in said, said  # a level of its log, [warn] and above
+    assert "[" not in said, said  # a log level: [warn] or worse
 
 
 def test_haproxy_check(certificate: Path, tmp_path: Path) -> None:
-    """``haproxy -c`` has nothing to say against its file, but for the certificate that is not there."""
+    """``haproxy -c`` finds nothing in its file, given a certificate."""
     file = tmp_path / "haproxy.cfg"
     file.write_text(rendered("haproxy/haproxy.cfg", {"/etc/haproxy/tls/relay.pem": str(certificate)}))
     assert checked("haproxy", "-c", "-V", "-f", str(file)).strip() == "Configuration file is valid"
 
 
 def test_caddy_check(tmp_path: Path) -> None:
-    """``caddy validate`` and ``caddy fmt`` have nothing to say against its file."""
+    """``caddy validate`` and ``caddy fmt`` find nothing in its file."""
     file = DEPLOY / "caddy" / "Caddyfile"
     environ = {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
     said = checked("caddy", "validate", "--config", str(file), "--adapter", "caddyfile", **environ)
@@ -196,14 +196,14 @@ def test_caddy_check(tmp_path: Path) -> None:
 
 
 def checked(program: str, *arguments: str, **environ: str) -> str:
-    """Return what a program says, all in one, when it checks a file; it must be content."""
+    """Run a check of a configuration, which must pass, and return its output."""
     ended = run(require(program), *arguments, env={"PATH": "/usr/bin", **environ})
     assert ended.returncode == 0, ended.stdout
     return ended.stdout
 
 
-def test_more_than_a_minute(silence: Silence) -> None:
-    """With all times as they are checked in, rooms that are silent for more than 60 s pass all three."""
+def test_idle_clients_survive(silence: Silence) -> None:
+    """With the timeouts of deploy/, connections that are idle for more than 60 s stay open behind all three."""
     with pytest.raises(TimeoutError):
         silence.pairs[0][0].ws.recv(max(0.0, silence.until - time.monotonic()))
     for pair in silence.pairs:

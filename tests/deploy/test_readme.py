@@ -1,4 +1,4 @@
-"""deploy/README.md names all that is there."""
+"""deploy/README.md lists all files of deploy/."""
 
 import pytest
 
@@ -7,8 +7,8 @@ from tests.deploy.files import DEPLOY
 pytestmark = pytest.mark.deploy
 
 
-def test_every_file() -> None:
-    """Each file is in its table, by itself or by its folder."""
+def test_deploy_readme() -> None:
+    """The table has a link to each file or to its folder."""
     text = (DEPLOY / "README.md").read_text("utf-8")
     for file in DEPLOY.rglob("*"):
         if file.is_file() and file.name != "README.md":

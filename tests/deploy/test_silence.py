@@ -1,6 +1,6 @@
-"""Silent connections behind nginx, HAProxy and Caddy: pings carry them past the limits that proxies have.
+"""Keepalive pings keep idle connections open behind nginx, HAProxy and Caddy, with short idle timeouts.
 
-Here these are short; those that are checked in are waited for in :mod:`tests.deploy.test_proxies`.
+For the timeouts of deploy/, see :mod:`tests.deploy.test_proxies`.
 """
 
 import time
@@ -14,15 +14,15 @@ from tests.deploy.stacks import exchange, silent_pairs
 
 pytestmark = pytest.mark.deploy
 
-#: A proxy's limit that a test can see the end of.
+#: A short idle timeout.
 SHORT, SHORT_SECONDS = "2s", 2
 
-#: Caddy has none.
+#: Proxies with an idle timeout.
 LIMITED = ["haproxy", "nginx"]
 
 
-def test_pings(certificate: Path, tmp_path: Path) -> None:
-    """Silence of three times a proxy's limit passes: there are pings, four in each limit, as with the real times."""
+def test_keepalive_pings(certificate: Path, tmp_path: Path) -> None:
+    """With four pings per idle timeout, connections survive three times the timeout."""
     with ExitStack() as entered:
         pairs = silent_pairs(entered, list(PROXIES), tmp_path, certificate, "--ping-seconds", "0.5", idle=SHORT)
         with pytest.raises(TimeoutError):
@@ -31,8 +31,8 @@ def test_pings(certificate: Path, tmp_path: Path) -> None:
             exchange(*pair)
 
 
-def test_no_pings(certificate: Path, tmp_path: Path) -> None:
-    """Without pings the proxies end what is silent: it is the pings that help."""
+def test_idle_timeout_without_pings(certificate: Path, tmp_path: Path) -> None:
+    """Without pings, the proxies close idle connections."""
     begun = time.monotonic()
     with ExitStack() as entered:
         for pair in silent_pairs(entered, LIMITED, tmp_path, certificate, "--ping-seconds", "0", idle=SHORT):

@@ -1,6 +1,6 @@
-"""The units of deploy/systemd: checked by systemd, and run as they say by systemd's own socket activation.
+"""The units of deploy/systemd: checked by systemd-analyze, and run by systemd-socket-activate.
 
-systemd itself is not started; what it would do on a restart, which is to keep the socket, is done here.
+systemd itself does not run; the tests keep the socket across a restart, as systemd does.
 """
 
 import shlex
@@ -22,10 +22,10 @@ pytestmark = pytest.mark.deploy
 
 FOLDER = DEPLOY / "systemd"
 
-#: The most that `systemd-analyze security` may find exposed, of 100; 20 and less it calls OK.
+#: Maximum exposure by `systemd-analyze security`, of 100; up to 20 is rated OK.
 EXPOSURE = 20
 
-#: What a client sees when the relay is stopped.
+#: Close code and reason on a stop of the relay.
 RESTARTING = (1012, "the relay is restarting: reconnect with back-off")
 
 
@@ -44,21 +44,21 @@ def unit(name: str) -> dict[str, dict[str, list[str]]]:
 
 @pytest.fixture
 def units(tmp_path: Path) -> list[str]:
-    """Copies of both, in which the program is where the tests have it."""
+    """Copies of both units with the path of the tests' program."""
     service = rendered("systemd/wsrelay.service", {"ExecStart=/opt/wsrelay/bin": f"ExecStart={SCRIPTS}"})
     (tmp_path / "wsrelay.service").write_text(service)
     (tmp_path / "wsrelay.socket").write_text((FOLDER / "wsrelay.socket").read_text())
     return [str(tmp_path / "wsrelay.service"), str(tmp_path / "wsrelay.socket")]
 
 
-def test_verify(units: list[str]) -> None:
-    """Systemd has nothing to say against the units."""
+def test_systemd_verify(units: list[str]) -> None:
+    """``systemd-analyze verify`` finds nothing in the units."""
     ended = run(require("systemd-analyze"), "verify", "--man=no", *units)
     assert (ended.returncode, ended.stdout) == (0, "")
 
 
-def test_security(units: list[str]) -> None:
-    """The service may do so little that systemd calls it OK."""
+def test_systemd_security(units: list[str]) -> None:
+    """``systemd-analyze security`` rates the service OK."""
     ended = run(
         require("systemd-analyze"), "security", "--offline=true", f"--threshold={EXPOSURE}", "--no-pager", units[0]
     )
@@ -66,8 +66,8 @@ def test_security(units: list[str]) -> None:
     assert "Overall exposure level" in ended.stdout
 
 
-def test_times_and_sizes() -> None:
-    """systemd waits for longer than a drain takes, and allows more memory than the relay keeps for clients."""
+def test_stop_timeout_and_memory() -> None:
+    """TimeoutStopSec is above drain and close; MemoryMax is above the memory budget."""
     service = unit("wsrelay.service")["Service"]
     said = options((FOLDER / "relay.toml").read_text("utf-8"))
     settings = Settings()
@@ -80,7 +80,7 @@ def test_times_and_sizes() -> None:
 
 @contextmanager
 def activated(listening: socket.socket, folder: Path) -> Iterator[Process]:
-    """Let systemd-socket-activate run the service with a socket, as systemd does: when the first client comes."""
+    """Run the service by systemd-socket-activate with a socket; it starts on the first connection."""
     service = unit("wsrelay.service")["Service"]
     (folder / "relay.toml").write_text(local((FOLDER / "relay.toml").read_text("utf-8")))
     environment = [line.replace("/etc/wsrelay", str(folder)) for line in service["Environment"]]
@@ -92,14 +92,14 @@ def activated(listening: socket.socket, folder: Path) -> Iterator[Process]:
         *(f"--setenv={line}" for line in environment),
         *shlex.split(command.replace("/opt/wsrelay/bin", str(SCRIPTS))),
     ]
-    # LISTEN_PID must be the program's own pid, which only the child knows.
+    # LISTEN_PID is the pid of the program, which only the child knows.
     passing = ["bash", "-c", 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@" 3<&"$0"', str(listening.fileno())]
     with Process([*passing, *activate], str(folder), pass_fds=[listening.fileno()]) as process:
         yield process
 
 
 def test_socket_activation(tmp_path: Path) -> None:
-    """The first client starts the relay; who comes while it restarts waits, and is served by the next one."""
+    """The first client starts the relay; a connection during a restart waits and is accepted by the next relay."""
     with taken_port() as listening:
         address = listening.getsockname()
         url = f"ws://127.0.0.1:{address[1]}/room"
@@ -120,7 +120,7 @@ def test_socket_activation(tmp_path: Path) -> None:
                 late.hears_nothing()
 
 
-#: Runs a program as MemoryDenyWriteExecute=yes would let it run: PR_SET_MDWE, of Linux 6.3.
+#: Runs a program under MemoryDenyWriteExecute=yes: PR_SET_MDWE, since Linux 6.3.
 WITHOUT_WRITTEN_CODE = """
 import ctypes, os, sys
 if ctypes.CDLL(None).prctl(65, 1, 0, 0, 0):
@@ -129,12 +129,12 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
-def test_written_code(tmp_path: Path) -> None:
-    """MemoryDenyWriteExecute is not set for a reason that is still there; when this fails, set it."""
+def test_memory_deny_write_execute(tmp_path: Path) -> None:
+    """TLS fails under MemoryDenyWriteExecute, so it is not set; when this test fails, set it."""
     assert "MemoryDenyWriteExecute" not in unit("wsrelay.service")["Service"]
     file = make_certificate(tmp_path)
     endpoint = f"ssl:0:privateKey={file}:certKey={file}:interface=127.0.0.1"
     ended = run(sys.executable, "-c", WITHOUT_WRITTEN_CODE, *command_line("twistd", "--listen", endpoint))
     if ended.returncode == 77:
-        pytest.skip("this kernel cannot forbid it to a process")
+        pytest.skip("this kernel has no PR_SET_MDWE")
     assert (ended.returncode, "write+execute memory" in ended.stdout) == (1, True), ended.stdout
