@@ -1,4 +1,4 @@
-"""Autobahn's client, driven by lines of JSON on stdin; what it sees are lines of JSON on stdout.
+"""Autobahn's client: commands are lines of JSON on stdin, events are lines of JSON on stdout.
 
 The lines are described in tests/harness/clients.py. Usage: ``python autobahn_client.py URL``.
 """
@@ -14,10 +14,10 @@ from twisted.protocols.basic import LineOnlyReceiver
 
 
 class Client(WebSocketClientProtocol):
-    """Prints all that happens to it."""
+    """Prints its events."""
 
     def onOpen(self):
-        """Begin to take commands."""
+        """Start to read commands."""
         self.factory.pipe.client = self
         self.saw("open", extensions=", ".join(map(str, self.websocket_extensions_in_use)))
 
@@ -26,21 +26,21 @@ class Client(WebSocketClientProtocol):
         self.saw("message", text=not isBinary, payload=base64.b64encode(payload).decode())
 
     def onPong(self, payload):
-        """Print that there was a pong."""
+        """Print a pong."""
         self.saw("pong")
 
     def failHandshake(self, reason):
-        """Print that there will be no connection."""
+        """Print a refused handshake."""
         self.saw("refused", status=int(self.http_status_line.split()[1]))
         super().failHandshake(reason)
 
     def onClose(self, wasClean, code, reason):
-        """Print the end, and end."""
+        """Print the close and end the program."""
         self.saw("close", code=self.remoteCloseCode, reason=self.remoteCloseReason or "")
         self.factory.pipe.transport.loseConnection()
 
     def saw(self, what, **details):
-        """Print what has happened."""
+        """Print an event."""
         self.factory.pipe.sendLine(json.dumps({"saw": what, **details}).encode())
 
     def say(self, fragments, is_text):
@@ -56,13 +56,13 @@ class Client(WebSocketClientProtocol):
 
 
 class Pipe(LineOnlyReceiver):
-    """Does what stdin says; stdout is written to through it. The program ends with it."""
+    """Reads commands from stdin, writes events to stdout, and ends the program on end of input."""
 
     delimiter = b"\n"
     MAX_LENGTH = 2**24
 
     def lineReceived(self, line):
-        """Do one thing."""
+        """Run a command."""
         command = json.loads(line)
         if command["do"] == "say":
             self.client.say(command["fragments"], command["text"])
@@ -72,12 +72,12 @@ class Pipe(LineOnlyReceiver):
             self.client.sendClose(1000)
 
     def connectionLost(self, reason):
-        """End the program: all is written, or nobody reads it."""
+        """End the program: output is written, or has no reader."""
         reactor.stop()
 
 
 def main():
-    """Connect, and run until the connection has ended."""
+    """Connect and run until the connection is closed."""
     factory = WebSocketClientFactory(sys.argv[1])
     factory.protocol = Client
     factory.pipe = Pipe()

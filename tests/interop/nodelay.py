@@ -1,4 +1,4 @@
-"""A validator that tells the client about its own socket: the subprotocol it selects is the value of TCP_NODELAY."""
+"""A validator that selects the value of the connection's TCP_NODELAY as the subprotocol."""
 
 import socket
 

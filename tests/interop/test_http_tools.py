@@ -1,4 +1,4 @@
-"""The HTTP side on real sockets, to tools that nobody here wrote: curl, through plain TCP, TLS and PROXY."""
+"""Plain HTTP on real sockets with curl, through TCP, TLS and the PROXY protocol."""
 
 import json
 from collections.abc import Iterator
@@ -17,14 +17,14 @@ TAIL = ("--header", "Accept: text/event-stream")
 
 
 def curl(url: str, *options: str, **run_options: Any) -> str:
-    """Return what curl prints: the body, and behind it the status."""
+    """Return body and status as printed by curl, separated by a newline."""
     fixed = ("--silent", "--show-error", "--insecure", "--write-out", "\n%{http_code}")
     return run(require("curl"), *fixed, *options, url, **run_options).stdout
 
 
 @contextmanager
 def tail(url: str) -> Iterator[Process]:
-    """Run curl on a stream, once it has begun."""
+    """Run curl on an event stream, and wait for its start."""
     with Process([require("curl"), "--silent", "--no-buffer", "--insecure", *TAIL, url]) as tailing:
         tailing.output.wait_for("retry: ")
         yield tailing
@@ -37,7 +37,7 @@ def http_url(server: Relay, path: str, endpoint: int = 0) -> str:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
-    """Run a relay with all kinds of endpoints."""
+    """A relay with plain, TLS and PROXY endpoints."""
     pem = make_certificate(tmp_path_factory.mktemp("certificate"))
     tls = f"ssl:0:interface=127.0.0.1:privateKey={pem}:certKey={pem}"
     with relay("--http", listen=[LOOPBACK, tls, f"haproxy:{LOOPBACK}"]) as started:
@@ -46,7 +46,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
 
 @pytest.mark.parametrize("endpoint", [0, 1, 2], ids=["tcp", "tls", "proxy"])
 def test_publish_and_tail(server: Relay, endpoint: int) -> None:
-    """What curl posts, a WebSocket and another curl get; what the WebSocket says, curl gets."""
+    """A POST reaches a WebSocket and an event stream; a WebSocket message reaches the event stream."""
     url = http_url(server, f"room-{endpoint}", endpoint)
     proxied = ("--haproxy-protocol",) if endpoint == 2 else ()
     streamed = http_url(server, f"room-{endpoint}")
@@ -58,8 +58,8 @@ def test_publish_and_tail(server: Relay, endpoint: int) -> None:
         assert tailing.output.wait_for("data: (.*)\n", 2) == ["Grüße, 世界", "hello"]
 
 
-def test_a_file(server: Relay, tmp_path: Path) -> None:
-    """A file goes out as binary, in one piece, also where curl sends it in chunks; one may be left out."""
+def test_publish_file(server: Relay, tmp_path: Path) -> None:
+    """A posted file is one binary message, chunked or not; Wsrelay-Except leaves one connection out."""
     file = tmp_path / "noise"
     file.write_bytes(bytes(range(256)) * 3000)
     kind = ("--header", "Content-Type: image/png")
@@ -72,15 +72,15 @@ def test_a_file(server: Relay, tmp_path: Path) -> None:
         one.hears_nothing()
 
 
-def test_describe(server: Relay) -> None:
-    """A room says how many there are."""
+def test_describe_room(server: Relay) -> None:
+    """A GET for JSON returns the numbers of members and publishers."""
     with WebsocketsClient(server.url("/described")):
         answer = curl(http_url(server, "described"), "--header", "Accept: application/json")
     assert json.loads(answer.split("\n")[0]) == {"room": "described", "members": 1, "publishers": 1}
 
 
-def test_refusals(server: Relay) -> None:
-    """What is refused says so, also in the middle of a body; curl has read the answer."""
+def test_http_refusals(server: Relay) -> None:
+    """Refusals reach curl with status and reason, also in the middle of a request body."""
     assert curl(http_url(server, "room")).endswith("a WebSocket client\n\n426")
     assert curl(http_url(server, "room"), "--request", "PUT").endswith("\n405")
     large = ("--header", "Expect:", "--data-binary", "@-")
@@ -88,8 +88,8 @@ def test_refusals(server: Relay) -> None:
     assert answer.endswith("1048576 bytes at most\n\n413"), answer
 
 
-def test_a_stream_ends() -> None:
-    """A relay that stops ends its streams with the reason, and curl is content with how they end."""
+def test_event_stream_end() -> None:
+    """On a stop, event streams end with the reason, and curl exits with 0."""
     with relay("--http", "--drain-seconds", "0") as server, tail(http_url(server, "room")) as tailing:
         server.stop()
         assert tailing.output.wait_for('data: (.*"code": 1012.*)')

@@ -1,6 +1,6 @@
-"""The promises on real sockets, to clients that nobody here wrote.
+"""The relay on real sockets with third-party clients.
 
-One relay process per test. That a message did *not* come is shown by what came after it, never by waiting.
+One relay process per test. The absence of a message is shown by the next one, never by waiting.
 """
 
 import logging
@@ -48,11 +48,11 @@ MIB = 2**20
 
 
 def noise(size: int, seed: int = 0) -> bytes:
-    """Return bytes that deflate cannot make smaller; the same for the same seed."""
+    """Return incompressible bytes, the same for the same seed."""
     return random.Random(seed).randbytes(size)
 
 
-#: One message of each kind that there is.
+#: Messages of each kind and size.
 MESSAGES = [
     text("Grüße, 世界 🙂"),
     binary(bytes(range(256))),
@@ -68,7 +68,7 @@ MESSAGES = [
 
 
 def exchange(publisher: Client, others: Sequence[Client], outsiders: Sequence[Client]) -> None:
-    """Publish all kinds of messages: the others get exactly these in order, publisher and outsiders nothing."""
+    """Publish all kinds of messages: the others get them in order, publisher and outsiders get nothing."""
     for said in MESSAGES:
         publisher.say(said)
     publisher.hears_nothing()
@@ -81,7 +81,7 @@ def exchange(publisher: Client, others: Sequence[Client], outsiders: Sequence[Cl
 
 @pytest.mark.parametrize("deflate", [False, True], ids=["plain", "deflate"])
 def test_rooms(deflate: bool) -> None:
-    """Two websockets clients and a Node client in one room hear each other, and a fourth in another room nothing."""
+    """Three clients of one room get each other's messages; a client of another room gets none."""
     options = [] if deflate else ["--no-compress"]
     with relay(*options) as server, ExitStack() as stack:
         inside: list[Client] = [
@@ -115,20 +115,20 @@ def test_deflate_beside_plain() -> None:
     ids=["noise", "fragments of noise", "fragments"],
 )
 def test_deflate_limit(fragments: list[bytes]) -> None:
-    """A largest message passes also where deflate makes it larger, and in fragments."""
+    """A message of the maximum size passes, also if deflate makes it larger, and in fragments."""
     with relay("--echo") as server, WebsocketsClient(server.url("/room"), deflate=True) as client:
         client.say(binary(*fragments))
         assert brief(client.hear()) == brief(b"".join(fragments))
 
 
 def test_deflate_off() -> None:
-    """With --no-compress, clients that offer compression are served without it."""
+    """With --no-compress, permessage-deflate is not negotiated."""
     with relay("--no-compress") as server, WebsocketsClient(server.url("/room"), deflate=True) as client:
         assert client.extensions == ""
 
 
 def test_autobahn() -> None:
-    """Autobahn's own client hears the others and is heard, but not by itself."""
+    """Autobahn's client exchanges messages with another client and gets none of its own."""
     with (
         relay() as server,
         autobahn_client(server.url("/room")) as autobahn,
@@ -141,7 +141,7 @@ def test_autobahn() -> None:
 
 
 def test_echo() -> None:
-    """With --echo the publisher hears itself, in the same order as everybody else."""
+    """With --echo the publisher gets its own messages, in the order of the room."""
     with (
         relay("--echo") as server,
         WebsocketsClient(server.url("/room")) as publisher,
@@ -154,8 +154,8 @@ def test_echo() -> None:
             client.hears_nothing()
 
 
-def test_one_order() -> None:
-    """All subscribers see the messages of several publishers in one order."""
+def test_message_order() -> None:
+    """All subscribers get the messages of several publishers in the same order."""
     each = 200
     with relay() as server, ExitStack() as stack:
         publishers = [stack.enter_context(WebsocketsClient(server.url("/room"))) for _ in range(3)]
@@ -183,7 +183,7 @@ def test_one_order() -> None:
 
 
 def test_unix_socket(tmp_path: Path) -> None:
-    """A relay on a unix socket relays to one on TCP."""
+    """Clients on a unix socket and on TCP share rooms."""
     path = str(tmp_path / "relay.sock")
     with (
         relay(listen=[LOOPBACK, f"unix:{path}"]) as server,
@@ -210,7 +210,7 @@ def tls(certificate: Path) -> str:
     ("offered", "selected"), [(["h2", "http/1.1"], "http/1.1"), (["http/1.1"], "http/1.1"), ([], None)]
 )
 def test_tls(certificate: Path, offered: list[str], selected: str | None) -> None:
-    """Clients that offer ALPN, as browsers do, are served over wss like those that offer none."""
+    """wss works with and without ALPN."""
     with (
         relay(listen=[tls(certificate)]) as server,
         WebsocketsClient(server.url("/room"), ssl=tls_context(certificate, offered)) as client,
@@ -223,7 +223,7 @@ def test_tls(certificate: Path, offered: list[str], selected: str | None) -> Non
 
 
 def test_tls_node(certificate: Path) -> None:
-    """Node is served over wss."""
+    """wss works with Node."""
     with (
         relay(listen=[tls(certificate)]) as server,
         node_client(server.url("/room"), environ={"NODE_EXTRA_CA_CERTS": str(certificate)}) as client,
@@ -234,7 +234,7 @@ def test_tls_node(certificate: Path) -> None:
 
 
 def test_tls_folder(certificate: Path) -> None:
-    """A ``tls:`` endpoint, which takes the certificate for each name from a folder, serves clients that offer ALPN."""
+    """A ``tls:`` endpoint, with a folder of certificates by name, works with ALPN."""
     (certificate.parent / "localhost.pem").write_bytes(certificate.read_bytes())
     with (
         relay(listen=[f"tls:{certificate.parent}:port=0:interface=127.0.0.1"]) as server,
@@ -248,10 +248,10 @@ def test_tls_folder(certificate: Path) -> None:
         assert client.ws.socket.selected_alpn_protocol() == "http/1.1"
 
 
-def test_systemd() -> None:
-    """A socket that the service manager has opened is listened on."""
+def test_systemd_socket() -> None:
+    """The relay listens on a socket inherited from systemd."""
     with taken_port() as passed:
-        # LISTEN_PID must be the relay's own pid, which only the child knows.
+        # LISTEN_PID is the pid of the relay, which only the child knows.
         listen = 'LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=relay exec "$@" 3<&"$0"'
         command = [
             "bash",
@@ -270,7 +270,7 @@ def test_systemd() -> None:
 
 
 def test_proxy_protocol() -> None:
-    """Behind a proxy that sends a PROXY header, the log has the client's address."""
+    """With the PROXY protocol, the log has the client's address."""
     with (
         relay(listen=[f"haproxy:{LOOPBACK}"]) as server,
         server.connect() as connection,
@@ -282,8 +282,8 @@ def test_proxy_protocol() -> None:
 
 
 @pytest.mark.parametrize("kind", ["tcp", "haproxy", "ssl"])
-def test_no_delay(kind: str, certificate: Path) -> None:
-    """TCP_NODELAY is set on what is accepted, before the client is let in."""
+def test_tcp_nodelay(kind: str, certificate: Path) -> None:
+    """TCP_NODELAY is set on accepted sockets before the handshake ends."""
     endpoints = {"tcp": LOOPBACK, "haproxy": f"haproxy:{LOOPBACK}", "ssl": tls(certificate)}
     options = {"ssl": tls_context(certificate)} if kind == "ssl" else {}
     with (
@@ -299,7 +299,7 @@ def test_no_delay(kind: str, certificate: Path) -> None:
 
 
 def curl(url: str, *options: str) -> tuple[str, dict[str, str], str]:
-    """Return status line, header fields by lower-case name, and body of what curl gets."""
+    """Return status line, header fields by lower-case name, and body of a response to curl."""
     answered = run(
         require("curl"), "--silent", "--show-error", "--include", "--max-time", str(SECONDS), "--noproxy", "*",
         "--path-as-is", *options, url,
@@ -312,7 +312,7 @@ def curl(url: str, *options: str) -> tuple[str, dict[str, str], str]:
 
 
 def upgrading(**fields: str) -> list[str]:
-    """Return curl's options for a handshake with more fields in it."""
+    """Return curl's options for a handshake with additional fields."""
     _, *lines = handshake(**fields).decode().strip().split("\r\n")
     return [word for line in lines if not line.startswith("Host:") for word in ("--header", line)]
 
@@ -329,10 +329,10 @@ REFUSALS = [
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize(("path", "options", "status", "reason"), REFUSALS)
-def test_refusals(
+def test_handshake_refusals(
     path: str, options: list[str], status: str, reason: str, scheme: str, refusing: dict[str, str]
 ) -> None:
-    """A refused client gets status and reason, knows how long the answer is, and that it is the last one."""
+    """A refused handshake gets status, reason, Content-Length and Connection: close."""
     line, fields, body = curl(refusing[scheme] + path, "--insecure", *options)
     assert line == f"HTTP/1.1 {status}"
     assert reason in body
@@ -343,19 +343,19 @@ def test_refusals(
 
 @pytest.fixture(scope="module")
 def refusing(certificate: Path) -> Iterator[dict[str, str]]:
-    """A relay for all clients that are to be refused, as URLs by scheme."""
+    """The URLs of a relay by scheme."""
     with relay(listen=[LOOPBACK, tls(certificate)]) as server:
         plain, secure = (address.rstrip("/") for address in server.addresses)
         yield {"http": plain.replace("ws:", "http:"), "https": secure.replace("wss:", "https:")}
 
 
 class Page(BaseHTTPRequestHandler):
-    """Serves page.html, and holds back /hold until the page has posted to /done."""
+    """Serves page.html; answers /hold after a POST to /done."""
 
     done: threading.Event
 
     def do_GET(self) -> None:
-        """Answer with the page, or with nothing, late."""
+        """Send the page, or an empty response to /hold."""
         if self.path == "/hold":
             self.done.wait(SECONDS)
             self._answer(b"")
@@ -363,12 +363,12 @@ class Page(BaseHTTPRequestHandler):
             self._answer((HERE / "page.html").read_bytes())
 
     def do_POST(self) -> None:
-        """Let /hold go."""
+        """Release /hold."""
         self._answer(b"")
         self.done.set()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def _answer(self, body: bytes) -> None:
         self.send_response(200)
@@ -407,8 +407,8 @@ CHROMIUM_OPTIONS = [
 
 
 @pytest.mark.parametrize("scheme", ["ws", "wss"])
-def test_browser(scheme: str, certificate: Path, tmp_path: Path) -> None:
-    """A page in Chromium exchanges messages with a websockets client, over wss too, with the default validator."""
+def test_chromium(scheme: str, certificate: Path, tmp_path: Path) -> None:
+    """A page in Chromium exchanges messages with a websockets client, over ws and wss."""
     chromium = require("chromium")
     context = tls_context(certificate) if scheme == "wss" else None
     with (
@@ -434,14 +434,14 @@ def test_browser(scheme: str, certificate: Path, tmp_path: Path) -> None:
     assert outcome == f"text grüß, binary {MIB}, text bye, closed 1000 cleanly"
 
 
-#: What passes through a room whose one subscriber does not read, and how much the relay may grow meanwhile.
+#: Messages published to a stalled subscriber, and the allowed growth of the relay's memory.
 STALLED_MESSAGES = 50
 STALLED_GROWTH_BYTES = 16 * MIB
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the memory of a process is read from /proc")
 def test_backpressure() -> None:
-    """A subscriber that never reads is evicted with 1013; it delays nobody and costs a bounded amount of memory."""
+    """A stalled subscriber is evicted with 1013, delays no other subscriber, and costs bounded memory."""
     messages = [binary(noise(MIB, seed)) for seed in range(STALLED_MESSAGES)]
     with (
         relay("--close-seconds", "1") as server,
@@ -450,7 +450,7 @@ def test_backpressure() -> None:
         WebsocketsClient(server.url("/room")) as subscriber,
     ):
         before = server.memory_bytes("VmRSS")
-        # In step: a subscriber that is no slower than the publisher must never be taken for a slow one.
+        # In step: a subscriber as fast as the publisher must not count as a slow consumer.
         for said in messages:
             publisher.say(said)
             assert brief(subscriber.hear()) == brief(said.heard)

@@ -1,4 +1,4 @@
-"""``twistd wsrelay`` and ``twist wsrelay`` as an operator meets them: options, signals, exit codes."""
+"""``twistd wsrelay`` and ``twist wsrelay`` as processes: options, signals, exit codes, logs."""
 
 import json
 import os
@@ -22,30 +22,30 @@ from wsrelay import __version__
 
 pytestmark = pytest.mark.interop
 
-#: What a process may take to end on top of what was promised, on a machine that does other things as well.
+#: Allowed time to end above the documented bounds, for busy machines.
 END_SECONDS = 10
 
-#: What a client that is not masked by a library sees when the relay stops: FIN and opcode, length, code, reason.
+#: The close frame on a stop: FIN and opcode, length, code, reason.
 REASON = b"the relay is restarting: reconnect with back-off"
 RESTARTING = bytes([0x88, 2 + len(REASON)]) + (1012).to_bytes(2) + REASON
 
 
 @pytest.fixture(params=["twistd", "twist"])
 def program(request: pytest.FixtureRequest) -> str:
-    """Both commands behave alike."""
+    """Both commands."""
     name: str = request.param
     return name
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_stop(program: str, number: signal.Signals) -> None:
-    """A signal closes every client with 1012 behind its messages; when all have answered, the process exits with 0."""
-    # Far more than END_SECONDS: to wait for it would be to wait for nobody.
+def test_signal_drains(program: str, number: signal.Signals) -> None:
+    """A signal closes each client with 1012 after its messages; after all close frames the process exits with 0."""
+    # Far above END_SECONDS: answered closes end the wait early.
     options = ["--close-seconds", "600", "--drain-seconds", "1" if number == signal.SIGTERM else "600"]
     with relay(*options, program=program) as server, ExitStack() as stack:
         clients = [stack.enter_context(WebsocketsClient(server.url(f"/room/{i % 2}"))) for i in range(4)]
         clients[0].say(text("last words"))
-        clients[0].hears_nothing()  # and the relay has them
+        clients[0].hears_nothing()  # so the relay has read the message
 
         server.signal(number)
 
@@ -56,7 +56,7 @@ def test_stop(program: str, number: signal.Signals) -> None:
 
 
 def test_drain(program: str) -> None:
-    """Until its own turn comes, each client goes on talking to those that are left; nobody new comes in."""
+    """During a drain, clients not yet closed exchange messages; new connections are refused."""
     with relay("--drain-seconds", "600", program=program) as server, ExitStack() as stack:
         one, other = (stack.enter_context(WebsocketsClient(server.url("/room"))) for _ in range(2))
         port = one.ws.remote_address[1]
@@ -71,7 +71,7 @@ def test_drain(program: str) -> None:
 
 
 def test_drain_many() -> None:
-    """Under load every client sees 1012, in many portions, and loses nothing that the relay had taken before."""
+    """Under load, a drain closes clients with 1012 in portions, and no accepted message is lost."""
     options = ["--members", "200", "--drain-seconds", "2", "--tolerance", "inf"]
     ended = run(sys.executable, Path(__file__).parents[2] / "soak" / "drain.py", *options)
     assert ended.returncode == 0, ended.stdout
@@ -81,8 +81,8 @@ def test_drain_many() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_stop_in_time(program: str, number: signal.Signals) -> None:
-    """Clients that do not answer are told, too, and keep the process for drain-seconds and close-seconds at most."""
+def test_drain_bound(program: str, number: signal.Signals) -> None:
+    """Clients that send no close frame get 1012 and delay the exit by at most drain-seconds + close-seconds."""
     with relay("--close-seconds", "2", "--drain-seconds", "1", program=program) as server, mute(server) as client:
         server.signal(number)
         assert server.wait(3 + END_SECONDS) == 0
@@ -90,8 +90,8 @@ def test_stop_in_time(program: str, number: signal.Signals) -> None:
         assert "Traceback" not in server.output.text
 
 
-def test_stop_now(program: str) -> None:
-    """A second signal ends the process at once, whoever has not answered."""
+def test_second_signal(program: str) -> None:
+    """A second signal ends the process at once."""
     with relay("--close-seconds", "600", "--drain-seconds", "0", program=program) as server, mute(server) as client:
         server.signal(signal.SIGTERM)
         assert client.recv(len(RESTARTING), socket.MSG_WAITALL) == RESTARTING
@@ -110,7 +110,7 @@ def test_two_signals(program: str) -> None:
 
 
 def shown(server: Relay) -> bytes:
-    """Return the certificate that the relay shows a new connection."""
+    """Return the certificate for a new connection."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -122,7 +122,7 @@ def shown(server: Relay) -> bytes:
 
 @pytest.mark.parametrize("kind", ["ssl", "tls", "haproxy:ssl", "haproxy:tls"])
 def test_reload_certificate(program: str, kind: str, tmp_path: Path) -> None:
-    """After SIGHUP new connections are shown the new certificate; a file that is broken changes nothing."""
+    """After SIGHUP new connections get the new certificate; an invalid file changes nothing."""
     file = make_certificate(tmp_path)
     where = f"privateKey={file}:port=0" if kind.endswith("ssl") else f"{tmp_path}:port=0"
     with relay(program=program, listen=[f"{kind}:{where}:interface=127.0.0.1"]) as server:
@@ -143,8 +143,8 @@ def test_reload_certificate(program: str, kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["ssl", "tls"])
-def test_reload_drops_nobody(program: str, kind: str, tmp_path: Path) -> None:
-    """A connection that was made under the old certificate goes on relaying, also to those under the new one."""
+def test_reload_keeps_connections(program: str, kind: str, tmp_path: Path) -> None:
+    """Connections made before a new certificate go on, also together with new ones."""
     file = make_certificate(tmp_path)
     where = f"privateKey={file}:port=0" if kind == "ssl" else f"{tmp_path}:port=0"
     with relay(program=program, listen=[f"{kind}:{where}:interface=127.0.0.1"]) as server, ExitStack() as stack:
@@ -164,7 +164,7 @@ def test_reload_drops_nobody(program: str, kind: str, tmp_path: Path) -> None:
 
 
 def test_reload_validators(program: str, tmp_path: Path) -> None:
-    """After SIGHUP new clients meet the validators that the file names now; those that are in stay in."""
+    """After SIGHUP new handshakes meet the new validators; open connections stay."""
     file = tmp_path / "relay.toml"
     file.write_text("validate = ['rooms:old']\n")
     with relay("--config", str(file), program=program) as server, ExitStack() as stack:
@@ -182,7 +182,7 @@ def test_reload_validators(program: str, tmp_path: Path) -> None:
 
 
 def test_reload_wrong(program: str, tmp_path: Path) -> None:
-    """With anything wrong nothing changes, one line names all that is, and the relay goes on."""
+    """A reload with errors changes nothing; one line names all errors."""
     file = tmp_path / "relay.toml"
     file.write_text("validate = ['rooms:old']\n")
     with relay("--config", str(file), program=program) as server, ExitStack() as stack:
@@ -197,13 +197,13 @@ def test_reload_wrong(program: str, tmp_path: Path) -> None:
 
 
 def test_stop_early(program: str) -> None:
-    """A relay that has said where it listens stops cleanly."""
+    """A stop right after the start is clean."""
     with relay(program=program) as server:
         server.stop()
 
 
 def test_port_in_use(program: str) -> None:
-    """A relay whose port is taken says so in one line and fails."""
+    """With its port in use, the relay logs one line and exits with 1."""
     with taken_port() as taken:
         port = taken.getsockname()[1]
         ended = run(*command_line(program, "--listen", f"tcp:{port}:interface=127.0.0.1"))
@@ -214,7 +214,7 @@ def test_port_in_use(program: str) -> None:
 
 
 def test_wrong_options(program: str) -> None:
-    """Wrong options are named all at once; the process fails."""
+    """All wrong options are reported at once, and the process fails."""
     ended = run(*command_line(program, "--listen", LOOPBACK, "--max-message-bytes", "-5", "--validate", "nosuch"))
     assert ended.returncode == {"twistd": 1, "twist": 64}[program]
     assert "--max-message-bytes: expected a whole number >= 1, got '-5'" in ended.stdout
@@ -222,15 +222,15 @@ def test_wrong_options(program: str) -> None:
     assert "Traceback" not in ended.stdout
 
 
-def test_precedence(program: str, tmp_path: Path) -> None:
-    """The command line wins over the environment, that over the file, and that over the default."""
+def test_option_precedence(program: str, tmp_path: Path) -> None:
+    """Command line before environment before file before default."""
     file = tmp_path / "relay.toml"
     file.write_text('listen = ["tcp:0:interface=127.0.0.1"]\necho = true\nmax-message-bytes = 1\nmax-fragments = 1\n')
     options = ["--config", str(file), "--max-fragments", "4"]
     environ = {"WSRELAY_MAX_MESSAGE_BYTES": "20", "WSRELAY_MAX_FRAGMENTS": "3"}
     with relay(*options, program=program, listen=(), environ=environ) as server, ExitStack() as stack:
         client, many, large = (stack.enter_context(WebsocketsClient(server.url("/room"))) for _ in range(3))
-        # websockets ends a fragmented message with an empty frame: these are four, and then five.
+        # websockets adds an empty last fragment: four fragments, then five.
         client.say(text("three ", "fragments", " fit"))
         assert client.hear() == "three fragments fit"
         many.say(text("f", "o", "u", "r"))
@@ -241,13 +241,13 @@ def test_precedence(program: str, tmp_path: Path) -> None:
 
 
 def test_version(program: str) -> None:
-    """--version prints the relay's, not Twisted's."""
+    """--version prints the version of wsrelay."""
     ended = run(*command_line(program, "--version"))
     assert (ended.returncode, ended.stdout) == (0, f"wsrelay {__version__}\n")
 
 
 def test_help_validators(program: str) -> None:
-    """--help-validators lists the built-in ones with their arguments."""
+    """--help-validators lists the built-in validators with their arguments."""
     ended = run(*command_line(program, "--help-validators"))
     assert ended.returncode == 0
     names = [line.partition(":")[0] for line in ended.stdout.splitlines() if not line.startswith(" ")]
@@ -256,7 +256,7 @@ def test_help_validators(program: str) -> None:
 
 
 def test_environment(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Options in the environment of whoever runs the tests do not reach the relays in them."""
+    """WSRELAY_* variables of the tests' own environment do not reach their relays."""
     monkeypatch.setenv("WSRELAY_ECHO", "perhaps")
     with relay(program=program) as server, WebsocketsClient(server.url()) as client:
         client.say(text("hello"))
@@ -264,7 +264,7 @@ def test_environment(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_help(program: str) -> None:
-    """--help fits a terminal of 80 columns and stands under headings, whichever command prints it."""
+    """--help has headings and fits 80 columns, with both commands."""
     ended = run(*command_line(program, "--help"), env={**os.environ, "COLUMNS": "80"})
     assert ended.returncode == 0
     assert [line for line in ended.stdout.splitlines() if len(line) > 80] == []
@@ -274,7 +274,7 @@ def test_help(program: str) -> None:
 
 
 def test_check_config(program: str, tmp_path: Path) -> None:
-    """--check-config prints what holds, as a file that comes to the same, listens on nothing, and exits with 0."""
+    """--check-config prints the effective options as an equivalent file, does not listen, and exits with 0."""
     file = tmp_path / "relay.toml"
     with taken_port() as taken:
         file.write_text(f'listen = ["tcp:{taken.getsockname()[1]}:interface=127.0.0.1"]\nmax-rooms = 7\n')
@@ -288,7 +288,7 @@ def test_check_config(program: str, tmp_path: Path) -> None:
     assert tomllib.loads(second.stdout)["echo"] is True
 
 
-#: What can be wrong before anything is listened on, and what is said of it.
+#: Options that are wrong before the relay listens → the error message.
 WRONG = {
     "--max-rooms=x": "--max-rooms: expected a whole number, got 'x'",
     "--config=/nowhere/relay.toml": "/nowhere/relay.toml: [Errno 2] No such file or directory",
@@ -299,8 +299,8 @@ WRONG = {
 }
 
 
-def test_what_is_wrong(program: str, tmp_path: Path) -> None:
-    """Whatever can be known before listening is a wrong option, with --check-config as without: no traceback."""
+def test_all_errors_at_once(program: str, tmp_path: Path) -> None:
+    """Errors found before listening are reported together, without traceback, with and without --check-config."""
     (tmp_path / "broken.py").write_text("1 / 0\n")
     environ = {**os.environ, "PYTHONPATH": str(tmp_path)}
     code = {"twistd": 1, "twist": 64}[program]
@@ -325,7 +325,7 @@ def test_what_is_wrong(program: str, tmp_path: Path) -> None:
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_exit_codes(command: list[str], code: int, tmp_path: Path) -> None:
-    """What Twisted itself refuses has the exit codes of docs/options.md, and says why without pages of help."""
+    """Errors of Twisted's own options have the exit codes of docs/options.md and a short message."""
     (tmp_path / "taken.pid").write_text(str(os.getpid()))
     ended = run(SCRIPTS / command[0], *command[1:], cwd=tmp_path)
     assert (ended.returncode, "Traceback" in ended.stdout) == (code, False)
@@ -333,7 +333,7 @@ def test_exit_codes(command: list[str], code: int, tmp_path: Path) -> None:
 
 
 def test_daemon_cannot_listen(tmp_path: Path) -> None:
-    """A daemon whose port is taken exits with 1, and its log says why, in the format that was asked for."""
+    """A daemon with its port in use exits with 1 and logs why, in the chosen format."""
     with taken_port() as taken:
         where = f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
         options = ["--pidfile=relay.pid", "--logfile=relay.log", "wsrelay", "--listen", where, "--log-format=json"]
@@ -346,7 +346,7 @@ def test_daemon_cannot_listen(tmp_path: Path) -> None:
 
 
 def test_announcement(program: str) -> None:
-    """At start the log says once what runs, and with which limits."""
+    """The log has one line with the versions and one with the limits at start."""
     with relay("--max-connections", "7", program=program) as server:
         pass
     assert len(re.findall(rf"\] started: wsrelay {__version__}, Python 3\.", server.output.text)) == 1
@@ -354,14 +354,14 @@ def test_announcement(program: str) -> None:
 
 
 def objects(text: str) -> list[dict[str, object]]:
-    """Return the lines of a log, each of which must be an object with what all have."""
+    """Return the lines of a log; each must be an object with time, level and logger."""
     read = [json.loads(line) for line in text.splitlines()]
     assert all({"time", "level", "logger"} <= set(line) for line in read)
     return read
 
 
-def test_json(program: str) -> None:
-    """With --log-format json every line is an object, the first and last ones of Twisted's included."""
+def test_json_log(program: str) -> None:
+    """With --log-format json each line is an object, also the first and last lines, by Twisted."""
     with relay("--log-format=json", program=program) as server, WebsocketsClient(server.url("/room")) as client:
         client.hears_nothing()
     lines = objects(server.output.text)
@@ -371,8 +371,8 @@ def test_json(program: str) -> None:
 
 
 @pytest.mark.parametrize("theirs", ["--log-format=json", "--log-level=critical"])
-def test_twist_has_options_of_its_own(theirs: str) -> None:
-    """twist's own options about the log do not get in the way of the relay's."""
+def test_twist_log_options(theirs: str) -> None:
+    """twist's own log options do not affect the relay's."""
     for form in ("text", "json"):
         command = [str(SCRIPTS / "twist"), theirs, "wsrelay", "--listen", LOOPBACK, "--log-format", form]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -387,8 +387,8 @@ def test_twist_has_options_of_its_own(theirs: str) -> None:
         assert form == "text" or objects(said)
 
 
-def test_json_of_a_daemon(tmp_path: Path) -> None:
-    """A daemon's log file has objects only, also after it was rotated."""
+def test_json_log_file(tmp_path: Path) -> None:
+    """A daemon's log file has only objects, also after a rotation."""
     options = ["--pidfile=relay.pid", "--logfile=relay.log", "wsrelay", "--listen", LOOPBACK, "--log-format=json"]
     assert run(SCRIPTS / "twistd", *options, cwd=tmp_path).returncode == 0
     log, pid = tmp_path / "relay.log", int((tmp_path / "relay.pid").read_text())
@@ -409,8 +409,8 @@ def test_json_of_a_daemon(tmp_path: Path) -> None:
     assert objects(log.read_text() + (tmp_path / "relay.log.1").read_text())
 
 
-def test_levels(program: str) -> None:
-    """Above info a relay that is well says nothing at all; what is wrong is still said."""
+def test_log_level(program: str) -> None:
+    """At the level warn, a healthy relay logs nothing; errors are still logged."""
     options = ["--log-level=warn", "--validate=python:os:getpid", "--listen", LOOPBACK]
     with taken_port() as taken:
         ended = run(*command_line(program, *options, "--listen", f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"))
@@ -419,8 +419,8 @@ def test_levels(program: str) -> None:
     assert "wsrelay: cannot listen: " in line
 
 
-def test_no_secrets(program: str) -> None:
-    """At the level debug as well, what a client sends in confidence is not in the log."""
+def test_log_has_no_secrets(program: str) -> None:
+    """Tokens, cookies and credentials are not logged, not even at the level debug."""
     with relay("--log-level=debug", "--log-format=json", program=program) as server:
         with server.connect() as connection:
             connection.sendall(handshake("/room?token=secret1", Cookie="secret2", Authorization="Bearer secret3"))
