@@ -1,4 +1,4 @@
-"""A server that does with each client what a test wants: what no relay does on demand."""
+"""A scripted WebSocket server: refuses, closes or listens as a test says."""
 
 import threading
 import time
@@ -25,7 +25,7 @@ class Refuse:
 
 @dataclass
 class Close:
-    """Lets a client in, and closes with a row of the table; before that, keeps it for a while that it is silent."""
+    """Accepts a client and closes with a row of the table, after a message or `after_seconds` of silence."""
 
     row: CloseReason
     after_seconds: float = 0
@@ -33,7 +33,7 @@ class Close:
 
 @dataclass
 class Hear:
-    """Lets a client in, and keeps what it says until it has closed."""
+    """Accepts a client and keeps its messages and close code."""
 
     heard: list[str | bytes] = field(default_factory=list)
     code: int | None = None
@@ -44,12 +44,12 @@ Act = Refuse | Close | Hear
 
 @dataclass
 class Stage:
-    """What has come to a server that does with each client what it is told.
+    """A scripted server.
 
     Attributes:
-        url: where it is.
+        url: its URL.
         requests: the handshakes so far.
-        times: when they came.
+        times: their arrival, on the monotonic clock in seconds.
     """
 
     url: str = ""
@@ -59,7 +59,7 @@ class Stage:
 
 @contextmanager
 def stage(next_act: Callable[[], Act]) -> Iterator[Stage]:
-    """Run a server while the block runs; ``next_act`` is asked with each handshake, in a thread of its own."""
+    """Run a server while the block runs; each handshake calls ``next_act`` in a thread of its own."""
     found = Stage()
     acts: dict[ServerConnection, Act] = {}
 
@@ -97,5 +97,5 @@ def stage(next_act: Callable[[], Act]) -> Iterator[Stage]:
 
 
 def in_turn(*acts: Act) -> Callable[[], Act]:
-    """Return what does one thing after the other."""
+    """Return a function that returns these acts one by one."""
     return iter(acts).__next__

@@ -1,6 +1,6 @@
-"""Tests of the chats in the terminal, examples/python_client.py and examples/node_client.mjs.
+"""Tests of the terminal chats examples/python_client.py and examples/node_client.mjs.
 
-What a relay does not do on demand, a :func:`~tests.examples.stage.stage` does. Waits are cut to hundredths of a second.
+A :func:`~tests.examples.stage.stage` scripts refusals and closes. Back-off waits are cut to hundredths of a second.
 """
 
 import shutil
@@ -24,16 +24,16 @@ pytestmark = pytest.mark.deploy
 
 EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
 
-#: So that no test waits for a next attempt.
+#: Short back-off.
 QUICK = ("--first-wait", "0.01", "--max-wait", "0.05")
 
-#: What makes chance always the most that it can be.
+#: Removes the jitter: random numbers are at their maximum.
 NO_CHANCE_IN_PYTHON = (
     "import random, runpy, sys; random.uniform = max; del sys.argv[0]; runpy.run_path(sys.argv[0], None, '__main__')"
 )
 NO_CHANCE_IN_NODE = "data:text/javascript,Math.random=()=>1"
 
-#: Starts one of the clients, given a URL; ``options`` are its own, ``environ`` is added to its environment.
+#: Starts a client with a URL, ``options`` and additions to its environment.
 Chat = Callable[..., Process]
 
 
@@ -48,7 +48,7 @@ def python_chat(
 
 @pytest.fixture(scope="module")
 def node_chat(tmp_path_factory: pytest.TempPathFactory) -> Chat:
-    """What starts the client in Node, from a folder that looks as if ``npm install ws`` had been run in it."""
+    """Starts the Node client, in a folder with ws in node_modules."""
     node = require("node")
     modules = INTEROP / "node_modules"
     if not (modules / "ws").is_dir():
@@ -68,18 +68,18 @@ def node_chat(tmp_path_factory: pytest.TempPathFactory) -> Chat:
 
 @pytest.fixture(params=["python", "node"])
 def chat(request: pytest.FixtureRequest) -> Chat:
-    """What starts one of the two; each test with this is for both."""
+    """Starts a client; a test with this fixture runs for both."""
     found: Chat = python_chat if request.param == "python" else request.getfixturevalue("node_chat")
     return found
 
 
 def connected(client: Process, count: int = 1) -> None:
-    """Wait until a client has said so often that it is connected."""
+    """Wait until a client has connected ``count`` times."""
     client.output.wait_for(r"\* connected\n", count)
 
 
-def test_talk_across_a_restart(node_chat: Chat) -> None:
-    """The two talk, come back when the relay is restarted on its port, and send what was typed meanwhile."""
+def test_reconnect_after_restart(node_chat: Chat) -> None:
+    """The clients exchange messages, reconnect after a restart, and send lines typed meanwhile."""
     with ExitStack() as stack:
         with relay("--drain-seconds", "0") as server:
             python = stack.enter_context(python_chat(server.url("/chat")))
@@ -97,7 +97,7 @@ def test_talk_across_a_restart(node_chat: Chat) -> None:
             client.output.wait_for(r"(?m)^\* no connection: .+; again in 0\.\d s$")
         listen = server.url().replace("ws://127.0.0.1:", "tcp:interface=127.0.0.1:").rstrip("/")
         with relay(listen=[listen]):
-            connected(node, count=2)  # what is typed where nobody else is, nobody hears
+            connected(node, count=2)  # otherwise the message has no subscriber
             python.write_line("is anybody there?")
             node.output.wait_for(r"(?m)^is anybody there\?$")
             for client in (python, node):
@@ -105,8 +105,8 @@ def test_talk_across_a_restart(node_chat: Chat) -> None:
                 assert client.wait() == 0, client.output.text
 
 
-def test_typed_while_away(chat: Chat) -> None:
-    """What is typed where no relay is waits for one, and the end of the input waits for what was typed."""
+def test_send_queue(chat: Chat) -> None:
+    """Lines typed without a connection are sent after the reconnect, also after the end of the input."""
     is_open = threading.Event()
     hear = Hear()
     with stage(lambda: hear if is_open.is_set() else Refuse(503)) as server, chat(server.url) as client:
@@ -122,8 +122,8 @@ def test_typed_while_away(chat: Chat) -> None:
 
 @pytest.mark.parametrize("how", ["end of input", "Ctrl-C"])
 @pytest.mark.parametrize("where", ["connected", "waiting"])
-def test_end(chat: Chat, how: str, where: str) -> None:
-    """The end of the input and Ctrl-C end it with 0: connected, by a close with 1000; in a long wait, at once."""
+def test_exit(chat: Chat, how: str, where: str) -> None:
+    """On end of input and Ctrl-C it exits with 0: connected, by a close with 1000; during back-off, at once."""
     hear = Hear()
     act = hear if where == "connected" else Refuse(503, fields={"Retry-After": "3600"})
     with stage(in_turn(act)) as server, chat(server.url) as client:
@@ -143,7 +143,7 @@ FINAL = [row for row in TABLE if not row.reconnect]
 
 @pytest.mark.parametrize("final", FINAL, ids=lambda row: f"{row.code} {row.text}")
 def test_close_codes(chat: Chat, final: CloseReason) -> None:
-    """It comes back after each close of the table where that can help, and exits with 1 where it cannot."""
+    """It reconnects after closes with `reconnect` in the table, and exits with 1 after others."""
     rows = [*PASSING, final]
     with stage(in_turn(*map(Close, rows))) as server, chat(server.url) as client:
         assert client.wait() == 1, client.output.text
@@ -154,7 +154,7 @@ def test_close_codes(chat: Chat, final: CloseReason) -> None:
 
 
 def test_refusals(chat: Chat) -> None:
-    """It says status and reason of a refused handshake, and tries again unless that is its own fault."""
+    """It prints status and reason of a refused handshake, and retries except after 4xx of its own fault."""
     statuses = [408, 429, 500, 503, 504, 403]
     with stage(in_turn(*map(Refuse, statuses))) as server, chat(server.url) as client:
         assert client.wait() == 1, client.output.text
@@ -165,14 +165,14 @@ def test_refusals(chat: Chat) -> None:
 
 
 def test_refused_by_a_relay(chat: Chat) -> None:
-    """A relay's own refusal is shown."""
+    """It prints the refusal of a real relay."""
     with relay("--validate", "origin:https://app.example") as server, chat(server.url("/chat")) as client:
         assert client.wait() == 1
         assert client.output.text == "* refused: 403 this origin is not allowed\n"
 
 
 def test_retry_after(chat: Chat) -> None:
-    """It does not come back before the time that the relay has named; a date is left alone."""
+    """It honours Retry-After in seconds and ignores a date."""
     acts = [
         Refuse(503, fields={"Retry-After": "Wed, 21 Oct 2065 07:28:00 GMT"}),
         Refuse(429, fields={"Retry-After": "1"}),
@@ -183,8 +183,8 @@ def test_retry_after(chat: Chat) -> None:
     assert server.times[2] - server.times[1] >= 1
 
 
-def test_waits(chat: Chat) -> None:
-    """The most that it waits doubles up to a bound, and starts anew only after a connection that has lasted."""
+def test_back_off(chat: Chat) -> None:
+    """Back-off doubles up to a bound, and is reset only after a connection that lasted."""
     acts: list[Act] = [*[Refuse(503)] * 3, Close(INTERNAL_ERROR), Close(RESTARTING, after_seconds=0.5), Refuse(403)]
     options = ("--first-wait", "0.1", "--max-wait", "0.3")
     with stage(in_turn(*acts)) as server, chat(server.url, options, by_chance=False) as client:
@@ -193,8 +193,8 @@ def test_waits(chat: Chat) -> None:
     assert waits == ["0.1", "0.2", "0.3", "0.3", "0.1"]
 
 
-def test_silence(chat: Chat) -> None:
-    """It notices that a relay answers no more, though nothing is closed."""
+def test_ping_timeout(chat: Chat) -> None:
+    """It detects a relay that no longer answers pings."""
     with relay() as server, chat(server.url("/chat"), (*QUICK, "--ping-seconds", "0.3")) as client:
         connected(client)
         server.signal(signal.SIGSTOP)
@@ -205,8 +205,8 @@ def test_silence(chat: Chat) -> None:
         connected(client, count=2)
 
 
-def test_key(chat: Chat) -> None:
-    """RELAY_KEY is sent as a bearer token, and nothing is sent without it."""
+def test_bearer_token(chat: Chat) -> None:
+    """RELAY_KEY is sent as a bearer token; without it no Authorization is sent."""
     found: list[Any] = []
     for environ in ({"RELAY_KEY": "secret"}, {"RELAY_KEY": ""}):
         with stage(in_turn(Refuse(403))) as server, chat(server.url, environ=environ) as client:
@@ -215,8 +215,8 @@ def test_key(chat: Chat) -> None:
     assert found == ["Bearer secret", None]
 
 
-def test_what_is_shown(chat: Chat) -> None:
-    """Nothing that somebody sends is obeyed by the terminal, and of bytes it is told how many they are."""
+def test_terminal_escapes(chat: Chat) -> None:
+    """Control characters of messages are replaced; of binary messages the size is printed."""
     with relay() as server, chat(server.url("/chat")) as client, WebsocketsClient(server.url("/chat")) as other:
         connected(client)
         for said in (text("\x1b[2J\x9b1m\rtwo\nlines"), binary(b"\x1b[2J"), text("end")):
@@ -225,8 +225,8 @@ def test_what_is_shown(chat: Chat) -> None:
     assert client.output.text == "* connected\n�[2J�1m�two�lines\n(4 bytes)\nend\n"
 
 
-def test_no_url(chat: Chat) -> None:
-    """A URL that is none is said in one line, without a traceback."""
+def test_invalid_url(chat: Chat) -> None:
+    """An invalid URL is reported in one line, without a traceback."""
     with chat("ftp://nowhere") as client:
         assert client.wait() == 1
         assert client.output.text.startswith("* ")

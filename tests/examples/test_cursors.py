@@ -1,4 +1,4 @@
-"""examples/cursors.html in Chromium: pointers and lines of one window are seen in another."""
+"""examples/cursors.html in Chromium: pointers and lines of one window appear in another."""
 
 import functools
 import struct
@@ -22,27 +22,27 @@ deploy = pytest.mark.deploy
 
 
 def client_of(page: Path) -> str:
-    """Return the part of a page's script that is the client."""
+    """Return the client part of a page's script."""
     return page.read_text("utf-8").partition("// ---- The client.")[2].partition("\n// ---- The messages")[0]
 
 
 def test_the_client_is_a_copy() -> None:
-    """The client is that of the demo page, as it is."""
+    """The client is an exact copy of the demo page's."""
     client = client_of(Path(wsrelay.http.__file__).with_name("demo.html"))
     assert "class RelaySocket" in client
     assert client_of(EXAMPLES / "cursors.html") == client
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """Serves files and says nothing."""
+    """Serves files without a log."""
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def files() -> Iterator[str]:
-    """Serve the folder of examples on loopback, and give its origin."""
+    """Serve the examples folder on loopback, and give its origin."""
     with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(EXAMPLES))) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -61,7 +61,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 class Board:
-    """A relay, and the windows that show the page."""
+    """A relay and windows with the page."""
 
     def __init__(self, chromium: Browser, server: Relay, origin: str, stack: ExitStack) -> None:
         self.server = server
@@ -84,7 +84,7 @@ class Board:
 
 @pytest.fixture
 def board(chromium: Browser) -> Iterator[Board]:
-    """A board of its own for each test."""
+    """A board with a relay."""
     with ExitStack() as stack:
         origin = stack.enter_context(files())
         options = ["--validate", f"origin:{origin},none", "--slow-policy", "cursors/*=latest"]
@@ -93,7 +93,7 @@ def board(chromium: Browser) -> Iterator[Board]:
 
 
 def message(who: int, x: int, y: int, pen: int, name: bytes = b"") -> bytes:
-    """Return what a window says of its pointer."""
+    """Return the message of a pointer."""
     return struct.pack(">IHHB", who, x, y, pen) + name
 
 
@@ -114,7 +114,7 @@ def mouse(page: Page, kind: str, x: float, y: float, buttons: int) -> None:
     )  # fmt: skip
 
 
-#: Whether anything is drawn around the middle of the canvas.
+#: True if something is drawn around the middle of the canvas.
 DRAWN = """(() => {
   const { width, height } = canvas;
   return canvas.getContext("2d").getImageData(width / 2 - 5, height / 2 - 5, 10, 10).data.some((value) => value);
@@ -123,7 +123,7 @@ DRAWN = """(() => {
 
 @deploy
 def test_pointers_and_lines(board: Board) -> None:
-    """A pointer moves in the other window as in its own, a line that is drawn with it appears there, and it goes."""
+    """A pointer and its lines appear in the other window, and the pointer goes with its page."""
     one, other = board.window(), board.window(width=500, height=700)
     one.run("document.getElementById('name').focus()")
     one.type("Ada")
@@ -140,8 +140,8 @@ def test_pointers_and_lines(board: Board) -> None:
 
 
 @deploy
-def test_keys(board: Board) -> None:
-    """The keyboard does what the mouse does."""
+def test_keyboard(board: Board) -> None:
+    """The keyboard moves the pointer and draws."""
     page = board.window()
     with board.client() as client:
         page.run("document.getElementById('board').focus()")
@@ -156,8 +156,8 @@ def test_keys(board: Board) -> None:
 
 
 @deploy
-def test_once_per_frame(board: Board) -> None:
-    """However often the pointer moves, there is one message per frame."""
+def test_coalesced_per_frame(board: Board) -> None:
+    """Pointer moves are coalesced into one message per frame."""
     page = board.window()
     sent = page.run("""(async () => {
       const frame = () => new Promise(requestAnimationFrame);
@@ -172,8 +172,8 @@ def test_once_per_frame(board: Board) -> None:
 
 
 @deploy
-def test_strangers(board: Board) -> None:
-    """What is no pointer is left alone, names are text, and there are no more pointers than a screen can bear."""
+def test_malformed_messages(board: Board) -> None:
+    """Malformed messages are ignored, names are shown as text, and the number of pointers is bounded."""
     page = board.window()
     with board.client() as client:
         client.say(text("hello"))

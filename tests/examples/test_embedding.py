@@ -1,4 +1,4 @@
-"""Tests of examples/embedding.py: a relay in a program of somebody's own."""
+"""Tests of examples/embedding.py: a relay embedded in another program."""
 
 import re
 import signal
@@ -16,12 +16,12 @@ pytestmark = pytest.mark.deploy
 
 PROGRAM = Path(__file__).resolve().parent.parent.parent / "examples" / "embedding.py"
 
-#: What twisted.web says about a port; the number is the only place where it can be found.
+#: Log line of twisted.web with the site's port.
 SITE = r"Site starting on (\d+)"
 
 
 class Program(Process):
-    """The program, as twistd runs it.
+    """The program, run by twistd.
 
     Attributes:
         relay: the URL of its relay.
@@ -39,7 +39,7 @@ class Program(Process):
         self.site = f"http://127.0.0.1:{port}/"
 
     def post(self, body: bytes) -> tuple[str, str]:
-        """Post the news with curl, and return status and body of the answer."""
+        """Post the news with curl, and return status and body of the response."""
         posted = run(
             require("curl"), "--silent", "--show-error", "--noproxy", "*", "--max-time", str(SECONDS),
             "--header", "Expect:", "--data-binary", "@-", "--write-out", "%{http_code}", self.site + "news",
@@ -56,8 +56,8 @@ def program() -> Iterator[Program]:
         yield started
 
 
-def test_published(program: Program) -> None:
-    """What is posted to the site is heard by everybody in the room, and clients talk in other rooms as ever."""
+def test_publish_from_site(program: Program) -> None:
+    """A POST to the site reaches all subscribers of the room; other rooms are unaffected."""
     with ExitStack() as stack:
         readers = [stack.enter_context(WebsocketsClient(program.relay + "news")) for _ in range(2)]
         talkers = [stack.enter_context(WebsocketsClient(program.relay + "chat")) for _ in range(2)]
@@ -70,21 +70,21 @@ def test_published(program: Program) -> None:
             client.hears_nothing()
 
 
-def test_nobody_there(program: Program) -> None:
-    """What is posted where nobody is is taken too."""
+def test_publish_to_empty_room(program: Program) -> None:
+    """A POST without subscribers is accepted."""
     assert program.post(b"nobody hears this") == ("202", "published\n")
 
 
 def test_read_only(program: Program) -> None:
-    """A client that publishes to the room is closed, and nobody hears it."""
+    """A client that publishes to the read-only room is closed, and its message is dropped."""
     with WebsocketsClient(program.relay + "news") as forger, WebsocketsClient(program.relay + "news") as reader:
         forger.say(text("the moon is out"))
         assert forger.closed() == (1008, "this connection may not publish")
         reader.hears_nothing()
 
 
-def test_wrong_news(program: Program) -> None:
-    """What the relay would take from no client is not taken from the site either."""
+def test_publish_validation(program: Program) -> None:
+    """Messages that are invalid or too large are refused, as from clients."""
     with WebsocketsClient(program.relay + "news") as reader:
         assert program.post(b"\xff") == ("400", "not UTF-8\n")
         assert program.post(b"x" * (2**20 + 1)) == ("413", "too long\n")
@@ -92,13 +92,13 @@ def test_wrong_news(program: Program) -> None:
 
 
 def test_page(program: Program) -> None:
-    """The site serves the page that talks to the relay."""
+    """The site serves a page that connects to the relay."""
     page = run(require("curl"), "--silent", "--noproxy", "*", program.site)
     assert "new WebSocket(url)" in page.stdout
 
 
 def test_stop(program: Program) -> None:
-    """SIGTERM closes the clients with 1012 before the program ends, and twistd ends by the signal."""
+    """SIGTERM closes the clients with 1012; then twistd ends by the signal."""
     with WebsocketsClient(program.relay + "news") as reader:
         program.signal(signal.SIGTERM)
         assert reader.closed() == (1012, "the relay is restarting: reconnect with back-off")

@@ -22,15 +22,15 @@ pytestmark = pytest.mark.deploy
 
 EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
 
-#: Chance makes the first wait 50 ms, so that no test waits for a second try.
+#: Makes the first back-off 50 ms.
 QUICK = "Math.random = () => 0.05;"
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """Serves files, and says nothing."""
+    """Serves files without a log."""
 
     def do_GET(self) -> None:
-        """Serve a file, but no icon: that there is none would be a complaint in the console."""
+        """Serve a file, or 204 for the icon: a 404 would be an error in the console."""
         if self.path != "/favicon.ico":
             super().do_GET()
             return
@@ -38,12 +38,12 @@ class Quiet(SimpleHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[str]:
-    """The URL of the folder, as ``python -m http.server`` serves it."""
+    """The URL of the examples folder, served by http.server."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=EXAMPLES)) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -56,8 +56,8 @@ def site() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """Chromium, for all pages here."""
-    # Candidates are addresses, not names in multicast DNS, which not every machine that runs tests has.
+    """Chromium."""
+    # Makes ICE candidates addresses instead of multicast DNS names, which some machines cannot resolve.
     options = "--disable-features=WebRtcHideLocalIpsWithMdns"
     with browser(tmp_path_factory.mktemp("chromium"), options) as started:
         yield started
@@ -65,7 +65,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(chromium: Browser, site: str) -> Iterator["Open"]:
-    """What opens a page, and closes all at the end."""
+    """Opens pages, and closes them at the end."""
     opener = Open(chromium, site)
     yield opener
     for page in opener.pages:
@@ -76,7 +76,7 @@ class Open:
     """Opens pages of the site.
 
     Attributes:
-        pages: those that are open.
+        pages: the open ones.
     """
 
     def __init__(self, chromium: Browser, site: str) -> None:
@@ -85,7 +85,7 @@ class Open:
         self.pages: list[Page] = []
 
     def __call__(self, name: str, url: str, before: str = QUICK) -> Page:
-        """Open a page that connects to a URL; ``before`` runs before its own script."""
+        """Open a page that connects to a URL; ``before`` runs before the page's script."""
         page = self._chromium.page(f"{self._site}{name}?{urllib.parse.urlencode({'url': url})}", before=before)
         self.pages.append(page)
         return page
@@ -97,7 +97,7 @@ class Open:
 
 
 def until_text(page: Page, element: str, *wanted: str) -> None:
-    """Wait until the text of an element holds all that is wanted."""
+    """Wait until the text of an element contains all parts."""
     condition = " && ".join(f"$({element!r}).textContent.includes({part!r})" for part in wanted)
     page.until(f"({condition})")
 
@@ -111,7 +111,7 @@ def say(page: Page, what: str) -> None:
 
 
 def heard(client: WebsocketsClient) -> list[dict[str, Any]]:
-    """Return the objects that a client has been sent so far: the answer to a ping comes behind them."""
+    """Return the JSON messages received so far; a ping and its pong make sure that all have arrived."""
     assert client.ws.ping().wait(SECONDS)
     found = []
     with suppress(TimeoutError):
@@ -121,12 +121,12 @@ def heard(client: WebsocketsClient) -> list[dict[str, Any]]:
 
 
 def again(server: Relay) -> str:
-    """Return the endpoint on which a relay listened, for the next one."""
+    """Return the endpoint of a stopped relay, for its successor."""
     return server.url().replace("ws://127.0.0.1:", "tcp:interface=127.0.0.1:").rstrip("/")
 
 
-def test_browser_talks(open_page: Open) -> None:
-    """Two pages and another client talk; what is sent is shown as text, whatever it is, and of bytes how many."""
+def test_browser_messages(open_page: Open) -> None:
+    """Two pages and a client exchange messages; messages are shown as text, binary ones by their size."""
     with relay("--drain-seconds", "0") as server, WebsocketsClient(server.url("/chat")) as other:
         first, second = (open_page("browser.html", server.url("/chat")) for _ in range(2))
         for page in (first, second):
@@ -142,8 +142,8 @@ def test_browser_talks(open_page: Open) -> None:
             assert page.complaints() == []
 
 
-def test_browser_restart(open_page: Open) -> None:
-    """It shows why the relay has gone, and is back when that is."""
+def test_browser_reconnect(open_page: Open) -> None:
+    """The page shows the close reason and reconnects after a restart."""
     with relay("--drain-seconds", "0") as server:
         page = open_page("browser.html", server.url("/chat"))
         until_text(page, "state", "connected")
@@ -162,8 +162,8 @@ def test_browser_restart(open_page: Open) -> None:
     )
 
 
-def test_browser_ends(open_page: Open) -> None:
-    """It comes back after what passes, and stays where it is after what does not: a text that is typed then stays."""
+def test_browser_close_codes(open_page: Open) -> None:
+    """The page reconnects unless a close is final; after a final close, typed text stays."""
     with stage(in_turn(Refuse(503), Close(TOO_SLOW), Close(TOO_BIG))) as server:
         page = open_page("browser.html", server.url)
         until_text(page, "state", "closed: 1009 message too big")
@@ -175,16 +175,16 @@ def test_browser_ends(open_page: Open) -> None:
 
 
 @pytest.mark.parametrize("name", ["browser.html", "webrtc.html"])
-def test_pages_know_the_table(open_page: Open, name: str) -> None:
-    """Both have for each close of the table what the table says of coming back."""
+def test_reconnect_table(open_page: Open, name: str) -> None:
+    """Both pages reconnect after exactly the closes with `reconnect` in the table."""
     with stage(in_turn(Close(TOO_BIG))) as server:
         page = open_page(name, server.url)
         for row in TABLE:
             assert page.run(f"isFinal({row.code}, {row.text!r})") is not row.reconnect, row
 
 
-def test_webrtc_talks(open_page: Open) -> None:
-    """Two pages find each other through the relay, and go on talking when it has gone."""
+def test_webrtc_without_relay(open_page: Open) -> None:
+    """Two pages find each other through the relay, and stay connected without it."""
     with relay("--drain-seconds", "0") as server:
         first, second = (open_page("webrtc.html", server.url("/secret")) for _ in range(2))
         for page in (first, second):
@@ -205,8 +205,8 @@ def test_webrtc_talks(open_page: Open) -> None:
         until_text(second, "peer", "connected")
 
 
-def test_webrtc_next(open_page: Open) -> None:
-    """A third page waits until one of the two has gone; what strangers say meanwhile in the room changes nothing."""
+def test_webrtc_third_page(open_page: Open) -> None:
+    """A third page waits until one of the two leaves; malformed messages in the room are ignored."""
     with relay("--drain-seconds", "0") as server, WebsocketsClient(server.url("/secret")) as stranger:
         first, second = (open_page("webrtc.html", server.url("/secret")) for _ in range(2))
         for page in (first, second):
@@ -222,21 +222,21 @@ def test_webrtc_next(open_page: Open) -> None:
         until_text(first, "messages", "hello from the third")
 
 
-#: Keeps a page from saying by itself that it looks for a peer.
+#: Keeps a page from sending its own hello.
 SHY = """
 const send = WebSocket.prototype.send;
 WebSocket.prototype.send = function (data) { if (!data.includes("hello")) send.call(this, data); };
 """
 
 
-def test_webrtc_at_once(open_page: Open) -> None:
-    """Where two pages look for a peer at the same time, one of them makes an offer; nobody minds an echo."""
+def test_webrtc_glare(open_page: Open) -> None:
+    """If two pages say hello at the same time, only one makes an offer; an echo is ignored."""
     with relay("--echo", "--drain-seconds", "0") as server, WebsocketsClient(server.url("/secret")) as both:
         pages = [open_page("webrtc.html", server.url("/secret"), SHY) for _ in range(2)]
         for page in pages:
             until_text(page, "relay", "connected")
         names = [page.run("me") for page in pages]
-        # In the place of both, and one right behind the other: each page hears the other's before any offer.
+        # In place of both pages, one right after the other: each page gets the other's hello before any offer.
         for name in names:
             both.say(text(json.dumps({"from": name, "hello": True})))
         for page in pages:
