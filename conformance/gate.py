@@ -1,13 +1,13 @@
-"""Decide whether the report of a wstest run is a pass.
+"""Compare the report of a wstest run with the expected cases and verdicts.
 
-Lives here: which cases there are, which verdict each must have, and the words for what is wrong. Must not
-live here: processes, sockets, printing, or any file but the report's index.
+Lives here: the list of cases, the required verdict of each, and the messages about faults. Must not live here:
+processes, sockets, printing, any file but the index of the report.
 
-wstest exits with 0 whatever happened, and its index holds only the cases that it came to run. So the gate
-compares the exact set of cases, and accepts one exact verdict for each.
+wstest always exits with 0, and its index has only the cases that ran. So the gate compares the exact set of cases and
+accepts exactly one verdict for each.
 
-Sequence: ``quick(parse_cases(text))`` or ``select(...)`` gives the expected cases, ``read_index(path)``
-what was found, ``check(index, expected)`` a `Result`; that has ``passed``, ``summary()`` and ``faults()``.
+Sequence: ``quick(parse_cases(text))`` or ``select(...)`` gives the expected cases, ``read_index(path)`` the report, and
+``check(index, expected)`` a `Result` with ``passed``, ``summary()`` and ``faults()``.
 """
 
 import fnmatch
@@ -16,11 +16,10 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Cases whose outcome RFC 6455 leaves open: the suite gives both verdicts as INFORMATIONAL, whatever the
-#: server does.
+#: Cases left open by RFC 6455: the suite always gives INFORMATIONAL for both verdicts.
 INFORMATIONAL_CASES = frozenset({"7.1.6", "7.13.1", "7.13.2"})
 
-#: Sections on permessage-deflate: most of the time of a run, left out of a quick one.
+#: Sections on permessage-deflate: most of the time of a run; not in a quick one.
 COMPRESSION_SECTIONS = ("12", "13")
 
 OK = "OK"
@@ -35,13 +34,13 @@ WIDTH = 110
 
 @dataclass(frozen=True)
 class Verdict:
-    """What wstest says of one case.
+    """The verdicts on one case.
 
     Attributes:
         case: the id, such as ``7.1.6``.
-        behavior: the verdict on the frames of the case.
-        behavior_close: the verdict on how the connection ended.
-        report_file: file name of the case's own report, in the folder of the index.
+        behavior: verdict on the frames.
+        behavior_close: verdict on the close.
+        report_file: file name of the case's report, in the folder of the index.
     """
 
     case: str
@@ -51,7 +50,7 @@ class Verdict:
 
     @property
     def right(self) -> bool:
-        """Whether both verdicts are the one that this case must have."""
+        """Whether both verdicts are the required ones."""
         wanted = INFORMATIONAL if self.case in INFORMATIONAL_CASES else OK
         return self.behavior == self.behavior_close == wanted
 
@@ -61,11 +60,11 @@ class Result:
     """The outcome of the gate.
 
     Attributes:
-        expected: how many cases there should be.
-        right: verdicts as they must be, in the order of the cases.
-        wrong: verdicts other than that, in the order of the cases.
-        missing: expected cases that the report does not have.
-        extra: cases of the report that are not expected.
+        expected: number of expected cases.
+        right: required verdicts, in the order of the cases.
+        wrong: other verdicts, in the order of the cases.
+        missing: expected cases without a report.
+        extra: unexpected cases in the report.
     """
 
     expected: int
@@ -76,11 +75,11 @@ class Result:
 
     @property
     def passed(self) -> bool:
-        """Whether the report has exactly the expected cases, at least one, each with its right verdict."""
+        """Whether the report has exactly the expected cases, at least one, each with its required verdict."""
         return 0 < self.expected == len(self.right) and not (self.wrong or self.missing or self.extra)
 
     def summary(self) -> str:
-        """Say the counts in one line, such as ``514 OK, 3 INFORMATIONAL of 517``."""
+        """Return the counts in one line, such as ``514 OK, 3 INFORMATIONAL of 517``."""
         informational = sum(verdict.behavior == INFORMATIONAL for verdict in self.right)
         counts = [(len(self.right) - informational, OK), (informational, INFORMATIONAL)]
         faults = [(len(self.wrong), "wrong"), (len(self.missing), "missing"), (len(self.extra), "extra")]
@@ -88,14 +87,13 @@ class Result:
         return ", ".join(f"{count} {word}" for count, word in parts) + f" of {self.expected}"
 
     def faults(self, folder: Path) -> list[str]:
-        """Name every wrong, missing and extra case.
+        """List all wrong, missing and extra cases.
 
         Args:
-            folder: where the report is; put before the file names of the cases' own reports.
+            folder: of the report; prefix of the file names.
 
         Returns:
-            Lines to print, none when the gate is passed: one for each wrong case, a wrapped list for the
-            others.
+            Lines to print: one per wrong case, and wrapped lists of the others. Empty on a pass.
         """
         lines = [
             f"wrong {verdict.case}: behavior {verdict.behavior}, behaviorClose {verdict.behavior_close}, "
@@ -106,35 +104,35 @@ class Result:
 
 
 def _listed(word: str, cases: tuple[str, ...]) -> list[str]:
-    """Name the cases after a word, wrapped; nothing when there are none."""
+    """Return a label and the cases, wrapped; empty without cases."""
     text = f"{word}: {' '.join(cases)}"
     return textwrap.wrap(text, WIDTH, subsequent_indent="    ") if cases else []
 
 
 def parse_cases(text: str) -> list[str]:
-    """Read a list of cases: one id a line; empty lines and those that begin with ``#`` are left out."""
+    """Parse a list of cases: one id a line; empty lines and ``#`` comments are skipped."""
     lines = (line.strip() for line in text.splitlines())
     return [line for line in lines if line and not line.startswith("#")]
 
 
 def quick(cases: list[str]) -> list[str]:
-    """Leave out the sections on compression."""
+    """Return the cases without the sections on compression."""
     return [case for case in cases if case.split(".")[0] not in COMPRESSION_SECTIONS]
 
 
 def select(cases: list[str], pattern: str) -> list[str]:
-    """Keep the cases whose whole id matches a shell pattern: ``7.*`` is section 7, ``7.1.6`` one case."""
+    """Return the cases whose whole id matches a shell pattern: ``7.*`` is section 7, ``7.1.6`` one case."""
     return [case for case in cases if fnmatch.fnmatchcase(case, pattern)]
 
 
 def read_index(path: Path) -> Index:
-    """Read the index that wstest wrote: server name → case id → entry.
+    """Read the index of a report: server name → case id → entry.
 
     Returns:
-        An empty dictionary when there is no such file: no report has no cases.
+        An empty dictionary without such a file.
 
     Raises:
-        ValueError: the file is not JSON, as when wstest was stopped while it wrote.
+        ValueError: the file is not JSON, for example because wstest was stopped while writing.
     """
     if not path.exists():
         return {}
@@ -143,10 +141,10 @@ def read_index(path: Path) -> Index:
 
 
 def verdicts(index: Index) -> dict[str, Verdict]:
-    """Take the verdicts out of an index, by case id.
+    """Return the verdicts of an index by case id.
 
     Raises:
-        ValueError: the index is about more than one server, so a case would have more than one verdict.
+        ValueError: the index has more than one server.
     """
     if len(index) > 1:
         raise ValueError(f"the report is about {len(index)} servers, not one: {', '.join(sorted(index))}")
@@ -154,16 +152,16 @@ def verdicts(index: Index) -> dict[str, Verdict]:
 
 
 def _verdict(case: str, entry: dict[str, object]) -> Verdict:
-    """Make one verdict of an entry; what the entry lacks becomes ``absent``, which is never right."""
+    """Convert an entry; missing values become ``absent``, which is never right."""
     words = [str(entry.get(key, "absent")) for key in ("behavior", "behaviorClose", "reportfile")]
     return Verdict(case, *words)
 
 
 def check(index: Index, expected: list[str]) -> Result:
-    """Compare a report with the cases that it should have.
+    """Compare a report with the expected cases.
 
     Raises:
-        ValueError: the index is about more than one server.
+        ValueError: the index has more than one server.
     """
     found = verdicts(index)
     present = [found[case] for case in expected if case in found]

@@ -1,10 +1,9 @@
-"""Find a Python 2.7 and keep an environment of it that holds the Autobahn testsuite.
+"""Find a Python 2.7 and keep an environment with the Autobahn testsuite.
 
-Lives here: everything that is only needed because the suite never left Python 2.7. Must not live here:
-anything about cases, reports or the relay.
+Lives here: everything needed only because the suite requires Python 2.7. Must not live here: cases, reports, the relay.
 
-Sequence: ``find(os.environ)`` gives an interpreter, ``environment(interpreter, folder)`` the interpreter of
-the environment, which it makes first when it is not there or not complete.
+Sequence: ``find(os.environ)`` gives an interpreter; ``environment(interpreter, folder)`` makes the environment if
+needed and gives its interpreter.
 """
 
 import fcntl
@@ -22,44 +21,41 @@ HERE = Path(__file__).resolve().parent
 REQUIREMENTS = HERE / "requirements-py27.txt"
 SPEED_REQUIREMENTS = HERE / "requirements-py27-speed.txt"
 
-#: The last virtualenv that is one file of pure Python without dependencies; from 20.22 on it makes no
-#: Python 2.7.
+#: The last virtualenv without dependencies; from 20.22 on virtualenv does not support Python 2.7.
 VIRTUALENV = "virtualenv==16.7.12"
 
-#: Written last, so that only a complete environment has it. Holds the hash of what the environment was made
-#: from.
+#: Written last, so only a complete environment has it. Contains the hash of the environment's inputs.
 MARKER = "complete"
 
-#: Bounds: one question to an interpreter, and one step of making the environment.
+#: Bounds in seconds: a query of an interpreter, and a step of making the environment.
 ASK_SECONDS = 30
 STEP_SECONDS = 900
 
-#: How many lines of a failed step's output are shown.
+#: Printed lines of a failed step's output.
 TAIL_LINES = 15
 
 HOW_TO_GET_ONE = """\
-No Python 2.7 was found, and the Autobahn testsuite runs on nothing else. To get one:
-  pyenv install 2.7.18              it is then found by itself; it need not be activated
-  WSRELAY_PYTHON27=/path/python2.7  names one that is somewhere else"""
+No Python 2.7 was found, and the Autobahn testsuite needs one. To get one:
+  pyenv install 2.7.18              found automatically, also when not activated
+  WSRELAY_PYTHON27=/path/python2.7  its path otherwise"""
 
 
 class NoPython27Error(Exception):
-    """There is no Python 2.7 here that runs; the text says how to get one."""
+    """No working Python 2.7 was found; the message says how to get one."""
 
 
 class StepError(Exception):
-    """A step of making the environment failed; the text has the end of its output."""
+    """A step of making the environment failed; the message has the end of its output."""
 
 
 def find(environ: Mapping[str, str]) -> Path:
-    """Find a Python 2.7 that really runs.
+    """Find a working Python 2.7.
 
     Args:
-        environ: where ``WSRELAY_PYTHON27``, ``PATH`` and ``PYENV_ROOT`` are looked up. The first, when set,
-            is the only one that is tried.
+        environ: has ``WSRELAY_PYTHON27``, ``PATH`` and ``PYENV_ROOT``. The first, if set, is the only candidate.
 
     Raises:
-        NoPython27Error: none of the candidates runs as a Python 2.7.
+        NoPython27Error: no candidate works.
     """
     named = environ.get("WSRELAY_PYTHON27")
     if named:
@@ -73,13 +69,13 @@ def find(environ: Mapping[str, str]) -> Path:
 
 
 def _on_path(environ: Mapping[str, str]) -> Iterator[Path]:
-    """Yield every ``python2.7`` on PATH: the first may be a shim of pyenv, which exists but does not run."""
+    """Yield all ``python2.7`` on PATH: the first may be a pyenv shim that does not run."""
     for folder in os.get_exec_path(environ):
         yield Path(folder) / "python2.7"
 
 
 def _of_pyenv(environ: Mapping[str, str]) -> Iterator[Path]:
-    """Yield the Python 2.7 versions that pyenv has installed, activated or not, newest first."""
+    """Yield pyenv's Python 2.7 versions, activated or not, newest first."""
     root = environ.get("PYENV_ROOT") or _pyenv_root(environ)
     if root:
         found = Path(root).glob("versions/2.7.*/bin/python2.7")
@@ -87,25 +83,25 @@ def _of_pyenv(environ: Mapping[str, str]) -> Iterator[Path]:
 
 
 def _release(version: str) -> int:
-    """Take 18 from 2.7.18, so that 2.7.9 sorts below it."""
+    """Return 18 for 2.7.18, so that 2.7.9 sorts below it."""
     last = version.rpartition(".")[2]
     return int(last) if last.isdigit() else 0
 
 
 def _pyenv_root(environ: Mapping[str, str]) -> str:
-    """Ask pyenv where its versions are; empty when there is no pyenv."""
+    """Return pyenv's root; empty without pyenv."""
     pyenv = shutil.which("pyenv", path=environ.get("PATH", os.defpath))
     return _answer([pyenv, "root"], environ) if pyenv else ""
 
 
 def _is_python27(python: Path) -> bool:
-    """Whether it runs and says that it is version 2.7."""
+    """Return whether an interpreter runs and is version 2.7."""
     question = "import sys; sys.stdout.write('%d.%d' % sys.version_info[:2])"
     return python.is_file() and _answer([str(python), "-c", question], os.environ) == "2.7"
 
 
 def _answer(command: list[str], environ: Mapping[str, str]) -> str:
-    """Run a command and take what it prints; empty when it fails, is not there or takes too long."""
+    """Return the output of a command; empty if it fails, is missing or times out."""
     try:
         done = subprocess.run(
             command, env=clean(environ), capture_output=True, text=True, timeout=ASK_SECONDS, check=False
@@ -116,23 +112,22 @@ def _answer(command: list[str], environ: Mapping[str, str]) -> str:
 
 
 def clean(environ: Mapping[str, str]) -> dict[str, str]:
-    """Copy the environment variables without those that are meant for the Python that runs us."""
+    """Return the environment variables without those of the running Python."""
     return {key: value for key, value in environ.items() if not key.startswith(("PYTHON", "__PYVENV"))}
 
 
 def environment(python27: Path, folder: Path) -> Path:
-    """Give the interpreter of an environment that holds the testsuite; make the environment when needed.
+    """Return the interpreter of an environment with the testsuite; make the environment if needed.
 
-    An environment without its marker is a half-made one: it is thrown away and made anew, and so is one
-    made from other requirements or by another Python 2.7. Two runs at once make it once: the second waits
-    for the first.
+    An environment without its marker, from other requirements or by another Python 2.7 is made again. Of two concurrent
+    runs, the second waits for the first.
 
     Args:
-        python27: makes the environment, and must stay where it is for as long as that is used.
-        folder: where the environment is or will be.
+        python27: interpreter of the environment; must stay in place.
+        folder: of the environment.
 
     Raises:
-        StepError: it could not be made.
+        StepError: a step failed.
     """
     python = folder / "bin" / "python"
     digest = _digest(python27)
@@ -145,19 +140,19 @@ def environment(python27: Path, folder: Path) -> Path:
 
 
 def _digest(python27: Path) -> str:
-    """Hash all that decides what an environment holds."""
+    """Return the hash of the environment's inputs."""
     files = [path.read_text(encoding="utf-8") for path in (REQUIREMENTS, SPEED_REQUIREMENTS)]
     return hashlib.sha256("\0".join([str(python27), VIRTUALENV, *files]).encode()).hexdigest()
 
 
 def _complete(python: Path, marker: Path, digest: str) -> bool:
-    """Whether the environment was made to its end, from the same things, and its interpreter still runs."""
+    """Return whether the environment is complete, from the same inputs, and its interpreter runs."""
     return marker.is_file() and marker.read_text(encoding="ascii") == digest and _is_python27(python)
 
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold a lock on the folder itself, which leaves no file behind. Every holder is bounded by its steps."""
+    """Hold a lock on the folder itself; no lock file is needed. The steps bound its duration."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -167,10 +162,10 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _make(python27: Path, folder: Path) -> None:
-    """Make the environment from nothing.
+    """Make the environment from scratch.
 
     Raises:
-        StepError: a step other than the optional one failed.
+        StepError: a required step failed.
     """
     shutil.rmtree(folder, ignore_errors=True)
     with tempfile.TemporaryDirectory() as bootstrap:
@@ -179,17 +174,17 @@ def _make(python27: Path, folder: Path) -> None:
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--no-deps"]
     _step([*pip, "-r", str(REQUIREMENTS)])
     try:
-        # Without build isolation, or pip first fetches a Cython that the build does not use.
+        # No build isolation: pip would fetch a Cython that the build does not use.
         _step([*pip, "--no-build-isolation", "-r", str(SPEED_REQUIREMENTS)])
     except StepError:
         print("wsaccel does not build here (no C compiler?): wstest will be slower, no less exact")
 
 
 def _install_virtualenv(python27: Path, target: str) -> None:
-    """Put virtualenv into a folder, with Python 2.7's pip or, where it has none, ours.
+    """Install virtualenv into a folder, with the pip of Python 2.7 or else of the running Python.
 
     Raises:
-        StepError: neither could do it.
+        StepError: both failed.
     """
     command = ["-m", "pip", "install", "--no-deps", "--target", target, VIRTUALENV]
     try:
@@ -199,12 +194,12 @@ def _install_virtualenv(python27: Path, target: str) -> None:
 
 
 def _step(command: list[str]) -> None:
-    """Run one step of making the environment, quietly.
+    """Run one step of making the environment, without output.
 
     Raises:
-        StepError: it failed or took too long.
+        StepError: the step failed or timed out.
     """
-    # Either setting would refuse an installation into a folder.
+    # Either setting makes pip refuse to install into a folder.
     environ = clean(os.environ) | {"PIP_REQUIRE_VIRTUALENV": "0", "PIP_USER": "0"}
     try:
         subprocess.run(

@@ -1,10 +1,9 @@
-"""Start the relay that is under test, learn its port, and stop it.
+"""Start the relay under test, get its port, and stop it.
 
-Lives here: one process of ``twistd wsrelay`` and its log. Must not live here: the testsuite, its
-cases and verdicts.
+Lives here: one process of ``twistd wsrelay`` and its log. Must not live here: the testsuite, its cases and verdicts.
 
-Sequence: ``start(profile, log, folder)`` gives a `Relay`; ``url()`` waits until it listens; ``stop()`` ends
-it, always, and says what was wrong with its end.
+Sequence: ``start(profile, log, folder)`` gives a `Relay`; ``url()`` waits until it listens; ``stop()`` always ends it
+and returns the faults of its end.
 """
 
 import re
@@ -16,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-#: What the relay says when it listens. Only whole lines count, so that no half-written port is read.
+#: Log line with the relay's port. Only whole lines match, so that no partial port is read.
 LISTENING = re.compile(r"ws://127\.0\.0\.1:([1-9][0-9]*)\b.*\n")
 
-#: The room of the test; every case joins it anew.
+#: The room of all cases.
 ROOM = "conformance"
 
-#: Bounds: from start to port, for one connection attempt, from SIGTERM to exit, between two looks.
+#: Seconds: bounds on start, on a connection attempt and on the stop; interval of polls.
 START_SECONDS = 30
 CONNECT_SECONDS = 5
 STOP_SECONDS = 20
@@ -32,7 +31,7 @@ TAIL_LINES = 20
 
 
 class NotListeningError(Exception):
-    """There is no server to test; the text says why, with the end of its log when it is ours."""
+    """There is no server to test; the message says why, with the end of the relay's log."""
 
 
 @dataclass
@@ -41,17 +40,17 @@ class Relay:
 
     Attributes:
         process: twistd, which does not daemonize.
-        log: the file with all that it prints.
+        log: the file with its output.
     """
 
     process: "subprocess.Popen[bytes]"
     log: Path
 
     def url(self) -> str:
-        """Wait until the relay says where it listens, and give the address of the test's room there.
+        """Wait until the relay listens, and return the URL of the room.
 
         Raises:
-            NotListeningError: the relay ended, or did not say so within `START_SECONDS`.
+            NotListeningError: the relay ended, or did not listen within `START_SECONDS`.
         """
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
@@ -65,10 +64,10 @@ class Relay:
         raise NotListeningError(f"the relay named no port within {START_SECONDS} s:\n{tail(self.log)}")
 
     def stop(self) -> list[str]:
-        """End the relay with SIGTERM, or with SIGKILL when it has not ended within `STOP_SECONDS`.
+        """Stop the relay with SIGTERM, and with SIGKILL after `STOP_SECONDS`.
 
         Returns:
-            What was wrong, in a list of lines: empty when the relay ran until now and ended as it should.
+            Faults, one per line; empty if the relay was running and exited with 0.
         """
         if self.process.poll() is not None:
             return [f"the relay ended with {self.process.returncode} before it was stopped, see {self.log}"]
@@ -78,7 +77,7 @@ class Relay:
         except subprocess.TimeoutExpired:
             return [f"the relay was killed: it had not ended {STOP_SECONDS} s after SIGTERM, see {self.log}"]
         finally:
-            # Also on a second Ctrl-C. Does nothing to a process that has ended.
+            # Also on a second Ctrl-C. No effect on an ended process.
             self.process.kill()
             self.process.wait()
         if self.process.returncode == 0:
@@ -87,12 +86,12 @@ class Relay:
 
 
 def start(profile: Path, log: Path, folder: Path) -> Relay:
-    """Start the relay of the environment that runs us, on a port of the kernel's choice.
+    """Start the relay of the running Python's environment, on a free port.
 
     Args:
         profile: the relay's configuration file.
-        log: gets all that the relay prints; overwritten.
-        folder: its working directory, which should be empty, so that the *installed* relay is what runs.
+        log: file for its output; overwritten.
+        folder: its working directory; empty, so that the *installed* relay runs.
     """
     listen = ["--config", str(profile), "--listen", "tcp:0:interface=127.0.0.1"]
     with log.open("wb") as output:
@@ -102,14 +101,14 @@ def start(profile: Path, log: Path, folder: Path) -> Relay:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            # Ctrl-C is for us, who then stop it in order.
+            # Ctrl-C reaches this process, which stops the relay.
             start_new_session=True,
         )
     return Relay(process, log)
 
 
 def _twistd() -> list[str]:
-    """Give the twistd beside our interpreter, or its function where there is no such script."""
+    """Return the command of twistd: the script beside the interpreter, or else its function."""
     script = Path(sys.executable).with_name("twistd")
     if script.is_file():
         return [str(script)]
@@ -117,10 +116,10 @@ def _twistd() -> list[str]:
 
 
 def await_port(url: str) -> None:
-    """Make sure that something accepts connections at an address.
+    """Check that a server accepts connections at an address.
 
     Raises:
-        NotListeningError: nothing does, or not within `CONNECT_SECONDS`.
+        NotListeningError: no connection within `CONNECT_SECONDS`.
     """
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "wss" else 80)
@@ -131,6 +130,6 @@ def await_port(url: str) -> None:
 
 
 def tail(log: Path) -> str:
-    """Give the last lines of a log, indented."""
+    """Return the last lines of a log, indented."""
     lines = log.read_text("utf-8", errors="replace").splitlines()[-TAIL_LINES:]
     return "\n".join(f"    {line}" for line in lines)

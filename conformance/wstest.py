@@ -1,10 +1,9 @@
-"""Run ``wstest -m fuzzingclient`` of the Autobahn testsuite once, within a bound, and show how far it is.
+"""Run ``wstest -m fuzzingclient`` of the Autobahn testsuite once, with a timeout, and show its progress.
 
-Lives here: the suite's specification file, its process, its log and the files of its report. Must not live
-here: what the verdicts mean.
+Lives here: the specification file of the suite, its process, log and report files. Must not live here: the meaning of
+verdicts.
 
-Sequence: ``forget(folder)`` removes an old report, ``specification(...)`` is written to a file,
-``run(...)`` does the rest.
+Sequence: ``forget(folder)`` removes an old report, ``specification(...)`` is written to a file, ``run(...)`` runs it.
 """
 
 import json
@@ -13,40 +12,40 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-#: Starts wstest. Its own script first checks for packages that we leave out, see requirements-py27.txt.
+#: Starts wstest. Its own script checks for packages that are not installed, see requirements-py27.txt.
 START = "from autobahntestsuite.wstest import run; run()"
 
-#: How wstest announces each case, on a line of its own.
+#: Log line of wstest at the start of a case.
 ANNOUNCEMENT = "Running test case ID "
 
-#: The suite puts the name of the server before the name of each report; this is the one that it is told.
+#: Name of the server; prefix of the report files.
 AGENT = "wsrelay"
 
 INDEX = "index.json"
 
-#: Told the id of each case soon after it begins.
+#: Called with the id of each case soon after its start.
 Show = Callable[[str], None]
 
-#: Between two looks at the log, and from SIGTERM to SIGKILL.
+#: Seconds: interval of polls of the log, and from SIGTERM to SIGKILL.
 POLL_SECONDS = 0.2
 STOP_SECONDS = 5
 
 
 def forget(folder: Path) -> None:
-    """Remove the files of an earlier report, and nothing else, from the folder."""
+    """Remove only the files of an earlier report from the folder."""
     for pattern in ("index.json", "index.html", f"{AGENT}_case_*.json", f"{AGENT}_case_*.html"):
         for path in folder.glob(pattern):
             path.unlink()
 
 
 def specification(url: str, folder: Path, cases: list[str], excluded: list[str]) -> str:
-    """Write what wstest shall do, as the text of its specification file.
+    """Return the text of the specification file.
 
     Args:
         url: the server to test.
-        folder: where the report goes.
+        folder: of the report.
         cases: ids, or patterns in which ``*`` is any text.
-        excluded: patterns of cases to leave out.
+        excluded: patterns of excluded cases.
     """
     server = {"url": url, "agent": AGENT}
     what = {"cases": cases, "exclude-cases": excluded, "exclude-agent-cases": {}}
@@ -54,18 +53,17 @@ def specification(url: str, folder: Path, cases: list[str], excluded: list[str])
 
 
 def run(command: list[str], environ: dict[str, str], log: Path, seconds: float, show: Show) -> list[str]:
-    """Run wstest to its end, or stop it.
+    """Run wstest, and stop it after a timeout.
 
     Args:
         command: see `command_line`.
         environ: its environment variables.
-        log: gets all that it prints; overwritten.
-        seconds: how long it may take.
-        show: told the id of each case.
+        log: file for its output; overwritten.
+        seconds: the timeout.
+        show: called with the id of each case.
 
     Returns:
-        What was wrong, in a list of lines: empty when it ended by itself and with 0, which says nothing of
-        the cases.
+        Faults, one per line; empty if it exited with 0, which says nothing about the cases.
     """
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -86,12 +84,12 @@ def run(command: list[str], environ: dict[str, str], log: Path, seconds: float, 
 
 
 def command_line(python: Path, spec: Path) -> list[str]:
-    """Give the command of a run; unbuffered, so that its log shows the case that it is at."""
+    """Return the command of a run; unbuffered, so that its log shows the running case."""
     return [str(python), "-u", "-c", START, "--mode", "fuzzingclient", "--spec", str(spec)]
 
 
 def _follow(process: "subprocess.Popen[bytes]", log: Path, deadline: float, show: Show) -> bool:
-    """Show the cases until the process ends (True) or its time is over (False)."""
+    """Show the cases until the process ends (True) or times out (False)."""
     with log.open(encoding="utf-8", errors="replace") as lines:
         while time.monotonic() < deadline:
             ended = process.poll() is not None
@@ -105,8 +103,8 @@ def _follow(process: "subprocess.Popen[bytes]", log: Path, deadline: float, show
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """End the process if it has not ended."""
-    # Neither signal is sent to a process that has ended: Popen looks first.
+    """End the process if it is running."""
+    # Popen sends no signal to an ended process.
     process.terminate()
     try:
         process.wait(STOP_SECONDS)

@@ -1,11 +1,11 @@
-"""Any bytes, cut anywhere, on an open connection in memory, with bystanders in the room.
+"""Arbitrary bytes, cut anywhere, on an open connection in memory, with bystanders in the room.
 
-What holds, whatever comes:
+Invariants:
 
-* only closes of the documented table come out, or an echo of the peer's own; never 1011, which is a bug of ours
-* the room gets exactly the messages that the stream has (:mod:`reference`), and the bystander's own come through
-* what the peer gets is well-formed, and nothing comes behind a close frame
-* nothing is logged as a failure, and nothing is left behind
+* the relay closes only with documented codes, or echoes the peer's code; never 1011, which is a bug
+* the room gets exactly the messages of the stream, by :mod:`reference`, and the bystander's own
+* frames to the peer are well-formed; none follows a close frame
+* no failure is logged; no connection, room or delayed call is left
 """
 
 from dataclasses import dataclass
@@ -23,21 +23,21 @@ from tests.harness.support import Relay, Wire
 from tests.wire.test_frames import parse
 from wsrelay import closecodes
 
-#: The codes that the relay may close with because of what a client sends.
+#: Close codes for errors of a client.
 CODES = {row.code for row in closecodes.TABLE} - {closecodes.INTERNAL_ERROR.code}
 
-#: What the bystander says, before and after.
+#: Messages of the bystander, before and after the input.
 MARKS = b"before", b"after " * 60
 
 
 @dataclass
 class Outcome:
-    """What came of it.
+    """Outcome of an input.
 
     Attributes:
-        seen: opcode and payload of what the second bystander got.
-        answers: the frames that the peer got.
-        ended: whether its connection has ended, or begun to.
+        seen: opcode and payload of the messages to the second bystander.
+        answers: the frames to the peer.
+        ended: the peer's connection is closed or closing.
     """
 
     seen: list[tuple[int, bytes]]
@@ -46,12 +46,12 @@ class Outcome:
 
 
 def frames_of(data: bytes, deflate: bool) -> list[Frame]:
-    """Return the frames in what a connection got, inflated."""
+    """Return the frames of received bytes, inflated."""
     return parse(data, [PerMessageDeflate(False, False, 15, 15)] if deflate else None)
 
 
 def check(octets: bytes) -> None:
-    """Send an input."""
+    """Run an input."""
     case = inputs.decode(octets)
     deflate = bool(case.flags & seeds.DEFLATE)
     with memory.relay(**framing.LIMITS) as running:
@@ -63,7 +63,7 @@ def check(octets: bytes) -> None:
 
 
 def play(running: Relay, case: inputs.Input, deflate: bool) -> Outcome:
-    """Let a peer send an input into a room with two bystanders, of whom the first speaks and the second hears."""
+    """Send an input into a room with two bystanders: the first publishes, the second receives."""
     fields = dict(framing.DEFLATE) if deflate else {}
     speaker, hearer, peer = (
         memory.join(running),
@@ -75,7 +75,7 @@ def play(running: Relay, case: inputs.Input, deflate: bool) -> Outcome:
     got += [say(speaker, MARKS[1], peer)]
     ended = peer.ended
     if any(frame.opcode is Opcode.CLOSE for frame in frames_of(b"".join(got), deflate)) and not ended:
-        running.wait(memory.OVERDUE_SECONDS)  # one that does not answer our close is aborted
+        running.wait(memory.OVERDUE_SECONDS)  # aborts a peer that does not answer the close
         assert peer.transport.aborted, "a peer that does not answer a close is still there"
         ended = True
     seen = [(int(frame.opcode), bytes(frame.data)) for frame in frames_of(hearer.send(b""), deflate=True)]
@@ -85,14 +85,14 @@ def play(running: Relay, case: inputs.Input, deflate: bool) -> Outcome:
 
 
 def say(speaker: Wire, payload: bytes, peer: Wire) -> bytes:
-    """Let the bystander say something, and return what the peer gets."""
+    """Publish as the bystander, and return the bytes to the peer."""
     answer = speaker.send(framing.wire_frame(0x81, payload))
     assert all(frame.opcode in (Opcode.TEXT, Opcode.BINARY) for frame in parse(answer)), "the bystander was told"
     return peer.send(b"")
 
 
 def judge(outcome: Outcome, expected: reference.Reading) -> None:
-    """Compare what came of it with what is in the stream."""
+    """Compare an outcome with the content of the stream."""
     before, after = [(reference.TEXT, mark) for mark in MARKS]
     said = [before, *expected.messages]
     assert outcome.seen[: len(said)] == said, f"the room got {outcome.seen}, of {said}"
@@ -109,7 +109,7 @@ def judge(outcome: Outcome, expected: reference.Reading) -> None:
 
 
 def judge_close(codes: list[int | None], expected: reference.Reading) -> None:
-    """Compare the codes of the close frames, of which there is one at most, with what should have come."""
+    """Compare the code of the close frame, at most one, with the expected one."""
     if expected.end == reference.CLOSED:
         assert codes == [expected.close_code], f"{expected.close_code} was answered with {codes}"
     elif expected.end == reference.BROKEN:
@@ -121,7 +121,7 @@ def judge_close(codes: list[int | None], expected: reference.Reading) -> None:
 
 
 def judge_rest(answers: list[Frame], expected: reference.Reading, closed: bool) -> None:
-    """See that the peer got the bystander's messages as long as it was there, and its own pings answered."""
+    """Check that the peer got the bystander's messages while open, and pongs for its pings."""
     heard = [bytes(frame.data) for frame in answers if frame.opcode is not Opcode.PONG]
     assert heard == list(MARKS[: 1 if closed else 2]), f"the peer heard {heard}"
     pongs = [bytes(frame.data) for frame in answers if frame.opcode is Opcode.PONG]
@@ -131,7 +131,7 @@ def judge_rest(answers: list[Frame], expected: reference.Reading, closed: bool) 
 
 TARGET = Target(
     name="connection",
-    title="whatever an open connection sends, only documented closes come out",
+    title="an open connection is closed only as documented",
     check=check,
     inputs=inputs.strategy(framing.streams, (seeds.PLAIN, seeds.DEFLATE)),
     seeds=seeds.open_connection(),

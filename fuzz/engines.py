@@ -1,9 +1,9 @@
 """Explore one target for some seconds, in a process of its own. `fuzz/run` starts it.
 
-Usage: ``engines.py ENGINE TARGET SECONDS FINDS CORPUS``, with the folders where inputs that fail go to and where those
-that reached something new are kept. Says how many inputs were tried, see `TRIED`.
+Usage: ``engines.py ENGINE TARGET SECONDS FINDS CORPUS``, with the folders for failing inputs and for inputs with new
+coverage. Prints the number of inputs, see `TRIED`.
 
-Exit codes: 0 nothing was found; anything else: something was, and is in the folder.
+Exit codes: 0 no finds; anything else: an input failed, and is in FINDS.
 """
 
 import hashlib
@@ -18,36 +18,36 @@ from pathlib import Path
 
 from target import Target
 
-#: atheris' site-packages; behind our own, so that what is tested is what our Python has.
+#: site-packages of atheris; last on sys.path, so that the relay under test is that of the running Python.
 ENGINE_PATH = "WSRELAY_FUZZ_ENGINE"
 
-#: One input may take so long, and all of them so much memory, before that counts as a find.
+#: Bounds on the time of one input and on memory; beyond them is a find.
 INPUT_SECONDS = 10
 MEMORY_MIB = 1024
 
-#: How many inputs Hypothesis makes before the clock is looked at.
+#: Inputs by Hypothesis between two checks of the clock.
 EXAMPLES = 200
 
-#: What either engine says of how many inputs were tried.
+#: The number of inputs in the output of either engine.
 TRIED = re.compile(r"(?:inputs tried|number_of_executed_units): +(\d+)")
 
 
 def keep(folder: Path, octets: bytes) -> Path:
-    """Keep an input that fails."""
+    """Save a failing input."""
     file = folder / f"crash-{hashlib.sha1(octets, usedforsecurity=False).hexdigest()}"
     file.write_bytes(octets)
     return file
 
 
 def escaped(word: bytes) -> str:
-    """Return a word as a dictionary of libFuzzer has it."""
+    """Return a word in the syntax of libFuzzer's dictionaries."""
     return "".join(f"\\x{octet:02x}" for octet in word)
 
 
 def quiet_targets() -> Mapping[str, Target]:
-    """Import the targets, and let the relay's log go nowhere.
+    """Import the targets, and discard the relay's log.
 
-    Not at the top of this file: atheris instruments what is imported later.
+    Not imported at the top: atheris instruments later imports only.
     """
     import memory  # noqa: PLC0415 - late, so that atheris can instrument it
     from targets import TARGETS  # noqa: PLC0415 - the same
@@ -57,7 +57,7 @@ def quiet_targets() -> Mapping[str, Target]:
 
 
 def hypothesis(name: str, seconds: float, finds: Path, _corpus: Path) -> int:
-    """Explore with Hypothesis, which also makes what it finds smaller."""
+    """Explore with Hypothesis, which also shrinks finds."""
     from hypothesis import HealthCheck, given, seed, settings  # noqa: PLC0415 - only this engine needs it
 
     target = quiet_targets()[name]
@@ -80,7 +80,7 @@ def hypothesis(name: str, seconds: float, finds: Path, _corpus: Path) -> int:
             check(octets)
         while time.monotonic() < deadline:
             seed(random.getrandbits(64))(explore)()
-    except Exception:  # noqa: BLE001 - whatever it is, it is a find
+    except Exception:  # noqa: BLE001 - any exception is a find
         traceback.print_exc()
         keep(finds, failing)
         return 1
@@ -90,9 +90,9 @@ def hypothesis(name: str, seconds: float, finds: Path, _corpus: Path) -> int:
 
 
 def atheris(name: str, seconds: float, finds: Path, corpus: Path) -> int:
-    """Explore with atheris, which is guided by the branches that inputs reach. Does not return."""
+    """Explore with atheris, guided by branch coverage. Does not return."""
     sys.path.append(os.environ[ENGINE_PATH])
-    import atheris as engine  # noqa: PLC0415 - it is in an environment of its own
+    import atheris as engine  # noqa: PLC0415 - installed in another environment
 
     with engine.instrument_imports(include=["wsrelay", "autobahn.websocket.protocol"]):
         target = quiet_targets()[name]
@@ -126,7 +126,7 @@ ENGINES: dict[str, Callable[[str, float, Path, Path], int]] = {"atheris": atheri
 
 
 def main(arguments: list[str]) -> int:
-    """Explore, and give the exit code."""
+    """Explore and return the exit code."""
     engine, name, seconds, finds, corpus = arguments
     return ENGINES[engine](name, float(seconds), Path(finds), Path(corpus))
 

@@ -1,6 +1,6 @@
-"""The fast path for common frames against Autobahn's parser: the same events, wherever the stream is cut.
+"""The fast path for common frames against Autobahn's parser: the same events for each cut of the stream.
 
-The comparison is :func:`tests.harness.framing.outcome`'s, as in ``tests/connection/test_fast_path.py``.
+Compared by :func:`tests.harness.framing.outcome`, as in ``tests/connection/test_fast_path.py``.
 """
 
 import inputs
@@ -13,7 +13,7 @@ from wsrelay.connection.protocol import RelayProtocol
 
 
 def check(octets: bytes) -> None:
-    """Send an input to both."""
+    """Send an input to both parsers."""
     case = inputs.decode(octets)
     fields = framing.DEFLATE if case.flags & seeds.DEFLATE else {}
     with nothing_logged():
@@ -25,7 +25,7 @@ def check(octets: bytes) -> None:
 
 TARGET = Target(
     name="frames",
-    title="the fast path and Autobahn's parser take the same frames",
+    title="the fast path and Autobahn's parser agree",
     check=check,
     inputs=inputs.strategy(framing.streams, (seeds.PLAIN, seeds.DEFLATE)),
     seeds=seeds.open_connection(),

@@ -1,13 +1,13 @@
-"""Any bytes, cut anywhere, as an opening handshake on a connection in memory.
+"""Arbitrary bytes, cut anywhere, as an opening handshake on a connection in memory.
 
-What holds, whatever comes:
+Invariants:
 
-* the answer is 101, a documented status, or none as long as the request is not complete, and then 408
-* an answer is well-formed, and the last thing that is said
-* what is accepted looks the same to every parser: CRLF line ends only, names that are tokens, nothing twice, no body
-* where the bytes are cut changes nothing
-* it takes CPU time in proportion to the bytes
-* nothing is logged as a failure, and nothing is left behind
+* the status is 101 or documented; for an incomplete request it is 408, after the timeout
+* a response is well-formed, and nothing follows it
+* accepted requests mean the same to all parsers: CRLF line ends, names are tokens, no field twice, no body
+* cuts do not change the response
+* CPU time is linear in the size
+* no failure is logged; no connection, room or delayed call is left
 """
 
 import re
@@ -33,7 +33,7 @@ END = b"\r\n\r\n"
 #: RFC 9110 section 5.6.2.
 TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
-#: What somebody decides by: none of them may come twice.
+#: Fields used for decisions: none may occur twice.
 SINGLE = {
     "authorization",
     "content-length",
@@ -53,12 +53,12 @@ SINGLE = {
     "x-user",
 }
 
-#: CPU time of one input, far above what 8 KiB take and far below what anything quadratic in it does.
+#: CPU time of one input: far above linear time for 8 KiB, far below quadratic time.
 CPU_SECONDS = 0.5
 
 
 def documented_statuses() -> set[int]:
-    """Return the statuses that the reference names, but for 500, which is a bug of ours."""
+    """Return the documented statuses, except 500, which is a bug."""
     rows = re.findall(r"^\| ([0-9, ]+) \| [^|]*[a-z]", CLOSE_CODES.read_text(encoding="utf-8"), re.MULTILINE)
     found = {int(status) for row in rows for status in row.split(",")}
     return {status for status in found if 400 <= status < 600} - {500}
@@ -68,7 +68,7 @@ STATUSES = documented_statuses()
 
 
 def request_of(case: inputs.Input) -> bytes:
-    """Return the request that an input stands for."""
+    """Return the request of an input."""
     least = request_bytes()
     if case.flags % 4 == seeds.FIELDS:
         return least[:-2] + case.stream + b"\r\n"
@@ -80,7 +80,7 @@ def request_of(case: inputs.Input) -> bytes:
 
 
 def check(octets: bytes) -> None:
-    """Send an input, in one piece and in several."""
+    """Send an input in one read and in several."""
     case = inputs.decode(octets)
     request = request_of(case)
     began = time.process_time()
@@ -92,17 +92,17 @@ def check(octets: bytes) -> None:
         assert whole.startswith(b"HTTP/1.1 101 "), whole
         judge_request(request, accepted)
     end = request.find(END)
-    if end < 0 or end + len(END) == len(request):  # what comes behind an answer is no request any more
+    if end < 0 or end + len(END) == len(request):  # bytes after a response are not a request
         cut, _ = send(case.chunks(request))
         assert cut == whole, f"in one piece {whole!r}, cut {cut!r}"
 
 
 def send(chunks: list[bytes]) -> tuple[bytes, Any]:
-    """Send a request, and return the response and what was accepted, or None."""
+    """Send a request, and return the response and the accepted request or None."""
     asked: list[Any] = []
 
     class Everybody:
-        """Lets everybody in."""
+        """Accepts all handshakes."""
 
         def validate(self, request: Any, grant: Any) -> Any:
             """Remember the request."""
@@ -126,10 +126,10 @@ def send(chunks: list[bytes]) -> tuple[bytes, Any]:
 
 
 def judge_response(response: bytes) -> None:
-    """See that a response is one, whole and well-formed."""
+    """Check that a response is complete and well-formed."""
     head, end, body = response.partition(END)
     line, *fields = head.split(b"\r\n")
-    status = int(re.fullmatch(rb"HTTP/1\.1 (\d{3}) [\x20-\x7e]+", line)[1])  # type: ignore[index]  # a find, if it is None
+    status = int(re.fullmatch(rb"HTTP/1\.1 (\d{3}) [\x20-\x7e]+", line)[1])  # type: ignore[index]  # None is a find
     assert end and not re.search(rb"[^\t\x20-\x7e]", b"".join(fields)), response
     if status == 101:
         assert not body, response
@@ -141,12 +141,12 @@ def judge_response(response: bytes) -> None:
 
 
 def judge_request(sent: bytes, request: Any) -> None:
-    """See that what was accepted is what any other parser would have read."""
+    """Check that other parsers read the accepted request alike."""
     head, end, behind = sent.partition(END)
     assert end and not behind, "something was accepted that is not one request"
     lines = head.split(b"\r\n")
     assert len(sent) <= MAX_HEAD_BYTES and len(lines) <= MAX_HEAD_LINES, "a request beyond the limits was accepted"
-    # Autobahn, Daphne and others read lines so (TRAPS 10).
+    # Line ends of Autobahn, Daphne and others (TRAPS 10).
     assert head.decode("latin-1").splitlines() == [line.decode("latin-1") for line in lines], "lines end elsewhere, too"
     assert not re.search(rb"[^\t\r\n\x20-\x7e]", head), "octets that no request has"
     names = [line.partition(b":")[0] for line in lines[1:]]
@@ -160,7 +160,7 @@ def judge_request(sent: bytes, request: Any) -> None:
 
 
 def judge_target(line: bytes, request: Any) -> None:
-    """See that the room is what the path says, once decoded and never again."""
+    """Check that the room is the path, decoded exactly once."""
     method, target, version = line.decode().split(" ")
     assert (method, version) == ("GET", "HTTP/1.1"), line
     assert request.room == canonical_room(target.partition("?")[0]), target
@@ -187,7 +187,7 @@ _STREAMS = st.one_of(
 
 TARGET = Target(
     name="gate",
-    title="whatever comes as a handshake, it is answered as documented, and nothing is smuggled",
+    title="handshakes get documented responses, without smuggling",
     check=check,
     inputs=inputs.strategy(_STREAMS, (seeds.WHOLE, seeds.FIELDS, seeds.TARGET, seeds.BEHIND)),
     seeds=seeds.gate(),

@@ -1,12 +1,12 @@
-"""What a fuzzer's bytes mean, the same for every target and every engine.
+"""Format of a fuzzer's input, the same for all targets and engines.
 
 ::
 
-    octet 0        flags, each target's own
-    octets 1 to 4  where the rest is cut, 0 for nowhere
-    the rest       what a client sends
+    octet 0        flags of the target
+    octets 1 to 4  cuts of the stream, 0 for none
+    the rest       the stream: bytes from a client
 
-A fixed place for everything, so that a small change of the bytes is a small change of what is tried.
+Fields are at fixed offsets, so that a small mutation is a small change of the test case.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from itertools import pairwise
 
 from hypothesis import strategies as st
 
-#: Most cuts of one stream.
+#: Maximum number of cuts.
 CUTS = 4
 
 HEADER_BYTES = 1 + CUTS
@@ -27,8 +27,8 @@ class Input:
 
     Attributes:
         flags: 0 to 255.
-        stream: what a client sends.
-        cuts: where it is cut, 0 to 255 each; see :meth:`chunks`.
+        stream: bytes from a client.
+        cuts: 0 to 255 each; see :meth:`chunks`.
     """
 
     flags: int
@@ -36,22 +36,22 @@ class Input:
     cuts: tuple[int, ...] = ()
 
     def chunks(self, stream: bytes | None = None) -> list[bytes]:
-        """Return a stream, this one unless another is given, as the reads in which it comes."""
+        """Return the stream, or another one, cut into reads."""
         whole = self.stream if stream is None else stream
-        # Octets are places where the stream is short, and fractions of it where it is long.
+        # A cut is an offset in a short stream, and a fraction of a long one.
         scale = max(255, len(whole))
         places = sorted({0, len(whole), *(min(cut * scale // 255, len(whole)) for cut in self.cuts)})
         return [whole[begin:end] for begin, end in pairwise(places)]
 
 
 def decode(octets: bytes) -> Input:
-    """Return what octets mean; missing ones are zeros."""
+    """Return the input of octets; missing octets are zeros."""
     header = octets[:HEADER_BYTES].ljust(HEADER_BYTES, b"\0")
     return Input(header[0], octets[HEADER_BYTES:], tuple(header[1:]))
 
 
 def encode(flags: int, stream: bytes, cuts: Sequence[int] = ()) -> bytes:
-    """Return the octets that mean this."""
+    """Return the octets of an input."""
     return bytes([flags, *cuts[:CUTS]]).ljust(HEADER_BYTES, b"\0") + stream
 
 
@@ -59,7 +59,7 @@ def strategy(streams: st.SearchStrategy[bytes], flags: Sequence[int]) -> st.Sear
     """Return a Hypothesis strategy of octets.
 
     Args:
-        streams: of what clients send.
-        flags: those that the target knows.
+        streams: strategy of streams.
+        flags: flags of the target.
     """
     return st.builds(encode, st.sampled_from(flags), streams, st.lists(st.integers(0, 255), max_size=CUTS))

@@ -1,4 +1,4 @@
-"""A relay in memory for one input: it tells when anything was logged as a failure, and when anything is left behind."""
+"""A relay in memory for one input; fails on logged failures and on leaks."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,32 +8,32 @@ from twisted.logger import LogLevel, formatEvent, globalLogBeginner, globalLogPu
 
 from tests.harness.support import Relay, Wire, request_bytes
 
-#: Long enough for every deadline that is not for open connections.
+#: Longer than all deadlines except those of open connections.
 OVERDUE_SECONDS = 1.5
 
-#: What no target is about: it would end connections for what is right, or take time.
+#: Switched off: limits that close connections of correct clients, or take time.
 SETTINGS = {"handshake_seconds": 1, "close_seconds": 1, "ping_seconds": 0}
 
 
 class _Case:
-    """Stands in for a test case: a fuzzer's process is for nothing else, so nothing is put back."""
+    """A fake test case without clean-up: the process runs nothing but the fuzzer."""
 
     def patch(self, owner: Any, name: str, value: Any) -> None:
         setattr(owner, name, value)
 
 
-#: What :class:`tests.harness.support.Relay` wants of a test case.
+#: Needed by :class:`tests.harness.support.Relay`.
 CASE: Any = _Case()
 
 
 def quiet() -> None:
-    """Let the log go nowhere: Twisted keeps it until it is told where, and a fuzzer runs for long."""
+    """Discard the log: without an observer, Twisted keeps it in memory."""
     globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
 
 
 @contextmanager
 def nothing_logged() -> Iterator[None]:
-    """Fail when the block logs a failure, or an error."""
+    """Fail if the block logs a failure or an error."""
     events: list[dict[str, Any]] = []
     globalLogPublisher.addObserver(events.append)
     try:
@@ -47,9 +47,9 @@ def nothing_logged() -> Iterator[None]:
 
 @contextmanager
 def relay(validators: Sequence[Any] = (), **settings: Any) -> Iterator[Relay]:
-    """Run a relay while the block runs; the block hangs up what it has connected.
+    """Run a relay while the block runs; the block closes its connections.
 
-    Fails when anything was logged as a failure, and when anything is left behind: a connection, a room, a delayed call.
+    Fails on a logged failure, and on a connection, room or delayed call that is left.
     """
     with nothing_logged():
         running = Relay(CASE, validators, **{**SETTINGS, **settings})
@@ -65,7 +65,7 @@ def relay(validators: Sequence[Any] = (), **settings: Any) -> Iterator[Relay]:
 
 
 def join(running: Relay, fields: dict[str, str] | None = None) -> Wire:
-    """Return a connection that is in the room."""
+    """Return a connection in the room."""
     wire = running.wire()
     response = wire.send(request_bytes(fields=fields))
     assert response.startswith(b"HTTP/1.1 101 "), response

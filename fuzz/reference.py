@@ -1,7 +1,7 @@
-"""What a stream of client frames says, by a reader that is short and slow and shares nothing with the relay.
+"""A short, slow reader of client frames that shares no code with the relay.
 
-It reads RFC 6455 and RFC 7692 one frame after the other. Where both leave room, or where it matters how much of a frame
-has come, it says `UNKNOWN` and stops, and only what came before is certain.
+Reads frames by RFC 6455 and RFC 7692. Where the RFCs leave a choice, or the outcome depends on how much of a frame has
+arrived, it stops with `UNKNOWN`; only the result before that frame is certain.
 """
 
 import codecs
@@ -9,31 +9,31 @@ import struct
 import zlib
 from dataclasses import dataclass, field
 
-#: How a stream ends: the client may go on, has closed, has broken the protocol, or nobody can say.
+#: End of a stream: still open, closed by the client, protocol error, or undefined.
 OPEN, CLOSED, BROKEN, UNKNOWN = "open", "closed", "broken", "unknown"
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
-#: RFC 6455 section 7.4 and the registry: what a close frame may say.
+#: Valid close codes by RFC 6455 section 7.4 and the IANA registry.
 CLOSE_CODES = {1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013} | set(range(3000, 5000))
 
-#: Registered after many servers were written: no statement.
+#: Registered later, so servers differ: undefined.
 UNCERTAIN_CODES = {1014}
 
 
 class Stop(Exception):
-    """The stream has ended in this way."""
+    """End of the stream."""
 
 
 @dataclass
 class Reading:
-    """What was read.
+    """Result of a reader.
 
     Attributes:
         messages: opcode and payload, inflated.
-        pings: their payloads.
+        pings: payloads of pings.
         end: one of the four above.
-        close_code: of the client's close frame; None where it had none.
+        close_code: code of the client's close frame, or None.
     """
 
     messages: list[tuple[int, bytes]] = field(default_factory=list)
@@ -46,9 +46,9 @@ class Reader:
     """Reads one stream.
 
     Args:
-        deflate: whether permessage-deflate was agreed on, without context.
-        max_message_bytes: more breaks the protocol.
-        max_fragments: of one message; more breaks the protocol.
+        deflate: permessage-deflate was negotiated, without context takeover.
+        max_message_bytes: above is a protocol error.
+        max_fragments: of one message; above is a protocol error.
     """
 
     def __init__(self, deflate: bool, max_message_bytes: int, max_fragments: int) -> None:
@@ -61,7 +61,7 @@ class Reader:
         self.reading = Reading()
 
     def read(self, stream: bytes) -> Reading:
-        """Read all of it."""
+        """Read a whole stream."""
         at = 0
         try:
             while len(stream) - at >= 2:
@@ -127,13 +127,13 @@ class Reader:
         if self._compressed:
             message = self._inflate(message)
             if sum(map(len, parts)) > self._max_bytes and len(message) <= self._max_bytes:
-                raise Stop(UNKNOWN)  # within the limit only when inflated
+                raise Stop(UNKNOWN)  # the limit is on the inflated size
         if len(message) > self._max_bytes or (opcode == TEXT and not _is_utf8(message)):
             raise Stop(BROKEN)
         self.reading.messages.append((opcode, message))
 
     def _look_ahead(self) -> None:
-        """Stop where a message that is not complete can only be refused, early or late."""
+        """Stop if an incomplete message can only fail, now or later."""
         message = b"".join(self._parts)
         if self._compressed:
             try:
@@ -180,7 +180,7 @@ def _is_utf8(payload: bytes) -> bool:
 
 
 def _begins_utf8(payload: bytes) -> bool:
-    """Whether UTF-8 may begin so."""
+    """Return whether bytes are the start of valid UTF-8."""
     try:
         codecs.getincrementaldecoder("utf-8")().decode(payload)
     except UnicodeDecodeError:

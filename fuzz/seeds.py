@@ -1,6 +1,6 @@
-"""Where every run starts: what real clients send, and what has been the end of other servers.
+"""Seeds of all runs: requests and frames of real clients, and inputs that broke other servers.
 
-A seed is one line here. What a fuzzer finds from them is kept in ``fuzz/.corpus``, which git ignores.
+A seed is one line here. New inputs go to ``fuzz/.corpus``, which git ignores.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ import inputs
 from tests.harness.framing import deflated, fragmented, wire_frame
 from tests.harness.support import request_bytes
 
-#: Flags of :mod:`gate_target`: the input is the request, some fields of one that is right, its target, or its body.
+#: Flags of :mod:`gate_target`: the input is a whole request, or the fields, target or body of a valid one.
 WHOLE, FIELDS, TARGET, BEHIND = range(4)
 
 #: Flags of :mod:`frames_target` and :mod:`connection_target`.
@@ -40,7 +40,7 @@ _FIREFOX = {
 }
 _NGINX = {"X-Forwarded-For": "203.0.113.7", "X-Real-IP": "203.0.113.7", "Connection": "upgrade"}
 
-#: Name → request; every one is answered, most are refused.
+#: Name → request; all get a response, most are refused.
 REQUESTS: Mapping[str, bytes] = {
     "least": request_bytes(),
     "chromium": request_bytes("/chat/42?token=a.b.c", _CHROMIUM),
@@ -66,7 +66,7 @@ REQUESTS: Mapping[str, bytes] = {
     "no-line-ends": b"G" * 9000,
 }
 
-#: Name → field lines, put into a request that is right.
+#: Name → field lines for a valid request.
 FIELD_LINES: Mapping[str, bytes] = {
     "nel": b"X-A: 1\x85X-User: admin\r\n",  # CVE-2026-44546 (Daphne): str.splitlines
     "vertical-tab": b"X-A: 1\x0bX-User: admin\r\n",
@@ -101,7 +101,7 @@ TARGETS: Mapping[str, bytes] = {
     "long": b"/" + b"a" * 300,
 }
 
-#: Name → what one client sends once it is open, after the sections of the Autobahn testsuite.
+#: Name → bytes on an open connection, by section of the Autobahn testsuite.
 STREAMS: Mapping[str, bytes] = {
     "1-text": wire_frame(0x81, b"hello"),
     "1-binary-125-126": wire_frame(0x82, bytes(125)) + wire_frame(0x82, bytes(126)),
@@ -160,7 +160,7 @@ def gate() -> dict[str, bytes]:
 
 
 def open_connection() -> dict[str, bytes]:
-    """Return the seeds of what is sent on an open connection, with and without deflate, whole and cut."""
+    """Return the seeds of open connections, with and without deflate, whole and cut."""
     return {
         f"{name}-{flags}-{len(cuts)}": inputs.encode(flags, stream, cuts)
         for flags, streams in ((PLAIN, STREAMS), (DEFLATE, STREAMS | DEFLATED_STREAMS))

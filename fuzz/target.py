@@ -1,4 +1,4 @@
-"""What a target of the fuzzers is."""
+"""The interface of a target."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,14 +11,13 @@ class Target:
     """One target.
 
     Attributes:
-        name: for the command line and the folders.
-        title: what it shows, for people.
-        check: raises an AssertionError where the octets of an input break a promise; whatever else it raises is a
-            find as well.
-        inputs: Hypothesis' way to make inputs.
-        seeds: name → input, from which every run starts.
-        words: what inputs are made of; atheris' dictionary.
-        max_bytes: of an input.
+        name: for the command line and folders.
+        title: its invariant, for reports.
+        check: raises AssertionError if an input breaks an invariant; any other exception is a find as well.
+        inputs: strategy of inputs for Hypothesis.
+        seeds: name → input; the start of each run.
+        words: dictionary for atheris.
+        max_bytes: maximum size of an input.
     """
 
     name: str

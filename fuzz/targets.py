@@ -1,4 +1,4 @@
-"""All targets, as a table. Adding one is a file with a `Target` and a row here."""
+"""Table of all targets. A new target is a file with a `Target` and a row here."""
 
 import connection_target
 import frames_target

@@ -1,8 +1,8 @@
-"""Two bystanders who only want to talk: what they notice of all else is the lag.
+"""Two bystanders: clients in a room of their own that measure the lag and check each message.
 
-Usage: ``bystanders.py PORT``, in a process of its own, so that the crowd's load is not taken for the relay's. They are
-in a room of their own; each sends numbered messages at fixed times, and the other one checks that none is lost,
-doubled, changed or out of order. Prints a line of JSON every second, until its standard input ends.
+Usage: ``bystanders.py PORT``, as a separate process, so that the crowd's load does not delay it. Each sends numbered
+messages at fixed times; the other checks that none is lost, doubled, changed or out of order. Prints a line of JSON a
+second, until end of standard input.
 """
 
 import asyncio
@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 
 import client
 
-#: Between two messages of one bystander.
+#: Interval between messages of one bystander.
 INTERVAL_SECONDS = 0.02
 
-#: What comes behind number and time, so that changes are noticed.
+#: Payload after number and time; shows changes.
 FILLING = bytes(range(100))
 
 _STAMP = struct.Struct(">Qd")
@@ -25,12 +25,12 @@ _STAMP = struct.Struct(">Qd")
 
 @dataclass
 class Ear:
-    """What one of them has heard.
+    """Messages received by one bystander.
 
     Attributes:
-        next: the number that comes next.
-        lags: seconds, since they were last taken.
-        faults: what was wrong, in words.
+        next: the next number.
+        lags: in seconds, since the last `take`.
+        faults: errors, in words.
     """
 
     next: int = 0
@@ -49,13 +49,13 @@ class Ear:
 
 
 async def listen(bystander: client.Client, ear: Ear) -> None:
-    """Hear all that comes."""
+    """Receive and check all messages."""
     while True:
         ear.hear(await bystander.hear(), time.monotonic())
 
 
 async def speak(bystander: client.Client, sent: list[int]) -> None:
-    """Send at fixed times, whether or not earlier ones have arrived."""
+    """Send at fixed times, independent of arrivals."""
     began = time.monotonic()
     for number in range(2**62):
         due = began + number * INTERVAL_SECONDS
@@ -65,14 +65,14 @@ async def speak(bystander: client.Client, sent: list[int]) -> None:
 
 
 async def report(ears: list[Ear]) -> None:
-    """Print what was heard, every second."""
+    """Print the result of `take` every second."""
     while True:
         await asyncio.sleep(1)
         print(json.dumps(take(ears)), flush=True)
 
 
 def take(ears: list[Ear]) -> dict[str, object]:
-    """Return what was heard since the last time: lags in ms, and faults."""
+    """Return number, lags in ms and faults of the messages since the last call."""
     lags = sorted(1000 * lag for ear in ears for lag in ear.lags)
     faults = [fault for ear in ears for fault in ear.faults]
     for ear in ears:
@@ -82,7 +82,7 @@ def take(ears: list[Ear]) -> dict[str, object]:
 
 
 async def main(port: int) -> None:
-    """Talk until standard input ends; then all that was sent has to have arrived."""
+    """Run until end of standard input; then all sent messages must have arrived."""
     pair = [await client.join(port, "bystanders", deflate) for deflate in (False, True)]
     ears, sent = [Ear(), Ear()], [[0], [0]]
     listening = [asyncio.create_task(listen(one, ear)) for one, ear in zip(pair, ears, strict=True)]
@@ -93,7 +93,7 @@ async def main(port: int) -> None:
     faults = [f"a bystander's connection has ended: {task.exception()!r}" for task in done if task.exception()]
     for task in speaking:
         task.cancel()
-    await asyncio.sleep(0 if faults else 1)  # what is under way
+    await asyncio.sleep(0 if faults else 1)  # messages in flight
     last = take(ears)
     lost = [count[0] - ear.next for count, ear in zip(sent, reversed(ears), strict=True)]
     faults += [f"{number} messages are lost" for number in lost if number]

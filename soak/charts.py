@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 
 RELAY, FLOOR, PALE, INK = "#d1242f", "#0969da", "#e3a857", "#24292f"
 
-#: Rule → title and what is drawn: names in a sample, with colour and words.
+#: Rule → title and lines: name in a sample, colour, label.
 PANELS = {
     "rss_mib": ("memory of the relay, MiB", {"rss_mib": (RELAY, "resident")}),
     "descriptors": ("open descriptors", {"descriptors": (RELAY, "open")}),
@@ -30,7 +30,7 @@ PANELS = {
 
 
 def draw_panel(axes: Axes, name: str, summary: dict[str, Any]) -> None:
-    """Draw one value over time, with the floor that the verdict is about."""
+    """Draw one value over time, with the floor used by the verdict."""
     title, lines = PANELS[name]
     trend = summary["trends"].get(name)
     samples = [sample for sample in summary["samples"] if sample["crowded"]]
@@ -54,7 +54,7 @@ def draw_panel(axes: Axes, name: str, summary: dict[str, Any]) -> None:
 
 
 def draw(folder: Path) -> Path:
-    """Draw all of it, and give the file."""
+    """Draw all charts and return the file."""
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     figure, axes = plt.subplots(2, 2, figsize=(12, 7), layout="constrained")
     for one, name in zip(axes.flat, PANELS, strict=True):

@@ -1,7 +1,7 @@
-"""What the crowd does, as a table of behaviours: each is one client's whole life, lived again and again.
+"""The crowd: a table of client behaviours, each the whole life of a client, repeated.
 
-What comes of each life is counted: the status of a refused handshake, the code of the relay's close. What is documented
-may come; 500 and 1011 are bugs of ours, and so is an answer that never comes.
+The outcome of each life is counted: status of a refused handshake, or close code. Documented outcomes are allowed; 500,
+1011 and a missing response are bugs of the relay.
 """
 
 import asyncio
@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 import client
 from client import BINARY, TEXT, Client, EndedError, RefusedError, frame
 
-#: Rooms of the crowd; the bystanders have one of their own.
+#: Rooms of the crowd; the bystanders have another one.
 ROOMS = 20
 
-#: The room that is flooded, where those stall that do not read.
+#: The flooded room, with the stalled readers.
 FLOODED = "flooded"
 
-#: What breaks the protocol.
+#: Frames with protocol errors.
 GARBAGE = (
     frame(0x83, b"x"),
     frame(0xF1, b"x"),
@@ -34,7 +34,7 @@ GARBAGE = (
     bytes(random.Random(1).randbytes(2000)),
 )
 
-#: What is no handshake.
+#: Invalid handshakes.
 JUNK = (
     b"GET / HTTP/1.0\r\n\r\n",
     b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello",
@@ -45,18 +45,18 @@ JUNK = (
     client.request("x", deflate=False) + client.request("admin", deflate=False),
 )
 
-#: Outcomes that are bugs: ours, and no answer at all.
+#: Outcomes that are bugs of the relay.
 BUGS = ("status 500", "code 1011", "code 0")
 
 
 @dataclass
 class Crowd:
-    """All of them.
+    """The crowd.
 
     Attributes:
         port: of the relay.
-        outcomes: behaviour and what came of it → how often.
-        lives: how many clients there have been.
+        outcomes: behaviour and outcome → count.
+        lives: number of clients so far.
     """
 
     port: int
@@ -64,11 +64,11 @@ class Crowd:
     lives: int = 0
 
     def room(self) -> str:
-        """Return some room."""
+        """Return a random room."""
         return f"churn/{random.randrange(ROOMS)}"
 
     async def live(self, behaviour: "Behaviour") -> None:
-        """Live one kind of life again and again, until cancelled."""
+        """Repeat one behaviour until cancelled."""
         while True:
             outcome = await self._live_once(behaviour)
             self.lives += 1
@@ -93,7 +93,7 @@ async def listen(member: Client, seconds: float) -> None:
     """Read for some time.
 
     Raises:
-        EndedError: the relay has ended it.
+        EndedError: the relay closed the connection.
     """
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
@@ -102,7 +102,7 @@ async def listen(member: Client, seconds: float) -> None:
 
 
 async def talk(crowd: Crowd) -> str:
-    """Join, say something now and then, listen, close as one should."""
+    """Join, send now and then, receive, close with a close frame."""
     member = await client.join(crowd.port, crowd.room(), deflate=random.random() < 0.5)
     for _ in range(random.randrange(1, 12)):
         await member.say(random.choice(("hello " * random.randrange(1, 300), "é🙂")).encode(), TEXT)
@@ -111,7 +111,7 @@ async def talk(crowd: Crowd) -> str:
 
 
 async def publish(crowd: Crowd) -> str:
-    """Send as fast as the relay takes it for a while, in bursts, without listening much."""
+    """Send in bursts as fast as the relay reads, and receive little."""
     member = await client.join(crowd.port, FLOODED, deflate=random.random() < 0.3)
     payload = random.randbytes(8000)
     for _ in range(random.randrange(20, 60)):
@@ -121,9 +121,9 @@ async def publish(crowd: Crowd) -> str:
 
 
 async def stall(crowd: Crowd) -> str:
-    """Join the flooded room, and read nothing; then read on, or be gone."""
+    """Join the flooded room and stall; then read on, or drop the connection."""
     member = await client.join(crowd.port, FLOODED, random.random() < 0.3, receive_bytes=4096)
-    member.writer.transport.pause_reading()  # type: ignore[attr-defined]  # a StreamWriter's transport reads as well
+    member.writer.transport.pause_reading()  # type: ignore[attr-defined]  # the transport of a StreamWriter reads as well
     await asyncio.sleep(random.uniform(1, 20))
     if random.random() < 0.3:
         await client.hang_up(member.writer, abort=True)
@@ -133,7 +133,7 @@ async def stall(crowd: Crowd) -> str:
 
 
 async def send_garbage(crowd: Crowd) -> str:
-    """Join, say something that is right, then something that is not."""
+    """Join, send a valid message, then a protocol error."""
     member = await client.join(crowd.port, crowd.room(), deflate=random.random() < 0.5)
     try:
         await member.say(b"right")
@@ -146,7 +146,7 @@ async def send_garbage(crowd: Crowd) -> str:
 
 
 async def half_request(crowd: Crowd) -> str:
-    """Send part of a request, and wait to be told; or do not."""
+    """Send part of a request; then wait for the response, or drop the connection."""
     reader, writer = await client.dial(crowd.port)
     try:
         request = client.request(crowd.room(), deflate=True)
@@ -161,7 +161,7 @@ async def half_request(crowd: Crowd) -> str:
 
 
 async def knock(crowd: Crowd) -> str:
-    """Send what is no handshake."""
+    """Send an invalid handshake."""
     reader, writer = await client.dial(crowd.port)
     try:
         writer.write(random.choice(JUNK))
@@ -171,7 +171,7 @@ async def knock(crowd: Crowd) -> str:
 
 
 async def vanish(crowd: Crowd) -> str:
-    """Join and be gone within a message, with a reset or without a word."""
+    """Join and drop the connection within a message, by FIN or RST."""
     member = await client.join(crowd.port, crowd.room())
     member.writer.write(frame(0x82, b"x" * 5000)[: random.randrange(5000)])
     await listen(member, random.uniform(0, 0.5))
@@ -180,14 +180,14 @@ async def vanish(crowd: Crowd) -> str:
 
 
 async def stay(crowd: Crowd) -> str:
-    """Stay for long, and answer pings."""
+    """Stay for long, and answer pings with pongs."""
     member = await client.join(crowd.port, crowd.room(), deflate=random.random() < 0.5)
     await listen(member, random.uniform(20, 60))
     return f"code {await member.close()}"
 
 
 async def storm(crowd: Crowd) -> str:
-    """Come as two hundred at once, as after a restart; half of them leave as one should."""
+    """Connect two hundred clients at once, as after a restart; half of them close with a close frame."""
     arrivals = await asyncio.gather(
         *(client.join(crowd.port, crowd.room(), bool(n % 2)) for n in range(200)), return_exceptions=True
     )
@@ -213,13 +213,13 @@ async def storm(crowd: Crowd) -> str:
 
 @dataclass(frozen=True)
 class Behaviour:
-    """One row.
+    """A behaviour of clients.
 
     Attributes:
         name: for the report.
-        live: one life; returns what came of it.
-        count: how many live so at once.
-        pause_seconds: between two lives, in the mean.
+        live: one life; returns the outcome.
+        count: concurrent clients.
+        pause_seconds: mean pause between two lives.
     """
 
     name: str
@@ -242,13 +242,13 @@ BEHAVIOURS = [
 
 
 async def churn(port: int, seconds: float) -> Crowd:
-    """Let the crowd live for some time, then let all of them be gone at once."""
+    """Run the crowd for some time, then drop all connections at once."""
     crowd = Crowd(port)
     lives = [asyncio.create_task(crowd.live(row)) for row in BEHAVIOURS for _ in range(row.count)]
     try:
         done, _ = await asyncio.wait(lives, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
         for life in done:
-            life.result()  # a bug of ours, in here
+            life.result()  # a bug in this module
     finally:
         for life in lives:
             life.cancel()
@@ -257,5 +257,5 @@ async def churn(port: int, seconds: float) -> Crowd:
 
 
 def bugs(outcomes: Counter[str]) -> list[str]:
-    """Return the outcomes that may not be."""
+    """Return the outcomes that are bugs."""
     return [f"{outcome}, {count} times" for outcome, count in outcomes.items() if outcome.split(": ")[1] in BUGS]

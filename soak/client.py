@@ -1,6 +1,6 @@
-"""A WebSocket client in a few lines, for crowds of clients that do as they should and of clients that do not.
+"""A small WebSocket client, for correct and incorrect behaviour.
 
-Lives here: one connection. Must not live here: what it is for.
+Lives here: one connection. Must not live here: behaviours, see churn.py.
 """
 
 import asyncio
@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
-#: A bound on whatever is waited for.
+#: Bound on all waits.
 SECONDS = 30
 
-#: Loopback has all of 127.0.0.0/8: clients come from many addresses, as limits are by address.
+#: Clients connect from many addresses of 127.0.0.0/8, because limits are per address.
 ADDRESSES: Iterator[str] = (f"127.{1 + n // 62500 % 250}.{n // 250 % 250}.{1 + n % 250}" for n in itertools.count())
 
 
@@ -29,7 +29,7 @@ _dialled: ContextVar[list[asyncio.StreamWriter]] = ContextVar("_dialled")
 
 @contextmanager
 def hanging_up() -> Iterator[None]:
-    """Let whatever is dialled in the block be gone behind it, however it ends."""
+    """Drop all connections made in the block when it ends."""
     writers: list[asyncio.StreamWriter] = []
     token = _dialled.set(writers)
     try:
@@ -44,7 +44,7 @@ class RefusedError(Exception):
     """The handshake was refused.
 
     Attributes:
-        status: of the response; 0 for the end of the connection without one.
+        status: of the response; 0 without a response.
     """
 
     def __init__(self, status: int) -> None:
@@ -53,10 +53,10 @@ class RefusedError(Exception):
 
 
 class EndedError(Exception):
-    """The connection has ended.
+    """The connection is closed.
 
     Attributes:
-        code: of the relay's close frame; 1006 for none.
+        code: of the relay's close frame; 1006 without one.
     """
 
     def __init__(self, code: int) -> None:
@@ -88,13 +88,13 @@ def frame(first: int, payload: bytes) -> bytes:
 
 
 def deflated(payload: bytes) -> bytes:
-    """Return a payload as permessage-deflate has it."""
+    """Return a payload compressed for permessage-deflate."""
     compressor = zlib.compressobj(1, wbits=-15)
     return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)).removesuffix(b"\0\0\xff\xff")
 
 
 def inflated(payload: bytes) -> bytes:
-    """Return what was deflated."""
+    """Return a decompressed payload."""
     return zlib.decompressobj(-15).decompress(payload + b"\0\0\xff\xff")
 
 
@@ -103,7 +103,7 @@ async def dial(port: int, receive_bytes: int = 0) -> "tuple[asyncio.StreamReader
 
     Args:
         port: of the relay, on 127.0.0.1.
-        receive_bytes: the kernel's buffer for what is not read, where it should be small.
+        receive_bytes: size of the kernel's receive buffer; None for the default.
     """
     connection = socket.socket()
     try:
@@ -131,7 +131,7 @@ class Client:
     _unread: bytearray = field(default_factory=bytearray)
 
     async def say(self, payload: bytes, opcode: int = BINARY) -> None:
-        """Send a message, deflated where that was agreed on and now and then in fragments."""
+        """Send a message, deflated if negotiated, sometimes in fragments."""
         first, sent = (0x40 | opcode, deflated(payload)) if self.deflate else (opcode, payload)
         if random.random() < 0.1:
             half = len(sent) // 2
@@ -141,10 +141,10 @@ class Client:
         await self.writer.drain()
 
     async def hear(self) -> bytes:
-        """Return the next message; pings are answered on the way.
+        """Return the next message; pings before it are answered.
 
         Raises:
-            EndedError: there are no more.
+            EndedError: the connection is closed.
         """
         while True:
             first, payload = await self._frame()
@@ -157,7 +157,7 @@ class Client:
                 return inflated(payload) if first & 0x40 else payload
 
     async def _frame(self) -> tuple[int, bytes]:
-        """Return the first byte and the payload of the next frame; who gives up waiting loses nothing of it."""
+        """Return first byte and payload of the next frame; a cancelled call loses no bytes."""
         while True:
             have = len(self._unread)
             length, begin = (self._unread[1], 2) if have >= 2 else (0, 2)
@@ -177,7 +177,7 @@ class Client:
             self._unread += more
 
     async def close(self, code: int = 1000) -> int:
-        """Close as one should, and return the relay's code."""
+        """Close with a close frame, and return the relay's code."""
         try:
             self.writer.write(frame(0x80 | CLOSE, struct.pack(">H", code)))
             return await self.ended()
@@ -185,7 +185,7 @@ class Client:
             await hang_up(self.writer)
 
     async def ended(self) -> int:
-        """Read on until the relay ends the connection, and return its code."""
+        """Read until the relay closes, and return its code."""
         try:
             async with asyncio.timeout(SECONDS):
                 while True:
@@ -200,7 +200,7 @@ async def join(port: int, room: str, deflate: bool = False, receive_bytes: int =
     """Open a connection.
 
     Raises:
-        RefusedError: the relay does not want it.
+        RefusedError: the relay refused the handshake.
     """
     reader, writer = await dial(port, receive_bytes)
     try:
@@ -215,7 +215,7 @@ async def join(port: int, room: str, deflate: bool = False, receive_bytes: int =
 
 
 async def answer(reader: asyncio.StreamReader) -> bytes:
-    """Return the head of a response; empty where there is none."""
+    """Return the head of a response; empty without one."""
     try:
         async with asyncio.timeout(SECONDS):
             return await reader.readuntil(b"\r\n\r\n")
@@ -224,12 +224,12 @@ async def answer(reader: asyncio.StreamReader) -> bytes:
 
 
 def status_of(response: bytes) -> int:
-    """Return the status of a response; 0 where there is none."""
+    """Return the status of a response; 0 without one."""
     return int(response.split()[1]) if response.startswith(b"HTTP/1.1 ") else 0
 
 
 async def hang_up(writer: asyncio.StreamWriter, abort: bool = False) -> None:
-    """End the connection; with a reset, if wanted."""
+    """Drop the connection by FIN, or by RST."""
     if abort:
         connection = writer.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,16 +1,16 @@
-"""Drain a relay under load, and look at what its clients saw.
+"""Drain a relay under load, and check the closes and messages of its clients.
 
     python soak/drain.py --members 2000 --drain-seconds 10
 
-Starts a relay, lets members in small rooms talk to each other without a pause, sends SIGTERM, and prints the closes
-per tenth of the time. It fails unless
+Starts a relay with members in small rooms that publish all the time, sends SIGTERM, and prints the closes per tenth of
+the time. It fails unless
 
-* every member saw 1012, and the relay ended with 0;
+* each member saw 1012, and the relay exited with 0;
 * the closes were spread evenly over the time;
-* no message was lost to a member still connected: each heard its room's messages in the order of all others, without
-  a gap, and all those that come before its own last one, which the relay has taken before it closed it.
+* no connected member lost a message: each got the messages of its room in the same order, without a gap, including all
+  before its own last one that was relayed.
 
-Needs the relay installed beside the Python that runs this, and nothing else; two file descriptors per member.
+Needs wsrelay in the running Python's environment, and two file descriptors per member.
 """
 
 import argparse
@@ -23,19 +23,19 @@ import sysconfig
 from collections import Counter
 from pathlib import Path
 
-#: A bound on all that is waited for: no promise, only the end of a run that hangs.
+#: Bound on all waits; ends a run that hangs.
 SECONDS = 120
 
-#: Connects that go on at once.
+#: Concurrent connection attempts.
 CONNECTING = 100
 
-#: Messages per second, of all members together; each is heard by the rest of a room.
+#: Messages per second of all members together.
 MESSAGES_PER_SECOND = 2000
 
-#: How long they talk before the signal.
+#: Seconds from the first message to the signal.
 TALK_SECONDS = 2
 
-#: What the relay bounds per address.
+#: Limits of the relay per address.
 ADDRESS_LIMITS = ("max-connections", "max-handshakes", "max-connects-per-second")
 
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
@@ -48,15 +48,15 @@ REQUEST = (
 
 
 class Member(asyncio.Protocol):
-    """A client that says ``NAME NUMBER`` again and again, and remembers what it hears.
+    """A client that sends ``NAME NUMBER`` repeatedly, and keeps received messages.
 
     Attributes:
         heard: the messages of others, in order.
-        said: how many messages of its own it has sent; the relay need not have taken the last of them.
-        code: that of the relay's close frame; ``None`` before it.
-        closed_at: when that came, in the loop's seconds.
-        opened: a future that is done when it is in its room.
-        ended: a future that is done when TCP has ended.
+        said: number of sent messages; the relay may not have read the last ones.
+        code: of the relay's close frame; ``None`` before it.
+        closed_at: arrival of the close frame, on the loop's clock in seconds.
+        opened: done when the handshake is complete.
+        ended: done when the TCP connection is closed.
     """
 
     def __init__(self, name: str, room: str) -> None:
@@ -72,12 +72,12 @@ class Member(asyncio.Protocol):
         self._data = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask to come in."""
+        """Send the handshake."""
         self._transport = transport
         self._write(REQUEST.format(room=self.room).encode())
 
     def data_received(self, data: bytes) -> None:
-        """Take the response, then frames."""
+        """Read the response, then frames."""
         self._data += data
         if not self.opened.done():
             head, end, rest = self._data.partition(b"\r\n\r\n")
@@ -90,18 +90,18 @@ class Member(asyncio.Protocol):
         self._take_frames()
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - asyncio's
-        """TCP has ended."""
+        """Mark the TCP connection as closed."""
         self.ended.set_result(None)
 
     def say(self) -> None:
-        """Say the next message, if the relay has not closed."""
+        """Send the next message, unless closed."""
         if self.code is None and not self.ended.done():
             self._send(TEXT, f"{self.name} {self.said}".encode())
             self.said += 1
 
     def _take_frames(self) -> None:
         data, at = self._data, 0
-        # All of the relay's frames here are short: what members say, pings, closes.
+        # All frames of this relay are short: messages, pings, closes.
         while len(data) >= at + 2 and len(data) >= at + 2 + data[at + 1]:
             end = at + 2 + data[at + 1]
             self._take(data[at] & 15, data[at + 2 : end])
@@ -121,7 +121,7 @@ class Member(asyncio.Protocol):
             self._send(CLOSE, payload[:2])
 
     def _send(self, opcode: int, payload: bytes) -> None:
-        # Masked with zeros, which changes nothing.
+        # The mask is zero.
         self._write(bytes([0x80 | opcode, 0x80 | len(payload)]) + bytes(4) + payload)
 
     def _write(self, data: bytes) -> None:
@@ -129,7 +129,7 @@ class Member(asyncio.Protocol):
 
 
 async def connect(port: int, count: int, room_members: int) -> list[Member]:
-    """Return as many members, all in their rooms."""
+    """Connect members to their rooms and return them."""
     loop = asyncio.get_running_loop()
     turn = asyncio.Semaphore(CONNECTING)
 
@@ -144,28 +144,28 @@ async def connect(port: int, count: int, room_members: int) -> list[Member]:
 
 
 async def talk(members: list[Member]) -> None:
-    """Let one member after the other say something, for ever, at a steady rate."""
+    """Let members publish in turn at a steady rate, until cancelled."""
     loop = asyncio.get_running_loop()
     begun, said = loop.time(), 0
     while True:
         await asyncio.sleep(0.01)
         due = int((loop.time() - begun) * MESSAGES_PER_SECOND)
         for number in range(said, due):
-            # A step that is prime to most counts, so that the rooms take turns.
+            # A step prime to most counts, so that rooms alternate.
             members[number * 7919 % len(members)].say()
         said = due
 
 
 def losses(room: list[Member]) -> list[str]:
-    """Return what members of a room have missed, or heard in another order than the others."""
+    """Return messages of a room that a member lost, or got in another order."""
     return [problem for one in room for other in room if one is not other for problem in compare(one, other)]
 
 
 def compare(one: Member, other: Member) -> list[str]:
-    """Return what is wrong with what one member heard, going by another of its room.
+    """Compare the messages of one member with those of another of its room, and return errors.
 
-    Both have heard the same of everybody else, up to where one of them was closed. And what the other has heard before
-    a message of the first, the first has heard as well.
+    Both got the same messages of third members, up to the close of one of them. Messages before a message of the first,
+    as the second got it, must have reached the first.
     """
     mine, theirs = without(one.heard, other), without(other.heard, one)
     shared = min(len(mine), len(theirs))
@@ -180,12 +180,12 @@ def compare(one: Member, other: Member) -> list[str]:
 
 
 def without(heard: list[str], member: Member) -> list[str]:
-    """Return messages without those of a member."""
+    """Return the messages of all other members."""
     return [message for message in heard if message.split()[0] != member.name]
 
 
 def histogram(times: list[float], seconds: float) -> list[int]:
-    """Print and return how many closes came in each tenth of the time; those just behind the end are in the last."""
+    """Print and return the number of closes per tenth of the time; slightly late ones count in the last."""
     tenth = seconds / 10
     counts = Counter(min(int(when / tenth), 9) if tenth else 0 for when in times)
     most = max(counts.values())
@@ -195,7 +195,7 @@ def histogram(times: list[float], seconds: float) -> list[int]:
 
 
 def judge(members: list[Member], signalled_at: float, seconds: float, tolerance: float) -> list[str]:
-    """Print what members saw, and return what is wrong with it."""
+    """Print a summary of the members' closes and messages, and return errors."""
     times = [member.closed_at - signalled_at for member in members if member.code is not None]
     counts = histogram(times, seconds)
     portions = len({int(when / 0.05) for when in times})
@@ -216,9 +216,9 @@ def judge(members: list[Member], signalled_at: float, seconds: float, tolerance:
 
 
 async def run(members_count: int, room_members: int, seconds: float, tolerance: float) -> list[str]:
-    """Run a relay and its members; return what is wrong."""
+    """Run a relay and its members, and return errors."""
     twistd = Path(sysconfig.get_path("scripts"), "twistd")
-    # All come from one address, at once.
+    # All members connect at once from one address.
     limits = [word for limit in ADDRESS_LIMITS for word in (f"--{limit}-per-address", "0")]
     options = ["--listen", "tcp:0:interface=127.0.0.1", "--drain-seconds", str(seconds), *limits]
     environ = {name: value for name, value in os.environ.items() if not name.startswith("WSRELAY_")}
@@ -244,14 +244,14 @@ async def run(members_count: int, room_members: int, seconds: float, tolerance: 
 
 
 class Output:
-    """What the relay prints, read all the time, so that it never waits for us."""
+    """Output of the relay, read at once so that the relay never blocks on it."""
 
     def __init__(self, stream: asyncio.StreamReader | None) -> None:
         assert stream is not None
         self._stream = stream
 
     async def find(self, pattern: bytes) -> bytes:
-        """Wait for a line in which there is a pattern, and return its group."""
+        """Wait for a line that matches a pattern, and return its group."""
         async for line in self._stream:
             if found := re.search(pattern, line):
                 self._rest = asyncio.create_task(self._discard())
@@ -264,13 +264,16 @@ class Output:
 
 
 def main() -> int:
-    """Parse the command line, run, say what is wrong; return the exit code."""
+    """Run the command line, print errors, and return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--members", type=int, default=2000)
     parser.add_argument("--room-members", type=int, default=10)
     parser.add_argument("--drain-seconds", type=float, default=10)
     parser.add_argument(
-        "--tolerance", type=float, default=0.2, help="how far a tenth of the time may be off, as a share"
+        "--tolerance",
+        type=float,
+        default=0.2,
+        help="allowed deviation of closes per tenth of the time, as a share",
     )
     given = parser.parse_args()
     problems = asyncio.run(
@@ -278,7 +281,7 @@ def main() -> int:
     )
     for problem in problems[:20]:
         print(f"FAILED: {problem}")
-    print(f"{len(problems)} problems" if problems else "all is well")
+    print(f"{len(problems)} problems" if problems else "passed")
     return bool(problems)
 
 

@@ -1,4 +1,4 @@
-"""What a process takes, once a second: memory, descriptors, CPU."""
+"""Memory, descriptors and CPU time of a process."""
 
 import os
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True)
 class Gauges:
-    """One look.
+    """One sample.
 
     Attributes:
-        rss_mib: resident memory.
+        rss_mib: resident memory in MiB.
         descriptors: open files and sockets.
-        cpu_seconds: used since it began.
+        cpu_seconds: CPU time since the start.
     """
 
     rss_mib: float
@@ -24,7 +24,7 @@ class Gauges:
 
 
 def read(pid: int) -> Gauges:
-    """Look at a process.
+    """Sample a process.
 
     Raises:
         OSError: there is no such process.

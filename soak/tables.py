@@ -1,4 +1,4 @@
-"""A soak as Markdown."""
+"""The report of a soak as Markdown."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from verdict import RULES
 
 
 def markdown(outcome: Mapping[str, Any]) -> str:
-    """Write what was found."""
+    """Return the report."""
     faults = outcome["faults"]
     options = f", relay options `{' '.join(outcome['options'])}`" if outcome["options"] else ""
     passed = "**FAILED**" if faults else "**PASSED**"

@@ -1,14 +1,14 @@
-"""Whether something grows: a robust slope over the floor of noisy samples.
+"""Detect growth: a robust slope over the floor of noisy samples.
 
-A crowd that comes and goes moves memory, descriptors and lag up and down all the time, but what has leaked never comes
-down again: it raises the *floor*. So the samples behind a warm-up are cut into windows, of each the lowest is taken
-(for lag the median: one quiet moment in each window would hide what the others were), and the slope is the median of
-the slopes between any two of them (Theil-Sen), which up to 29 % of wild points do not move.
+A changing crowd moves memory, descriptors and lag up and down, but a leak raises the *floor*. So the samples after a
+warm-up are split into windows. The floor of a window is its minimum (for lag its median: one quiet moment per window
+would hide the rest). The slope is the median of the slopes between any two floors (Theil-Sen), robust against up to
+29 % outliers.
 
-Only a leak explains growth over the whole span that is beyond an allowance, and beyond three times the noise of the
-points around that line. So the threshold *per hour* is the lower the longer a run is: an allowance of 4 MiB is
-390 MiB/h over the 37 s from the first window to the last of a run of 60 s, and 35 MiB/h over the 412 s of ten minutes.
-At a hundred connections a second, that is a hundred bytes leaked by each.
+A leak is growth over the whole span above an allowance and above three times the noise around the line. So the
+threshold *per hour* falls with the duration: an allowance of 4 MiB is 390 MiB/h over the 37 s between the first and
+last window of a run of 60 s, and 35 MiB/h over the 412 s of ten minutes. At a hundred connections a second, that is a
+hundred bytes per connection.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,29 +16,29 @@ from dataclasses import dataclass
 from itertools import combinations
 from statistics import median
 
-#: What is not looked at: memory fills up to what the load needs, for so long at least, and for this part of a run.
+#: Warm-up, in seconds at least and as a share of the run: memory grows to the need of the load.
 WARM_UP_SECONDS = 20
 WARM_UP = 0.25
 
-#: What has to be left behind the warm-up; of a shorter run nobody can say whether anything grows.
+#: Minimum duration after the warm-up, in seconds; shorter runs have no trend.
 LEAST_SECONDS = 20
 
-#: How many windows; the fewest that make a Theil-Sen slope robust, and long enough to have a quiet moment each.
+#: Number of windows: enough for a robust slope, and few enough that each has a quiet moment.
 WINDOWS = 12
 
-#: Growth is no noise when it is so many standard deviations, which come from the points' median distance from the line.
+#: Growth above this many standard deviations, from the median distance of points from the line, is not noise.
 NOISES = 3.0
 _MAD_TO_DEVIATION = 1.4826
 
 
 @dataclass(frozen=True)
 class Trend:
-    """How something has moved.
+    """Trend of a value.
 
     Attributes:
         per_hour: the slope.
-        growth: over the span that was looked at.
-        allowed: how much growth there may be.
+        growth: over the span after the warm-up.
+        allowed: allowed growth.
         points: time in seconds and floor of each window.
     """
 
@@ -49,18 +49,18 @@ class Trend:
 
     @property
     def grows(self) -> bool:
-        """Whether it grows."""
+        """Whether the growth is above the allowed one."""
         return self.growth > self.allowed
 
 
 def floors(
     samples: Sequence[tuple[float, float]], floor: Callable[[Sequence[float]], float]
 ) -> list[tuple[float, float]]:
-    """Return the middle and the floor of each window behind the warm-up; none where too little is left behind it.
+    """Return middle and floor of each window after the warm-up; none if the run is too short.
 
     Args:
         samples: seconds and value, in order.
-        floor: what stands for a window.
+        floor: reduces a window to one value.
     """
     if not samples:
         return []
@@ -85,12 +85,12 @@ def slope(points: Sequence[tuple[float, float]]) -> float:
 def trend(
     samples: Sequence[tuple[float, float]], allowance: float, floor: Callable[[Sequence[float]], float] = min
 ) -> Trend:
-    """Return how something has moved.
+    """Return the trend of a value.
 
     Args:
         samples: seconds and value, in order.
-        allowance: growth over the span that is none, however little noise there is.
-        floor: what stands for a window.
+        allowance: allowed growth over the span, independent of noise.
+        floor: reduces a window to one value.
     """
     points = floors(samples, floor)
     per_second = slope(points)

@@ -1,4 +1,4 @@
-"""What a soak has to show, from its samples: everything that is wrong, in words."""
+"""The verdict of a soak: all faults in its samples, in words."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -8,26 +8,24 @@ from typing import Any
 
 from trend import Trend, trend
 
-#: Memory's budget: how far it may be above where it was before the crowd came, when all have gone. The allocator keeps
-#: some of what the crowd needed at its height.
+#: Allowed memory after the crowd above that before it, in MiB: the allocator keeps some of the peak.
 LEFT_MIB = 48
 
-#: What is no line of a healthy log.
+#: Log lines of failures.
 BAD_LINE = re.compile(r"Traceback|Unhandled|a callback failed|validator failed|\[.*#(?:error|critical)\]")
 
-#: A message of the bystanders that takes longer is late. One second in a hundred may have one: the machine has other
-#: things to do, too.
+#: Lag of a late message. One second in a hundred may have one: the machine may be busy.
 LAG_MS = 1000.0
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What may not grow.
+    """A value that must not grow.
 
     Attributes:
-        name: of the value in a sample.
-        title: for people, with the unit.
-        allowance: growth over a run that is none.
+        name: in a sample.
+        title: for reports, with the unit.
+        allowance: allowed growth over a run.
         floor: see `trend.trend`.
     """
 
@@ -38,20 +36,20 @@ class Rule:
 
 
 RULES = [
-    # What CPython's arenas and malloc's bins still settle by within a run without a leak.
+    # CPython's arenas and malloc's bins still grow by this in a run without a leak.
     Rule("rss_mib", "memory, MiB", 4.0, min),
-    # The crowd's size is random, and so is how many are there at the quietest moment.
+    # The size of the crowd is random, also at its minimum.
     Rule("descriptors", "descriptors", 20.0, min),
-    # A tick of the scheduler more or less, on a machine that does other things, too.
+    # One tick of the scheduler, on a busy machine.
     Rule("p50_ms", "lag of the bystanders, ms", 20.0, median),
 ]
 
-#: Seconds since the beginning, and the values of `RULES` and more.
+#: Seconds since the start, the values of `RULES`, and more.
 Sample = Mapping[str, Any]
 
 
 def trends(samples: Sequence[Sample]) -> dict[str, Trend]:
-    """Return how each of the `RULES` has moved while the crowd was there."""
+    """Return the trends of `RULES` during the crowd."""
     crowded = [sample for sample in samples if sample["crowded"]]
     return {
         rule.name: trend([(sample["at"], sample[rule.name]) for sample in crowded], rule.allowance, rule.floor)
@@ -60,14 +58,14 @@ def trends(samples: Sequence[Sample]) -> dict[str, Trend]:
 
 
 def faults(samples: Sequence[Sample], before: Any, after: Any, log: str, outcomes: Sequence[str]) -> list[str]:
-    """Return what is wrong, in words; empty for a pass.
+    """Return the faults, in words; empty for a pass.
 
     Args:
         samples: one a second.
-        before: the gauges of the relay before anybody came.
-        after: the same when all had gone.
-        log: what the relay has said.
-        outcomes: of the crowd, those that may not be.
+        before: gauges of the relay before the crowd.
+        after: gauges after the crowd.
+        log: the log of the relay.
+        outcomes: outcomes of the crowd that are bugs.
     """
     moved = trends(samples)
     found = [

@@ -1,4 +1,4 @@
-"""The fuzzers: every seed passes on every target, every target can fail, and what is found is kept."""
+"""The fuzzers: all seeds pass, each target detects a broken relay, and finds are saved."""
 
 import importlib
 import re
@@ -40,11 +40,11 @@ gate_target: Any = load("gate_target")
 
 
 class InputTests(unittest.TestCase):
-    """What octets mean."""
+    """The format of inputs."""
 
     @given(st.integers(0, 255), st.binary(max_size=600), st.lists(st.integers(0, 255), max_size=inputs.CUTS))
-    def test_there_and_back(self, flags: int, stream: bytes, cuts: list[int]) -> None:
-        """An input is what was put into it, and its chunks are the whole stream, none of them empty."""
+    def test_encode_decode(self, flags: int, stream: bytes, cuts: list[int]) -> None:
+        """Decoding reverses encoding; the chunks are the whole stream, and none is empty."""
         case = inputs.decode(inputs.encode(flags, stream, cuts))
         self.assertEqual((case.flags, case.stream), (flags, stream))
         self.assertEqual(b"".join(case.chunks()), stream)
@@ -52,40 +52,40 @@ class InputTests(unittest.TestCase):
         self.assertLessEqual(len(case.chunks()), inputs.CUTS + 1)
 
     @given(st.binary(max_size=8))
-    def test_anything_means_something(self, octets: bytes) -> None:
-        """Whatever a fuzzer makes is an input."""
+    def test_decode_short_input(self, octets: bytes) -> None:
+        """Any octets are an input."""
         self.assertEqual(inputs.decode(octets).stream, octets[inputs.HEADER_BYTES :])
 
-    def test_places(self) -> None:
-        """A short stream is cut at the very octets that the places name, a long one in proportion."""
+    def test_cuts(self) -> None:
+        """Cuts are offsets in a short stream and fractions of a long one."""
         self.assertEqual(inputs.Input(0, b"abcdef", (2, 0, 4)).chunks(), [b"ab", b"cd", b"ef"])
         self.assertEqual([len(chunk) for chunk in inputs.Input(0, bytes(2550), (51,)).chunks()], [510, 2040])
 
 
 class SeedTests(unittest.TestCase):
-    """Every seed on its target: what was found once is not found again."""
+    """Each seed passes on its target."""
 
     def test_gate(self) -> None:
-        """No request breaks a promise of the gate."""
+        """No request breaks an invariant of the gate."""
         self.check("gate")
 
     def test_frames(self) -> None:
-        """No stream is taken differently by the fast path."""
+        """The fast path and Autobahn's parser agree on all streams."""
         self.check("frames")
 
     def test_connection(self) -> None:
-        """No stream breaks a promise of open connections."""
+        """No stream breaks an invariant of open connections."""
         self.check("connection")
 
     def check(self, name: str) -> None:
-        """Try all seeds of a target."""
+        """Run all seeds of a target."""
         target = targets.TARGETS[name]
         for seed, octets in target.seeds.items():
             with self.subTest(seed):
                 target.check(octets)
 
-    def test_they_reach_what_they_are_for(self) -> None:
-        """The seeds of the gate are both accepted and refused, and those that smuggle are refused."""
+    def test_gate_seed_statuses(self) -> None:
+        """Some seeds of the gate are accepted and some refused, including all that smuggle."""
         answers = {
             name: gate_target.send([gate_target.request_of(inputs.decode(octets))])[0][9:12]
             for name, octets in seeds.gate().items()
@@ -106,10 +106,10 @@ class SeedTests(unittest.TestCase):
 
 
 class CanFailTests(unittest.TestCase):
-    """Each target finds what was broken for it."""
+    """Each target detects a relay that is broken on purpose."""
 
     def assert_found(self, name: str, *octets: bytes, patches: Any) -> None:
-        """See that inputs pass as they are, and fail with something broken."""
+        """Check that inputs pass, and fail with patches."""
         check = targets.TARGETS[name].check
         for each in octets:
             check(each)
@@ -119,12 +119,12 @@ class CanFailTests(unittest.TestCase):
                 check(each)
 
     def test_frames(self) -> None:
-        """A fast path that takes text that is not UTF-8 is found."""
+        """Invalid UTF-8 accepted by the fast path is found."""
         octets = inputs.encode(seeds.PLAIN, wire_frame(0x81, b"\xff"))
         self.assert_found("frames", octets, patches=[mock.patch("wsrelay.wire.frames._is_utf8", return_value=True)])
 
     def test_connection_messages(self) -> None:
-        """A message that is lost, and one that should never have come, are found, also where both parsers agree."""
+        """Lost and surplus messages are found, also where both parsers agree."""
         lost = mock.patch.object(RelayProtocol, "_publish")
         self.assert_found("connection", inputs.encode(seeds.PLAIN, wire_frame(0x81, b"hello")), patches=[lost])
         nothing_is_too_many = mock.patch.dict("tests.harness.framing.LIMITS", max_fragments=9)
@@ -132,7 +132,7 @@ class CanFailTests(unittest.TestCase):
             targets.TARGETS["connection"].check(inputs.encode(seeds.PLAIN, fragmented(2, [b"a"] * 4)))
 
     def test_connection_closes(self) -> None:
-        """A close that is not in the table, and one that is not told, are found."""
+        """An undocumented close code and a missing close are found."""
         octets = inputs.encode(seeds.PLAIN, wire_frame(0x83, b""))
         other = closecodes.CloseReason(1006, "never on the wire", False, "")
         wrong = mock.patch("wsrelay.closecodes.for_code", return_value=other)
@@ -141,7 +141,7 @@ class CanFailTests(unittest.TestCase):
             self.assert_found("connection", octets, patches=[patch])
 
     def test_connection_bugs(self) -> None:
-        """An exception of ours is found, although the peer is told 1011 and nobody else notices."""
+        """An exception in the relay is found, although only its peer is closed, with 1011."""
 
         def fail(*_: object) -> None:
             raise ZeroDivisionError
@@ -149,31 +149,31 @@ class CanFailTests(unittest.TestCase):
         octets = inputs.encode(seeds.PLAIN, wire_frame(0x89, b"ping"))
         self.assert_found("connection", octets, patches=[mock.patch.object(RelayProtocol, "onPing", fail)])
 
-    def test_connection_left_behind(self) -> None:
-        """A connection that stays in its room when it has gone is found."""
+    def test_connection_leak(self) -> None:
+        """A closed connection that stays in its room is found."""
         octets = inputs.encode(seeds.PLAIN, wire_frame(0x81, b"hello"))
         stays = mock.patch("wsrelay.factory.RelayFactory.disconnected")
         self.assert_found("connection", octets, patches=[stays])
 
     def test_gate_smuggling(self) -> None:
-        """A gate that takes what other parsers read as a line's end is found."""
+        """A gate that accepts line ends of other parsers is found."""
         octets = inputs.encode(seeds.FIELDS, b"X-A: 1\x0bX-User: admin\r\n")
         loose = re.compile(rb"(?:\r\n[!-9;-~]+:[^\r\n]*)*")
         self.assert_found("gate", octets, patches=[mock.patch("wsrelay.http.head._FIELD_LINES", loose)])
 
-    def test_gate_twice(self) -> None:
-        """A gate that joins what may come once is found."""
+    def test_gate_repeated_field(self) -> None:
+        """A gate that joins fields allowed only once is found."""
         octets = inputs.encode(seeds.FIELDS, b"Origin: a\r\nOrigin: b\r\n")
         joins = mock.patch("wsrelay.http.head._REPEATABLE", {"origin"})
         self.assert_found("gate", octets, patches=[joins])
 
     def test_gate_statuses(self) -> None:
-        """A status that is not documented is found."""
+        """An undocumented status is found."""
         teapot = mock.patch("wsrelay.connection.opening.take_head", side_effect=Denied(418, "short and stout"))
         self.assert_found("gate", inputs.encode(seeds.WHOLE, b"GET / HTTP/1.1\r\n\r\n"), patches=[teapot])
 
     def test_gate_cuts(self) -> None:
-        """A gate that answers otherwise when a request comes in pieces is found."""
+        """A gate with another response to a request in several reads is found."""
         octets = inputs.encode(seeds.WHOLE, request_bytes(), [40])
 
         def impatient(buffer: bytes) -> bytes:
@@ -184,13 +184,13 @@ class CanFailTests(unittest.TestCase):
         self.assert_found("gate", octets, patches=[mock.patch("wsrelay.connection.opening.take_head", impatient)])
 
     def test_documented_statuses(self) -> None:
-        """The statuses are those of the reference, without the one that is a bug of ours."""
+        """The statuses are the documented ones, without 500."""
         self.assertLessEqual({400, 401, 403, 405, 408, 421, 426, 431, 503, 504}, gate_target.STATUSES)
         self.assertNotIn(500, gate_target.STATUSES)
 
 
 class ReferenceTests(unittest.TestCase):
-    """The plain reader."""
+    """The reference reader."""
 
     def read(self, *stream: bytes, deflate: bool = False) -> Any:
         """Read a stream, with small limits."""
@@ -205,7 +205,7 @@ class ReferenceTests(unittest.TestCase):
         self.assertEqual((read.messages, read.pings, read.end), ([(1, b"ab"), (2, b"cc")], [b"p"], reference.OPEN))
 
     def test_ends(self) -> None:
-        """Each way in which a stream ends is told from the others."""
+        """Each kind of end is detected."""
         for stream, end in (
             (b"", reference.OPEN),
             (wire_frame(0x81, b"x")[:5], reference.OPEN),
@@ -264,14 +264,14 @@ class EngineTests(unittest.TestCase):
 
 @pytest.mark.interop
 class ProcessTests(unittest.TestCase):
-    """The tool as it is run."""
+    """The command."""
 
     def fuzz(self, *arguments: str) -> Any:
-        """Run it to its end."""
+        """Run the command."""
         return live.run(sys.executable, FUZZ / "run", *arguments, timeout=100)
 
-    def test_a_few_seconds(self) -> None:
-        """A short run with Hypothesis passes on every target, and says how many inputs it tried."""
+    def test_short_run(self) -> None:
+        """A short run with Hypothesis passes on all targets, and prints the number of inputs."""
         done = self.fuzz("--engine", "hypothesis", "--seconds", "3")
 
         self.assertEqual(done.returncode, 0, done.stdout)
@@ -280,7 +280,7 @@ class ProcessTests(unittest.TestCase):
         self.assertTrue(all(int(count) > 40 for _, count in tried))
 
     def test_reproduce(self) -> None:
-        """An input can be tried again, and is shown; one that there is not is told."""
+        """--reproduce runs and prints an input; a missing file is an error."""
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "input"
             file.write_bytes(inputs.encode(seeds.PLAIN, wire_frame(0x81, b"hello"), [2]))
@@ -291,8 +291,8 @@ class ProcessTests(unittest.TestCase):
         self.assertIn("11 bytes in 2 reads", done.stdout)
         self.assertEqual(gone.returncode, 2, gone.stdout)
 
-    def test_no_such_target(self) -> None:
-        """A target that there is not is told, with those that there are."""
+    def test_unknown_target(self) -> None:
+        """An unknown target is an error that lists the known ones."""
         done = self.fuzz("gates")
 
         self.assertEqual(done.returncode, 2)

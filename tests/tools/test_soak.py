@@ -1,4 +1,4 @@
-"""The soak fails on what grows, and on what a bystander, the log or the crowd tells; its clients speak WebSocket."""
+"""The soak fails on growth, and on faults seen by bystanders, in the log or by the crowd; its clients are correct."""
 
 import asyncio
 import importlib
@@ -38,7 +38,7 @@ BEFORE = gauges.Gauges(rss_mib=50.0, descriptors=10, cpu_seconds=0.5)
 
 
 def samples(seconds: int = 60, leak_mib: float = 0, leaked: float = 0, lag_ms: float = 0) -> list[dict[str, Any]]:
-    """Return the samples of a run; the crowd makes noise, and so much more of everything is there at the end."""
+    """Return the samples of a run with noise, and with this growth over the run."""
     noise = random.Random(1)
     found = []
     for at in range(seconds):
@@ -61,75 +61,75 @@ def samples(seconds: int = 60, leak_mib: float = 0, leaked: float = 0, lag_ms: f
 
 
 def faults(taken: list[dict[str, Any]], after: Any = BEFORE, log: str = "", outcomes: Any = ()) -> str:
-    """Return what the verdict says, in one piece."""
+    """Return the faults of the verdict as one text."""
     return "\n".join(verdict.faults(taken, BEFORE, after, log, outcomes))
 
 
 class TrendTests(unittest.TestCase):
     """A slope over noise."""
 
-    def test_noise_is_no_growth(self) -> None:
-        """A crowd that comes and goes passes, in a minute and in ten; what memory fills up to at first is no leak."""
+    def test_noise_passes(self) -> None:
+        """Noise and the growth of memory during the warm-up pass, in runs of one and of ten minutes."""
         for seconds in (60, 600):
             self.assertEqual(faults(samples(seconds)), "")
 
-    def test_a_leak_is_found(self) -> None:
-        """Each of the three that grows is told, and only that one."""
+    def test_leak_fails(self) -> None:
+        """Growth of memory, descriptors or lag is reported, and only that one."""
         for growth, name in (("leak_mib", "memory"), ("leaked", "descriptors"), ("lag_ms", "lag")):
             found = faults(samples(600, **{growth: 60}))
             self.assertIn(f"{name}", found)
             self.assertEqual(found.count("grew by"), 1)
 
-    def test_the_longer_the_finer(self) -> None:
-        """The same leak per hour is within the allowance of a minute, and beyond that of ten."""
+    def test_threshold_by_duration(self) -> None:
+        """The same leak per hour passes in one minute and fails in ten."""
         self.assertEqual(faults(samples(60, leak_mib=1)), "")
         self.assertIn("memory", faults(samples(600, leak_mib=10)))
 
     def test_slope(self) -> None:
-        """The slope is that of the line, whatever a few wild points say."""
+        """The slope is robust against outliers."""
         line = [(float(at), 3 + 2.0 * at) for at in range(12)]
         line[4] = (4.0, 900.0)
         self.assertAlmostEqual(trend.slope(line), 2.0, delta=0.1)
 
-    def test_growth_is_over_the_span(self) -> None:
-        """Growth is the slope times what was looked at, and the hour is 3600 seconds."""
+    def test_growth_units(self) -> None:
+        """Growth is the slope times the span after the warm-up; the slope is per hour."""
         moved = trend.trend([(float(at), at / 10) for at in range(100)], allowance=1)
         self.assertAlmostEqual(moved.per_hour, 360, delta=1)
         self.assertAlmostEqual(moved.growth, 0.75 * 9.9 * 11 / 12, delta=0.1)
         self.assertTrue(moved.grows)
 
-    def test_too_short(self) -> None:
-        """A run that is not much longer than memory takes to fill up has no trend, one that is just long enough has."""
+    def test_minimum_duration(self) -> None:
+        """A run too short after the warm-up has no trend; one just long enough has."""
         for count in (0, 1, 2, 40):
             self.assertEqual(trend.trend([(float(at), 5.0 * at) for at in range(count)], allowance=1).points, [])
         self.assertTrue(trend.trend([(float(at), 5.0 * at) for at in range(42)], allowance=1).grows)
 
 
 class VerdictTests(unittest.TestCase):
-    """What else may not be."""
+    """Other faults."""
 
     def test_bystanders(self) -> None:
-        """What a bystander misses is a fault, also when the crowd has gone."""
+        """A message lost by a bystander is a fault, also after the crowd."""
         taken = samples()
         taken.append({**taken[-1], "crowded": False, "faults": ["3 messages are lost"]})
         self.assertIn("3 messages are lost", faults(taken))
 
-    def test_one_hiccup_is_none(self) -> None:
-        """One slow second is the machine's; several are a fault."""
+    def test_late_seconds(self) -> None:
+        """One late second passes; several are a fault."""
         taken = samples()
         taken[30]["max_ms"] = 1500.0
         self.assertEqual(faults(taken), "")
         taken[40]["max_ms"] = 1600.0
         self.assertIn("at worst 1600", faults(taken))
 
-    def test_what_is_left(self) -> None:
-        """A descriptor that is left behind is a fault, and so is memory that does not come back."""
+    def test_leftovers(self) -> None:
+        """Descriptors and memory above those before the crowd are faults."""
         self.assertIn("descriptors left behind", faults(samples(), gauges.Gauges(50.0, 11, 9.0)))
         self.assertEqual(faults(samples(), gauges.Gauges(50.0 + verdict.LEFT_MIB, 10, 9.0)), "")
         self.assertIn("after all had gone", faults(samples(), gauges.Gauges(51.0 + verdict.LEFT_MIB, 10, 9.0)))
 
     def test_log(self) -> None:
-        """Tracebacks, failures and errors in the log are faults; the usual lines are none."""
+        """Tracebacks, failures and errors in the log are faults; other lines are not."""
         usual = "2026-01-01T00:00:00+0000 [wsrelay#info] tcp4:127.0.0.1:5 left 'room' as None (connection 3)\n"
         self.assertEqual(faults(samples(), log=usual), "")
         for bad in (
@@ -140,7 +140,7 @@ class VerdictTests(unittest.TestCase):
             self.assertIn(bad, faults(samples(), log=usual + bad))
 
     def test_outcomes(self) -> None:
-        """Lives that ended with a bug of ours, or without an answer, are faults; others are not."""
+        """500, 1011 and a missing response are faults; other outcomes are not."""
         outcomes = Counter(
             {"talk: code 1000": 9, "talk: code 1011": 2, "no handshake: status 500": 1, "stall: code 1013": 3}
         )
@@ -150,7 +150,7 @@ class VerdictTests(unittest.TestCase):
         self.assertIn("1011", faults(samples(), outcomes=found))
 
     def test_report(self) -> None:
-        """The report has the verdict, the trends and the outcomes."""
+        """The report has verdict, trends and outcomes."""
         taken = samples()
         outcome = {
             "options": ["--max-rooms", "5"],
@@ -172,10 +172,10 @@ class VerdictTests(unittest.TestCase):
 
 
 class EarTests(unittest.TestCase):
-    """What bystanders check."""
+    """The checks of bystanders."""
 
     def heard(self, *numbers: int, filling: bytes = bystanders.FILLING) -> dict[str, Any]:
-        """Return what is told of messages with these numbers, half a second late."""
+        """Return the result for messages with these numbers, half a second late."""
         ear = bystanders.Ear()
         for number in numbers:
             ear.hear(bystanders._STAMP.pack(number, 5.0) + filling, 5.5)
@@ -183,26 +183,26 @@ class EarTests(unittest.TestCase):
         return taken
 
     def test_in_order(self) -> None:
-        """Messages in order are only late."""
+        """Messages in order are no faults."""
         taken = self.heard(0, 1, 2)
         self.assertEqual((taken["faults"], taken["heard"], taken["max_ms"]), ([], 3, 500.0))
 
     def test_lost_doubled_disordered_changed(self) -> None:
-        """Each of them is told."""
+        """Lost, doubled, disordered and changed messages are faults."""
         for numbers in ((0, 2), (0, 0), (1, 0)):
             self.assertTrue(self.heard(*numbers)["faults"])
         self.assertIn("changed", self.heard(0, filling=b"")["faults"][0])
 
     def test_silence_is_late(self) -> None:
-        """A second in which nothing comes is as bad as a message that took one."""
+        """A second without messages counts as a late one."""
         self.assertGreaterEqual(self.heard()["max_ms"], verdict.LAG_MS)
 
 
 class GaugesTests(unittest.TestCase):
-    """What a process takes."""
+    """Gauges of a process."""
 
     def test_this_one(self) -> None:
-        """Memory, descriptors and CPU time are those of the process."""
+        """Memory, descriptors and CPU time are read from the process."""
         before = gauges.read(os.getpid())
         with tempfile.TemporaryFile():
             after = gauges.read(os.getpid())
@@ -213,16 +213,16 @@ class GaugesTests(unittest.TestCase):
 
 
 class ClientTests(unittest.TestCase):
-    """The client, against a parser that is not ours."""
+    """The client, against the parser of websockets."""
 
     def test_addresses(self) -> None:
-        """Clients come from many addresses, all of them loopback's."""
+        """Clients have many addresses, all on loopback."""
         found = [next(client.ADDRESSES) for _ in range(70_000)]
         self.assertEqual(len(set(found)), len(found))
         self.assertTrue(all(address.startswith("127.") and not address.endswith(".0") for address in found))
 
     def test_frames(self) -> None:
-        """Frames are masked, and of every length form."""
+        """Frames are masked, in all three forms of length."""
         from websockets.frames import Frame  # noqa: PLC0415
         from websockets.streams import StreamReader  # noqa: PLC0415
 
@@ -234,8 +234,8 @@ class ClientTests(unittest.TestCase):
                 next(generator)
             self.assertEqual(stop.exception.value.data, b"x" * length)
 
-    def test_waiting_loses_nothing(self) -> None:
-        """Who gives up waiting within a frame hears it later."""
+    def test_cancelled_hear(self) -> None:
+        """A cancelled wait within a frame loses no bytes."""
 
         async def hear() -> bytes:
             reader = asyncio.StreamReader()
@@ -254,10 +254,10 @@ class ClientTests(unittest.TestCase):
 
 @pytest.mark.interop
 class ProcessTests(unittest.TestCase):
-    """The tool as it is run."""
+    """The command."""
 
     def soak(self, folder: str, *options: str) -> Any:
-        """Run it for a few seconds, without plots."""
+        """Run the command for a few seconds, without plots."""
         program = f"import sys, runpy; sys.argv[1:] = {['--seconds', '4', '--results', folder, *options]!r}; "
         program += (
             f"sys.path.insert(0, {str(SOAK)!r}); sys.path.append({str(SOAK.parent / 'bench')!r}); import toolchain; "
@@ -266,8 +266,8 @@ class ProcessTests(unittest.TestCase):
         program += f"runpy.run_path({str(SOAK / 'run')!r}, run_name='__main__')"
         return live.run(sys.executable, "-c", program, timeout=100)
 
-    def test_a_few_seconds(self) -> None:
-        """A short run passes: every kind of life was lived, and the bystanders heard each other."""
+    def test_short_run(self) -> None:
+        """A short run passes, with all behaviours of the crowd and messages between the bystanders."""
         with tempfile.TemporaryDirectory() as folder:
             done = self.soak(folder)
             summary = json.loads((Path(folder) / "summary.json").read_text("utf-8"))
@@ -278,8 +278,8 @@ class ProcessTests(unittest.TestCase):
         lived = {name.split(":")[0] for name in summary["outcomes"]}
         self.assertLessEqual({"talk", "garbage", "no handshake", "vanish", "storm"}, lived)
 
-    def test_options_are_the_relays(self) -> None:
-        """What is behind -- is the relay's; one that it has not got ends the run at once."""
+    def test_relay_options(self) -> None:
+        """Options after -- go to the relay; an unknown one ends the run."""
         with tempfile.TemporaryDirectory() as folder:
             done = self.soak(folder, "--", "--no-such-option")
 
