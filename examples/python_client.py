@@ -1,10 +1,10 @@
-"""A chat in the terminal: what you type goes to everybody else in the room, and what they say is printed.
+"""A chat in the terminal: sends typed lines to the other clients of a room, and prints their messages.
 
     pip install websockets
     python python_client.py ws://127.0.0.1:8080/chat
 
-It comes back when the relay was restarted or the network was gone, and gives up where that is of no use. What is
-typed meanwhile waits. Ctrl-D ends it when all has been sent, Ctrl-C at once. RELAY_KEY in the environment is sent as
+It reconnects with back-off and jitter, and gives up after errors that would repeat. Lines typed meanwhile are sent
+after the reconnect. Ctrl-D ends it when all lines are sent, Ctrl-C at once. RELAY_KEY in the environment is sent as
 ``Authorization: Bearer``.
 """
 
@@ -22,28 +22,28 @@ from contextlib import suppress
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
-#: Close codes behind which there is no use in coming back: the same would happen again (docs/closecodes.md).
+#: Close codes after which a reconnect is useless: the same would happen again (docs/closecodes.md).
 FINAL_CODES = {1002, 1003, 1007, 1009, 4403}
 
-#: 1008 is "against the rules". It is final too, unless it is for what was sent too fast, or too slowly.
+#: 1008, policy violation, is final too, except with these reasons.
 PASSING_REASONS = ("too fast", "the message took too long")
 
-#: Refusals that pass, beside all from 500 on: the request came too late, or there were too many.
+#: Temporary refusals besides 5xx: request timeout and rate limit.
 PASSING_STATUSES = {408, 429}
 
 
 class Ended(Exception):
-    """There is no use in trying again; the text says why."""
+    """A reconnect is useless; the message says why."""
 
 
 class Backoff:
-    """How long to wait before the next attempt.
+    """Exponential back-off with jitter, so that clients do not reconnect all at once.
 
-    Anything between nothing and a ceiling that doubles: when a relay is back, its clients must not all come at once.
+    A wait is between zero and a ceiling that doubles.
 
     Args:
         first_seconds: the first ceiling.
-        most_seconds: the last one.
+        most_seconds: the maximum of the ceiling.
     """
 
     def __init__(self, first_seconds: float, most_seconds: float) -> None:
@@ -51,13 +51,13 @@ class Backoff:
         self._most_seconds = most_seconds
 
     async def wait(self, why: str, lasted_seconds: float, at_least_seconds: int) -> None:
-        """Wait, and say why and for how long.
+        """Wait, and print the reason and the duration.
 
         Args:
-            why: what has gone wrong.
-            lasted_seconds: how long all was well; a while makes the next wait a first one again. Merely to get in
-                is not enough: some are thrown out at once, over and over.
-            at_least_seconds: what the relay asked for.
+            why: the reason.
+            lasted_seconds: duration of the last connection; a long one resets the ceiling. A handshake alone does not:
+                the relay may close at once, repeatedly.
+            at_least_seconds: minimum, from Retry-After.
         """
         if lasted_seconds > self._most_seconds:
             self._ceiling_seconds = self._first_seconds
@@ -68,9 +68,9 @@ class Backoff:
 
 
 class Input:
-    """Standard input, a line at a time. Cancels a task when it has ended and all was sent.
+    """Standard input, a line at a time. Cancels a task at end of input, when all lines are sent.
 
-    The next line is read when the last one was sent: what is typed meanwhile waits where any program's input waits.
+    The next line is read when the last one is sent: backpressure to the terminal or pipe.
     """
 
     def __init__(self, task: "asyncio.Task[None]") -> None:
@@ -84,7 +84,7 @@ class Input:
         """Send the lines until the connection is closed."""
         with suppress(ConnectionClosed):
             while True:
-                # Kept until it was sent: if this connection is lost, the next one has it.
+                # Kept until sent: after a lost connection, the next one sends it.
                 if self._unsent is None:
                     self._unsent = await self._lines.get()
                 await connection.send(self._unsent)
@@ -93,7 +93,7 @@ class Input:
 
     def _read(self, task: "asyncio.Task[None]") -> None:
         loop = task.get_loop()
-        # Not sys.stdin: its lock, held by a thread that reads, is in the way of the interpreter's end.
+        # Not sys.stdin: a thread that reads holds its lock, which blocks the exit of the interpreter.
         # RuntimeError: the loop is closed.
         with suppress(RuntimeError), open(0, "rb", buffering=0, closefd=False) as stream:
             for line in stream:
@@ -103,12 +103,12 @@ class Input:
 
 
 def say(text: str) -> None:
-    """Say what happens, beside what is chatted."""
+    """Print a status line to stderr."""
     print(f"* {visible(text)}", file=sys.stderr, flush=True)
 
 
 def visible(text: str) -> str:
-    """Return a text without what a terminal would obey: somebody else has written it."""
+    """Return a text with control characters replaced: other clients must not control the terminal."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", text)
 
 
@@ -116,10 +116,10 @@ async def talk(connection: ClientConnection, lines: Input) -> str:
     """Send and print until the connection is closed.
 
     Returns:
-        How it was closed.
+        Close code and reason.
 
     Raises:
-        Ended: it was closed for good.
+        Ended: the close is final.
     """
     say("connected")
     sending = asyncio.create_task(lines.send_to(connection))
@@ -129,7 +129,7 @@ async def talk(connection: ClientConnection, lines: Input) -> str:
                 print(visible(message) if isinstance(message, str) else f"({len(message)} bytes)", flush=True)
     finally:
         sending.cancel()
-        # Where this was cancelled it is still open. Left to `async with`, it would be closed with 1011, as by a bug.
+        # Still open if cancelled: `async with` would close it with 1011.
         await connection.close()
     closed = f"closed: {connection.close_code} {connection.close_reason}".rstrip()
     if is_final(connection.close_code, connection.close_reason or ""):
@@ -138,15 +138,15 @@ async def talk(connection: ClientConnection, lines: Input) -> str:
 
 
 def is_final(code: int | None, reason: str) -> bool:
-    """Return whether a close code means that the client should not come back."""
+    """Return whether a close is final."""
     return code in FINAL_CODES or (code == 1008 and not reason.startswith(PASSING_REASONS))
 
 
 def refusal(error: InvalidStatus) -> tuple[str, int]:
-    """Return what a relay has answered to a handshake, and after how many seconds it may be asked again.
+    """Return status and reason of a refused handshake, and Retry-After in seconds.
 
     Raises:
-        Ended: its answer would be the same.
+        Ended: the refusal is final.
     """
     status, headers, body = error.response.status_code, error.response.headers, error.response.body
     refused = f"refused: {status} {(body or b'')[:200].decode(errors='replace').rstrip()}"
@@ -157,7 +157,7 @@ def refusal(error: InvalidStatus) -> tuple[str, int]:
 
 
 async def chat(url: str, backoff: Backoff, ping_seconds: float) -> None:
-    """Chat until the end of the input, which cancels this task."""
+    """Chat until end of input, which cancels this task."""
     task = asyncio.current_task()
     assert task is not None
     lines = Input(task)
@@ -169,7 +169,7 @@ async def chat(url: str, backoff: Backoff, ping_seconds: float) -> None:
             async with connect(
                 url,
                 additional_headers=headers,
-                # A network that is gone says nothing; without pings, nothing would ever be noticed.
+                # Without pings, a lost network is not detected.
                 ping_interval=ping_seconds,
                 ping_timeout=ping_seconds,
                 close_timeout=3,
@@ -184,13 +184,13 @@ async def chat(url: str, backoff: Backoff, ping_seconds: float) -> None:
 
 
 def main() -> None:
-    """Read the command line and chat."""
+    """Parse the command line and chat."""
     parser = argparse.ArgumentParser(description="A chat in the terminal.")
-    parser.add_argument("url", help="ws:// or wss://, the relay, and the room as the path")
+    parser.add_argument("url", help="ws://HOST/ROOM or wss://HOST/ROOM")
     for name, default, what in [
-        ("--first-wait", 1, "the most to wait at first"),
-        ("--max-wait", 30, "the most to wait at last"),
-        ("--ping-seconds", 20, "between pings, and for the answer to one"),
+        ("--first-wait", 1, "first ceiling of the back-off"),
+        ("--max-wait", 30, "maximum of the back-off"),
+        ("--ping-seconds", 20, "interval of pings, and timeout of pongs"),
     ]:
         parser.add_argument(name, type=float, default=default, metavar="SECONDS", help=what)
     arguments = parser.parse_args()

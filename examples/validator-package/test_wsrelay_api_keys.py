@@ -1,4 +1,4 @@
-"""Tests of the ``api-keys`` validator: ``python -m unittest``, where it and wsrelay are installed."""
+"""Tests of the ``api-keys`` validator: ``python -m unittest``, with it and wsrelay installed."""
 
 import unittest
 from pathlib import Path
@@ -33,7 +33,7 @@ def request(**headers: str) -> HandshakeRequest:
 
 
 class ApiKeyTests(unittest.TestCase):
-    """Who is let in, and what files are taken."""
+    """Accepted clients, and valid files."""
 
     def validator(self, text: str) -> ApiKeyValidator:
         """Make a validator for a file with this text."""
@@ -43,18 +43,18 @@ class ApiKeyTests(unittest.TestCase):
             return ApiKeyValidator(str(file))
 
     def test_interface(self) -> None:
-        """It has the interface, with its exact signatures."""
+        """The validator has the exact signatures of the interface."""
         self.assertTrue(verifyObject(IHandshakeValidator, self.validator(f"alice {ALICE}")))
 
     def test_identity(self) -> None:
-        """Who shows a key is who the file says, whatever else is in the file."""
+        """A client with a key has the identity of the file; comments are skipped."""
         validator = self.validator(f"# the clients\n\nalice {ALICE}  # since May\nbob\t{BOB}\n")
         for name, key in [("alice", ALICE), ("bob", BOB)]:
             granted = validator.validate(request(authorization=f"Bearer {key}"), GRANT)
             self.assertEqual(granted, GRANT.narrowed(identity=name))
 
     def test_denied(self) -> None:
-        """Without a key of the file it is 401, and the reason tells no key."""
+        """Other clients get 401, without a key in the reason."""
         validator = self.validator(f"alice {ALICE}")
         for headers in ({}, {"authorization": f"Basic {ALICE}"}, {"authorization": f"Bearer {ALICE[1:]}"}):
             with self.assertRaises(Denied) as denied:
@@ -64,7 +64,7 @@ class ApiKeyTests(unittest.TestCase):
             self.assertEqual(denied.exception.headers[0][0], "WWW-Authenticate")
 
     def test_wrong_file(self) -> None:
-        """A file that cannot be meant is refused when the relay starts, and the error tells no key."""
+        """An invalid file is refused at start, without a key in the error."""
         for text in ("", "# nobody", ALICE, f"alice {ALICE} {BOB}", "alice short"):
             with self.subTest(text), self.assertRaises(ValueError) as error:
                 self.validator(text)

@@ -1,7 +1,7 @@
 """API keys: the ``api-keys:FILE`` validator.
 
-A line of the file is a name, white space and that client's key; ``#`` begins a comment. The name is the client's
-identity in the relay's log. SIGHUP reads the file again. To make a key::
+A line of the file is a client's name, white space and its key; ``#`` begins a comment. The name is the client's
+identity in the relay's log. SIGHUP reloads the file. To make a key::
 
     python3 -c 'import secrets; print(secrets.token_urlsafe(32))'
 """
@@ -18,23 +18,23 @@ from wsrelay.request import HandshakeRequest
 
 __all__ = ["ApiKeyValidator"]
 
-#: So that nobody guesses one.
+#: Shorter keys can be guessed.
 MIN_KEY_BYTES = 16
 
 
 @implementer(IHandshakeValidator)
 class ApiKeyValidator:
-    """Let in who shows a key that is in a file.
+    """Accept clients with a key of a file.
 
     Args:
-        file: what stands behind ``api-keys:``.
+        file: the argument after ``api-keys:``.
 
     Raises:
-        ValueError: there is no file, or it does not hold what it should; the text never quotes a key.
-        OSError: it cannot be read.
+        ValueError: no file is given, or its content is invalid; the message never has a key.
+        OSError: the file cannot be read.
 
     Peer sees:
-        401 without a key, or with one that is not in the file.
+        401 without a key, or with an unknown key.
     """
 
     def __init__(self, file: str) -> None:
@@ -53,8 +53,8 @@ class ApiKeyValidator:
         return grant.narrowed(identity=name)
 
     def _name_of(self, given: bytes) -> str | None:
-        # All of them, each in a time that does not depend on what is equal, so that how long it takes tells nothing.
-        # Bytes, because compare_digest raises for text beyond ASCII. For thousands of keys, look up their SHA-256.
+        # Compares all keys in constant time, so that timing tells nothing. Bytes, because compare_digest raises for
+        # non-ASCII text. For thousands of keys, look up their SHA-256.
         found = None
         for key, name in self._keys:
             if compare_digest(key, given):

@@ -1,4 +1,4 @@
-"""Tells wsrelay that there is a validator ``api-keys``: data only, because every run of twistd imports it."""
+"""Registers the validator ``api-keys`` with wsrelay; data only, because each run of twistd imports it."""
 
 from wsrelay.validators.plugins import ValidatorPlugin
 
