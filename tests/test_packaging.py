@@ -1,7 +1,7 @@
-"""What is built, and what is there once it is installed: wheel, sdist, ``pip install .`` and ``pip install -e .``.
+"""Wheel, sdist, ``pip install .`` and ``pip install -e .``: content, and function when installed.
 
-All is built from a copy of the sources, so that nothing is written beside them and nothing that an earlier build has
-left gets in. pip gets what it needs from wherever it is configured to.
+Builds use a copy of the sources, so that nothing is written beside them and no files of earlier builds are included.
+pip uses its configured index.
 """
 
 import importlib.util
@@ -24,10 +24,10 @@ pytestmark = [pytest.mark.packaging, pytest.mark.timeout(900)]
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "examples" / "validator-package"
 
-#: A bound on one step of building or installing, which may have to load what it needs.
+#: Bound on one step in seconds; a step may download packages.
 STEP_SECONDS = 300
 
-#: What is no source: left by earlier builds, by tools and by tests.
+#: Files that are not sources: made by builds, tools and tests.
 LEFT_OVERS = (".*", "*.egg-info", "__pycache__", "build", "dist", "dropin.cache", "node_modules", "reports")
 
 BOTH = ["twistd", "twist"]
@@ -38,7 +38,7 @@ class Environment:
     """A virtual environment.
 
     Attributes:
-        scripts: where its programs are.
+        scripts: folder of its programs.
     """
 
     scripts: Path
@@ -48,31 +48,31 @@ class Environment:
         step(self.scripts / "pip", *arguments)
 
     def python(self, code: str, cwd: Path) -> str:
-        """Return what a piece of code prints."""
+        """Run code and return its output."""
         return step(self.scripts / "python", "-c", code, cwd=cwd)
 
 
 def step(*command: str | Path, cwd: Path | None = None) -> str:
-    """Run a step to its end and return what it printed; fails if it does."""
+    """Run a command, which must succeed, and return its output."""
     ended = run(*command, cwd=cwd, timeout=STEP_SECONDS)
     assert ended.returncode == 0, ended.stdout
     return ended.stdout
 
 
 def copy(original: Path, folder: Path) -> Path:
-    """Copy a project's sources into a folder, and return their new place."""
+    """Copy the sources of a project into a folder, and return the copy."""
     return Path(shutil.copytree(original, folder / original.name, ignore=shutil.ignore_patterns(*LEFT_OVERS)))
 
 
 def environment(folder: Path) -> Environment:
-    """Make a clean environment with the interpreter that runs the tests."""
+    """Make a virtual environment with the tests' interpreter."""
     step(sys.executable, "-m", "venv", folder)
     return Environment(folder / "bin")
 
 
 @dataclass
 class Built:
-    """What ``python -m build`` makes."""
+    """Result of ``python -m build``."""
 
     sdist: Path
     wheel: Path
@@ -80,7 +80,7 @@ class Built:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """The sdist, and the wheel that is built from it."""
+    """The sdist, and the wheel built from it."""
     if importlib.util.find_spec("build") is None:
         missing("the Python package build", "pip install build")
     folder = tmp_path_factory.mktemp("build")
@@ -92,7 +92,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 @pytest.fixture(scope="module")
 def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """A clean environment with the wheel, and a validator of somebody else's beside it."""
+    """An environment with the wheel and a third-party validator."""
     folder = tmp_path_factory.mktemp("installed")
     made = environment(folder / "venv")
     made.pip("install", built.wheel)
@@ -101,13 +101,13 @@ def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Environ
 
 
 def package_files() -> set[str]:
-    """Return the files that are installed for the package, as they stand in the repository."""
+    """Return the installed files of the package, as paths in the repository."""
     patterns = ("wsrelay/**/*.py", "wsrelay/py.typed", "wsrelay/*/*.html", "twisted/plugins/*.py")
     return {str(file.relative_to(ROOT)) for pattern in patterns for file in ROOT.glob(pattern)}
 
 
 def test_wheel_files(built: Built) -> None:
-    """The wheel has package and pages, py.typed, plugins, man page, metadata; no tests, no __init__.py of Twisted's."""
+    """The wheel has package, pages, py.typed, plugins, man page; no tests, and no __init__.py of Twisted."""
     with zipfile.ZipFile(built.wheel) as wheel:
         names = {name for name in wheel.namelist() if f"wsrelay-{__version__}.dist-info/" not in name}
     man_page = f"wsrelay-{__version__}.data/data/share/man/man1/twistd-wsrelay.1"
@@ -117,7 +117,7 @@ def test_wheel_files(built: Built) -> None:
 
 
 def test_sdist_files(built: Built) -> None:
-    """The sdist has all that it takes to build the wheel, readme and licence, and no part of the tests."""
+    """The sdist has all files of the wheel, readme and licence, and no tests."""
     with tarfile.open(built.sdist) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}
     assert package_files() | {"setup.cfg", "pyproject.toml", "README.md", "LICENSE", "man/twistd-wsrelay.1"} <= names
@@ -127,7 +127,7 @@ def test_sdist_files(built: Built) -> None:
 
 
 def test_metadata(installed: Environment, tmp_path: Path) -> None:
-    """The installed package says what it is, and all that it requires is there."""
+    """The metadata is right, and all requirements are installed."""
     code = "import importlib.metadata, json; print(json.dumps(importlib.metadata.metadata('wsrelay').items()))"
     metadata = json.loads(installed.python(code, tmp_path))
     for name, value in [
@@ -142,13 +142,13 @@ def test_metadata(installed: Environment, tmp_path: Path) -> None:
 
 
 def test_man_page(installed: Environment) -> None:
-    """The man page is where man looks for it beside programs on PATH."""
+    """The man page is in share/man of the environment."""
     assert (installed.scripts.parent / "share" / "man" / "man1" / "twistd-wsrelay.1").exists()
 
 
 @pytest.mark.parametrize("program", BOTH)
-def test_start(installed: Environment, program: str) -> None:
-    """What the wheel installs starts, relays and stops."""
+def test_installed_relay(installed: Environment, program: str) -> None:
+    """The installed relay starts, relays and stops."""
     with (
         relay(program=program, scripts=installed.scripts) as server,
         WebsocketsClient(server.url("/room")) as publisher,
@@ -160,15 +160,15 @@ def test_start(installed: Environment, program: str) -> None:
 
 @pytest.mark.parametrize("program", BOTH)
 def test_validator_listed(installed: Environment, program: str) -> None:
-    """A validator in a package of somebody else's is listed beside the built-in ones."""
+    """A third-party validator is listed with the built-in ones."""
     listed = step(installed.scripts / program, "wsrelay", "--help-validators")
     assert "api-keys:FILE\n    Wants a key that is in a file (401): Authorization: Bearer KEY.\n" in listed
     assert "\norigin:" in listed
 
 
 @pytest.mark.parametrize("program", BOTH)
-def test_validator_denies(installed: Environment, program: str, tmp_path: Path) -> None:
-    """It is found by its name, denies with its own status and reason, and lets in whom it lets in."""
+def test_third_party_validator(installed: Environment, program: str, tmp_path: Path) -> None:
+    """A third-party validator is found by name, denies with its status and reason, and accepts clients."""
     key = "k" * 32
     keys = tmp_path / "keys"
     keys.write_text(f"alice {key}\n", "utf-8")
@@ -184,14 +184,14 @@ def test_validator_denies(installed: Environment, program: str, tmp_path: Path) 
         assert key not in server.output.text
 
 
-def test_validator_tests(installed: Environment) -> None:
-    """The tests that the example brings with it pass where it is installed."""
+def test_example_validator_tests(installed: Environment) -> None:
+    """The tests of the example package pass with it installed."""
     assert "OK" in step(installed.scripts / "python", "-m", "unittest", cwd=EXAMPLE)
 
 
 @pytest.mark.parametrize("options", [(), ("--editable",)], ids=["pip install .", "pip install -e ."])
-def test_discovery(tmp_path: Path, options: tuple[str, ...]) -> None:
-    """Both commands find the relay and its validators after an installation from the sources."""
+def test_plugin_discovery(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """After an installation from sources, both commands find the relay and its validators."""
     made = environment(tmp_path / "venv")
     made.pip("install", *options, copy(ROOT, tmp_path))
     for program in BOTH:
