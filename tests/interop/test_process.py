@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -332,6 +333,14 @@ def test_exit_codes(command: list[str], code: int, tmp_path: Path) -> None:
     assert command[1] == "--nosuch" or ended.stdout.count("\n") < 9
 
 
+def until(condition: Callable[[], bool]) -> None:
+    """Poll files of a daemon, which the tests can wait for in no other way."""
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 def test_daemon_cannot_listen(tmp_path: Path) -> None:
     """A daemon with its port in use exits with 1 and logs why, in the chosen format."""
     with taken_port() as taken:
@@ -340,7 +349,7 @@ def test_daemon_cannot_listen(tmp_path: Path) -> None:
         ended = run(SCRIPTS / "twistd", *options, cwd=tmp_path)
     assert ended.returncode == 1
     assert "cannot listen" in ended.stdout
-    assert not (tmp_path / "relay.pid").exists()
+    until(lambda: not (tmp_path / "relay.pid").exists())  # the daemon removes it after its parent has ended
     said = [json.loads(line)["message"] for line in (tmp_path / "relay.log").read_text().splitlines()]
     assert any(line.startswith("wsrelay: cannot listen: Couldn't listen on 127.0.0.1:") for line in said)
 
@@ -394,10 +403,7 @@ def test_json_log_file(tmp_path: Path) -> None:
     log, pid = tmp_path / "relay.log", int((tmp_path / "relay.pid").read_text())
 
     def wait_for(file: Path, what: str) -> None:
-        end = time.monotonic() + SECONDS
-        while not file.exists() or what not in file.read_text():
-            assert time.monotonic() < end, what
-            time.sleep(0.02)
+        until(lambda: file.exists() and what in file.read_text())
 
     try:
         wait_for(log, "relaying to")
