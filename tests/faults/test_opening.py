@@ -471,7 +471,7 @@ def test_tls_close_timeout(server: Relay, certificate: Path) -> None:
 def tls_session(raw: socket.socket, certificate: Path, said: bytes) -> None:
     """Open a TLS session, send bytes, and stop."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    session = tls_context(certificate).wrap_bio(incoming, outgoing)
+    session = tls_context(certificate).wrap_bio(incoming, outgoing, server_hostname="localhost")
     while True:
         try:
             session.do_handshake()

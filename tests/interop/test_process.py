@@ -341,6 +341,11 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+def whole_lines(file: Path) -> str:
+    """Return the text of a file up to the last end of a line."""
+    return file.read_text().rpartition("\n")[0]
+
+
 def test_daemon_cannot_listen(tmp_path: Path) -> None:
     """A daemon with its port in use exits with 1 and logs why, in the chosen format."""
     with taken_port() as taken:
@@ -350,8 +355,10 @@ def test_daemon_cannot_listen(tmp_path: Path) -> None:
     assert ended.returncode == 1
     assert "cannot listen" in ended.stdout
     until(lambda: not (tmp_path / "relay.pid").exists())  # the daemon removes it after its parent has ended
-    said = [json.loads(line)["message"] for line in (tmp_path / "relay.log").read_text().splitlines()]
-    assert any(line.startswith("wsrelay: cannot listen: Couldn't listen on 127.0.0.1:") for line in said)
+    why = "wsrelay: cannot listen: Couldn't listen on 127.0.0.1:"
+    until(lambda: why in whole_lines(tmp_path / "relay.log"))
+    said = [line["message"] for line in objects(whole_lines(tmp_path / "relay.log"))]
+    assert any(str(line).startswith(why) for line in said)
 
 
 def test_announcement(program: str) -> None:
