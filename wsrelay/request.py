@@ -1,4 +1,4 @@
-"""HandshakeRequest: what a client asks for, as validators see it.
+"""HandshakeRequest: one request of a client, as validators see it.
 
 Pure data. Must not live here: parsing (:mod:`wsrelay.http.head`), deciding who may come in (validators).
 """
@@ -10,33 +10,33 @@ from typing import Any, Final
 
 __all__ = ["BEARER", "TOKEN", "HandshakeRequest", "lists", "split_host"]
 
-#: RFC 9110 section 5.6.2, for names that end up in our own response.
+#: RFC 9110 section 5.6.2, for names that our own response repeats.
 TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
-#: uri-host [":" port] (RFC 3986 section 3.2.2); the name of what it finds: host, port.
+#: uri-host [":" port] (RFC 3986 section 3.2.2); groups: host, port.
 _HOST: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~-]+)(?::(?P<port>\d{1,5}))?")
 
-#: How a subprotocol starts that carries a token, base64url-encoded behind its last dot.
+#: Prefix of a subprotocol that carries a token, base64url-encoded behind the last dot.
 BEARER: Final = "base64url.bearer."
 
 
 @dataclass(frozen=True, slots=True)
 class HandshakeRequest:
-    """What a client asks for; what validators decide on.
+    """One request: a WebSocket handshake, or plain HTTP. Validators decide on it.
 
     Attributes:
         path: the canonical path: "/" and the room, percent-decoded.
-        room: the room that the path names (:func:`wsrelay.names.canonical_room`).
-        query: parameter → its values in order; never logged, tokens may be in it.
+        room: the room of that path (:func:`wsrelay.names.canonical_room`).
+        query: parameter → its values in order; never logged, it may hold tokens.
         headers: lower-case field name → value; one value each, repeated list fields joined by ", ".
-        host: the ``Host`` field, lower-case, with the port if it names one; never empty.
-        origin: the ``Origin`` field, or ``None`` when there is none (not a browser).
+        host: the ``Host`` field, lower-case, with the port if it has one; never empty.
+        origin: the ``Origin`` field, or ``None`` (not a browser).
         subprotocols: the offered subprotocols, in the client's order; no duplicates.
-        bearers: what was offered as a subprotocol but carries a token, ``base64url.bearer.…``: browsers can
-            send one nowhere else. It is no subprotocol and can never be chosen; never logged.
-        peer: the client's address, a Twisted ``IAddress``; the one that a trusted proxy names, then with port 0.
+        bearers: offered subprotocols that carry a token, ``base64url.bearer.…``: browsers can send one nowhere
+            else. They are never chosen and never logged.
+        peer: the client's address, a Twisted ``IAddress``; behind a trusted proxy the forwarded one, with port 0.
         tls: the client's certificate (an OpenSSL ``X509``), or ``None``.
-        method: the HTTP method; a WebSocket handshake's is always ``GET``.
+        method: the HTTP method; always ``GET`` for a WebSocket handshake.
     """
 
     path: str
@@ -47,13 +47,14 @@ class HandshakeRequest:
     origin: str | None
     subprotocols: tuple[str, ...]
     bearers: tuple[str, ...] = field(repr=False)
+    # Any: types of Twisted and pyOpenSSL, which this module must not import.
     peer: Any
-    tls: Any = None
+    tls: Any = None  # Any: the same
     method: str = "GET"
 
     @property
     def wants_websocket(self) -> bool:
-        """Whether it is meant as a WebSocket handshake, be it right or wrong."""
+        """Whether it asks for WebSocket, well-formed or not."""
         return self.method == "GET" and lists(self.headers.get("upgrade", ""), "websocket")
 
     def accepts(self, media_type: str) -> bool:
@@ -63,7 +64,7 @@ class HandshakeRequest:
 
 
 def split_host(value: str) -> tuple[str, int | None] | None:
-    """Split ``host[:port]`` into a lower-case host and a port, ``None`` where none is named.
+    """Split ``host[:port]`` into a lower-case host and a port, or ``None`` for no port.
 
     Returns:
         ``None`` when ``value`` is not of that form.

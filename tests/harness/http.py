@@ -24,12 +24,12 @@ def http_bytes(
 
 
 class Response:
-    """A response as it came.
+    """A parsed response.
 
     Attributes:
         status: its status.
         headers: its fields.
-        body: its body, without its chunks.
+        body: its body; empty for a stream.
     """
 
     def __init__(self, data: bytes) -> None:

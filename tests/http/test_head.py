@@ -12,6 +12,7 @@ from wsrelay.errors import Denied
 from wsrelay.http.head import (
     MAX_HEAD_BYTES,
     MAX_HEAD_LINES,
+    check_no_body,
     parse_head,
     parse_lines,
     parse_request,
@@ -310,6 +311,17 @@ class ParseTests(SynchronousTestCase):
                 self.assertIn(denied.status, (400, 405, 426, 431))
             else:
                 self.assertIsInstance(request, HandshakeRequest)
+
+
+class CheckNoBodyTests(SynchronousTestCase):
+    """Requests without a body."""
+
+    def test_framing_fields(self) -> None:
+        """A length of 0 is no body; any other framing field is refused, well-formed or not."""
+        check_no_body({"content-length": "0"}, "a GET")
+        for fields in ({"content-length": "1"}, {"content-length": ""}, {"transfer-encoding": "identity"}):
+            denied = self.assertRaises(Denied, check_no_body, fields, "a GET", 413)
+            self.assertEqual((denied.status, denied.reason), (413, "a GET has no body"))
 
 
 class ParseHeadTests(SynchronousTestCase):

@@ -1,4 +1,4 @@
-"""Tests of wsrelay.http.responses."""
+"""Tests of wsrelay.http.responses: refusals, answers, the 101, and the security fields."""
 
 import email.parser
 
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.harness.support import RelayTestCase
 from wsrelay.errors import Denied
-from wsrelay.http.responses import MAX_REASON_CHARS, acceptance, refusal
+from wsrelay.http.responses import MAX_REASON_CHARS, acceptance, content_policy, head, refusal, response
 
 
 class RefusalTests(RelayTestCase):
@@ -43,6 +43,37 @@ class RefusalTests(RelayTestCase):
         self.assertEqual(fields.count(b"\n"), len(parsed) - 1)
         self.assertEqual(int(parsed["Content-Length"]), len(body))
         self.assertLessEqual(len(body), MAX_REASON_CHARS + 1)
+
+
+class ResponseTests(RelayTestCase):
+    """Answers."""
+
+    def test_bytes(self) -> None:
+        """An answer has its fields, its length, and the end of the connection."""
+        self.assertEqual(
+            response(200, [("X-A", "b")], b"hello"),
+            b"HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello",
+        )
+
+    def test_head(self) -> None:
+        """The answer to HEAD has the length without the body (RFC 9110 section 9.3.2)."""
+        self.assertEqual(response(200, [], b"hello", is_head=True), head(200, [("Content-Length", "5")]))
+
+    def test_no_content(self) -> None:
+        """A 204 has neither body nor length (RFC 9110 section 8.6)."""
+        self.assertEqual(response(204, [], b""), b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+
+    def test_forbidden_characters(self) -> None:
+        """A field with a line break is left out."""
+        fields = [("X-A", "b\r\nX-B: c"), ("X C", "d"), ("X-E", "\xe9")]
+        self.assertEqual(head(200, fields), b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+
+    def test_content_policy(self) -> None:
+        """A policy allows nothing but its sources."""
+        self.assertEqual(
+            content_policy("img-src data:"),
+            "default-src 'none'; img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+        )
 
 
 class AcceptanceTests(RelayTestCase):

@@ -174,9 +174,9 @@ class Opening(Phase):
             host.data = b""
             granted = probe.grant(request) or host.factory.chain.grant(request)
         else:
-            received, host.data = host.data, b""
+            host.data = b""
             exchange = self._exchange = web.exchange(host, request)
-            exchange.receive(received)
+            exchange.receive(rest)
             granted = Grant(room=request.room) if exchange.is_public else host.factory.chain.grant(request)
         if isinstance(granted, Grant):
             self._admit(granted, request)

@@ -15,7 +15,7 @@ import math
 from contextlib import suppress
 from typing import Final
 
-from twisted.internet.interfaces import IPushProducer, ISSLTransport
+from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -36,6 +36,7 @@ from wsrelay.connection.stage import CLOSING_STAGES, OPEN_STAGES, OPENING_STAGES
 from wsrelay.connection.writer import Writer
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
+from wsrelay.http.linger import linger
 from wsrelay.http.responses import refusal
 from wsrelay.limits.admission import UNCOUNTED
 from wsrelay.logs.failures import log_failure
@@ -331,25 +332,25 @@ class RelayProtocol(AutobahnProtocol):
         self.respond(refusal(denied))
 
     def respond(self, response: bytes) -> None:
-        """Write the last response, and end; where a body is still coming, read it away meanwhile.
-
-        Unread bytes would make TCP overtake the response with a reset. With TLS there are no halves of a connection.
-        """
-        self.transport.write(response)
-        half_close = getattr(self.transport, "loseWriteConnection", None)
-        if self.factory.web is None or half_close is None or ISSLTransport.providedBy(self.transport):
+        """Write the last response, and end; a body that is still coming is read away."""
+        if self.factory.web is None:
+            self.transport.write(response)
             self.dropConnection()
         else:
-            half_close()
-            self._end()
+            linger(self.transport, response)
+            self._discard()
+
+    def end(self) -> None:
+        """End TCP behind a whole response. See :class:`wsrelay.http.exchange.Line`."""
+        self.dropConnection()
 
     def dropConnection(self, abort: bool = False) -> None:
         """End TCP. After a clean close with FIN: Autobahn's reset could overtake the last frames."""
         self.leave()
         super().dropConnection(abort and not self.wasClean)
-        self._end()
+        self._discard()
 
-    def _end(self) -> None:
+    def _discard(self) -> None:
         """Nothing more is written; what still comes is discarded until TCP ends.
 
         The deadline is for peers that do not read, or never answer TLS's close_notify (TRAPS 26).
@@ -387,7 +388,7 @@ class RelayProtocol(AutobahnProtocol):
     def abort(self) -> None:
         """End TCP now, with a reset."""
         if self.stage is not Stage.ENDING:
-            self._end()
+            self._discard()
         self.transport.abortConnection()
 
     def status(self) -> ConnectionStatus:

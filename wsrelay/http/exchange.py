@@ -1,189 +1,155 @@
-"""One HTTP exchange on a connection of the relay: a request that passed the gate, its body, its response.
+"""One HTTP exchange: a request that passed the strict parser, its body, its response. Relay ports and admin use it.
 
-twisted.web reads the body and writes the response. What it gets to see has passed the same gate as a handshake, and it
-writes through the connection, whose deadlines, guards and end are those of any other. What is answered is
-:mod:`wsrelay.http.site`'s.
+:mod:`wsrelay.http.body` reads the body with h11, :mod:`wsrelay.http.responses` builds the response. One request per
+connection: bytes behind it are not read as a request, so nothing can be smuggled.
 
-One request per connection: what follows it is not read, so that there is nothing to smuggle.
+Must not live here: deadlines and the end of TCP (the connection), the content of responses (:mod:`wsrelay.http.site`,
+:mod:`wsrelay.admin.routes`).
 """
 
 from collections.abc import Callable, Iterable
-from io import BytesIO
-from typing import Any, Final
+from typing import Final, Protocol
 
-from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel, Request
 
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
+from wsrelay.http.body import MAX_FRAMING_BYTES, Body, too_long
+from wsrelay.http.responses import response
 from wsrelay.request import HandshakeRequest
 
-__all__ = ["Exchange", "HTTPRequest"]
+__all__ = ["Exchange", "Line"]
 
-#: What a body may be longer on the wire than it is, for its chunks.
-_CHUNKS_BYTES: Final = 65536
+#: Source: RFC 9110 section 10.1.1.
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-#: Answers a request whose body has come; raises :class:`~wsrelay.errors.Denied` to refuse it.
-Answer = Callable[["Exchange", "HTTPRequest"], None]
+#: The grant of a request that no validator was asked about.
+_NO_GRANT: Final = Grant(room="", can_publish=False, can_subscribe=False)
+
+
+class Line(Protocol):
+    """What an exchange needs of its connection. None of it raises."""
+
+    def write(self, data: bytes) -> None:
+        """Write bytes of the response."""
+
+    def end(self) -> None:
+        """The response is written: end TCP once the peer has it, or at a deadline."""
+
+    def deny(self, denied: Denied) -> None:
+        """Write a refusal and end; nothing happens once a response has begun."""
+
+    def fail(self, error: Failure | Exception) -> None:
+        """A bug: log it, refuse with 500, end."""
 
 
 class Exchange:
     """One request and its response.
 
     Args:
-        connection: the :class:`wsrelay.connection.protocol.RelayProtocol` on which it came.
-        request: what passed the gate.
-        answer: answers it.
-        max_body_bytes: the longest body. Longer: 413.
-        is_public: whether the validators need not be asked.
+        connection: where the response is written.
+        request: the parsed head.
+        answer: called once, with this exchange, when the request is granted and its body complete. It calls
+            :meth:`respond`, at once or later, or raises :class:`~wsrelay.errors.Denied`.
+        max_body_bytes: the longest body; 0 for a request without one, whose fields the caller has checked.
+        is_public: whether no validator need be asked.
+
+    Raises:
+        Denied: 400, 411 or 413, see :class:`~wsrelay.http.body.Body`.
 
     Attributes:
         connection: the same.
         request: the same.
         is_public: the same.
-        grant: what the validators granted; set before it is answered.
+        grant: the validators' grant; no rights before :meth:`begin`.
+        content: the body, once it is complete.
+        incoming_bytes: bytes received behind the head. See :class:`wsrelay.limits.memory.Holder`.
     """
 
-    grant: Grant
+    __slots__ = (
+        "_answer",
+        "_body",
+        "_is_begun",
+        "_is_lost",
+        "_max_body_bytes",
+        "connection",
+        "content",
+        "grant",
+        "incoming_bytes",
+        "is_public",
+        "request",
+    )
 
     def __init__(
         self,
-        connection: Any,
+        connection: Line,
         request: HandshakeRequest,
-        answer: Answer,
-        max_body_bytes: int,
+        answer: "Callable[[Exchange], None]",
+        max_body_bytes: int = 0,
         *,
         is_public: bool = False,
     ) -> None:
         self.connection = connection
         self.request = request
         self.is_public = is_public
+        self.grant = _NO_GRANT
+        self.content = b""
+        self.incoming_bytes = 0
         self._answer = answer
         self._max_body_bytes = max_body_bytes
-        self._channel: _Channel | None = None
-        self._waiting = b""
-        self._read_bytes = 0
-
-    @property
-    def incoming_bytes(self) -> int:
-        """What is kept of its body. See :class:`wsrelay.limits.memory.Holder`."""
-        return self._read_bytes
+        self._body = Body(request.headers, max_body_bytes) if max_body_bytes else None
+        self._is_begun = self._is_lost = False
 
     def receive(self, data: bytes) -> None:
-        """Take more of the request: it waits until it is granted.
+        """Take bytes from behind the head. They wait until :meth:`begin`; without a body they are discarded.
 
         Raises:
-            Denied: 413, that is too much.
+            Denied: 413, more bytes than the longest body in small chunks.
         """
-        self._read_bytes += len(data)
-        if self._read_bytes > 2 * self._max_body_bytes + _CHUNKS_BYTES:
-            self.refuse_body()
-        if self._channel is None:
-            self._waiting += data
-        else:
-            self._channel.dataReceived(data)
+        self.incoming_bytes += len(data)
+        if self.incoming_bytes > 2 * self._max_body_bytes + MAX_FRAMING_BYTES:
+            raise too_long(self._max_body_bytes)
+        if self._body is not None:
+            self._body.receive(data)
+            if self._is_begun:
+                self._answer_if_complete()
 
-    def begin(self, grant: Grant) -> None:
-        """The request is granted: let twisted.web read it, and answer when its body has come."""
+    def begin(self, grant: Grant = _NO_GRANT) -> None:
+        """The request is granted: answer now, or when the body is complete. Raises nothing.
+
+        Peer sees:
+            ``100 Continue`` where it waits for that.
+        """
         self.grant = grant
-        self._channel = _Channel(self)
-        self._channel.makeConnection(_Line(self.connection))
-        waiting, self._waiting = self._waiting, b""
-        self._channel.dataReceived(waiting)
+        self._is_begun = True
+        if not self.incoming_bytes and self.request.headers.get("expect", "").lower() == "100-continue":
+            self.connection.write(_CONTINUE)
+        self._answer_if_complete()
 
-    def answer(self, request: "HTTPRequest") -> None:
-        """Answer, or refuse; whatever fails here ends this connection and no other."""
+    def respond(self, status: int, fields: Iterable[tuple[str, str]], body: bytes = b"") -> None:
+        """Write the whole response and end; nothing happens if the peer has gone.
+
+        Args:
+            status: the HTTP status.
+            fields: the fields, without ``Content-Length`` and ``Connection``.
+            body: the body; for HEAD, that of the same GET.
+        """
+        if not self._is_lost:
+            self.connection.write(response(status, fields, body, is_head=self.request.method == "HEAD"))
+            self.connection.end()
+
+    def lost(self, reason: Failure) -> None:
+        """TCP has ended: a later :meth:`respond` does nothing."""
+        self._is_lost = True
+
+    def _answer_if_complete(self) -> None:
+        """Answer; an exception ends this connection and no other."""
         try:
-            self._answer(self, request)
+            content = b"" if self._body is None else self._body.read()
+            if content is not None:
+                self.content = content
+                self._answer(self)
         except Denied as denied:
             self.connection.deny(denied)
         except Exception as error:  # noqa: BLE001 - the guard of all callbacks
             self.connection.fail(error)
-
-    def check_size(self, size_bytes: int) -> None:
-        """Raise ``Denied`` for a body that is longer than may be."""
-        if size_bytes > self._max_body_bytes:
-            self.refuse_body()
-
-    def refuse_body(self) -> None:
-        """Raise ``Denied``: the body is too long."""
-        raise Denied(413, f"a message may have {self._max_body_bytes} bytes at most", cause="max_message_bytes")
-
-    def lost(self, reason: Failure = connectionDone) -> None:
-        """TCP has ended."""
-        if self._channel is not None:
-            self._channel.connectionLost(reason)
-
-
-class HTTPRequest(Request):
-    """twisted.web's request, for one exchange."""
-
-    content: Any
-
-    def __init__(self, exchange: Exchange, channel: Any) -> None:
-        super().__init__(channel, parsePOSTFormSubmission=False)
-        self._exchange = exchange
-
-    def gotLength(self, length: int | None) -> None:
-        """Keep the body in memory, which is bounded; Twisted's own would write a long one to the disk."""
-        self.content = BytesIO()
-
-    def handleContentChunk(self, data: bytes) -> None:
-        """Keep some more of the body, if it is not too long."""
-        self._exchange.check_size(self.content.tell() + len(data))
-        super().handleContentChunk(data)
-
-    def process(self) -> None:
-        """The request is complete."""
-        self._exchange.answer(self)
-
-    def respond(self, status: int, fields: Iterable[tuple[str, str]], body: bytes) -> None:
-        """Send a response, whole."""
-        self.head(status, [*fields, ("Content-Length", str(len(body)))])
-        self.write(body)
-        self.finish()
-
-    def head(self, status: int, fields: Iterable[tuple[str, str]]) -> None:
-        """Set the head of the response, which is sent with the first part of its body."""
-        self.setResponseCode(status)
-        for name, value in fields:
-            self.setHeader(name, value)
-
-
-class _Channel(HTTPChannel):
-    """twisted.web's side of an exchange: one request, without deadlines, which the connection has."""
-
-    timeOut = None
-
-    def __init__(self, exchange: Exchange) -> None:
-        super().__init__()
-        self.requestFactory: Any = lambda channel, *_: HTTPRequest(exchange, channel)
-
-    def checkPersistence(self, request: Any, version: bytes) -> bool:
-        """Let the response be the last. See :meth:`twisted.web.http.HTTPChannel.checkPersistence`."""
-        request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
-        return False
-
-
-class _Line:
-    """A connection as the transport of a channel: written to in its own way, or what follows would overtake it."""
-
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
-        self.getPeer = connection.transport.getPeer
-        self.getHost = connection.transport.getHost
-
-    @property
-    def disconnecting(self) -> bool:
-        ended: bool = self._connection.state == self._connection.STATE_CLOSED
-        return ended
-
-    def write(self, data: bytes) -> None:
-        self._connection.write(data)
-
-    def writeSequence(self, parts: Iterable[bytes]) -> None:
-        self._connection.write(b"".join(parts))
-
-    def loseConnection(self) -> None:
-        self._connection.dropConnection()

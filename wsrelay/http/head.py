@@ -1,28 +1,37 @@
 """The strict parser of request heads: bytes in, one :class:`~wsrelay.request.HandshakeRequest` out.
 
-Pure: no I/O, no clock. It accepts only bytes that no proxy on the way can have read in another way. Must not live here:
-who may come in (validators), bodies (exchange). Sequence of calls::
+Pure: no I/O, no clock. It accepts only heads that every proxy on the way reads in the same way. Must not live here:
+who may come in (validators), bodies (:mod:`wsrelay.http.body`). Sequence of calls::
 
     head = take_head(buffer)                None: wait for more bytes; Denied: answer and drop
     request = parse_request(head, peer)     a WebSocket handshake; Denied: answer and drop
-    request = parse_head(head, peer, …)     any request, then check_upgrade(request.headers) for a handshake
+    request = parse_head(head, peer, …)     any request, then check_upgrade or check_no_body
 
-Autobahn's own parser is not used, because of what it lets through (TRAPS 9-11): it has no bound on
-bytes or lines, takes 0x85, 0x0b, 0x0c, 0x1c-0x1e, bare CR, bare LF and folded lines for line ends, so that
-``x-user: admin`` can be smuggled past a proxy that strips ``X-User``, and joins duplicates.
+Autobahn's own parser is not used (TRAPS 9-11): it has no bound on bytes or lines, takes 0x85, 0x0b, 0x0c, 0x1c-0x1e,
+bare CR, bare LF and folded lines for line ends, so that ``x-user: admin`` can be smuggled past a proxy that strips
+``X-User``, and joins duplicates.
 """
 
 import re
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 from urllib.parse import parse_qs
 
 from wsrelay.errors import BadRoomName, Denied
 from wsrelay.names import ROOT, canonical_room
 from wsrelay.request import BEARER, TOKEN, HandshakeRequest, lists, split_host
 
-__all__ = ["check_upgrade", "not_websocket", "parse_head", "parse_lines", "parse_request", "split_head", "take_head"]
+__all__ = [
+    "check_no_body",
+    "check_upgrade",
+    "not_websocket",
+    "parse_head",
+    "parse_lines",
+    "parse_request",
+    "split_head",
+    "take_head",
+]
 
 #: The most bytes of a request, blank line included; browsers stay well below it, cookies and all.
 MAX_HEAD_BYTES: Final = 8192
@@ -35,30 +44,29 @@ _END: Final = b"\r\n\r\n"
 #: RFC 9112 section 3: method SP request-target SP HTTP-version, single spaces, visible ASCII.
 _REQUEST_LINE: Final = re.compile(rb"([A-Z]{1,20}) ([\x21-\x7e]+) HTTP/(\d\.\d)(?=\r\n|\Z)")
 
-#: Lines, all at once, because a match costs more than a line. RFC 9110 section 5.1: a field name is a token, the colon
+#: All lines in one match: cheaper than one match per line. RFC 9110 section 5.1: a field name is a token, the colon
 #: follows at once; RFC 9112 section 5.2: no folding.
 _FIELD_LINES: Final = re.compile(rb"(?:\r\n[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e]*+)*+")
 
-#: RFC 9110 section 15.5.22: a 426 says what to upgrade to.
+#: RFC 9110 section 15.5.22: a 426 names the protocol to upgrade to.
 _HTTP_1_1: Final = (("Upgrade", "HTTP/1.1"), ("Connection", "Upgrade"))
 
-#: Fields that are lists and that clients and proxies do repeat; all others may come once.
+#: List fields that clients and proxies repeat; any other field may come once.
 _REPEATABLE: Final = frozenset(
     ["accept", "accept-encoding", "accept-language", "cache-control", "connection", "pragma", "via"]
 )
 
-
 #: RFC 6455 section 4.1: base64 of 16 bytes.
 _KEY: Final = re.compile(r"[A-Za-z0-9+/]{22}==")
 
-#: RFC 9110 section 15.5.22: a 426 says what to upgrade to.
+#: The same for WebSocket.
 _WEBSOCKET: Final = (("Upgrade", "websocket"), ("Connection", "Upgrade"))
 
 _NO_QUERY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
 
 
 def split_head(buffer: bytes) -> tuple[bytes, bytes] | None:
-    """Return the head without its blank line, and what has come behind it; ``None`` when more bytes are needed.
+    """Return the head without its blank line, and the bytes behind it; ``None`` when more bytes are needed.
 
     Raises:
         Denied: 431 when it is longer than :data:`MAX_HEAD_BYTES`, 414 when its first line is; 400 when it does not
@@ -79,10 +87,10 @@ def split_head(buffer: bytes) -> tuple[bytes, bytes] | None:
 
 
 def take_head(buffer: bytes) -> bytes | None:
-    """Return the head of a handshake, behind which nothing may come. See :func:`split_head`.
+    """Return the head of a handshake, without its blank line. See :func:`split_head`.
 
     Raises:
-        Denied: also 400 when anything follows it before the 101 (TRAPS 11).
+        Denied: also 400 for bytes behind it, before the 101 (TRAPS 11).
     """
     parts = split_head(buffer)
     if parts is None:
@@ -97,8 +105,8 @@ def parse_lines(head: bytes, methods: Collection[str]) -> tuple[str, str, dict[s
     """Parse the request line and the fields strictly.
 
     Args:
-        head: what :func:`take_head` or :func:`split_head` returned.
-        methods: which may be used.
+        head: from :func:`take_head` or :func:`split_head`.
+        methods: the methods that are served.
 
     Returns:
         Method, target, and lower-case field name → value; one value each, repeated list fields joined by ", ".
@@ -142,7 +150,7 @@ def _parse_fields(head: bytes, start: int) -> dict[str, str]:
 
 
 def _join(fields: list[tuple[str, str]]) -> dict[str, str]:
-    """Join the values of the fields that come more than once and may."""
+    """Join the values of repeatable fields; refuse other repeated ones."""
     headers: dict[str, str] = {}
     for name, value in fields:
         if name not in headers:
@@ -154,7 +162,7 @@ def _join(fields: list[tuple[str, str]]) -> dict[str, str]:
     return headers
 
 
-def parse_request(head: bytes, peer: Any, tls: Any = None) -> HandshakeRequest:
+def parse_request(head: bytes, peer: object, tls: object = None) -> HandshakeRequest:
     """Parse the head of a WebSocket handshake strictly. See :func:`parse_head`.
 
     Raises:
@@ -167,16 +175,16 @@ def parse_request(head: bytes, peer: Any, tls: Any = None) -> HandshakeRequest:
     return request
 
 
-def parse_head(head: bytes, peer: Any, tls: Any = None, methods: Collection[str] = ("GET",)) -> HandshakeRequest:
+def parse_head(head: bytes, peer: object, tls: object = None, methods: Collection[str] = ("GET",)) -> HandshakeRequest:
     """Parse the head of an HTTP request strictly, whether it is a WebSocket handshake or not.
 
-    Whether it may have a body is the caller's business; this says no more of it than the fields do.
+    The caller decides whether it may have a body: :func:`check_no_body`, :class:`wsrelay.http.body.Body`.
 
     Args:
-        head: what :func:`split_head` returned.
+        head: from :func:`split_head`.
         peer: the client's address.
         tls: the client's certificate or ``None``.
-        methods: which may be used.
+        methods: the methods that are served.
 
     Raises:
         Denied: see :func:`parse_lines`; and 400 for a target or a field that is malformed.
@@ -207,15 +215,28 @@ def parse_head(head: bytes, peer: Any, tls: Any = None, methods: Collection[str]
 
 
 def not_websocket() -> Denied:
-    """Return what a request is answered with for which there is nothing but WebSocket."""
+    """Return the refusal of a request that only a WebSocket client can make: 426."""
     return Denied(426, "this is a WebSocket relay: connect with a WebSocket client", _WEBSOCKET, cause="not_websocket")
+
+
+def check_no_body(headers: Mapping[str, str], what: str, status: int = 400) -> None:
+    """Raise ``Denied`` where the fields announce a body. ``Content-Length: 0`` announces none.
+
+    Args:
+        headers: the request's fields.
+        what: the kind of request, for the reason.
+        status: the status of the refusal.
+
+    Source: RFC 9112 section 6.3.
+    """
+    if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
+        raise Denied(status, f"{what} has no body", cause="malformed")
 
 
 def check_upgrade(headers: Mapping[str, str]) -> None:
     """Raise ``Denied`` unless the fields are those of a WebSocket handshake. See :func:`parse_request`."""
     # RFC 6455 section 4.2.1, items 3-6; a body on an upgrade would be read as frames.
-    if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
-        raise Denied(400, "a WebSocket handshake has no body")
+    check_no_body(headers, "a WebSocket handshake")
     if not (lists(headers.get("upgrade", ""), "websocket") and lists(headers.get("connection", ""), "upgrade")):
         raise not_websocket()
     if headers.get("sec-websocket-version") != "13":
@@ -226,7 +247,7 @@ def check_upgrade(headers: Mapping[str, str]) -> None:
 
 
 def _parse_query(query: str) -> Mapping[str, tuple[str, ...]]:
-    if not query:  # what most have; parse_qs takes its time for it
+    if not query:  # the common case; parse_qs is slow
         return _NO_QUERY
     try:
         parsed = parse_qs(query, keep_blank_values=True, errors="strict")
@@ -236,7 +257,7 @@ def _parse_query(query: str) -> Mapping[str, tuple[str, ...]]:
 
 
 def _parse_subprotocols(value: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the subprotocols, and apart from them those that carry a token."""
+    """Return the subprotocols, and the bearer tokens among them."""
     if value is None:
         return (), ()
     names = [name.strip(" \t") for name in value.split(",")]

@@ -1,9 +1,14 @@
-"""Pages: each one file, with its style and its script inside, and a policy that lets nothing else run."""
+"""HTML pages: one file each, style and script inside, and a Content-Security-Policy that allows these only.
+
+Must not live here: which URL serves a page (:mod:`wsrelay.http.site`, :mod:`wsrelay.admin.views`).
+"""
 
 import re
 from base64 import b64encode
 from hashlib import sha256
 from importlib.resources import files
+
+from wsrelay.http.responses import content_policy
 
 __all__ = ["Page"]
 
@@ -12,14 +17,14 @@ class Page:
     """A page.
 
     Args:
-        package: the package that holds its file.
-        name: the name of that file.
-        connect: where its script may connect to, as sources of a Content-Security-Policy.
-        images: where its images may come from.
+        package: the package that holds the file.
+        name: the name of the file.
+        connect: Content-Security-Policy sources that the script may connect to.
+        images: the same for images.
 
     Attributes:
-        body: the page.
-        content_type: what it is.
+        body: the file's bytes.
+        content_type: its media type.
         policy: its Content-Security-Policy: only this style and this script, named by their hashes.
     """
 
@@ -27,21 +32,15 @@ class Page:
 
     def __init__(self, package: str, name: str, *, connect: str, images: str) -> None:
         self.body = files(package).joinpath(name).read_bytes()
-        self.policy = "; ".join(
-            [
-                "default-src 'none'",
-                f"script-src {_hashes(self.body, 'script')}",
-                f"style-src {_hashes(self.body, 'style')}",
-                f"connect-src {connect}",
-                f"img-src {images}",
-                "base-uri 'none'",
-                "form-action 'none'",
-                "frame-ancestors 'none'",
-            ]
+        self.policy = content_policy(
+            f"script-src {_hashes(self.body, 'script')}",
+            f"style-src {_hashes(self.body, 'style')}",
+            f"connect-src {connect}",
+            f"img-src {images}",
         )
 
 
 def _hashes(page: bytes, element: str) -> str:
-    """Return the hashes of what is in all elements of a kind. Source: CSP Level 3, section 2.3.1."""
+    """Return the CSP hashes of the contents of all elements of a kind. Source: CSP Level 3, section 2.3.1."""
     contents = re.findall(rf"<{element}>(.*?)</{element}>".encode(), page, re.DOTALL)
     return " ".join(f"'sha256-{b64encode(sha256(content).digest()).decode('ascii')}'" for content in contents)

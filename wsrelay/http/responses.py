@@ -1,25 +1,37 @@
-"""The HTTP responses to a handshake: 101, and the refusals.
+"""HTTP responses as bytes: the 101, refusals, answers, and the security fields. Pure.
 
-Pure. Must not live here: deciding which one (:mod:`wsrelay.validators.chain`), writing it (connection).
+Must not live here: which response (:mod:`wsrelay.validators.chain`, :mod:`wsrelay.http.site`,
+:mod:`wsrelay.admin.routes`), writing it (the connection).
 """
 
 import re
 from base64 import b64encode
+from collections.abc import Iterable
 from hashlib import sha1
 from http import HTTPStatus
 from typing import Final
 
 from wsrelay.errors import Denied
 
-__all__ = ["acceptance", "refusal"]
+__all__ = ["PRIVATE_FIELDS", "SAFE_FIELDS", "acceptance", "content_policy", "head", "refusal", "response"]
 
-#: The most characters of a reason that are sent; more is a validator's mistake.
+#: On every answer: no cache may keep it, no browser may guess its type.
+SAFE_FIELDS: Final = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
+
+#: On every answer and refusal of the admin endpoint: besides, no other site may embed it or learn its URL.
+PRIVATE_FIELDS: Final = (
+    *SAFE_FIELDS,
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Referrer-Policy", "no-referrer"),
+)
+
+#: The most characters of a reason that are sent; a longer one is a validator's mistake.
 MAX_REASON_CHARS: Final = 200
 
-#: RFC 9110 section 5.5: what a field of ours may hold; no CR or LF can get in.
+#: RFC 9110 section 5.5: the characters of a response field; no CR or LF can get in.
 _FIELD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [\t\x20-\x7e]*")
 
-#: RFC 6455 section 1.3: what the key is hashed with.
+#: RFC 6455 section 1.3: hashed together with the key.
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
@@ -30,9 +42,9 @@ def acceptance(
 
     Args:
         key: the ``Sec-WebSocket-Key`` field.
-        subprotocol: one of those offered, or ``None``.
-        extension: what the response's ``Sec-WebSocket-Extensions`` says, or ``None``.
-        number: the connection's, where its client can use it: for :data:`wsrelay.http.site.EXCEPT`.
+        subprotocol: an offered one, or ``None``.
+        extension: the value of ``Sec-WebSocket-Extensions``, or ``None``.
+        number: the connection's number, for :data:`wsrelay.http.site.EXCEPT`; ``None`` without ``--http``.
 
     Source: RFC 6455 section 4.2.2.
     """
@@ -46,28 +58,56 @@ def acceptance(
     ).encode("ascii")
 
 
-def refusal(denied: Denied) -> bytes:
-    """Return the HTTP response to a refused handshake.
+def refusal(denied: Denied, fields: Iterable[tuple[str, str]] = ()) -> bytes:
+    """Return the HTTP response to a refused request.
 
-    Text that is no printable ASCII comes from a validator's mistake and is mended here, so that no line break
+    Bytes other than printable ASCII are a validator's mistake and are mended here, so that no line break
     ever gets into the response (TRAPS 12).
+
+    Args:
+        denied: status, reason and fields.
+        fields: more fields.
 
     Peer sees:
         The status, ``Content-Length``, ``Connection: close``, and the reason as a line of plain text.
     """
     reason = re.sub(r"[^\x20-\x7e]", "?", str(denied.reason))[:MAX_REASON_CHARS]
-    fields = [f"{name}: {value}" for name, value in denied.headers]
-    body = f"{reason}\n"
-    lines = [
-        f"HTTP/1.1 {denied.status} {_PHRASES.get(denied.status, 'Refused')}",
-        *(field for field in fields if _FIELD.fullmatch(field)),
-        "Content-Type: text/plain; charset=utf-8",
-        f"Content-Length: {len(body)}",
-        "Connection: close",
-        "",
-        body,
-    ]
-    return "\r\n".join(lines).encode("ascii")
+    return response(denied.status, [*denied.headers, *fields, _TEXT], f"{reason}\n".encode("ascii"))
 
+
+def response(status: int, fields: Iterable[tuple[str, str]], body: bytes, *, is_head: bool = False) -> bytes:
+    """Return a whole response, the last one on its connection.
+
+    Args:
+        status: the HTTP status. 204 has neither a body nor a length (RFC 9110 section 8.6).
+        fields: the fields, without ``Content-Length`` and ``Connection``.
+        body: the body.
+        is_head: whether the request was HEAD: the body's length is given, the body is not.
+    """
+    if status == HTTPStatus.NO_CONTENT:
+        return head(status, fields)
+    return head(status, [*fields, ("Content-Length", str(len(body)))]) + (b"" if is_head else body)
+
+
+def head(status: int, fields: Iterable[tuple[str, str]]) -> bytes:
+    """Return the head of a response, blank line included. Fields with forbidden characters are left out."""
+    lines = [f"{name}: {value}" for name, value in fields]
+    return "\r\n".join(
+        [
+            f"HTTP/1.1 {status} {_PHRASES.get(status, 'Refused')}",
+            *(line for line in lines if _FIELD.fullmatch(line)),
+            "Connection: close\r\n\r\n",
+        ]
+    ).encode("ascii")
+
+
+def content_policy(*sources: str) -> str:
+    """Return a Content-Security-Policy that allows nothing but ``sources``. Source: CSP Level 3."""
+    return "; ".join(
+        ["default-src 'none'", *sources, "frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'"]
+    )
+
+
+_TEXT: Final = ("Content-Type", "text/plain; charset=utf-8")
 
 _PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}

@@ -1,4 +1,4 @@
-"""What the relay's own ports serve beside WebSocket: one URL for every tool.
+"""Plain HTTP on the relay's own ports: one URL for every tool.
 
 ::
 
@@ -8,114 +8,161 @@
     GET  /,     Accept: text/html          the demo page, with --demo               200
     anything else                                                                   426, 405
 
-All but the page are asked of the validators, as a handshake is. How a request is read and a response written is
-:mod:`wsrelay.http.exchange`'s; what a stream does once it has begun, :mod:`wsrelay.connection.event_stream`'s.
+The validators decide on each of them but the page, as on a handshake. Must not live here: bodies and responses
+(:mod:`wsrelay.http.exchange`), a stream after its first event (:mod:`wsrelay.connection.event_stream`).
 """
 
 import re
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from typing import Final, Protocol
 
 import msgspec
 
 from wsrelay.errors import Denied
-from wsrelay.http.exchange import Exchange, HTTPRequest
-from wsrelay.http.head import not_websocket
+from wsrelay.grant import Grant
+from wsrelay.http.exchange import Exchange, Line
+from wsrelay.http.head import check_no_body, not_websocket
 from wsrelay.http.page import Page
+from wsrelay.http.responses import SAFE_FIELDS, head
+from wsrelay.interfaces import Backplane, Subscriber
 from wsrelay.message import Message
 from wsrelay.names import ROOT
+from wsrelay.policies import ByRoom
 from wsrelay.request import HandshakeRequest
 from wsrelay.settings import Settings
-from wsrelay.wire import frames
+from wsrelay.stats import RoomStatus, Stats
+from wsrelay.wire import frames, sse
 
-__all__ = ["EXCEPT", "NUMBER", "PublicSite"]
+__all__ = ["EXCEPT", "NUMBER", "Connection", "PublicSite", "Relay"]
 
-#: The field with the number of a connection that a published message is not for, and that of a response with its own.
+#: The request field with the number of the connection that must not receive the message.
 EXCEPT: Final = "wsrelay-except"
+
+#: The response field with the connection's own number.
 NUMBER: Final = "Wsrelay-Connection"
 
-#: How long the reader of a stream that has ended is to wait before it comes back: from and to, so that not all come at
-#: once.
+#: The shortest and the longest reconnect delay of a stream's reader; the jitter spreads the readers of one room.
 _RETRY_SECONDS: Final = (1.0, 5.0)
 
-#: What is text beside ``text/*``, by media type; a form, because that is what curl calls what it is given.
+#: Media types of text beside ``text/*``; forms, because curl sends all data as one.
 _TEXT: Final = re.compile(
     r"text/.*|application/(json|xml|javascript|x-ndjson|yaml|x-www-form-urlencoded)|[^/]+/[^/]+\+(json|xml|yaml)"
 )
 
-#: What of a media type's parameters says that text is in UTF-8.
+#: The parameters of a media type that name UTF-8.
 _UTF8: Final = re.compile(r'charset="?(utf-?8|us-ascii)"?\s*(;|$)')
 
-#: Nobody but who asked may keep a response, or take it for something else than it says.
-_SAFE: Final = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
+
+class Connection(Line, Protocol):
+    """What this site needs of a connection; see :class:`wsrelay.connection.protocol.RelayProtocol`.
+
+    Attributes:
+        number: its number.
+    """
+
+    number: int
+
+    @property
+    def grant(self) -> Grant:
+        """What it may do."""
+
+    @property
+    def member(self) -> Subscriber | None:
+        """Its place in its room."""
+
+    def begin_stream(self, grant: Grant) -> None:
+        """Join the room; raises ``Denied`` where that cannot be done."""
+
+    def stream_begun(self) -> None:
+        """The stream's head is written: the connection is open."""
+
+
+class _Hub(Protocol):
+    def status(self, name: str) -> RoomStatus | None:
+        """Return what is known of a room; ``None`` where it is not open."""
+
+
+class Relay(Protocol):
+    """What this site needs of the relay; see :class:`wsrelay.factory.RelayFactory`."""
+
+    settings: Settings
+    stats: Stats
+    backplane: Backplane
+    message_types: ByRoom[int | None]
+    random: Callable[[], float]
+
+    @property
+    def hub(self) -> _Hub:
+        """The rooms."""
+
+    @property
+    def connections(self) -> Collection[Connection]:
+        """All connections."""
 
 
 class PublicSite:
     """The requests that a relay serves on its own ports.
 
     Args:
-        relay: the factory. See :class:`wsrelay.connection.context.Relay`.
+        relay: the relay.
 
     Attributes:
-        methods: those that there are.
+        methods: the methods that are served.
     """
 
-    def __init__(self, relay: Any) -> None:
+    def __init__(self, relay: Relay) -> None:
         self._relay = relay
-        settings: Settings = relay.settings
+        settings = relay.settings
         self._serves_rooms = settings.http
         self._page = Page("wsrelay.http", "demo.html", connect="'self' ws: wss:", images="blob: data:")
         self._serves_page = settings.demo
         self.methods = ("GET", "POST") if settings.http else ("GET",)
 
-    def exchange(self, connection: Any, request: HandshakeRequest) -> Exchange:
+    def exchange(self, connection: Connection, request: HandshakeRequest) -> Exchange:
         """Return the exchange for a request that is no WebSocket handshake.
 
         Raises:
-            Denied: there is none: 426 for a GET of what is served by WebSocket only; 400, 411, 413 and 415 for bodies.
+            Denied: 426 for a GET that only a WebSocket client can make; 400, 411, 413 and 415 for bodies.
         """
-        settings = self._relay.settings
         if request.method == "POST":
-            exchange = Exchange(connection, request, self._publish, settings.max_message_bytes)
-            exchange.check_size(_length(request.headers))
+            exchange = Exchange(connection, request, self._publish, self._relay.settings.max_message_bytes)
             _opcode(request.headers)
             return exchange
-        if request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers:
-            raise Denied(400, "a GET has no body", cause="malformed")
+        check_no_body(request.headers, "a GET")
         is_page = self._serves_page and request.room == ROOT
-        for media_type, is_served, answer in (
-            ("text/event-stream", self._serves_rooms, self._tail),
-            ("application/json", self._serves_rooms, self._describe),
-            ("text/html", is_page, self._show),
-        ):
-            if is_served and request.accepts(media_type):
-                # The page is no secret; what it connects to is asked of the validators.
-                return Exchange(connection, request, answer, 0, is_public=answer == self._show)
+        if self._serves_rooms and request.accepts("text/event-stream"):
+            return Exchange(connection, request, partial(self._tail, connection))
+        if self._serves_rooms and request.accepts("application/json"):
+            return Exchange(connection, request, self._describe)
+        if is_page and request.accepts("text/html"):
+            # The page is public; the validators decide on the WebSocket that it opens.
+            return Exchange(connection, request, self._show, is_public=True)
         raise not_websocket()
 
-    def _publish(self, exchange: Exchange, request: HTTPRequest) -> None:
+    def _publish(self, exchange: Exchange) -> None:
         """Publish a body as one message; text or binary as its Content-Type says."""
-        relay, grant, headers = self._relay, exchange.grant, exchange.request.headers
+        relay, grant, headers, payload = self._relay, exchange.grant, exchange.request.headers, exchange.content
         if not grant.can_publish:
             raise Denied(403, "you may not publish here", cause="can_publish")
-        opcode, payload = _opcode(headers), request.content.read()
+        opcode = _opcode(headers)
         if opcode == frames.TEXT:
             _check_text(payload)
         if relay.message_types.of(grant.room) not in (None, opcode):
             raise Denied(415, "messages of this type are not taken here", cause="message_type")
         status = relay.hub.status(grant.room)
         if status is not None and status.held:
-            # Nobody can stop reading it, as the room's other publishers are (slow policy pause-publishers).
+            # Slow policy pause-publishers: an HTTP client cannot be held.
             raise Denied(503, "this room waits for a slow subscriber", [("Retry-After", "1")], cause="slow_policy")
         left_out = self._except(headers, grant.room)
         message = Message(frames.encode(opcode, payload), left_out)
         relay.stats.messages_in += 1
         relay.stats.bytes_in += len(message.plain)
         relay.backplane.publish(grant.room, [message])
-        self._respond(exchange, request, 202, {"room": grant.room, "members": status.members if status else 0})
+        self._respond(exchange, 202, {"room": grant.room, "members": status.members if status else 0})
 
-    def _except(self, headers: Mapping[str, str], room: str) -> Any:
-        """Return the connection that a message to a room is not for; one that has gone, or is elsewhere, is nobody.
+    def _except(self, headers: Mapping[str, str], room: str) -> Subscriber | None:
+        """Return the member of the connection named by :data:`EXCEPT`; ``None`` where it is gone or in another room.
 
         Complexity:
             One look at each connection.
@@ -129,58 +176,49 @@ class PublicSite:
         numbered = (one for one in self._relay.connections if one.number == wanted and one.grant.room == room)
         return next((one.member for one in numbered), None)
 
-    def _describe(self, exchange: Exchange, request: HTTPRequest) -> None:
-        """Say how many there are in a room; none where nobody has opened it."""
+    def _describe(self, exchange: Exchange) -> None:
+        """Count the members and publishers of a room; zero where it is not open."""
         room = exchange.grant.room
         status = self._relay.hub.status(room)
         members, publishers = (status.members, status.publishers) if status else (0, 0)
-        self._respond(exchange, request, 200, {"room": room, "members": members, "publishers": publishers})
+        self._respond(exchange, 200, {"room": room, "members": members, "publishers": publishers})
 
-    def _tail(self, exchange: Exchange, request: HTTPRequest) -> None:
+    def _tail(self, connection: Connection, exchange: Exchange) -> None:
         """Begin a stream of the room's messages."""
-        connection = exchange.connection
         if not exchange.grant.can_subscribe:
             raise Denied(403, "you may not receive here", cause="can_subscribe")
         connection.begin_stream(exchange.grant)
-        fields = self._about_room(exchange, 200, "text/event-stream")
-        # nginx would wait until it has a buffer full.
-        request.head(200, [*fields, ("X-Accel-Buffering", "no"), (NUMBER, str(connection.number))])
+        fields = [
+            *self._about_room(exchange, 200, "text/event-stream"),
+            ("X-Accel-Buffering", "no"),  # nginx would fill a buffer first
+            (NUMBER, str(connection.number)),
+            ("Transfer-Encoding", "chunked"),
+        ]
         least, most = _RETRY_SECONDS
-        request.write(b"retry: %d\n\n" % (1e3 * (least + (most - least) * self._relay.random())))
+        retry_ms = 1e3 * (least + (most - least) * self._relay.random())
+        connection.write(head(200, fields) + sse.chunk(b"retry: %d\n\n" % retry_ms))
         connection.stream_begun()
 
-    def _show(self, _: Exchange, request: HTTPRequest) -> None:
+    def _show(self, exchange: Exchange) -> None:
         """Send the demo page."""
         self._relay.stats.http_requests["GET", 200] += 1
         fields = [("Content-Type", self._page.content_type), ("Content-Security-Policy", self._page.policy)]
-        request.respond(200, [*_SAFE, ("Referrer-Policy", "no-referrer"), *fields], self._page.body)
+        exchange.respond(200, [*SAFE_FIELDS, ("Referrer-Policy", "no-referrer"), *fields], self._page.body)
 
-    def _respond(self, exchange: Exchange, request: HTTPRequest, status: int, content: object) -> None:
+    def _respond(self, exchange: Exchange, status: int, content: object) -> None:
         fields = self._about_room(exchange, status, "application/json")
-        request.respond(status, fields, msgspec.json.encode(content) + b"\n")
+        exchange.respond(status, fields, msgspec.json.encode(content) + b"\n")
 
     def _about_room(self, exchange: Exchange, status: int, content_type: str) -> list[tuple[str, str]]:
-        """Count a response about a room, and return its fields. A page that the validators let in may read it."""
+        """Count a response about a room and return its fields. A page of a granted origin may read it."""
         self._relay.stats.http_requests[exchange.request.method, status] += 1
         origin = exchange.request.origin
         sharing = [("Access-Control-Allow-Origin", origin), ("Vary", "Origin")] if origin else []
-        return [*_SAFE, *sharing, ("Content-Type", content_type)]
-
-
-def _length(headers: Mapping[str, str]) -> int:
-    """Return the length that a body is said to have, 0 where it comes in chunks; raise ``Denied`` where it is none."""
-    length, coding = headers.get("content-length"), headers.get("transfer-encoding")
-    if (length is None) == (coding is None):
-        raise Denied(411 if length is None else 400, "give a Content-Length, or send chunks", cause="malformed")
-    if coding is not None and coding.lower() != "chunked":
-        raise Denied(400, "the Transfer-Encoding must be chunked", cause="malformed")
-    if length is not None and not re.fullmatch(r"\d{1,18}", length):
-        raise Denied(400, "the Content-Length is malformed", cause="malformed")
-    return int(length or 0)
+        return [*SAFE_FIELDS, *sharing, ("Content-Type", content_type)]
 
 
 def _opcode(headers: Mapping[str, str]) -> int:
-    """Return what a body is as a message: text, or binary."""
+    """Return the message type of a body: text or binary."""
     if headers.get("content-encoding", "identity") != "identity":
         raise Denied(415, "send the body without a Content-Encoding", cause="malformed")
     media_type, _, parameters = headers.get("content-type", "text/plain").lower().partition(";")

@@ -1,0 +1,107 @@
+"""Tests of wsrelay.http.body: bodies by length and by chunks, cut anywhere."""
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from wsrelay.errors import Denied
+from wsrelay.http.body import Body
+
+CHUNKED = {"transfer-encoding": "chunked"}
+
+
+class BodyTests(SynchronousTestCase):
+    """What is read, and what is refused."""
+
+    def refused(self, headers: dict[str, str], data: bytes = b"", max_bytes: int = 10) -> int:
+        """Return the status of the refusal."""
+
+        def read() -> None:
+            body = Body(headers, max_bytes)
+            body.receive(data)
+            body.read()
+
+        status: int = self.assertRaises(Denied, read).status
+        return status
+
+    def test_content_length(self) -> None:
+        """A body by length is complete with its last byte; bytes behind it are not read."""
+        body = Body({"content-length": "5"}, 10)
+        body.receive(b"")
+        self.assertIsNone(body.read())
+        body.receive(b"hell")
+        self.assertIsNone(body.read())
+        body.receive(b"o, POST /")
+
+        self.assertEqual(body.read(), b"hello")
+        self.assertIsNone(body.read())
+
+    def test_empty(self) -> None:
+        """An empty body is complete at once."""
+        self.assertEqual(Body({"content-length": "0"}, 10).read(), b"")
+
+    def test_chunked(self) -> None:
+        """Chunks are joined; extensions and trailer fields are dropped; bytes behind them are not read."""
+        body = Body({"transfer-encoding": "Chunked"}, 10)
+        body.receive(b"5;a=b\r\nhello\r\n0\r\nX-User: admin\r\n\r\nPOST /")
+
+        self.assertEqual(body.read(), b"hello")
+
+    def test_framing_fields(self) -> None:
+        """A body of unclear length is refused: request smuggling is made of these."""
+        for headers, status in (
+            ({}, 411),
+            ({"content-length": "5", **CHUNKED}, 400),
+            ({"transfer-encoding": "gzip, chunked"}, 400),
+            ({"transfer-encoding": "chunked, identity"}, 400),
+            ({"content-length": "+5"}, 400),
+            ({"content-length": "5, 5"}, 400),
+            ({"content-length": ""}, 400),
+            ({"content-length": "0x5"}, 400),
+            ({"content-length": "\N{ARABIC-INDIC DIGIT FIVE}"}, 400),
+            ({"content-length": "9" * 19}, 400),
+        ):
+            self.assertEqual(self.refused(headers), status, headers)
+
+    def test_malformed_chunks(self) -> None:
+        """Chunks that two parsers could read in two ways are a 400."""
+        for data in (
+            b"zz\r\nhello\r\n",
+            b"-5\r\nhello\r\n0\r\n\r\n",
+            b"0x5\r\nhello\r\n0\r\n\r\n",
+            b"5\r\nhelloXX0\r\n\r\n",
+            b"5 \rX\r\nhello\r\n0\r\n\r\n",
+            b"\r\n5\r\nhello\r\n0\r\n\r\n",
+            b"%s\r\n" % (b"1" * 40),
+            b"0\r\nno field\r\n\r\n",
+            b"5;" + b"x" * 20_000,
+        ):
+            self.assertEqual(self.refused(CHUNKED, data), 400, data[:40])
+
+    def test_bare_line_feeds(self) -> None:
+        """A bare line feed does not end a chunk size: the body stays incomplete."""
+        body = Body(CHUNKED, 10)
+        body.receive(b"5\nhello\n0\n\n")
+
+        self.assertIsNone(body.read())
+
+    def test_max_bytes(self) -> None:
+        """A body above the limit is a 413: by its announced length, and by its chunks."""
+        self.assertEqual(self.refused({"content-length": "11"}), 413)
+        self.assertEqual(self.refused({"content-length": "9" * 18}), 413)
+        self.assertEqual(self.refused(CHUNKED, b"5\r\nhello\r\n6\r\nworlds\r\n0\r\n\r\n"), 413)
+        self.assertEqual(self.refused(CHUNKED, b"fffffffff\r\n" + b"x" * 11), 413)
+
+    @given(st.lists(st.binary(min_size=1, max_size=50), max_size=5), st.lists(st.integers(0, 400), max_size=4))
+    def test_any_cuts(self, chunks: list[bytes], cuts: list[int]) -> None:
+        """Chunks arrive unchanged, however TCP cuts them."""
+        data = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n"
+        body = Body(CHUNKED, 250)
+        found = []
+        for start, end in pairwise([0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]):
+            body.receive(data[start:end])
+            found.append(body.read())
+
+        self.assertEqual([content for content in found if content is not None], [b"".join(chunks)])
