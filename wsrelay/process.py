@@ -67,7 +67,7 @@ class RelayProcess(RelayService):
         self._spread_seconds = factory.settings.drain_seconds
         self._admin = None
         if factory.settings.admin:
-            # Imported late, because it imports twisted.web and prometheus-client.
+            # Imported late, because it imports prometheus-client.
             from wsrelay.admin.service import AdminService  # noqa: PLC0415
 
             self._admin = AdminService(factory, factory.settings.admin, doors=self.doors, drain=self.drain)

@@ -16,26 +16,26 @@ from tests.harness import admin
 from tests.harness.support import Relay, RelayTestCase, Transport
 from wsrelay import closecodes
 from wsrelay.admin import probe as readiness
-from wsrelay.admin.probe import END_SECONDS, REUSE_SECONDS, Canary, Outcome
+from wsrelay.admin.probe import END_SECONDS, REUSE_SECONDS, Outcome, Probe
 from wsrelay.net.endpoints import Door
 from wsrelay.validators import probe
 
 DOOR = Door(IPv4Address("TCP", "127.0.0.1", 8080))
 
 
-class CanaryTestCase(RelayTestCase):
-    """A relay with a canary, whose clients are connected by hand."""
+class ProbeTestCase(RelayTestCase):
+    """A relay with a readiness probe, whose clients are connected by hand."""
 
     def start(self, doors: Any = (DOOR,), **settings: Any) -> Relay:
         self.harness = self.relay(**settings)
         self.clock = self.harness.clock
-        self.canary = Canary(self.harness.factory, lambda: doors, 1.0)
+        self.probe = Probe(self.harness.factory, lambda: doors, 1.0)
         return self.harness
 
     def ask(self) -> list[Outcome]:
         """Ask, and return where the answer will be."""
         answers: list[Outcome] = []
-        self.canary.ask().addCallback(answers.append)
+        self.probe.ask().addCallback(answers.append)
         return answers
 
     def connect(self, count: int = 2) -> list[Any]:
@@ -68,7 +68,7 @@ class FailingEndpoint:
         return fail(OSError("No such file"))
 
 
-class WellTests(CanaryTestCase):
+class WellTests(ProbeTestCase):
     """A relay that relays."""
 
     def test_well(self) -> None:
@@ -126,7 +126,7 @@ class WellTests(CanaryTestCase):
         self.assertEqual(self.clock.tcpClients[0][:2], ("127.0.0.1", 3))
 
 
-class IllTests(CanaryTestCase):
+class IllTests(ProbeTestCase):
     """A relay that does not."""
 
     def problem(self, answers: list[Outcome]) -> str:
@@ -252,8 +252,8 @@ class IllTests(CanaryTestCase):
         self.start()
         answers = self.ask()
         self.connect()
-        self.canary.stop()
-        self.canary.stop()
+        self.probe.stop()
+        self.probe.stop()
 
         self.assertEqual(answers[0].problem, "the relay has stopped")
         self.assert_nothing_left()

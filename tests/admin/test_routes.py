@@ -5,20 +5,20 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel
 
-from tests.harness.admin import Connection, Response, head, site
+from tests.harness.admin import Connection, Response, head, server
 from tests.harness.support import RelayTestCase
 from wsrelay.admin.routes import Answer, Asked, Routes, as_json
 from wsrelay.errors import Denied
 
 
 class RoutesTests(RelayTestCase):
-    """Routes behind a site."""
+    """Routes behind a server."""
 
     def setUp(self) -> None:
         super().setUp()
         self.later: Deferred[Answer] = Deferred()
         self.asked: list[Any] = []
-        self.site, self.clock = site(
+        self.server, self.clock = server(
             Routes(
                 [
                     ("/", {"GET": self.view, "DELETE": lambda asked: Answer(status=204)}),
@@ -28,7 +28,7 @@ class RoutesTests(RelayTestCase):
                     ("/broken", {"GET": self.fail_at_it}),
                     ("/denied", {"GET": self.deny}),
                 ]
-            )
+            ).answer
         )
 
     def view(self, asked: Asked, *found: str) -> Answer:
@@ -42,7 +42,7 @@ class RoutesTests(RelayTestCase):
         raise Denied(418, "short and stout", [("X-Pot", "tea")])
 
     def ask(self, target: str, method: str = "GET", **fields: str) -> Response:
-        self.connection = Connection(self.site)
+        self.connection = Connection(self.server)
         return self.connection.send(head(target, method, **fields))
 
     def test_found(self) -> None:

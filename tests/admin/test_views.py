@@ -4,7 +4,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from tests.harness.admin import Connection, Response, head, site
+from tests.harness.admin import Connection, Response, head, server
 from tests.harness.support import Relay, RelayTestCase, request_bytes
 from wsrelay import __version__, closecodes
 from wsrelay.admin.probe import Outcome
@@ -13,8 +13,8 @@ from wsrelay.admin.views import Views
 from wsrelay.validators import probe
 
 
-class Canary:
-    """A canary that waits to be told how it is."""
+class Probe:
+    """A readiness probe whose outcomes the test decides."""
 
     def __init__(self) -> None:
         self.asked: list[Deferred[Outcome]] = []
@@ -27,20 +27,20 @@ class Canary:
 class ViewsTestCase(RelayTestCase):
     """A relay with an admin endpoint."""
 
-    def start(self, *, has_canary: bool = True, can_drain: bool = True, **settings: Any) -> Relay:
+    def start(self, *, has_probe: bool = True, can_drain: bool = True, **settings: Any) -> Relay:
         relay = self.relay(**settings)
         relay.factory.numPorts = 1
-        self.canary, self.drains = Canary(), []
+        self.probe, self.drains = Probe(), []
         views = Views(
             relay.factory,
-            self.canary if has_canary else None,  # type: ignore[arg-type]
+            self.probe if has_probe else None,  # type: ignore[arg-type]
             (lambda: self.drains.append(True)) if can_drain else None,
         )
-        self.site, _ = site(Routes(views.routes))
+        self.server, _ = server(Routes(views.routes).answer)
         return relay
 
     def ask(self, target: str, method: str = "GET", **fields: str) -> Response:
-        self.connection = Connection(self.site)
+        self.connection = Connection(self.server)
         return self.connection.send(head(target, method, **fields))
 
 
@@ -56,7 +56,7 @@ class HealthTests(ViewsTestCase):
         """With a canary that is well, the relay is ready."""
         self.start()
         self.assertEqual(self.ask("/readyz").status, 0)
-        self.canary.asked.pop().callback(Outcome("", 0.0123456789))
+        self.probe.asked.pop().callback(Outcome("", 0.0123456789))
 
         self.assertEqual(self.connection.response.status, 200)
         self.assertEqual(
@@ -72,7 +72,7 @@ class HealthTests(ViewsTestCase):
         """With one that is not, it is not, and says why."""
         self.start()
         self.ask("/readyz")
-        self.canary.asked.pop().callback(Outcome("what was published was not delivered within 1 s", 1.0))
+        self.probe.asked.pop().callback(Outcome("what was published was not delivered within 1 s", 1.0))
         shown = self.connection.response.json
 
         self.assertEqual((self.connection.response.status, shown["ready"]), (503, False))
@@ -80,7 +80,7 @@ class HealthTests(ViewsTestCase):
 
     def test_without_canary(self) -> None:
         """Where nobody knows how to reach the relay, the rest is looked at."""
-        self.start(has_canary=False)
+        self.start(has_probe=False)
         self.assertEqual((self.ask("/readyz").status, self.ask("/readyz").json["checks"]["canary"]), (200, "not asked"))
 
     def test_not_listening(self) -> None:
@@ -88,7 +88,7 @@ class HealthTests(ViewsTestCase):
         self.start().factory.numPorts = 0
         response = self.ask("/readyz")
 
-        self.assertEqual((response.status, self.canary.asked), (503, []))
+        self.assertEqual((response.status, self.probe.asked), (503, []))
         self.assertEqual(response.json["checks"]["listening"], "the relay does not listen")
 
     def test_draining(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.faults.support import attacked, pour, remarks
 from tests.harness.clients import read_to_end
 from tests.harness.live import LOOPBACK, SECONDS, Relay, make_certificate, relay
-from wsrelay.admin.gate import MAX_CONNECTIONS
+from wsrelay.admin.server import MAX_CONNECTIONS
 
 pytestmark = pytest.mark.interop
 

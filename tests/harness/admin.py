@@ -1,4 +1,4 @@
-"""Speaking HTTP to an admin endpoint in memory: the bytes of one connection, and what was answered."""
+"""HTTP to an admin endpoint in memory: the bytes of one connection, and the parsed response."""
 
 import json
 from collections.abc import Callable
@@ -9,29 +9,28 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 
-from wsrelay.admin.gate import GatedChannel, GatedSite
+from wsrelay.admin.server import AdminServer
+from wsrelay.http.exchange import Exchange
+from wsrelay.request import HandshakeRequest
 
 
 class Transport(StringTransport):
-    """StringTransport with the ends that it lacks."""
+    """StringTransport with the half-close that it lacks."""
 
     half_closed = False
 
     def unregisterProducer(self) -> None:
-        self.producer = None  # twice, too, as all of Twisted's (TRAPS 45)
-
-    def setTcpNoDelay(self, enabled: bool) -> None:
-        pass
+        self.producer = None  # Twisted's own transports allow it twice (TRAPS 45)
 
     def loseWriteConnection(self) -> None:
         self.half_closed = True
 
 
 class Response:
-    """An answer, taken apart.
+    """A parsed response.
 
     Attributes:
-        status: its status; 0 if nothing was answered.
+        status: its status; 0 before there is a response.
         fields: lower-case name → value.
         body: the rest.
     """
@@ -55,23 +54,23 @@ class Response:
 
 
 def head(target: str = "/", method: str = "GET", **fields: str) -> bytes:
-    """Return the head of a request; ``fields`` add to it or replace, with ``_`` for ``-``."""
+    """Return the head of a request; ``fields`` add or replace fields, with ``_`` for ``-``."""
     merged = {"Host": "localhost", **{name.replace("_", "-"): value for name, value in fields.items()}}
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in merged.items())]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
 class Connection:
-    """A client's end of one connection to a site."""
+    """A client's end of one connection to a server."""
 
-    def __init__(self, site: GatedSite, transport: Any = None) -> None:
+    def __init__(self, server: AdminServer, transport: Any = None) -> None:
         self.transport = transport or Transport(peerAddress=IPv4Address("TCP", "127.0.0.1", 50000))
-        self.channel: GatedChannel = site.buildProtocol(None)  # type: ignore[assignment]
-        self.channel.makeConnection(self.transport)
+        self.connection = server.buildProtocol(None)
+        self.connection.makeConnection(self.transport)
 
     def send(self, data: bytes) -> Response:
-        """Send bytes, and return all that was answered so far."""
-        self.channel.dataReceived(data)
+        """Send bytes, and return the response so far."""
+        self.connection.dataReceived(data)
         return self.response
 
     @property
@@ -80,15 +79,17 @@ class Connection:
 
     @property
     def ended(self) -> bool:
-        """Whether the end has been begun from the other side."""
+        """Whether the server has begun to end it."""
         return bool(self.transport.disconnecting or self.transport.half_closed)
 
     def hang_up(self) -> None:
-        """End it from this side."""
-        self.channel.connectionLost(Failure(ConnectionDone()))
+        """End it from the client's side."""
+        self.connection.connectionLost(Failure(ConnectionDone()))
 
 
-def site(resource: Any, check: Callable[[Any], None] = lambda request: None) -> tuple[GatedSite, MemoryReactorClock]:
-    """Return a site, and the clock by which it lives."""
+def server(
+    answer: Callable[[Exchange], None], check: Callable[[HandshakeRequest], None] = lambda request: None
+) -> tuple[AdminServer, MemoryReactorClock]:
+    """Return a server with a deadline of 10 s for requests, and its clock."""
     clock = MemoryReactorClock()
-    return GatedSite(resource, clock, 10, check), clock
+    return AdminServer(answer, clock, 10, check), clock

@@ -1,11 +1,11 @@
-"""The metrics, as Prometheus reads them. No label is a client's word: rooms and connections are not among them.
+"""Metrics in the formats of Prometheus. No label value comes from a client: rooms and connections are no labels.
 
-All is counted anyway (:mod:`wsrelay.stats`), and read here when somebody asks, so that a delivery costs nothing more.
+A scrape reads the counters of :mod:`wsrelay.stats`, so metrics add no cost to a delivery. Must not live here: counting.
 """
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -20,24 +20,30 @@ from wsrelay.stats import Histogram
 
 __all__ = ["Metrics"]
 
-#: Metric → its help, and the attribute of the statistics; what only goes up.
+#: Label values, one or several → count.
+_Counts = Mapping[str, float] | Mapping[tuple[str | int, ...], float]
+
+#: Counters: metric → help text, attribute of :class:`wsrelay.stats.Stats`.
 _COUNTERS: Final = {
-    "connections_dropped": ("Connections ended without an answer.", "connections_dropped"),
+    "connections_dropped": ("Over-limit connections ended without a response.", "connections_dropped"),
     "messages_received": ("Messages accepted from publishers.", "messages_in"),
     "received_bytes": ("Bytes of messages accepted from publishers, as plain frames.", "bytes_in"),
-    "deliveries": ("Messages handed to subscribers, one for each message and subscriber.", "deliveries"),
-    "sent_bytes": ("Bytes of frames handed to subscribers.", "bytes_out"),
-    "messages_dropped": ("Messages that came on a connection already closing.", "messages_dropped"),
-    "messages_missed": ("Messages that a subscriber was behind with when it left or was evicted.", "messages_missed"),
-    "publisher_pauses": ("Times that a room has paused its publishers.", "pauses"),
-    "slowdowns": ("Times that a connection was not read for a while, because it sent too much.", "slowdowns"),
+    "deliveries": ("Messages written to subscribers, counted once per subscriber.", "deliveries"),
+    "sent_bytes": ("Bytes of frames written to subscribers.", "bytes_out"),
+    "messages_dropped": ("Messages received on a closing connection.", "messages_dropped"),
+    "messages_missed": (
+        "Messages in the log that a slow subscriber skipped, or left behind at its end.",
+        "messages_missed",
+    ),
+    "publisher_pauses": ("Times that a room held its publishers.", "pauses"),
+    "slowdowns": ("Times that a connection was held by its rate limit.", "slowdowns"),
     "failures": ("Callbacks that raised: bugs of the relay or of an extension.", "failures"),
 }
 
-#: The same with labels: the statistics' keys, in this order.
+#: The same with labels, in the order of the attribute's keys.
 _LABELLED: Final = {
-    "connections_closed": ("Open connections that have ended.", "connections_closed", ("by", "code")),
-    "evictions": ("Times that a slow policy hit a subscriber.", "evictions", ("policy",)),
+    "connections_closed": ("Connections that were open and ended.", "connections_closed", ("by", "code")),
+    "evictions": ("Times that a slow policy acted on a subscriber.", "evictions", ("policy",)),
     "http_requests": ("HTTP requests on the relay's own ports.", "http_requests", ("method", "status")),
 }
 
@@ -47,12 +53,12 @@ _OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0"
 _HISTOGRAMS: Final = {
     "flush_deliveries": "Deliveries of the flushes of one turn of the reactor.",
     "flush_seconds": "Time that the flushes of one turn of the reactor took.",
-    "reactor_lag_seconds": "How late the reactor came to the sweep over deadlines.",
+    "reactor_lag_seconds": "Delay of the sweep over deadlines: how long the reactor was blocked.",
 }
 
 
 class Metrics(Collector):
-    """Everything there is to measure.
+    """The collector of all metrics of a relay.
 
     Args:
         relay: the relay.
@@ -66,21 +72,21 @@ class Metrics(Collector):
             collector(registry=self._registry)
 
     def text(self, accept: str) -> tuple[bytes, str]:
-        """Return what is measured now, and its content type.
+        """Return the current metrics, and their content type.
 
         Args:
-            accept: the ``Accept`` field of who asks.
+            accept: the ``Accept`` field of the request.
         """
-        # Not what the client says in full: prometheus-client raises for versions that are none.
+        # Not the whole field: prometheus-client raises for a malformed version (TRAPS 86).
         encode, content_type = choose_encoder(_OPENMETRICS if "application/openmetrics-text" in accept else "")
         return encode(self._registry), content_type
 
     def describe(self) -> Iterable[Metric]:
-        """Return nothing: whoever registers need not collect for it."""
+        """Return nothing: registration then does not collect."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        """Read all that the relay has counted."""
+        """Read all counters and gauges of the relay."""
         stats = self._relay.stats
         for name, (text, value) in self._gauges().items():
             yield GaugeMetricFamily(f"wsrelay_{name}", text, value)
@@ -100,18 +106,18 @@ class Metrics(Collector):
         hub = relay.hub
         return {
             "connections": ("TCP connections, unfinished handshakes included.", relay.admission.connections),
-            "handshakes_in_progress": ("Handshakes that are not done.", relay.admission.handshakes),
-            "max_connections": ("The most connections that there may be.", relay.max_connections),
-            "rooms": ("Rooms with anyone in them.", len(hub) - (hub.member_count(PROBE_ROOM) > 0)),
-            "log_bytes": ("Bytes that the rooms' logs keep for those who are behind.", hub.log_bytes),
-            "memory_used_bytes": ("Bytes of what is kept for clients, as of the last sweep.", relay.memory.used_bytes),
+            "handshakes_in_progress": ("Unfinished handshakes.", relay.admission.handshakes),
+            "max_connections": ("The highest number of connections.", relay.max_connections),
+            "rooms": ("Open rooms.", len(hub) - (hub.member_count(PROBE_ROOM) > 0)),
+            "log_bytes": ("Bytes in the logs of all rooms, kept for slow subscribers.", hub.log_bytes),
+            "memory_used_bytes": ("Bytes kept for all clients, as of the last sweep.", relay.memory.used_bytes),
             "memory_budget_bytes": (
-                "The most bytes that may be kept for clients; 0 is no limit.",
+                "The highest number of bytes kept for all clients; 0 is no limit.",
                 relay.settings.memory_budget,
             ),
             "slow_subscribers": ("Subscribers that are behind.", hub.slow_subscribers),
             "lag_messages": ("Messages that the slowest subscriber is behind.", hub.lag_messages),
-            "lag_bytes": ("Bytes of the largest room log that is kept for somebody who is behind.", hub.lag_bytes),
+            "lag_bytes": ("Bytes of the largest room log kept for a slow subscriber.", hub.lag_bytes),
             "draining": ("Whether the relay is closing its connections.", relay.draining),
         }
 
@@ -125,7 +131,7 @@ class Metrics(Collector):
         return metric
 
 
-def _labelled(name: str, text: str, labels: tuple[str, ...], counts: Mapping[Any, float]) -> Metric:
+def _labelled(name: str, text: str, labels: tuple[str, ...], counts: _Counts) -> Metric:
     metric = CounterMetricFamily(name, text, labels=labels)
     for key, count in counts.items():
         metric.add_metric([str(value) for value in (key if isinstance(key, tuple) else (key,))], count)

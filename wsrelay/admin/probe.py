@@ -1,20 +1,27 @@
 """The readiness probe: whether a published message is delivered, tried on one of the relay's own ports.
 
-A round is two fresh connections of Autobahn's client: one publishes a word, the other must receive it. So everything
-that a client's message needs is tried: the port, the parser, the hub and its flush, the transport. The validators let
-the two in by the credentials of :mod:`wsrelay.validators.probe`.
+A round is two fresh connections of Autobahn's client: one publishes a word, the other must receive it. It covers the
+port, the parser, the hub and its flush, and the transport. The validators let both in by the credentials of
+:mod:`wsrelay.validators.probe`. Must not live here: other readiness checks (:mod:`wsrelay.admin.views`).
 """
 
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, UNIXClientEndpoint, wrapClientTLS
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IProtocol,
+    IReactorTime,
+    IStreamClientEndpoint,
+    ITCPTransport,
+)
 from twisted.internet.protocol import connectionDone
 from twisted.internet.ssl import CertificateOptions
 from twisted.python.failure import Failure
@@ -27,17 +34,17 @@ from wsrelay.net.endpoints import Door
 from wsrelay.validators import probe
 from wsrelay.wire import frames
 
-__all__ = ["Canary", "Client", "Listener", "Outcome", "connect"]
+__all__ = ["Client", "Listener", "Outcome", "Probe", "connect"]
 
-#: Where to connect to what listens on all addresses.
+#: Wildcard address → the address to connect to.
 _LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not to listen there
 
-#: The most characters of what the relay has refused it with.
+#: The most characters of a refusal's reason in an outcome.
 _REASON_CHARS: Final = 200
 
 
 class Listener(Protocol):
-    """Whoever has made clients connect."""
+    """The owner of some clients."""
 
     def made(self, client: "Client") -> None:
         """TCP has begun."""
@@ -49,7 +56,7 @@ class Listener(Protocol):
         """A message has come."""
 
     def lost(self, client: "Client", problem: str) -> None:
-        """TCP has ended, for that reason."""
+        """TCP has ended; ``problem`` says why."""
 
 
 class Client(WebSocketClientProtocol):
@@ -57,11 +64,11 @@ class Client(WebSocketClientProtocol):
 
     log = Silence()
     factory: "_Clients"
-    transport: Any
+    transport: ITCPTransport
     _refusal = ""
 
     def connectionMade(self) -> None:
-        """TCP has begun: behind a proxy's endpoint, say that this is the proxy itself (PROXY protocol, section 2.1)."""
+        """TCP has begun. On a PROXY endpoint, name no client (PROXY protocol, section 2.1)."""
         self.factory.listener.made(self)
         if self.factory.speaks_proxy:
             self.transport.write(b"PROXY UNKNOWN\r\n")
@@ -79,7 +86,7 @@ class Client(WebSocketClientProtocol):
         self.factory.listener.opened()
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        """Hear something."""
+        """A message has come."""
         self.factory.listener.heard(self, payload)
 
     def failHandshake(self, reason: str) -> None:
@@ -100,57 +107,54 @@ class Client(WebSocketClientProtocol):
 
 
 class _Clients(WebSocketClientFactory):
-    """Makes them.
+    """Makes clients. They have no deadlines of their own: the listener ends them.
 
     Args:
         listener: is told what happens to them.
-        reactor: for the time, of which they take no notice: whoever listens has a deadline for them.
+        reactor: required by Autobahn.
         speaks_proxy: whether the relay expects a PROXY header.
     """
 
     protocol = Client  # type: ignore[assignment]  # Twisted means a callable
     noisy = False
 
-    def __init__(self, listener: Listener, reactor: Any, speaks_proxy: bool) -> None:
+    def __init__(self, listener: Listener, reactor: IReactorTime, speaks_proxy: bool) -> None:
         super().__init__("ws://localhost/", headers=dict(probe.FIELDS), useragent="", reactor=reactor)
         self.setProtocolOptions(openHandshakeTimeout=0, closeHandshakeTimeout=0, serverConnectionDropTimeout=0)
         self.listener = listener
         self.speaks_proxy = speaks_proxy
 
 
-def connect(listener: Listener, reactor: Any, door: Door, seconds: float) -> "Deferred[Any]":
+def connect(listener: Listener, reactor: IReactorTime, door: Door, seconds: float) -> "Deferred[IProtocol]":
     """Connect a client.
 
     Args:
         listener: is told what happens to it.
         reactor: to connect with.
-        door: where.
-        seconds: how long TCP may take to begin.
+        door: where to.
+        seconds: the deadline for TCP to begin.
 
     Returns:
         A Deferred that fails if TCP does not begin.
     """
-    connecting: Deferred[Any] = _endpoint(reactor, door, seconds).connect(
-        _Clients(listener, reactor, door.speaks_proxy)
-    )
-    return connecting
+    return _endpoint(reactor, door, seconds).connect(_Clients(listener, reactor, door.speaks_proxy))
 
 
-def _endpoint(reactor: Any, door: Door, seconds: float) -> Any:
+def _endpoint(reactor: IReactorTime, door: Door, seconds: float) -> IStreamClientEndpoint:
     if isinstance(door.address, UNIXAddress):
-        endpoint: Any = UNIXClientEndpoint(reactor, door.address.name, timeout=seconds)
+        endpoint: IStreamClientEndpoint = UNIXClientEndpoint(reactor, door.address.name, timeout=seconds)
     else:
         host = _LOOPBACK.get(door.address.host, door.address.host)
         endpoint_type = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
         endpoint = endpoint_type(reactor, host, door.address.port, timeout=seconds)
-    # Nobody's certificate is checked: it is ourselves, whatever name is in it.
+    # No verification: the certificate is our own, for another name.
     return wrapClientTLS(CertificateOptions(), endpoint, reactor) if door.is_tls else endpoint
 
 
-#: How old a result may be that is given again, in seconds: many may ask at once, and each round costs two handshakes.
+#: The age in seconds up to which an outcome is reused: each round costs two handshakes.
 REUSE_SECONDS: Final = 0.25
 
-#: How long its connections may take to end.
+#: Seconds until the connections of an ended round are aborted.
 END_SECONDS: Final = 3.0
 
 
@@ -159,21 +163,21 @@ class Outcome:
     """How a round ended.
 
     Attributes:
-        problem: what went wrong; empty if nothing did.
-        seconds: how long it took.
+        problem: what went wrong; empty on success.
+        seconds: duration of the round.
     """
 
     problem: str
     seconds: float
 
 
-class Canary:
-    """Asks whether a relay relays.
+class Probe:
+    """The readiness probe of one relay.
 
     Args:
         relay: the relay.
-        doors: where it listens, as it is at any time.
-        seconds: how long a round may take.
+        doors: returns where it listens now.
+        seconds: the deadline of a round.
     """
 
     def __init__(self, relay: Relay, doors: Callable[[], Sequence[Door]], seconds: float) -> None:
@@ -185,7 +189,7 @@ class Canary:
         self._last: tuple[float, Outcome] | None = None
 
     def ask(self) -> "Deferred[Outcome]":
-        """Return how a round ends: a new one, the one that is under way, or one that has just ended."""
+        """Return the outcome of the current round, a recent one, or a new one."""
         asked: Deferred[Outcome] = Deferred()
         now = self._relay.reactor.seconds()
         if self._round is None and self._last is not None and now - self._last[0] <= REUSE_SECONDS:
@@ -194,12 +198,12 @@ class Canary:
         self._waiting.append(asked)
         if self._round is None:
             self._round = _Round(self._relay, self._seconds, self._ended)
-            # The cheapest to reach: what TLS and PROXY add is not what is tried out.
+            # The cheapest door: TLS and PROXY are not under test.
             self._round.start(min(self._doors(), key=lambda door: (door.is_tls, door.speaks_proxy), default=None))
         return asked
 
     def stop(self) -> None:
-        """Give up a round that is under way; a relay that stops has nothing to prove."""
+        """End the current round: the relay stops."""
         if self._round is not None:
             self._round.end("the relay has stopped")
 
@@ -215,26 +219,26 @@ class _Round:
 
     Args:
         relay: the relay.
-        seconds: how long it may take.
-        ended: is told how it ended, once.
+        seconds: its deadline.
+        ended: called once, with the outcome.
     """
 
     def __init__(self, relay: Relay, seconds: float, ended: Callable[[Outcome], None]) -> None:
         self._reactor = relay.reactor
         self._is_binary = relay.message_types.of(PROBE_ROOM) == frames.BINARY
-        # What is left of an earlier round must not pass for this one's.
+        # Unique: a late message of an earlier round must not count.
         self._word = secrets.token_hex(8).encode("ascii")[: relay.settings.max_message_bytes]
         self._seconds = seconds
         self._ended: Callable[[Outcome], None] | None = ended
         self._stage = "the connections were not accepted"
-        self._connecting: list[Deferred[Any]] = []
+        self._connecting: list[Deferred[IProtocol]] = []
         self._clients: list[Client] = []
-        self._watchdog: Any = None
+        self._watchdog: IDelayedCall | None = None
 
     def start(self, door: Door | None) -> None:
         """Connect twice."""
         self._began = self._reactor.seconds()
-        self._watchdog = self._reactor.callLater(self._seconds, self._timeout)
+        self._watch(self._seconds, self._timeout)
         if door is None:
             self.end("the relay listens nowhere where it can be asked")
             return
@@ -244,21 +248,19 @@ class _Round:
             connecting.addErrback(lambda failure: self.end(f"it could not connect: {failure.getErrorMessage()}"))
 
     def end(self, problem: str = "") -> None:
-        """Tell how it ended, the first time, and let the connections go."""
+        """Report the outcome, the first time, and end the connections."""
         if self._ended is None:
             return
         ended, self._ended = self._ended, None
-        if self._watchdog.active():
-            self._watchdog.cancel()
         for connecting in self._connecting:
             connecting.cancel()
-        self._watchdog = self._reactor.callLater(END_SECONDS, self._abort)
+        self._watch(END_SECONDS, self._abort)
         for client in tuple(self._clients):
             client.end()
         self._forget_watchdog()
         ended(Outcome(problem, self._reactor.seconds() - self._began))
 
-    # --- what the clients tell --------------------------------------------------------------------
+    # --- what clients call ------------------------------------------------------------------------
 
     def made(self, client: Client) -> None:
         """TCP has begun."""
@@ -266,13 +268,13 @@ class _Round:
         self._stage = "the handshakes were not answered"
 
     def opened(self) -> None:
-        """A handshake is done; with both, it can be said what the other one has to hear."""
+        """A handshake is done; after both, the first client publishes."""
         if self._ended is not None and [client.state for client in self._clients].count(Client.STATE_OPEN) == 2:
             self._stage = "what was published was not delivered"
             self._clients[0].sendMessage(self._word, self._is_binary)
 
     def heard(self, client: Client, payload: bytes) -> None:
-        """Something has come; with ``echo``, also to the one that said it."""
+        """A message has come; with ``echo``, to the publisher as well."""
         if self._ended is not None and client is self._clients[1] and payload == self._word:
             self.end()
 
@@ -289,6 +291,15 @@ class _Round:
         for client in tuple(self._clients):
             client.transport.abortConnection()
 
-    def _forget_watchdog(self) -> None:
-        if not self._clients and self._watchdog.active():
+    def _watch(self, seconds: float, act: Callable[[], None]) -> None:
+        """Replace the deadline."""
+        self._unwatch()
+        self._watchdog = self._reactor.callLater(seconds, act)
+
+    def _unwatch(self) -> None:
+        if self._watchdog is not None and self._watchdog.active():
             self._watchdog.cancel()
+
+    def _forget_watchdog(self) -> None:
+        if not self._clients:
+            self._unwatch()

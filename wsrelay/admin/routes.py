@@ -1,37 +1,37 @@
-"""Routes: from a request of twisted.web to the view that answers it, and back. No view is here.
+"""Routes: from a request to the view of its path, and back. No view is here.
 
-A view takes what is :class:`Asked` and what its path has in it, and returns an :class:`Answer`, at once or by a
-Deferred; what it raises becomes one, too.
+A view takes an :class:`Asked` and the groups of its path, and returns an :class:`Answer`, at once or by a Deferred. Its
+exceptions become answers, too.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET
 
-from wsrelay.admin.gate import SAFE_FIELDS
 from wsrelay.errors import Denied
+from wsrelay.http.exchange import Exchange
+from wsrelay.http.responses import PRIVATE_FIELDS, content_policy
 from wsrelay.logs.failures import log_failure
+from wsrelay.request import HandshakeRequest
 
 __all__ = ["Answer", "Asked", "Route", "Routes", "as_json"]
 
-#: What a page may load unless it says otherwise: nothing.
-NOTHING: Final = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+#: The Content-Security-Policy of answers that are no page.
+NOTHING: Final = content_policy()
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a view may look at.
+    """The part of a request that views see.
 
     Attributes:
         query: parameter → value.
-        accept: the ``Accept`` field.
+        accept: the ``Accept`` field, or "".
     """
 
     query: Mapping[str, str]
@@ -40,11 +40,11 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is answered.
+    """A response to be.
 
     Attributes:
         body: the body.
-        content_type: what it is.
+        content_type: its media type.
         status: the HTTP status.
         headers: more fields.
         policy: the Content-Security-Policy.
@@ -66,36 +66,31 @@ def as_json(value: object, status: int = 200, headers: Sequence[tuple[str, str]]
 Route = tuple[str, Mapping[str, Callable[..., "Answer | Deferred[Answer]"]]]
 
 
-class Routes(Resource):
-    """Everything that is served.
+class Routes:
+    """The table of paths and views.
 
     Args:
-        routes: in the order in which they are looked at. HEAD is GET.
+        routes: the first match wins. HEAD is GET.
     """
 
-    isLeaf = True
-
     def __init__(self, routes: Sequence[Route]) -> None:
-        super().__init__()
-        self._routes = [(re.compile(path), views) for path, views in routes]
+        self._routes = [(re.compile(path, re.ASCII), views) for path, views in routes]
 
-    def render(self, request: Any) -> int:
-        """Answer a request. See :meth:`twisted.web.resource.Resource.render`."""
-        gone: list[Failure] = []
-        request.notifyFinish().addErrback(gone.append)
-        answering: Deferred[Any] = maybeDeferred(self._answer, request)
+    def answer(self, exchange: Exchange) -> None:
+        """Answer a request. See :class:`wsrelay.http.exchange.Exchange`."""
+        answering: Deferred[Answer] = succeed(exchange.request).addCallback(self._view)
         answering.addErrback(_answer_to_failure)
-        answering.addCallback(_send, request, gone)
-        return NOT_DONE_YET
+        answering.addCallback(_respond, exchange)
+        answering.addErrback(exchange.connection.fail)
 
-    def _answer(self, request: Any) -> "Answer | Deferred[Answer]":
-        path = request.path.decode("ascii")
+    def _view(self, request: HandshakeRequest) -> "Answer | Deferred[Answer]":
+        """Call the view of a request."""
         for pattern, views in self._routes:
-            if match := pattern.fullmatch(path):
-                method = "GET" if request.method == b"HEAD" else request.method.decode("ascii")
+            if match := pattern.fullmatch(request.path):
+                method = "GET" if request.method == "HEAD" else request.method
                 if method not in views:
                     raise Denied(405, f"the method must be {' or '.join(views)}", [("Allow", _allow(views))])
-                asked = Asked(_query(request.args), request.getHeader("Accept") or "")
+                asked = Asked(_single(request.query), request.headers.get("accept", ""))
                 return views[method](asked, *match.groups())
         raise Denied(404, "there is nothing here; what there is: / /healthz /readyz /metrics /rooms /connections")
 
@@ -104,36 +99,26 @@ def _allow(views: Mapping[str, object]) -> str:
     return ", ".join([*views, "HEAD"] if "GET" in views else views)
 
 
-def _query(arguments: Mapping[bytes, list[bytes]]) -> Mapping[str, str]:
-    query = {}
-    for name, values in arguments.items():  # the gate has seen to it that they are UTF-8
-        if len(values) > 1:
-            raise Denied(400, "a parameter comes more than once")
-        query[name.decode()] = values[0].decode()
-    return query
+def _single(query: Mapping[str, Sequence[str]]) -> Mapping[str, str]:
+    """Return the one value of each parameter."""
+    if any(len(values) > 1 for values in query.values()):
+        raise Denied(400, "a parameter comes more than once")
+    return {name: values[0] for name, values in query.items()}
 
 
 def _answer_to_failure(failure: Failure) -> Answer:
-    if failure.check(Denied):
-        denied: Any = failure.value
+    denied = failure.value
+    if isinstance(denied, Denied):
         return as_json({"error": denied.reason}, denied.status, denied.headers)
     return as_json({"error": f"internal error: {log_failure('the admin endpoint failed', failure)}"}, 500)
 
 
-def _send(answer: Answer, request: Any, gone: Sequence[Failure]) -> None:
-    if gone:  # the client, meanwhile
-        return
-    request.setResponseCode(answer.status)
-    fields = {
-        **dict(SAFE_FIELDS),
-        "Server": "wsrelay",
-        "Content-Security-Policy": answer.policy,
-        "Content-Type": answer.content_type,
-        **dict(answer.headers),
-    }
-    if answer.status != 204:  # RFC 9110 section 8.6
-        fields["Content-Length"] = str(len(answer.body))
-    for name, value in fields.items():
-        request.setHeader(name, value)
-    request.write(answer.body)
-    request.finish()
+def _respond(answer: Answer, exchange: Exchange) -> None:
+    fields = (
+        *PRIVATE_FIELDS,
+        ("Server", "wsrelay"),
+        ("Content-Security-Policy", answer.policy),
+        ("Content-Type", answer.content_type),
+        *answer.headers,
+    )
+    exchange.respond(answer.status, fields, answer.body)

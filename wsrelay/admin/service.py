@@ -1,20 +1,20 @@
-"""The admin endpoint as a service: on a port of its own, beside the relay, and there until the relay has stopped.
+"""The admin endpoint as a service: on a port of its own, until the relay has stopped.
 
-What is served is :mod:`wsrelay.admin.views`'; who is let near it is decided in :mod:`wsrelay.admin.gate` and
-:mod:`wsrelay.admin.gate`.
+Must not live here: what is served (:mod:`wsrelay.admin.views`), who may ask (:mod:`wsrelay.admin.gate`), connections
+(:mod:`wsrelay.admin.server`).
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
-from wsrelay.admin.gate import GatedSite, Guard, is_local
-from wsrelay.admin.probe import Canary
+from wsrelay.admin.gate import Guard, is_local
+from wsrelay.admin.probe import Probe
 from wsrelay.admin.routes import Routes
+from wsrelay.admin.server import AdminServer
 from wsrelay.admin.views import Views
 from wsrelay.factory import RelayFactory
 from wsrelay.net.endpoints import Door, Endpoint, admin_endpoint
@@ -28,10 +28,10 @@ class AdminService(Service):
     """Serves the admin endpoint of one relay.
 
     Args:
-        relay: the relay, whoever listens for it.
+        relay: the relay.
         description: a Twisted server endpoint string; see :func:`wsrelay.net.endpoints.admin_endpoint`.
-        doors: where the relay listens, as it is at any time; without it, readiness is told without a canary.
-        drain: stops the relay as SIGTERM would, and is to return at once; without it, ``POST /drain`` is refused.
+        doors: returns where the relay listens now, for the readiness probe; ``None``: readiness without a probe.
+        drain: stops the relay as SIGTERM does, and returns at once; ``None``: ``POST /drain`` is refused with 501.
     """
 
     def __init__(
@@ -44,10 +44,10 @@ class AdminService(Service):
     ) -> None:
         self._relay = relay
         self._description = description
-        self._canary = None if doors is None else Canary(relay, doors, relay.settings.canary_seconds)
+        self._probe = None if doors is None else Probe(relay, doors, relay.settings.canary_seconds)
         self._guard = Guard()
-        resource = Routes(Views(relay, self._canary, drain).routes)
-        self._site = GatedSite(resource, relay.reactor, relay.settings.handshake_seconds, self._guard.check)
+        routes = Routes(Views(relay, self._probe, drain).routes)
+        self._server = AdminServer(routes.answer, relay.reactor, relay.settings.handshake_seconds, self._guard.check)
         self._endpoint: Endpoint | None = None
         self._port: IListeningPort | None = None
 
@@ -55,29 +55,30 @@ class AdminService(Service):
         """Listen, before twistd gives up root.
 
         Raises:
-            SettingsError: it is no endpoint.
-            CannotListenError: it is taken.
+            SettingsError: the description is no endpoint.
+            CannotListenError: the port is taken.
         """
         super().privilegedStartService()
         self._endpoint = admin_endpoint(self._relay.reactor, self._description)
-        self._port = self._endpoint.listen_now(self._site)
+        self._port = self._endpoint.listen_now(self._server)
         self._guard.is_local = is_local(self._port.getHost())
 
     def startService(self) -> None:
-        """Listen, if nobody has called :meth:`privilegedStartService`, and say where."""
+        """Listen, unless :meth:`privilegedStartService` did, and log the URL."""
         super().startService()
         if self._port is None:
             self.privilegedStartService()
         self._relay.reactor.callWhenRunning(self._announce)
 
-    def stopService(self) -> "Deferred[Any]":
-        """Stop listening, give up what is not answered yet, and end all connections."""
+    def stopService(self) -> "Deferred[None]":
+        """Stop listening, end the readiness probe, end all connections."""
         super().stopService()
         port, self._port = self._port, None
-        if self._canary is not None:
-            self._canary.stop()
-        self._site.end()
-        return maybeDeferred(port.stopListening) if port is not None else maybeDeferred(lambda: None)
+        if self._probe is not None:
+            self._probe.stop()
+        self._server.end()
+        stopped = None if port is None else port.stopListening()
+        return succeed(None) if stopped is None else stopped
 
     def fresh_endpoint(self) -> Endpoint:
         """Return the endpoint with its certificates read again.

@@ -1,19 +1,21 @@
-"""What the admin endpoint shows of a relay, and the two things that it does to one.
+"""Views of the admin endpoint: health, readiness, metrics, rooms, connections; close a connection, drain the relay.
 
-How a view is reached is :mod:`wsrelay.admin.routes`'. Nothing here is kept from one request to the next.
+Views keep no state between requests. Must not live here: paths to views and answers to bytes
+(:mod:`wsrelay.admin.routes`).
 """
 
 from collections.abc import Callable, Sequence
 from heapq import nlargest
 from operator import attrgetter
-from typing import Any, Final
+from typing import Final
 
 from twisted.internet.defer import Deferred, succeed
 
 from wsrelay import __version__, closecodes
 from wsrelay.admin.metrics import Metrics
-from wsrelay.admin.probe import Canary, Outcome
+from wsrelay.admin.probe import Outcome, Probe
 from wsrelay.admin.routes import Answer, Asked, Route, as_json
+from wsrelay.connection.protocol import RelayProtocol
 from wsrelay.errors import Denied
 from wsrelay.factory import RelayFactory
 from wsrelay.http.page import Page
@@ -21,14 +23,14 @@ from wsrelay.names import PROBE_ROOM
 
 __all__ = ["Views"]
 
-#: How many rooms or connections are listed unless ``limit`` says otherwise, and the most that it may say.
+#: The default and the highest ``limit``: rooms or connections in one list.
 USUAL_LIMIT: Final = 100
 MAX_LIMIT: Final = 10**3
 
-#: How many rooms the status page shows: those with the most members.
+#: Rooms on the status page, the largest first.
 PAGE_ROOMS: Final = 25
 
-#: The statistics that the status page makes rates of.
+#: The counters that the status page shows as rates.
 _RATES: Final = ("messages_in", "bytes_in", "deliveries", "bytes_out", "messages_missed", "connections_opened")
 
 
@@ -37,13 +39,13 @@ class Views:
 
     Args:
         relay: the relay.
-        canary: asks whether it relays; ``None`` where nobody knows how to reach it.
-        drain: stops it as SIGTERM does; ``None`` where that is not ours to do.
+        probe: the readiness probe; ``None`` for readiness without one.
+        drain: stops the relay as SIGTERM does; ``None``: refuse ``POST /drain`` with 501.
     """
 
-    def __init__(self, relay: RelayFactory, canary: Canary | None, drain: Callable[[], object] | None) -> None:
+    def __init__(self, relay: RelayFactory, probe: Probe | None, drain: Callable[[], object] | None) -> None:
         self._relay = relay
-        self._canary = canary
+        self._probe = probe
         self._drain = drain
         self._metrics = Metrics(relay)
         page = Page("wsrelay.admin", "status.html", connect="'self'", images="data:")
@@ -51,7 +53,7 @@ class Views:
 
     @property
     def routes(self) -> Sequence[Route]:
-        """Which view is where."""
+        """Path, as a regular expression → method → view."""
         return [
             ("/", {"GET": self.page}),
             ("/healthz", {"GET": self.health}),
@@ -67,22 +69,22 @@ class Views:
     # --- for machines -----------------------------------------------------------------------------
 
     def health(self, asked: Asked) -> Answer:
-        """The reactor turns, or nobody would get this."""
+        """Liveness: an answer shows that the reactor turns."""
         return Answer(b"ok\n")
 
     def readiness(self, asked: Asked) -> "Deferred[Answer]":
-        """Whether clients should be sent here, and if not, why."""
+        """Readiness: 200 or 503, and the result of each check."""
         relay = self._relay
         checks = {
             "listening": "ok" if relay.numPorts else "the relay does not listen",
             "draining": "the relay is closing its connections" if relay.draining or relay.admission.is_closed else "ok",
         }
-        if self._canary is None or set(checks.values()) != {"ok"}:
+        if self._probe is None or set(checks.values()) != {"ok"}:
             return succeed(_readiness({**checks, "canary": "not asked"}))
-        return self._canary.ask().addCallback(_with_canary, checks)
+        return self._probe.ask().addCallback(_with_probe, checks)
 
     def metrics(self, asked: Asked) -> Answer:
-        """What is measured, for Prometheus."""
+        """The metrics, for Prometheus."""
         return Answer(*self._metrics.text(asked.accept))
 
     # --- for people -------------------------------------------------------------------------------
@@ -92,7 +94,7 @@ class Views:
         return self._page
 
     def status(self, asked: Asked) -> Answer:
-        """What the status page shows."""
+        """The numbers on the status page."""
         relay, hub, stats = self._relay, self._relay.hub, self._relay.stats
         names = [name for name in hub if name != PROBE_ROOM]
         denied = [
@@ -122,7 +124,7 @@ class Views:
         return as_json(shown)
 
     def rooms(self, asked: Asked) -> Answer:
-        """The rooms, by name."""
+        """One page of rooms, by name."""
         limit, after = _paging(asked)
         names = sorted(name for name in self._relay.hub if name != PROBE_ROOM)
         rest = [name for name in names if after is None or name > after]
@@ -131,7 +133,7 @@ class Views:
         return as_json({"items": items, "next": shown[-1] if len(rest) > limit else None, "total": len(names)})
 
     def connections(self, asked: Asked) -> Answer:
-        """The connections, by number."""
+        """One page of connections, by number."""
         limit, after = _paging(asked)
         if after is not None and not (after.isascii() and after.isdigit() and len(after) <= 20):
             raise Denied(400, "after: must be the number of a connection")
@@ -145,7 +147,7 @@ class Views:
         """One connection."""
         return as_json(self._find(number).status())
 
-    # --- what is done to it -----------------------------------------------------------------------
+    # --- that change something --------------------------------------------------------------------
 
     def close(self, asked: Asked, number: str) -> Answer:
         """Close a connection."""
@@ -159,11 +161,15 @@ class Views:
         self._drain()
         return as_json({"draining": True, "connections": self._relay.admission.connections}, 202)
 
-    def _known(self) -> list[Any]:
-        connections: Any = self._relay.connections
-        return [connection for connection in connections if connection.grant.room != PROBE_ROOM]
+    def _known(self) -> list[RelayProtocol]:
+        """Return all connections but those of the readiness probe."""
+        return [
+            connection
+            for connection in self._relay.connections
+            if isinstance(connection, RelayProtocol) and connection.grant.room != PROBE_ROOM
+        ]
 
-    def _find(self, number: str) -> Any:
+    def _find(self, number: str) -> RelayProtocol:
         for connection in self._known():
             if connection.number == int(number):
                 return connection
@@ -171,7 +177,7 @@ class Views:
 
 
 def _paging(asked: Asked) -> tuple[int, str | None]:
-    """Return how many are to be listed, and behind which."""
+    """Return the limit, and the item behind which the page begins."""
     if unknown := sorted(set(asked.query) - {"limit", "after"}):
         raise Denied(400, f"{unknown[0][:40]}: there is no such parameter; there are limit and after")
     limit = asked.query.get("limit", str(USUAL_LIMIT))
@@ -180,7 +186,7 @@ def _paging(asked: Asked) -> tuple[int, str | None]:
     return int(limit), asked.query.get("after")
 
 
-def _with_canary(outcome: Outcome, checks: dict[str, str]) -> Answer:
+def _with_probe(outcome: Outcome, checks: dict[str, str]) -> Answer:
     return _readiness({**checks, "canary": outcome.problem or "ok"}, round(outcome.seconds, 6))
 
 

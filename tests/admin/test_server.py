@@ -1,0 +1,202 @@
+"""Tests of wsrelay.admin.server: one request per connection, its deadlines, and the number of connections."""
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import ISSLTransport
+from twisted.logger import LogLevel
+from zope.interface import directlyProvides
+
+from tests.harness.admin import Connection, Transport, head, server
+from tests.harness.support import RelayTestCase
+from wsrelay.admin.server import ANSWER_SECONDS, LINGER_SECONDS, MAX_CONNECTIONS
+from wsrelay.errors import Denied
+from wsrelay.http.exchange import Exchange
+from wsrelay.http.head import MAX_HEAD_BYTES
+from wsrelay.request import HandshakeRequest
+
+
+def echo(exchange: Exchange) -> None:
+    """Answer with method and path."""
+    exchange.respond(200, [], f"{exchange.request.method} {exchange.request.path}".encode())
+
+
+class ServerTestCase(RelayTestCase):
+    """A server that remembers its requests."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.exchanges: list[Exchange] = []
+        self.answer: Callable[[Exchange], None] = echo
+        self.server, self.clock = server(self.take)
+
+    def take(self, exchange: Exchange) -> None:
+        self.exchanges.append(exchange)
+        self.answer(exchange)
+
+    def connect(self) -> Connection:
+        return Connection(self.server)
+
+    def pending(self) -> Connection:
+        """Return a connection whose request is not answered."""
+        self.answer = lambda exchange: None
+        connection = self.connect()
+        connection.send(head("/first"))
+        return connection
+
+    def refused(self, data: bytes) -> tuple[int, str]:
+        """Send bytes that are refused; return the status and the reason."""
+        connection = self.connect()
+        response = connection.send(data)
+        self.assertTrue(connection.ended, data)
+        self.assertEqual(self.exchanges, [])
+        self.assertEqual(response.fields["connection"], "close")
+        self.assertEqual(response.fields["x-content-type-options"], "nosniff")
+        self.assertEqual(response.fields["cross-origin-resource-policy"], "same-origin")
+        connection.hang_up()
+        return response.status, response.text
+
+
+class RequestTests(ServerTestCase):
+    """One request."""
+
+    def test_methods(self) -> None:
+        """A well-formed request is answered, and the connection ends."""
+        for method in ("GET", "POST", "DELETE"):
+            connection = self.connect()
+            response = connection.send(head("/a?b=c", method))
+
+            self.assertEqual((response.status, response.text), (200, f"{method} /a"))
+            self.assertEqual(response.fields["connection"], "close")
+            self.assertTrue(connection.ended)
+            connection.hang_up()
+        self.assertEqual((self.server.connections, self.clock.getDelayedCalls()), (set(), []))
+
+    def test_byte_by_byte(self) -> None:
+        """A request may come in pieces, cut anywhere."""
+        connection = self.connect()
+        for byte in head()[:-1]:
+            self.assertEqual(connection.send(bytes([byte])).status, 0)
+        self.assertEqual(connection.send(b"\n").status, 200)
+
+    def test_pipelining(self) -> None:
+        """A second request on the same connection is not read."""
+        self.pending().send(head("/second"))
+
+        self.assertEqual([exchange.request.path for exchange in self.exchanges], ["/first"])
+
+    def test_refusals(self) -> None:
+        """Anything but one well-formed request without a body is refused with a reason."""
+        for data, status in (
+            (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+            (b"GET /\r\n\r\n", 400),
+            (b"GET / HTTP/1.1\r\n\r\n", 400),
+            (head(X_A="a\x0bX-User: admin"), 400),
+            (head(X_A="a\nX-User: admin"), 400),
+            (head() + head("/second"), 400),
+            (head("http://localhost/"), 400),
+            (head(method="PUT"), 405),
+            (head(method="CONNECT"), 405),
+            (b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n", 426),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 426),
+            (head(method="POST", Content_Length="5") + b"hello", 413),
+            (head(method="POST", Content_Length="5"), 413),
+            (head(method="POST", Content_Length="-1"), 413),
+            (head(method="POST", Transfer_Encoding="chunked") + b"0\r\n\r\n", 413),
+            (b"GET /" + b"x" * MAX_HEAD_BYTES, 414),
+            (head(X_A="a" * MAX_HEAD_BYTES), 431),
+            (head(**{f"X{number}": "a" for number in range(100)}), 431),
+        ):
+            refused, reason = self.refused(data)
+            self.assertEqual(refused, status, data)
+            self.assertGreater(len(reason), 15)
+
+    def test_check(self) -> None:
+        """The gate may refuse a well-formed request."""
+
+        def check(request: HandshakeRequest) -> None:
+            raise Denied(418, f"no {request.method} of {request.path}")
+
+        self.server.check = check
+        self.assertEqual(self.refused(head("/a", "DELETE")), (418, "no DELETE of /a"))
+
+    def test_failure(self) -> None:
+        """An exception in an answer is a 500 with the id of its line in the log."""
+        self.answer = lambda exchange: exchange.respond(1 // 0, [])
+        response = self.connect().send(head())
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+        self.assertEqual(response.status, 500)
+        [line] = self.logged(LogLevel.critical)
+        self.assertIn(response.text.removeprefix("internal error: "), line)
+
+    def test_alpn(self) -> None:
+        """ALPN over TLS agrees on HTTP/1.1."""
+        self.assertEqual(self.server.acceptableProtocols(), [b"http/1.1"])
+
+
+class DeadlineTests(ServerTestCase):
+    """Deadlines of the request, of the answer, and of the end."""
+
+    def test_request_deadline(self) -> None:
+        """An incomplete request is a 408 after 10 s, however it dribbles in."""
+        connection = self.connect()
+        for byte in head()[:9]:
+            connection.send(bytes([byte]))
+            self.clock.advance(1)
+        self.assertFalse(connection.ended)
+        self.clock.advance(1)
+
+        self.assertEqual(connection.response.status, 408)
+        self.assertTrue(connection.ended)
+
+    def test_linger(self) -> None:
+        """A refused client's bytes are discarded for LINGER_SECONDS, so that it can read the reason; then TCP ends."""
+        connection = self.connect()
+        connection.send(head(method="POST", Content_Length="99"))
+        self.assertEqual((connection.transport.half_closed, connection.transport.disconnecting), (True, False))
+        connection.send(b"x" * 99)
+        self.clock.advance(LINGER_SECONDS - 0.1)
+        self.assertFalse(connection.transport.disconnected)
+        self.clock.advance(0.1)
+
+        self.assertTrue(connection.transport.disconnected)
+        connection.hang_up()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_linger_tls(self) -> None:
+        """TLS has no halves: the connection is closed."""
+        transport = Transport()
+        directlyProvides(transport, ISSLTransport)
+        Connection(self.server, transport).send(b"?")
+
+        self.assertEqual((transport.half_closed, transport.disconnecting), (False, True))
+
+    def test_answer_deadline(self) -> None:
+        """A connection is aborted ANSWER_SECONDS after its request."""
+        connection = self.pending()
+        self.clock.advance(ANSWER_SECONDS)
+
+        self.assertTrue(connection.transport.disconnected)
+
+
+class ConnectionsTests(ServerTestCase):
+    """The number of connections."""
+
+    def test_max_connections(self) -> None:
+        """Over-limit connections get a 503, far over-limit ones are aborted; a closed connection makes room."""
+        connections = [self.connect() for _ in range(2 * MAX_CONNECTIONS + 1)]
+        statuses = [connection.response.status for connection in connections]
+
+        self.assertEqual(statuses, [0] * MAX_CONNECTIONS + [503] * MAX_CONNECTIONS + [0])
+        self.assertTrue(connections[-1].transport.disconnected)
+        for connection in connections[1:]:
+            connection.hang_up()
+        self.assertEqual(self.connect().send(head()).status, 200)
+        self.assertEqual(connections[0].send(head()).status, 200)
+
+    def test_end(self) -> None:
+        """The server ends all connections politely."""
+        connection = self.connect()
+        self.server.end()
+
+        self.assertTrue(connection.transport.disconnecting)
