@@ -1,6 +1,6 @@
 """One HTTP exchange: a request that passed the strict parser, its body, its response. Relay ports and admin use it.
 
-:mod:`wsrelay.http.body` reads the body with h11, :mod:`wsrelay.http.responses` builds the response. One request per
+:mod:`wsrelay.http.body` reads the body, :mod:`wsrelay.http.responses` builds the response. One request per
 connection: bytes behind it are not read as a request, so nothing can be smuggled.
 
 Must not live here: deadlines and the end of TCP (the connection), the content of responses (:mod:`wsrelay.http.site`,
@@ -118,7 +118,7 @@ class Exchange:
         """The request is granted: answer now, or when the body is complete. Raises nothing.
 
         Peer sees:
-            ``100 Continue`` where it waits for that.
+            ``100 Continue`` if it expects that and the body has not begun.
         """
         self.grant = grant
         self._is_begun = True
@@ -147,6 +147,7 @@ class Exchange:
         try:
             content = b"" if self._body is None else self._body.read()
             if content is not None:
+                self._body = None
                 self.content = content
                 self._answer(self)
         except Denied as denied:

@@ -72,7 +72,8 @@ def refusal(denied: Denied, fields: Iterable[tuple[str, str]] = ()) -> bytes:
         The status, ``Content-Length``, ``Connection: close``, and the reason as a line of plain text.
     """
     reason = re.sub(r"[^\x20-\x7e]", "?", str(denied.reason))[:MAX_REASON_CHARS]
-    return response(denied.status, [*denied.headers, *fields, _TEXT], f"{reason}\n".encode("ascii"))
+    text = f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(reason) + 1}\r\n"
+    return head(denied.status, (*denied.headers, *fields), text) + f"{reason}\n".encode("ascii")
 
 
 def response(status: int, fields: Iterable[tuple[str, str]], body: bytes, *, is_head: bool = False) -> bytes:
@@ -86,19 +87,20 @@ def response(status: int, fields: Iterable[tuple[str, str]], body: bytes, *, is_
     """
     if status == HTTPStatus.NO_CONTENT:
         return head(status, fields)
-    return head(status, [*fields, ("Content-Length", str(len(body)))]) + (b"" if is_head else body)
+    return head(status, fields, f"Content-Length: {len(body)}\r\n") + (b"" if is_head else body)
 
 
-def head(status: int, fields: Iterable[tuple[str, str]]) -> bytes:
-    """Return the head of a response, blank line included. Fields with forbidden characters are left out."""
-    lines = [f"{name}: {value}" for name, value in fields]
-    return "\r\n".join(
-        [
-            f"HTTP/1.1 {status} {_PHRASES.get(status, 'Refused')}",
-            *(line for line in lines if _FIELD.fullmatch(line)),
-            "Connection: close\r\n\r\n",
-        ]
-    ).encode("ascii")
+def head(status: int, fields: Iterable[tuple[str, str]], lines: str = "") -> bytes:
+    """Return the head of a response, blank line included.
+
+    Args:
+        status: the HTTP status.
+        fields: the fields; those with forbidden characters are left out.
+        lines: more fields, as lines of ours that need no check.
+    """
+    checked = [f"{line}\r\n" for line in [f"{name}: {value}" for name, value in fields] if _FIELD.fullmatch(line)]
+    phrase = _PHRASES.get(status, "Refused")
+    return f"HTTP/1.1 {status} {phrase}\r\n{''.join(checked)}{lines}Connection: close\r\n\r\n".encode("ascii")
 
 
 def content_policy(*sources: str) -> str:
@@ -107,7 +109,5 @@ def content_policy(*sources: str) -> str:
         ["default-src 'none'", *sources, "frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'"]
     )
 
-
-_TEXT: Final = ("Content-Type", "text/plain; charset=utf-8")
 
 _PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
