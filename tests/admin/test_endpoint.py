@@ -1,4 +1,4 @@
-"""The admin endpoint of a relay in a process of its own. In memory it is tests.web's."""
+"""The admin endpoint of a relay process. The in-memory tests are the other modules of tests.admin."""
 
 import html
 import os
@@ -32,7 +32,7 @@ ADMIN = ("--admin", "tcp:0")
 
 
 def ready(server: Relay) -> tuple[int, str]:
-    """Return the status of /readyz, and what it says of the canary."""
+    """Return the status of /readyz, and the result of the readiness probe."""
     status, shown = server.ask("/readyz")
     return status, shown["checks"]["canary"]
 
@@ -57,7 +57,7 @@ KINDS = ["tcp", "all addresses", "tcp6", "all IPv6 addresses", "unix", "TLS", "P
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_ready(kind: str, tmp_path: Path) -> None:
-    """The canary finds its way in at each kind of door, past validators that know nobody, and leaves no trace."""
+    """The readiness probe passes each kind of endpoint and any validators, and leaves no trace."""
     gates = ("--validate", "host:relay.example", "--validate", "origin:none", "--validate", "rooms:a")
     with relay(*ADMIN, *gates, listen=[doors(tmp_path)[kind]]) as server:
         assert ready(server) == (200, "ok")

@@ -23,27 +23,27 @@ class HostTests(SynchronousTestCase):
         self.guard = Guard()
 
     def test_own_names(self) -> None:
-        """This machine's own names pass, whatever the port."""
+        """Names of this machine pass, with any port."""
         for host in ("localhost", "LOCALHOST:9100", "127.0.0.1:1", "127.1.2.3", "[::1]:9100", "[::1]"):
             self.guard.check(request(Host=host))
 
     def test_strange_names(self) -> None:
-        """Any other name is refused: its owner may have pointed it here, to have a browser ask."""
+        """Any other name is refused: its DNS may point here (rebinding)."""
         for host in ("evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "[2001:db8::1]"):
             denied = self.assertRaises(Denied, self.guard.check, request(Host=host))
             self.assertEqual(denied.status, 421, host)
 
     def test_beyond_loopback(self) -> None:
-        """Where it listens for others, they know it by names that nobody has told it."""
+        """Beyond loopback, any name passes: the relay does not know its own."""
         self.guard.is_local = False
         self.guard.check(request(Host="admin.example"))
 
 
 class OriginTests(SynchronousTestCase):
-    """Requests that somebody else's page makes a browser send."""
+    """Requests that a page of another site makes a browser send."""
 
     def test_own_page(self) -> None:
-        """The status page, a program and somebody at the address bar may change things."""
+        """The status page, a program, and a typed address may change something."""
         for fields in (
             {},
             {"Origin": "http://localhost"},
@@ -54,7 +54,7 @@ class OriginTests(SynchronousTestCase):
         Guard().check(request("DELETE", Host="LocalHost:9100", Origin="http://localhost:9100"))
 
     def test_strange_pages(self) -> None:
-        """Other sites may not, wherever they are; looking is theirs, but they never see the answer."""
+        """Other sites may not change anything; their GETs pass, but they cannot read the answer."""
         for fields in (
             {"Origin": "https://evil.example"},
             {"Origin": "null"},
@@ -68,7 +68,7 @@ class OriginTests(SynchronousTestCase):
                 Guard().check(request(method, **fields))
 
     def test_beyond_loopback(self) -> None:
-        """Nor may they where it listens for others."""
+        """Beyond loopback, other sites may not change anything either."""
         guard = Guard()
         guard.is_local = False
         strange = request("POST", Host="admin.example", Origin="https://evil.example")
@@ -76,10 +76,10 @@ class OriginTests(SynchronousTestCase):
 
 
 class AddressTests(SynchronousTestCase):
-    """What other machines can reach."""
+    """Addresses that other machines can reach."""
 
     def test_addresses(self) -> None:
-        """Loopback and unix sockets are this machine's own."""
+        """Loopback and unix sockets are local."""
         for address, local in (
             (IPv4Address("TCP", "127.0.0.1", 1), True),
             (IPv4Address("TCP", "127.9.9.9", 1), True),

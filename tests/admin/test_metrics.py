@@ -116,7 +116,7 @@ class CollectTests(MetricsTestCase):
         self.assertEqual(samples["wsrelay_flush_deliveries_count"], [({}, 1)])
 
     def test_rooms(self) -> None:
-        """The canary's room is none."""
+        """The room of the readiness probe is not counted."""
         self.assertEqual(self.samples()["wsrelay_rooms"], [({}, 1)])
         self.harness.client(headers=dict(probe.FIELDS))
         self.assertEqual(self.samples()["wsrelay_rooms"], [({}, 1)])

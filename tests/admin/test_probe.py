@@ -1,4 +1,4 @@
-"""Tests of wsrelay.admin.probe: rounds on a whole relay in memory, and how its clients reach a relay."""
+"""Tests of wsrelay.admin.probe: rounds on a whole relay in memory, and the clients' endpoints."""
 
 from typing import Any
 
@@ -33,13 +33,13 @@ class ProbeTestCase(RelayTestCase):
         return self.harness
 
     def ask(self) -> list[Outcome]:
-        """Ask, and return where the answer will be."""
+        """Ask; return the list that will get the outcome."""
         answers: list[Outcome] = []
         self.probe.ask().addCallback(answers.append)
         return answers
 
     def connect(self, count: int = 2) -> list[Any]:
-        """Let the clients that want to connect do so."""
+        """Connect the waiting clients."""
         made = []
         for _ in range(count):
             client = self.clock.tcpClients.pop(0)[2].buildProtocol(DOOR.address)
@@ -51,14 +51,14 @@ class ProbeTestCase(RelayTestCase):
         return made
 
     def assert_nothing_left(self) -> None:
-        """Nobody is connected any more, and nothing will happen but the sweep."""
+        """All connections are gone, and only the sweep is scheduled."""
         self.harness.settle()
         self.assertEqual((self.harness.factory.connections, list(self.harness.factory.hub)), (set(), []))
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
 
 
 class FailingEndpoint:
-    """An endpoint to which no connect comes through."""
+    """An endpoint whose connects fail."""
 
     def __init__(self, tried: list[object]) -> None:
         self._tried = tried
@@ -69,10 +69,10 @@ class FailingEndpoint:
 
 
 class WellTests(ProbeTestCase):
-    """A relay that relays."""
+    """A working relay."""
 
     def test_well(self) -> None:
-        """What one says the other hears; then both go, politely, and leave nothing."""
+        """One client receives the message of the other; both close and leave nothing behind."""
         self.start()
         answers = self.ask()
         self.assertEqual([client[:2] for client in self.clock.tcpClients], [("127.0.0.1", 8080)] * 2)
@@ -85,7 +85,7 @@ class WellTests(ProbeTestCase):
         self.assert_nothing_left()
 
     def test_settings(self) -> None:
-        """It keeps to what the relay takes: echoes, only binary, only the shortest messages, only text."""
+        """The probe works with echo, one message type, the shortest messages, and no compression."""
         for settings in (
             {"echo": True},
             {"message_type": ("binary",)},
@@ -100,8 +100,8 @@ class WellTests(ProbeTestCase):
             self.assertEqual([answer.problem for answer in answers], [""], settings)
             self.assert_nothing_left()
 
-    def test_shared(self) -> None:
-        """Who asks during a round gets what that finds; who asks just after it, too; who asks later, a new one."""
+    def test_reuse(self) -> None:
+        """Requests during a round, or up to 0.25 s after it, share its outcome."""
         self.start()
         answers = [self.ask(), self.ask()]
         self.connect()
@@ -116,7 +116,7 @@ class WellTests(ProbeTestCase):
         self.assertEqual(len(self.clock.tcpClients), 2)
 
     def test_doors(self) -> None:
-        """Of several doors, the cheapest is taken; all addresses are asked on loopback."""
+        """The cheapest endpoint is probed; a wildcard address on loopback."""
         tls = Door(IPv4Address("TCP", "127.0.0.1", 1), is_tls=True)
         proxied = Door(IPv4Address("TCP", "127.0.0.1", 2), speaks_proxy=True)
         plain = Door(IPv4Address("TCP", "0.0.0.0", 3))
@@ -127,17 +127,17 @@ class WellTests(ProbeTestCase):
 
 
 class IllTests(ProbeTestCase):
-    """A relay that does not."""
+    """A broken relay."""
 
     def problem(self, answers: list[Outcome]) -> str:
-        """Return what was found after a second at most."""
+        """Return the problem, after one second."""
         self.clock.advance(1)
         self.harness.settle()
         [answer] = answers
         return answer.problem
 
     def test_wedged(self) -> None:
-        """Where nothing is delivered any more, that is what it says, and in time; its clients are gone soon after."""
+        """A relay that delivers nothing fails the round at its deadline; the clients close."""
         self.start()
         answers = self.ask()
         self.harness.factory.backplane.publish = lambda *message: None  # type: ignore[method-assign]
@@ -149,7 +149,7 @@ class IllTests(ProbeTestCase):
         self.assert_nothing_left()
 
     def test_no_answers(self) -> None:
-        """Where no handshake is answered, nor any close, its clients end themselves."""
+        """Unanswered handshakes fail the round; the clients abort."""
         self.start()
         answers = self.ask()
         for _, _, (server_end, _) in self.connect():
@@ -158,7 +158,7 @@ class IllTests(ProbeTestCase):
         self.assert_nothing_left()
 
     def test_no_close(self) -> None:
-        """A client whose close is not answered aborts."""
+        """A client without an answer to its close aborts after END_SECONDS."""
         self.start()
         self.harness.factory.backplane.publish = lambda *message: None  # type: ignore[method-assign]
         answers = self.ask()
@@ -174,13 +174,13 @@ class IllTests(ProbeTestCase):
         self.assert_nothing_left()
 
     def test_not_accepted(self) -> None:
-        """Where nobody accepts, the connects are given up."""
+        """Connections that are not accepted fail the round."""
         self.start()
         answers = self.ask()
         self.assertEqual(self.problem(answers), "the connections were not accepted within 1 s")
 
     def test_refused(self) -> None:
-        """Where nobody listens, it says so."""
+        """A refused TCP connection fails the round."""
         self.start()
         answers = self.ask()
         for client in list(self.clock.tcpClients):
@@ -189,15 +189,15 @@ class IllTests(ProbeTestCase):
         self.assertIn("nobody there", answers[0].problem)
 
     def test_fails_at_once(self) -> None:
-        """Where a connect fails at once, as to a unix socket that is not there, there is no second one."""
+        """A connect that fails at once, as to a missing unix socket, ends the round before the second."""
         self.start(doors=[Door(UNIXAddress(None))])
         tried: list[object] = []
         self.patch(readiness, "UNIXClientEndpoint", lambda *where, **options: FailingEndpoint(tried))
         self.assertEqual(self.ask()[0].problem, "it could not connect: No such file")
         self.assertEqual(len(tried), 1)
 
-    def test_heard_too_late(self) -> None:
-        """What is delivered after all does not make it well, nor does it raise."""
+    def test_late_message(self) -> None:
+        """A message after the end of a round is ignored."""
         self.start()
         answers = self.ask()
         [(client, _, _), _] = self.connect()
@@ -207,7 +207,7 @@ class IllTests(ProbeTestCase):
         self.assertEqual(answers, [Outcome("", 0.0)])
 
     def test_full(self) -> None:
-        """Where there is no room for it, there is none for anybody: it says what it was told."""
+        """A full relay is not ready: the outcome has the reason of the refusal."""
         self.start(max_connections=1)
         answers = self.ask()
         self.connect()
@@ -218,7 +218,7 @@ class IllTests(ProbeTestCase):
         )
 
     def test_closed(self) -> None:
-        """Where it is closed, it says with what."""
+        """A close by the relay fails the round, with code and reason."""
         self.start()
         answers = self.ask()
         self.harness.factory.backplane.publish = lambda *message: None  # type: ignore[method-assign]
@@ -231,8 +231,8 @@ class IllTests(ProbeTestCase):
         self.assertEqual(answers[0].problem, "it was closed with 1013, overloaded: try again later")
         self.assert_nothing_left()
 
-    def test_hung_up(self) -> None:
-        """Where it is hung up on, it says that."""
+    def test_lost(self) -> None:
+        """A lost connection fails the round."""
         self.start()
         answers = self.ask()
         self.connect()
@@ -243,12 +243,12 @@ class IllTests(ProbeTestCase):
         self.assertEqual(answers[0].problem, "the relay hung up on it")
 
     def test_nowhere(self) -> None:
-        """A relay that nobody can reach does not relay."""
+        """A relay without an endpoint fails the round."""
         self.start(doors=[])
         self.assertEqual(self.ask()[0].problem, "the relay listens nowhere where it can be asked")
 
     def test_stopped(self) -> None:
-        """A round that is under way when all stops is given up; another stop does nothing."""
+        """stop() ends the current round; a second one does nothing."""
         self.start()
         answers = self.ask()
         self.connect()
@@ -258,8 +258,8 @@ class IllTests(ProbeTestCase):
         self.assertEqual(answers[0].problem, "the relay has stopped")
         self.assert_nothing_left()
 
-    def test_old_words(self) -> None:
-        """What is left of an earlier round does not pass for this one's."""
+    def test_late_message_of_an_earlier_round(self) -> None:
+        """A message of an earlier round does not count."""
         self.start()
         answers = self.ask()
         self.harness.factory.backplane.publish = lambda *message: None  # type: ignore[method-assign]
@@ -277,7 +277,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*You should use.*cryptography:D
 
 
 class Listener:
-    """Remembers what it is told."""
+    """Records its calls."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
@@ -306,7 +306,7 @@ class ConnectTests(SynchronousTestCase):
         readiness.connect(self.listener, self.reactor, door, 1.0)
 
     def first_bytes(self, door: Door) -> bytes:
-        """Return what a client says when it has connected to a door."""
+        """Return the first bytes of a client."""
         self.connect(door)
         client = self.reactor.tcpClients[-1][2].buildProtocol(None)
         transport = admin.Transport()
@@ -314,7 +314,7 @@ class ConnectTests(SynchronousTestCase):
         return transport.value()
 
     def test_tcp(self) -> None:
-        """What listens on all addresses is asked on loopback, what listens on one, there."""
+        """A wildcard address is reached on loopback, any other address directly."""
         for address, where in (
             (IPv4Address("TCP", "127.0.0.1", 1), ("127.0.0.1", 1)),
             (IPv4Address("TCP", "0.0.0.0", 2), ("127.0.0.1", 2)),
@@ -326,12 +326,12 @@ class ConnectTests(SynchronousTestCase):
             self.assertEqual(self.reactor.tcpClients[-1][:2], where)
 
     def test_unix(self) -> None:
-        """A unix socket is asked by its path."""
+        """A unix socket is reached by its path."""
         self.connect(Door(UNIXAddress(b"/run/relay")))
         self.assertEqual(self.reactor.unixClients[0][0], b"/run/relay")
 
     def test_handshake(self) -> None:
-        """It shows the secret, and says no more than it must."""
+        """The handshake has the credentials, and no User-Agent."""
         said = self.first_bytes(Door(IPv4Address("TCP", "127.0.0.1", 1)))
 
         self.assertTrue(said.startswith(b"GET / HTTP/1.1\r\n"))
@@ -340,17 +340,17 @@ class ConnectTests(SynchronousTestCase):
         self.assertEqual(self.listener.told, ["made"])
 
     def test_proxy(self) -> None:
-        """Behind PROXY, it says first that this is no client of the proxy's."""
+        """On a PROXY endpoint, the client begins with PROXY UNKNOWN."""
         said = self.first_bytes(Door(IPv4Address("TCP", "127.0.0.1", 1), speaks_proxy=True))
         self.assertTrue(said.startswith(b"PROXY UNKNOWN\r\nGET / HTTP/1.1\r\n"))
 
     def test_tls(self) -> None:
-        """With TLS, it begins with that."""
+        """On a TLS endpoint, the client begins with TLS."""
         said = self.first_bytes(Door(IPv4Address("TCP", "127.0.0.1", 1), is_tls=True))
         self.assertTrue(said.startswith(b"\x16\x03"))
 
-    def test_nonsense(self) -> None:
-        """What answers nonsense, which may be somebody else's program, is told apart from a refusal."""
+    def test_malformed_response(self) -> None:
+        """A malformed response, as of another program, is reported as one."""
         self.connect(Door(IPv4Address("TCP", "127.0.0.1", 1)))
         client = self.reactor.tcpClients[-1][2].buildProtocol(None)
         transport = admin.Transport()

@@ -46,14 +46,14 @@ class RoutesTests(RelayTestCase):
         return self.connection.send(head(target, method, **fields))
 
     def test_found(self) -> None:
-        """A view gets what is asked, and what its path has in it."""
+        """A view gets the query, the Accept field, and the groups of its path."""
         response = self.ask("/things/42?a=b%20c&d=%C3%A9&e=", Accept="x/y")
 
         self.assertEqual((response.status, response.text), (200, "text"))
         self.assertEqual(self.asked, [(Asked({"a": "b c", "d": "é", "e": ""}, "x/y"), ("42",))])
 
     def test_safe_fields(self) -> None:
-        """Every answer keeps browsers from guessing, keeping, framing and sharing it, and says no version."""
+        """Every answer has the security fields, and no version."""
         for target in ("/", "/denied", "/nowhere"):
             fields = self.ask(target).fields
             self.assertEqual(fields["server"], "wsrelay")
@@ -68,7 +68,7 @@ class RoutesTests(RelayTestCase):
         self.assertEqual((response.status, response.fields["content-length"], response.body), (200, "5", b""))
 
     def test_no_content(self) -> None:
-        """An answer with nothing in it says no length (RFC 9110 section 8.6)."""
+        """A 204 has no length (RFC 9110 section 8.6)."""
         response = self.ask("/", "DELETE")
 
         self.assertEqual((response.status, response.body), (204, b""))
@@ -76,44 +76,44 @@ class RoutesTests(RelayTestCase):
         self.assertNotIn("transfer-encoding", response.fields)
 
     def test_json(self) -> None:
-        """JSON is said to be that; a view may set the status and fields."""
+        """JSON has its content type; a view may set the status and fields."""
         response = self.ask("/act", "POST")
 
         self.assertEqual((response.status, response.json, response.fields["x-a"]), (202, {"done": True}, "b"))
 
     def test_wrong_methods(self) -> None:
-        """A method that a path does not have is told which it has."""
+        """A wrong method is a 405; Allow names the right ones."""
         for target, method, allowed in (("/act", "GET", "POST"), ("/", "POST", "GET, DELETE, HEAD")):
             response = self.ask(target, method)
             self.assertEqual((response.status, response.fields["allow"]), (405, allowed))
 
-    def test_nothing_there(self) -> None:
-        """Any other path is told what there is."""
+    def test_not_found(self) -> None:
+        """Any other path is a 404 that lists the paths."""
         for target in ("/nowhere", "/things/x", "/things", "/%2e%2e"[:4] + "x", "/caf%C3%A9"):
             response = self.ask(target)
             self.assertEqual(response.status, 404, target)
             self.assertIn("/healthz", response.json["error"])
 
-    def test_twice(self) -> None:
-        """A parameter that comes twice could be read in two ways."""
+    def test_repeated_parameter(self) -> None:
+        """A repeated parameter is ambiguous: 400."""
         self.assertEqual(self.ask("/?a=1&a=2").status, 400)
 
     def test_denied(self) -> None:
-        """A view refuses with Denied."""
+        """A view may raise Denied: the answer is JSON."""
         response = self.ask("/denied")
 
         self.assertEqual((response.status, response.json), (418, {"error": "short and stout"}))
         self.assertEqual(response.fields["x-pot"], "tea")
 
-    def test_later(self) -> None:
-        """A view may take its time."""
+    def test_deferred(self) -> None:
+        """A view may answer by a Deferred."""
         self.assertEqual(self.ask("/later").status, 0)
         self.later.callback(Answer(b"now"))
 
         self.assertEqual(self.connection.response.text, "now")
 
-    def test_gone(self) -> None:
-        """Nobody is there any more to hear the answer."""
+    def test_lost(self) -> None:
+        """An answer after the end of TCP goes nowhere."""
         self.ask("/later")
         self.connection.hang_up()
         self.later.callback(Answer(b"now"))
@@ -121,7 +121,7 @@ class RoutesTests(RelayTestCase):
         self.assertEqual(self.connection.response.status, 0)
 
     def test_failure(self) -> None:
-        """A bug is a 500 with the id of its line in the log, and shows nothing of itself."""
+        """An exception is a 500 with the id of its line in the log, without a traceback."""
         response = self.ask("/broken")
         self.assertEqual(len(self.flushLoggedErrors(IndexError)), 1)
 

@@ -42,7 +42,7 @@ class ListenTests(ServiceTestCase):
     """Where it listens."""
 
     def test_loopback(self) -> None:
-        """It listens on loopback, and says where."""
+        """By default it listens on loopback, and logs the URL."""
         self.patch(Endpoint, "url", lambda endpoint, address, scheme: f"{scheme}://…")
         self.start()
 
@@ -55,8 +55,8 @@ class ListenTests(ServiceTestCase):
         self.start(privileged=True)
         self.assertEqual(len(self.reactor.tcpServers), 1)
 
-    def test_told_otherwise(self) -> None:
-        """Beyond loopback it listens when it is told to, warns, and answers to any name."""
+    def test_beyond_loopback(self) -> None:
+        """On another interface it warns, and answers to any name."""
         self.start("tcp:9100:interface=0.0.0.0")
 
         self.assertEqual(self.reactor.tcpServers[0][3], "0.0.0.0")
@@ -65,15 +65,15 @@ class ListenTests(ServiceTestCase):
         self.assertEqual(self.status(head("/healthz", Host="admin.example")), 200)
 
     def test_guarded(self) -> None:
-        """On loopback, it answers to this machine's own names only."""
+        """On loopback, it answers to names of this machine only."""
         self.patch(Endpoint, "listen_now", local_port(Endpoint.listen_now))
         self.start()
 
         self.assertEqual(self.status(head("/healthz", Host="admin.example")), 421)
         self.assertEqual(self.status(head("/healthz")), 200)
 
-    def test_wrong(self) -> None:
-        """What is no endpoint is a wrong setting."""
+    def test_bad_description(self) -> None:
+        """A bad endpoint description is a SettingsError."""
         self.assertRaises(SettingsError, self.start, "nowhere:1")
 
     def test_taken(self) -> None:
@@ -90,7 +90,7 @@ class StopTests(ServiceTestCase):
     """How it stops."""
 
     def test_stop(self) -> None:
-        """It stops listening, gives up what is under way, ends its connections, and leaves no timer."""
+        """It stops listening, ends the probe and all connections, and leaves no timer."""
         made = self.start(doors=lambda: [Door(UNIXAddress(b"/run/relay"))])
         timers = len(self.reactor.getDelayedCalls())
         silent = Connection(self.reactor.tcpServers[0][1])
@@ -108,7 +108,7 @@ class StopTests(ServiceTestCase):
         self.successResultOf(made.stopService())
 
     def test_before_it_ran(self) -> None:
-        """A reactor that never ran has nothing to say."""
+        """Stopped before the reactor ran, it logs nothing."""
         self.harness = self.relay()
         waiting: list[Any] = []
         self.harness.clock.callWhenRunning = waiting.append
@@ -124,7 +124,7 @@ class RenewTests(ServiceTestCase):
     """Certificates."""
 
     def test_renew(self) -> None:
-        """They are read again, and shown from then on; before it listens there is nothing to renew."""
+        """New connections get certificates that were read again; before it listens, renew does nothing."""
         folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
         description = f"ssl:9100:privateKey={make_certificate(folder)}"
         made = self.start(description)

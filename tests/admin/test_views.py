@@ -1,4 +1,4 @@
-"""Tests of wsrelay.admin.views: what is shown of a relay, and done to it."""
+"""Tests of wsrelay.admin.views: health, readiness, metrics, rooms, connections, drain, and the status page."""
 
 from typing import Any
 
@@ -48,12 +48,12 @@ class HealthTests(ViewsTestCase):
     """Probes."""
 
     def test_alive(self) -> None:
-        """Whoever answers is alive."""
+        """Liveness is 200."""
         self.start()
         self.assertEqual((self.ask("/healthz").status, self.ask("/healthz").text), (200, "ok"))
 
     def test_ready(self) -> None:
-        """With a canary that is well, the relay is ready."""
+        """With a successful probe, the relay is ready."""
         self.start()
         self.assertEqual(self.ask("/readyz").status, 0)
         self.probe.asked.pop().callback(Outcome("", 0.0123456789))
@@ -69,7 +69,7 @@ class HealthTests(ViewsTestCase):
         )
 
     def test_wedged(self) -> None:
-        """With one that is not, it is not, and says why."""
+        """With a failed probe, it is not ready, and says why."""
         self.start()
         self.ask("/readyz")
         self.probe.asked.pop().callback(Outcome("what was published was not delivered within 1 s", 1.0))
@@ -78,13 +78,13 @@ class HealthTests(ViewsTestCase):
         self.assertEqual((self.connection.response.status, shown["ready"]), (503, False))
         self.assertEqual(shown["checks"]["canary"], "what was published was not delivered within 1 s")
 
-    def test_without_canary(self) -> None:
-        """Where nobody knows how to reach the relay, the rest is looked at."""
+    def test_without_probe(self) -> None:
+        """Without a probe, the other checks decide."""
         self.start(has_probe=False)
         self.assertEqual((self.ask("/readyz").status, self.ask("/readyz").json["checks"]["canary"]), (200, "not asked"))
 
     def test_not_listening(self) -> None:
-        """A relay that does not listen is not ready, and no canary is sent."""
+        """A relay that does not listen is not ready, and not probed."""
         self.start().factory.numPorts = 0
         response = self.ask("/readyz")
 
@@ -92,7 +92,7 @@ class HealthTests(ViewsTestCase):
         self.assertEqual(response.json["checks"]["listening"], "the relay does not listen")
 
     def test_draining(self) -> None:
-        """Nor is one that drains."""
+        """A draining relay is not ready."""
         relay = self.start()
         relay.client()
         relay.factory.close_all(closecodes.RESTARTING, 5, 4)
@@ -106,7 +106,7 @@ class MetricsTests(ViewsTestCase):
     """/metrics."""
 
     def test_formats(self) -> None:
-        """Prometheus gets the format that it asks for."""
+        """Accept chooses the format."""
         self.start()
         for accept, kind in (
             ("*/*", "text/plain; version=0.0.4"),
@@ -121,7 +121,7 @@ class RoomsTests(ViewsTestCase):
     """/rooms."""
 
     def test_rooms(self) -> None:
-        """Each room says who is in it and what was said, by name; the canary's is nobody's business."""
+        """Each room shows its members and messages, by name; the room of the probe is hidden."""
         relay = self.start()
         relay.client("/b").say("hello")
         relay.client("/b")
@@ -135,7 +135,7 @@ class RoomsTests(ViewsTestCase):
         self.assertEqual((room["members"], room["publishers"], room["messages"], room["held"]), (2, 2, 1, False))
 
     def test_pages(self) -> None:
-        """A page ends with what to ask for next, to the end; a name may be anything."""
+        """A page of the list names the next one; names may have any characters."""
         relay = self.start()
         for name in ("a", "b&c", "caf%C3%A9", "d"):
             relay.client(f"/{name}")
@@ -148,7 +148,7 @@ class RoomsTests(ViewsTestCase):
         self.assertEqual({page["total"] for page in (first, second, third)}, {4})
 
     def test_wrong_parameters(self) -> None:
-        """What is wrong is told what would be right."""
+        """A wrong parameter is a 400 that names the right values."""
         self.start()
         for wrong in ("limit=0", "limit=1001", "limit=-1", "limit=x", "limit=", "limit=1.5", "limit=%C2%B2"):
             response = self.ask(f"/rooms?{wrong}")
@@ -167,7 +167,7 @@ class ConnectionsTests(ViewsTestCase):
     """/connections."""
 
     def test_connections(self) -> None:
-        """Each says who it is and what it said, in the order in which they came; handshakes are among them."""
+        """Connections are listed by number, unfinished handshakes included."""
         relay = self.start()
         relay.client("/room").say("hello")
         relay.wire()
@@ -182,7 +182,7 @@ class ConnectionsTests(ViewsTestCase):
         self.assertEqual(self.ask("/connections/1").json, shown["items"][0])
 
     def test_pages(self) -> None:
-        """They are paged by their numbers."""
+        """The list is paged by number."""
         relay = self.start()
         for _ in range(3):
             relay.client()
@@ -197,7 +197,7 @@ class ConnectionsTests(ViewsTestCase):
             )
 
     def test_close(self) -> None:
-        """DELETE closes one, with a code that says not to come back; it may be told twice."""
+        """DELETE closes with 4403; a second DELETE does no harm."""
         relay = self.start()
         client, other = relay.client(), relay.client()
         self.assertEqual([self.ask("/connections/1", "DELETE").status for _ in range(2)], [204, 204])
@@ -207,7 +207,7 @@ class ConnectionsTests(ViewsTestCase):
         self.assertEqual(self.ask("/connections/1", "DELETE").status, 404)
 
     def test_close_a_handshake(self) -> None:
-        """One whose handshake is not done is refused."""
+        """DELETE refuses an unfinished handshake with 503."""
         relay = self.start()
         wire = relay.wire()
         wire.send(b"GET /")
@@ -217,7 +217,7 @@ class ConnectionsTests(ViewsTestCase):
         self.assertEqual(wire.status, 503)
 
     def test_unknown(self) -> None:
-        """What is not there is not found; the canary is not there for anybody."""
+        """An unknown number is a 404; so are the connections of the probe."""
         relay = self.start()
         relay.client(headers=dict(probe.FIELDS))
         for number in ("1", "2", "99999999999999999999"):
@@ -229,7 +229,7 @@ class DrainTests(ViewsTestCase):
     """POST /drain."""
 
     def test_drain(self) -> None:
-        """It is accepted, and passed on."""
+        """A drain is accepted with 202."""
         relay = self.start()
         relay.client()
         response = self.ask("/drain", "POST")
@@ -238,21 +238,21 @@ class DrainTests(ViewsTestCase):
         self.assertEqual(self.drains, [True])
 
     def test_not_ours(self) -> None:
-        """A relay inside of another program is not ours to stop."""
+        """Inside another program, a drain is a 501."""
         self.start(can_drain=False)
         self.assertEqual(self.ask("/drain", "POST").status, 501)
 
     def test_only_post(self) -> None:
-        """Looking at it stops nothing."""
+        """A GET does not drain."""
         self.start()
         self.assertEqual((self.ask("/drain").status, self.drains), (405, []))
 
 
 class PageTests(ViewsTestCase):
-    """What people see."""
+    """The status page."""
 
     def test_status(self) -> None:
-        """The page is shown counters, the largest rooms, and refusals by their reasons."""
+        """Its numbers are counters, the largest rooms, and refusals by reason."""
         relay = self.start()
         for path in ("/small", "/large", "/large"):
             relay.client(path).say("hello")
@@ -268,7 +268,7 @@ class PageTests(ViewsTestCase):
         self.assertFalse(shown["draining"])
 
     def test_page(self) -> None:
-        """The page runs its own script and style, by their hashes, and loads nothing from anywhere else."""
+        """The page runs its own script and style, by their hashes, and loads nothing else."""
         self.start()
         response = self.ask("/")
         page = response.text

@@ -305,7 +305,7 @@ def test_restart(site: Site) -> None:
     one, other = (site.tab(before="Math.random = () => 0.1") for _ in range(2))
     site.server.stop()
     await_text(one, "1012: the relay is restarting.")
-    await_text(one, "Nobody answers", "#why")
+    await_text(one, "No answer", "#why")
     site.start()
     for page in (one, other):
         await_state(page, "open")
@@ -366,7 +366,7 @@ def test_refused_for_now(site: Site) -> None:
 
 @deploy
 def test_refused_without_words(site: Site) -> None:
-    """Without --http nobody says why, and the page says so."""
+    """Without --http the reason of a refusal is unknown, and the page says so."""
     site.start("--validate", "rooms:public/*")
     page = site.tab("private", state="waiting")
     await_text(page, "Refused (1006)", "#why")
@@ -422,7 +422,7 @@ def test_on_a_phone(site: Site) -> None:
     )
     assert page.run("document.documentElement.scrollHeight") == 740
     site.server.stop()
-    await_text(page, "Nobody answers", "#why")
+    await_text(page, "No answer", "#why")
     assert widths(page) == (360, True)
 
 
@@ -469,7 +469,7 @@ def test_back_off(site: Site) -> None:
 
 @deploy
 def test_online(site: Site) -> None:
-    """When the network is back, nobody waits for the rest of the pause; after disconnect() it is nobody's business."""
+    """When the network is back, the page reconnects at once; after disconnect() it does not."""
     site.start()
     states = run_client(
         site.tab(),

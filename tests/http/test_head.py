@@ -32,13 +32,13 @@ class TakeHeadTests(SynchronousTestCase):
         self.assertEqual(take_head(request_bytes()), HEAD)
 
     def test_every_prefix_waits(self) -> None:
-        """As long as the blank line is missing, more bytes are awaited."""
+        """Without the blank line, more bytes are needed."""
         request = request_bytes()
         for length in range(len(request)):
             self.assertIsNone(take_head(request[:length]))
 
     def test_too_large(self) -> None:
-        """A head that is too long is refused as soon as it can be known, whatever comes."""
+        """A head above the limit is refused as soon as the limit is reached."""
         for buffer, status in (
             (b"x" * MAX_HEAD_BYTES, 414),
             (b"x" * (MAX_HEAD_BYTES - 3) + b"\r\n\r\n", 431),
@@ -47,14 +47,14 @@ class TakeHeadTests(SynchronousTestCase):
             self.assertEqual(self.assertRaises(Denied, take_head, buffer).status, status)
 
     def test_no_request(self) -> None:
-        """What does not begin as a request, such as TLS, is refused at its first byte."""
+        """TLS, and any other bytes that begin no request, are refused at the first byte."""
         for byte in b"\x16\x00\r\n \xff1":
             for rest in (b"", b"GET / HTTP/1.1\r\n\r\n", b"x" * MAX_HEAD_BYTES):  # however much of it has come
                 denied = self.assertRaises(Denied, take_head, bytes([byte]) + rest)
                 self.assertEqual((denied.status, denied.reason), (400, "this is no HTTP request; is it TLS?"))
 
     def test_largest(self) -> None:
-        """A head of just the largest size is taken."""
+        """A head of the largest size is accepted."""
         self.assertIsNotNone(take_head(b"x" * (MAX_HEAD_BYTES - 4) + b"\r\n\r\n"))
 
     def test_nothing_may_follow(self) -> None:
@@ -67,12 +67,12 @@ class SplitHeadTests(SynchronousTestCase):
     """A head with a body behind it."""
 
     def test_split(self) -> None:
-        """What is behind the blank line is the caller's."""
+        """Bytes behind the blank line are returned apart."""
         self.assertEqual(split_head(request_bytes() + b"body\r\n\r\n"), (HEAD, b"body\r\n\r\n"))
         self.assertEqual(split_head(request_bytes()), (HEAD, b""))
 
     def test_wait(self) -> None:
-        """Without it, more bytes are awaited."""
+        """Without the blank line, more bytes are needed."""
         self.assertIsNone(split_head(b""))
         self.assertIsNone(split_head(HEAD + b"\r\n"))
 
@@ -85,7 +85,7 @@ class ParseLinesTests(SynchronousTestCase):
         return denied
 
     def test_parts(self) -> None:
-        """Method and target are as they came, the names of fields in lower case; lists are joined."""
+        """Method and target are unchanged, field names in lower case, repeated lists joined."""
         lines = b"DELETE /a%20b?c HTTP/1.1\r\nX-A: \t1 2\t\r\nVia: 1.1 a\r\nvia: 1.1 b"
 
         self.assertEqual(
@@ -93,25 +93,25 @@ class ParseLinesTests(SynchronousTestCase):
         )
 
     def test_methods(self) -> None:
-        """A method that may not be used is answered with those that may."""
+        """The refusal of a method names the allowed ones."""
         denied = self.denied(b"PUT / HTTP/1.1", "GET", "POST")
 
         self.assertEqual((denied.status, denied.reason), (405, "the method must be GET or POST"))
         self.assertEqual(denied.headers, (("Allow", "GET, POST"),))
 
     def test_versions(self) -> None:
-        """Another version of HTTP is told which it must be (RFC 9110 section 15.5.22)."""
+        """The refusal of another HTTP version names HTTP/1.1 (RFC 9110 section 15.5.22)."""
         for version in (b"1.0", b"2.0", b"0.9"):
             denied = self.denied(b"GET / HTTP/" + version, "GET")
             self.assertEqual((denied.status, dict(denied.headers)["Upgrade"]), (426, "HTTP/1.1"))
 
     def test_malformed(self) -> None:
-        """A line that some other parser might read otherwise is refused, and so is a field that comes twice."""
+        """An ambiguous line is refused, and so is a repeated field."""
         for head in (b"", b"GET /", b"GET / HTTP/1.1\r\nA : b", b"GET / HTTP/1.1\r\nA: b\r\na: c", b"GET /#a HTTP/1.1"):
             self.assertEqual(self.denied(head, "GET").status, 400)
 
     def test_lines(self) -> None:
-        """One line too many is refused."""
+        """A request above the limit of lines is refused."""
         self.assertEqual(self.denied(b"GET / HTTP/1.1" + MAX_HEAD_LINES * b"\r\nA: b", "GET").status, 431)
 
 
@@ -153,7 +153,7 @@ class ParseTests(SynchronousTestCase):
         self.assertNotIn("Cookie", request.headers)
 
     def test_least(self) -> None:
-        """What is not sent is empty or None."""
+        """Absent fields are empty or None."""
         request = parse_request(head("/"), None)
 
         self.assertEqual((request.path, request.room, request.query), ("/", "/", {}))
@@ -196,7 +196,7 @@ class ParseTests(SynchronousTestCase):
         )
 
     def test_not_a_websocket_request(self) -> None:
-        """A plain GET is told what this is, and what to upgrade to (RFC 9110 section 15.5.22)."""
+        """A plain GET is a 426 that names WebSocket (RFC 9110 section 15.5.22)."""
         for changed in ({"Upgrade": None}, {"Upgrade": "h2c"}, {"Connection": None}, {"Connection": "keep-alive"}):
             denied = self.denied(head(fields=changed))
             self.assertEqual((denied.status, dict(denied.headers)["Upgrade"]), (426, "websocket"))
@@ -207,7 +207,7 @@ class ParseTests(SynchronousTestCase):
             parse_request(head(fields=changed), None)
 
     def test_versions(self) -> None:
-        """Any version but 13 is told to come with 13 (RFC 6455 section 4.4; TRAPS 15)."""
+        """Any version but 13 is a 426 that names 13 (RFC 6455 section 4.4; TRAPS 15)."""
         for version in (None, "8", "12", "13, 8", "013"):
             denied = self.denied(head(fields={"Sec-WebSocket-Version": version}))
             self.assertEqual((denied.status, dict(denied.headers)), (426, {"Sec-WebSocket-Version": "13"}))
@@ -218,7 +218,7 @@ class ParseTests(SynchronousTestCase):
             self.assert_denied(400, head(fields={"Sec-WebSocket-Key": key}))
 
     def test_hosts(self) -> None:
-        """Host is there, and a host."""
+        """Host is present and well-formed."""
         for host in (None, "", "a b", "a/b", "user@relay.example", "relay.example:", "relay.example:x", "[::1", "a,b"):
             self.assert_denied(400, head(fields={"Host": host}))
         for host in ("relay.example", "127.0.0.1:8080", "[::1]:8080", "localhost"):
@@ -231,7 +231,7 @@ class ParseTests(SynchronousTestCase):
         parse_request(head(fields={"Content-Length": "0"}), None)
 
     def test_smuggled_lines(self) -> None:
-        """No byte but CRLF ends a line: nothing that a proxy took for a value becomes a field (TRAPS 10)."""
+        """Only CRLF ends a line: no proxy's field value becomes a field here (TRAPS 10)."""
         for separator in (b"\x85", b"\x0b", b"\x0c", b"\x1c", b"\x1d", b"\x1e", b"\r", b"\n", b"\x00", b"\xe2\x80\xa8"):
             for after in (b"x-user: admin", b" x-user: admin"):
                 self.assert_denied(400, head() + b"\r\nX-A: a" + separator + after)
@@ -255,7 +255,7 @@ class ParseTests(SynchronousTestCase):
             self.assert_denied(400, head() + b"\r\n" + line)
 
     def test_duplicates(self) -> None:
-        """No field comes twice, in whatever case, but lists that proxies do repeat."""
+        """A repeated field is refused, in any case, but for lists that proxies repeat."""
         for line in (
             "Host: other.example",
             "Origin: https://evil.example",
@@ -273,7 +273,7 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual(request.headers["via"], "1.1 a, 1.1 b")
 
     def test_lines_are_counted(self) -> None:
-        """As many lines as may be pass, one more does not."""
+        """The limit of lines is exact."""
         most = MAX_HEAD_LINES - 1 - len(REQUEST_FIELDS)
         lines = [b"\r\nX-%d: a" % number for number in range(most + 1)]
         parse_request(head() + b"".join(lines[:most]), None)
@@ -286,13 +286,13 @@ class ParseTests(SynchronousTestCase):
             self.assert_denied(400, head(fields={"Sec-WebSocket-Protocol": offered}))
 
     def test_bearers(self) -> None:
-        """What carries a token is no subprotocol, so that no validator can have it echoed."""
+        """A bearer token is no subprotocol, so that no validator can echo it."""
         request = parse_request(head(fields={"Sec-WebSocket-Protocol": "base64url.bearer.x.dG9r, chat"}), None)
 
         self.assertEqual((request.subprotocols, request.bearers), (("chat",), ("base64url.bearer.x.dG9r",)))
 
     def test_no_secrets_in_the_repr(self) -> None:
-        """A request that ends up in a log or a traceback shows no token, cookie or query."""
+        """The repr, as in logs and tracebacks, shows no token, cookie or query."""
         fields = {
             "Cookie": "a=secret",
             "Authorization": "Bearer secret",
@@ -303,7 +303,7 @@ class ParseTests(SynchronousTestCase):
 
     @given(st.binary(max_size=200))
     def test_any_bytes(self, data: bytes) -> None:
-        """Whatever comes, the outcome is a request or Denied."""
+        """Any bytes give a request or Denied."""
         for candidate in (data, head() + b"\r\n" + data, head("/" + data.decode("latin-1"))):
             try:
                 request = parse_request(candidate, None)
@@ -328,7 +328,7 @@ class ParseHeadTests(SynchronousTestCase):
     """Requests that are no handshakes."""
 
     def test_any_method(self) -> None:
-        """The methods that may be used are; all other checks are those of a handshake."""
+        """The allowed methods pass; all other checks are those of a handshake."""
         request = parse_head(head("/a?b=c", line="POST /a?b=c HTTP/1.1"), "peer", None, ["GET", "POST"])
 
         self.assertEqual((request.method, request.room, request.query), ("POST", "a", {"b": ("c",)}))

@@ -1,4 +1,4 @@
-"""Tests of wsrelay.http.page: what a page may do; the pages themselves are tested in a browser."""
+"""Tests of wsrelay.http.page: the policies of pages; the pages are tested in a browser."""
 
 import re
 from base64 import b64encode
@@ -15,7 +15,7 @@ class PageTests(SynchronousTestCase):
     """The pages and their policies."""
 
     def test_policy(self) -> None:
-        """Nothing may run or be loaded but the one script and the one style that are in it."""
+        """Only the page's own script and style may run or load."""
         for package, name in PAGES:
             page = Page(package, name, connect="'self'", images="data:")
             for element in ("script", "style"):
@@ -27,7 +27,7 @@ class PageTests(SynchronousTestCase):
             self.assertNotIn("unsafe", page.policy)
 
     def test_self_contained(self) -> None:
-        """They name no other place: no import, no script, style or image from anywhere."""
+        """Pages load no script, style or image from elsewhere."""
         for package, name in PAGES:
             body = Page(package, name, connect="'self'", images="data:").body
             self.assertEqual(

@@ -14,7 +14,7 @@ class RefusalTests(RelayTestCase):
     """The HTTP response."""
 
     def test_response(self) -> None:
-        """Status, length, close and the reason in the body."""
+        """A refusal has status, fields, length, close, and the reason as its body."""
         self.assertEqual(
             refusal(Denied(403, "not you", [("X-A", "b")])),
             b"HTTP/1.1 403 Forbidden\r\nX-A: b\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 8\r\n"
@@ -27,12 +27,12 @@ class RefusalTests(RelayTestCase):
             self.assertTrue(refusal(Denied(status, "x")).startswith(b"HTTP/1.1 500 "))  # type: ignore[arg-type]
 
     def test_statuses_without_a_name(self) -> None:
-        """A back end's own 4xx goes out as it is."""
+        """A status without a standard phrase goes out with one of ours."""
         self.assertTrue(refusal(Denied(499, "x")).startswith(b"HTTP/1.1 499 Refused\r\n"))
 
     @given(st.text(), st.text(), st.text())
     def test_one_response_whatever_the_text(self, reason: str, name: str, value: str) -> None:
-        """No text of a validator's adds a line, a field it did not name, or a second response (TRAPS 12)."""
+        """No text of a validator adds a line, another field, or a second response (TRAPS 12)."""
         response = refusal(Denied(403, reason, [(name, value)]))
         headers, _, body = response.partition(b"\r\n\r\n")
         status, _, fields = headers.partition(b"\r\n")
@@ -80,7 +80,7 @@ class AcceptanceTests(RelayTestCase):
     """The response to a granted handshake."""
 
     def test_bytes(self) -> None:
-        """The answer to the sample key is RFC 6455's own (section 1.3); no version is given away (TRAPS 14)."""
+        """The sample key gives the accept value of RFC 6455 section 1.3; there is no version (TRAPS 14)."""
         self.assertEqual(
             acceptance("dGhlIHNhbXBsZSBub25jZQ==", "chat", "permessage-deflate").split(b"\r\n"),
             [

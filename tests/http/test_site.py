@@ -1,4 +1,4 @@
-"""Tests of wsrelay.http.site: what is served, asked with real requests on real connections in memory."""
+"""Tests of wsrelay.http.site: plain HTTP on the relay's ports, with real requests on connections in memory."""
 
 from itertools import pairwise
 from typing import Any
@@ -14,7 +14,7 @@ from wsrelay.grant import Grant
 
 
 def narrowed(**grant: Any) -> Answer:
-    """Return a validator that narrows so."""
+    """Return a validator that narrows the grant."""
     return Answer(lambda _, so_far: so_far.narrowed(**grant))
 
 
@@ -25,8 +25,8 @@ class PublishTests(RelayTestCase):
         named = {name.replace("_", "-"): value for name, value in fields.items()}
         return ask(relay, http_bytes("POST /room", body, named))
 
-    def test_everybody_in_the_room_gets_it(self) -> None:
-        """What is posted is a message to all in the room, of whom the answer says how many there are."""
+    def test_publish(self) -> None:
+        """A body is a message to all members of the room; the answer counts them."""
         relay = self.relay(http=True)
         clients = [relay.client(), relay.client(), relay.client("/other")]
         response = self.post(relay)
@@ -38,12 +38,12 @@ class PublishTests(RelayTestCase):
         self.assertEqual((relay.stats.messages_in, relay.stats.bytes_in), (1, 7))
         self.assertEqual(relay.stats.http_requests, {("POST", 202): 1})
 
-    def test_nobody_there(self) -> None:
-        """A room that nobody is in takes it, and says so."""
+    def test_publish_empty_room(self) -> None:
+        """A publish to a room without members is accepted, and says so."""
         self.assertEqual(self.post(self.relay(http=True)).json, {"room": "room", "members": 0})
 
-    def test_types(self) -> None:
-        """Text is what Content-Type says is text, and what curl sends without being told; all else is binary."""
+    def test_publish_content_type(self) -> None:
+        """Content-Type tells text from binary; without one, and with curl's default, a body is text."""
         relay = self.relay(http=True)
         client = relay.client()
         texts = (
@@ -61,8 +61,8 @@ class PublishTests(RelayTestCase):
 
         self.assertEqual(client.messages, ["hello"] * len(texts) + [b"hello"] * 4)
 
-    def test_text_is_text(self) -> None:
-        """Text that is not UTF-8, or says that it is not, or is compressed, is refused and relayed to nobody."""
+    def test_publish_utf8(self) -> None:
+        """Text in another encoding than UTF-8, and a compressed body, are refused and not relayed."""
         relay = self.relay(http=True)
         client = relay.client()
         statuses = [
@@ -75,14 +75,14 @@ class PublishTests(RelayTestCase):
 
         self.assertEqual((statuses, client.messages), ([400, 415, 415, 415], []))
 
-    def test_type_of_the_room(self) -> None:
-        """A room that is for binary takes no text."""
+    def test_publish_message_type(self) -> None:
+        """A room for binary messages refuses text."""
         relay = self.relay(http=True, message_type=("binary",))
         self.assertEqual(self.post(relay).status, 415)
         self.assertEqual(self.post(relay, Content_Type="image/png").status, 202)
 
-    def test_a_held_room(self) -> None:
-        """A room that waits for somebody slow takes nothing from here either, and says when to come back."""
+    def test_publish_held_room(self) -> None:
+        """A room with slow policy pause-publishers refuses while it is held, with Retry-After."""
         relay = self.relay(
             http=True, slow_policy=("pause-publishers",), max_message_bytes=100_000, room_log_bytes=150_000
         )
@@ -94,8 +94,8 @@ class PublishTests(RelayTestCase):
 
         self.assertEqual((response.status, response.headers["Retry-After"]), (503, "1"))
 
-    def test_one_is_left_out(self) -> None:
-        """Wsrelay-Except names a connection that does not get it: the one whose 101 said that number."""
+    def test_except(self) -> None:
+        """Wsrelay-Except names the connection that does not receive the message, by the number in its 101."""
         relay = self.relay(http=True)
         a, b = relay.client(), relay.client()
         self.assertEqual(a.http_headers["wsrelay-connection"], str(a.server.number))
@@ -110,8 +110,8 @@ class PublishTests(RelayTestCase):
         for wrong in ("", "0", "-1", "me", "1" * 20, "\N{SUPERSCRIPT TWO}"):
             self.assertEqual(self.post(relay, Wsrelay_Except=wrong).status, 400, wrong)
 
-    def test_limits(self) -> None:
-        """What is too long is refused: by what it says, by what it is, and by its chunks."""
+    def test_max_message_bytes(self) -> None:
+        """A body above the limit is a 413: by Content-Length, by size, and by its chunks."""
         relay = self.relay(http=True, max_message_bytes=10, room_log_bytes=1000)
         client = relay.client()
         self.assertEqual(self.post(relay, b"x" * 10).status, 202)
@@ -125,8 +125,8 @@ class PublishTests(RelayTestCase):
         self.assertEqual(client.messages, ["x" * 10, "helloworld"])
         self.assertEqual(relay.stats.handshakes_denied, {(413, "max_message_bytes"): 3})
 
-    def test_what_is_no_body(self) -> None:
-        """Bodies whose length is unclear are refused before anybody is asked: they are what smuggling is made of."""
+    def test_framing_fields(self) -> None:
+        """Bodies of unclear length are refused before the validators are asked: they allow smuggling."""
         validator = narrowed()
         relay = self.relay([validator], http=True)
         for status, fields in (
@@ -140,8 +140,8 @@ class PublishTests(RelayTestCase):
             self.assertEqual(ask(relay, http_bytes("POST /room", b"hello", fields)).status, status, fields)
         self.assertEqual(validator.requests, [])
 
-    def test_chunks_of_nonsense(self) -> None:
-        """A body in chunks that are none is a 400, and nothing of it is relayed."""
+    def test_malformed_chunks(self) -> None:
+        """Malformed chunks are a 400, counted, and nothing is relayed."""
         relay = self.relay(http=True)
         client = relay.client()
         fields = {"Content-Length": None, "Transfer-Encoding": "chunked"}
@@ -150,7 +150,7 @@ class PublishTests(RelayTestCase):
 
         self.assertEqual(client.messages, [])
 
-    def test_in_pieces(self) -> None:
+    def test_byte_by_byte(self) -> None:
         """A request may come in pieces, cut anywhere."""
         relay = self.relay(http=True)
         client = relay.client()
@@ -162,8 +162,8 @@ class PublishTests(RelayTestCase):
         self.assertTrue(answers.startswith(b"HTTP/1.1 202 "))
         self.assertEqual(client.messages, ["hello"])
 
-    def test_one_request_each(self) -> None:
-        """What follows a request is not read as another one."""
+    def test_pipelining(self) -> None:
+        """Bytes behind a request are not read as another one."""
         relay = self.relay(http=True)
         client = relay.client()
         wire = relay.wire()
@@ -174,7 +174,7 @@ class PublishTests(RelayTestCase):
         self.assertTrue(wire.ended)
 
     def test_continue(self) -> None:
-        """Who wants to know first whether it may send is told, once it is granted."""
+        """A client that expects 100 Continue gets it at the grant."""
         deferred: Deferred[Any] = Deferred()
         relay = self.relay([Answer(deferred)], http=True)
         wire = relay.wire()
@@ -185,7 +185,7 @@ class PublishTests(RelayTestCase):
         self.assertTrue(wire.send(b"hello").startswith(b"HTTP/1.1 202 "))
 
     def test_validators(self) -> None:
-        """Whoever may not come in may not publish; nor who may come in but not publish. The room is the grant's."""
+        """A publish needs a grant with can_publish; it goes to the room of the grant."""
         relay = self.relay([Answer(Denied(401, "who are you?"))], http=True)
         response = self.post(relay)
         self.assertEqual((response.status, response.body), (401, b"who are you?\n"))
@@ -196,14 +196,14 @@ class PublishTests(RelayTestCase):
         relay.settle()
         self.assertEqual(client.messages, ["hello"])
 
-    def test_the_validator_sees_the_method(self) -> None:
-        """A validator may want to treat who posts otherwise."""
+    def test_validator_sees_method(self) -> None:
+        """Validators see the method, to tell publishers from subscribers."""
         validator = narrowed()
         self.post(self.relay([validator], http=True))
         self.assertEqual(validator.requests[0].method, "POST")
 
     def test_body_while_validators_are_asked(self) -> None:
-        """A body may come before its request is granted; it waits, is counted as memory, and bounded."""
+        """A body that comes before the grant waits, counts as memory, and is bounded."""
         deferred: Deferred[Any] = Deferred()
         relay = self.relay([Answer(deferred)], http=True, max_message_bytes=100, room_log_bytes=1000)
         wire = relay.wire()
@@ -219,8 +219,8 @@ class PublishTests(RelayTestCase):
         wire.send(b"x" * 70_000)
         self.assertEqual(wire.status, 413)
 
-    def test_other_origins(self) -> None:
-        """A page of another origin that the validators have let in may read the answer."""
+    def test_cross_origin(self) -> None:
+        """A page of another origin that the validators granted may read the answer."""
         response = self.post(self.relay(http=True), Origin="https://app.example")
         self.assertEqual(response.headers["Access-Control-Allow-Origin"], "https://app.example")
         self.assertEqual(response.headers["Vary"], "Origin")
@@ -235,7 +235,7 @@ class DescribeTests(RelayTestCase):
         return ask(relay, http_bytes("GET /room", None, {"Accept": accept}))
 
     def test_room(self) -> None:
-        """How many there are, and how many of them may publish."""
+        """The number of members, and of publishers among them."""
         relay = self.relay(http=True)
         self.assertEqual(self.get(relay).json, {"room": "room", "members": 0, "publishers": 0})
         relay.client()
@@ -245,7 +245,7 @@ class DescribeTests(RelayTestCase):
         self.assertEqual(response.headers["Cache-Control"], "no-store")
 
     def test_validators(self) -> None:
-        """It is asked of the validators as everything is."""
+        """The validators decide on it."""
         self.assertEqual(self.get(self.relay([Answer(Denied(403, "no"))], http=True)).status, 403)
 
 
@@ -256,7 +256,7 @@ class TailTests(RelayTestCase):
         return ask(relay, http_bytes("GET /room", None, {"Accept": "text/event-stream"}))
 
     def test_response(self) -> None:
-        """The response is a stream that no proxy keeps back, and says the connection's number."""
+        """The response is a stream that nginx does not buffer, with the connection's number."""
         relay = self.relay(http=True)
         response = self.get(relay)
         self.assertEqual((response.status, response.headers["Content-Type"]), (200, "text/event-stream"))
@@ -265,8 +265,8 @@ class TailTests(RelayTestCase):
         self.assertEqual(relay.factory.hub.member_count("room"), 1)
         self.assertEqual(relay.stats.http_requests, {("GET", 200): 1})
 
-    def test_who_may_not(self) -> None:
-        """Whoever may not come in or not receive gets no stream; nor is there one in a full room."""
+    def test_refusals(self) -> None:
+        """A stream needs a grant with can_subscribe, and a place in the room."""
         self.assertEqual(self.get(self.relay([Answer(Denied(401, "no"))], http=True)).status, 401)
         self.assertEqual(self.get(self.relay([narrowed(can_subscribe=False)], http=True)).status, 403)
         relay = self.relay(http=True, max_room_members=1)
@@ -280,7 +280,7 @@ class PageTests(RelayTestCase):
     BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
     def test_page(self) -> None:
-        """It is at / with --demo, also where the validators would let nobody in: it is no secret."""
+        """It is at / with --demo; the validators are not asked, for it is public."""
         relay = self.relay([Answer(Denied(401, "no"))], demo=True)
         response = ask(relay, http_bytes("GET /", None, self.BROWSER))
         self.assertEqual((response.status, response.headers["Content-Type"]), (200, "text/html; charset=utf-8"))
@@ -288,38 +288,38 @@ class PageTests(RelayTestCase):
         self.assertEqual(relay.stats.http_requests, {("GET", 200): 1})
 
     def test_nowhere_else(self) -> None:
-        """It is nowhere else, and not at all without --demo; a WebSocket on / is a room as any other."""
+        """It is at no other path, and only with --demo; a WebSocket on / joins a room."""
         relay = self.relay(demo=True)
         self.assertEqual(ask(relay, http_bytes("GET /room", None, self.BROWSER)).status, 426)
         self.assertEqual(ask(self.relay(http=True), http_bytes("GET /", None, self.BROWSER)).status, 426)
         self.assertTrue(relay.client("/").open)
 
-    def test_demo_alone_serves_no_rooms(self) -> None:
-        """--demo does not open what --http does."""
+    def test_demo_without_http(self) -> None:
+        """--demo alone serves no rooms over HTTP."""
         relay = self.relay(demo=True)
         self.assertEqual(ask(relay, http_bytes("POST /room", b"hello")).status, 405)
         self.assertEqual(ask(relay, http_bytes("GET /", None, {"Accept": "application/json"})).status, 426)
 
 
 class GateTests(RelayTestCase):
-    """What is served has passed the gate, and what is not served is refused as before."""
+    """The strict parser in front, and all other requests."""
 
     def test_off_by_default(self) -> None:
-        """Without --http and --demo, all that is no handshake is refused, and no 101 says a number."""
+        """Without --http and --demo, only handshakes are served, and no 101 has a number."""
         relay = self.relay()
         for line, status in (("POST /room", 405), ("GET /room", 426)):
             self.assertEqual(ask(relay, http_bytes(line, None, {"Accept": "application/json"})).status, status)
         self.assertNotIn(b"Wsrelay", relay.wire().send(request_bytes()))
 
     def test_any_other_get(self) -> None:
-        """A GET that names nothing that is served is told to use WebSocket, whatever the validators think."""
+        """A GET for any other media type is a 426, before the validators are asked."""
         relay = self.relay([Answer(Denied(401, "no"))], http=True)
         for accept in ("*/*", "text/html", "application/json-not", ""):
             response = ask(relay, http_bytes("GET /room", None, {"Accept": accept}))
             self.assertEqual((response.status, response.headers["Upgrade"]), (426, "websocket"), accept)
 
     def test_wrong_handshakes(self) -> None:
-        """A handshake that is wrong stays a wrong handshake."""
+        """A malformed handshake is refused as one, whatever it accepts."""
         relay = self.relay(http=True)
         accept = {"Accept": "application/json"}
         wrong = {"Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Connection": "Upgrade", **accept}
@@ -328,21 +328,21 @@ class GateTests(RelayTestCase):
         self.assertEqual(ask(relay, request_bytes() + b"early").status, 400)
 
     def test_methods(self) -> None:
-        """Other methods are refused, and the answer says which there are."""
+        """Other methods are refused; Allow names the served ones."""
         for method in ("PUT", "DELETE", "OPTIONS", "HEAD", "TRACE", "CONNECT", "BREW"):
             wire = self.relay(http=True).wire()
             self.assertIn(b"\r\nAllow: GET, POST\r\n", wire.send(http_bytes(f"{method} /room")), method)
             self.assertEqual(wire.status, 405)
 
     def test_bodies_of_gets(self) -> None:
-        """A GET with a body is refused."""
+        """A GET with a body is a 400."""
         relay = self.relay(http=True)
         for fields in ({"Content-Length": "5"}, {"Content-Length": None, "Transfer-Encoding": "chunked"}):
             request = http_bytes("GET /room", b"hello", {**fields, "Accept": "application/json"})
             self.assertEqual(ask(relay, request).status, 400)
 
     def test_the_same_gate(self) -> None:
-        """Whatever a handshake may not have, these may not have: bare line feeds, folded lines, doubles, bad rooms."""
+        """The head of a POST passes the same parser as a handshake: no bare line feeds, folding, doubles, bad rooms."""
         relay = self.relay(http=True)
         good = http_bytes("POST /room", b"hello")
         for request in (
@@ -359,7 +359,7 @@ class GateTests(RelayTestCase):
 
     @given(st.binary(max_size=200), st.lists(st.integers(0, 300), max_size=3))
     def test_any_body(self, body: bytes, cuts: list[int]) -> None:
-        """Whatever is posted, in whatever pieces: it is relayed unchanged or refused, and nothing fails."""
+        """Any body, in any pieces, is relayed unchanged."""
         relay = self.relay(http=True)
         client = relay.client()
         request = http_bytes("POST /room", body, {"Content-Type": "application/octet-stream"})
