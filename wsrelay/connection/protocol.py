@@ -340,15 +340,13 @@ class RelayProtocol(AutobahnProtocol):
             linger(self.transport, response)
             self._discard()
 
-    def end(self) -> None:
-        """End TCP behind a whole response. See :class:`wsrelay.http.exchange.Line`."""
-        self.dropConnection()
-
     def dropConnection(self, abort: bool = False) -> None:
         """End TCP. After a clean close with FIN: Autobahn's reset could overtake the last frames."""
         self.leave()
         super().dropConnection(abort and not self.wasClean)
         self._discard()
+
+    end = dropConnection  #: behind a whole response; see :class:`wsrelay.http.exchange.Line`
 
     def _discard(self) -> None:
         """Nothing more is written; what still comes is discarded until TCP ends.
