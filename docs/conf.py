@@ -31,6 +31,8 @@ root_doc = "docs/index"
 include_patterns = [
     "docs/*.md",
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
     "bench/README.md",
     "bench/results/results.md",
     "conformance/README.md",
@@ -72,7 +74,7 @@ html_copy_source = False
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 templates_path = ["_templates"]
-# The first page is docs/index.html; whoever opens the folder is sent there.
+# The first page is docs/index.html; the folder redirects to it.
 html_additional_pages = {"index": "redirect.html"}
 html_theme_options = {"navigation_with_keys": False, "footer_icons": []}
 
