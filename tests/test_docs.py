@@ -1,6 +1,6 @@
-"""The pages: what they link to, and what they say there is.
+"""The pages: their links, and the names of options, metrics, codes and modules in them.
 
-Read as text; that they become a site without a warning is what ``tox -e docs`` shows.
+They are read as text; ``tox -e docs`` builds the site.
 """
 
 import ast
@@ -26,11 +26,14 @@ from wsrelay.tap import Options
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 
-#: What is ours, of all that lies about in a checkout.
+#: Pages about the relay: all names in them must exist. The changelog also names old ones.
+ABOUT = [*sorted(DOCS.glob("*.md")), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md"))]
+
+#: Folders with pages of the project, and folders in them that are not.
 FOLDERS = ("docs", "bench", "conformance", "deploy", "examples", "fuzz", "soak", "tests")
 NOT_OURS = {"node_modules", ".build", ".env", ".venv", "reports", "quick"}
 
-#: Options that the pages name and that are other programs', or the Makefile's.
+#: Options in the pages that belong to other programs, or to the Makefile.
 OTHERS = {
     *("--quick", "--guard", "--seconds", "--servers", "--rows", "--repeats", "--results", "--report", "--summary"),
     *("--write-limits", "--tool", "--instr-atstart", "--collect-atstart", "--callgrind-out-file", "--library"),
@@ -48,10 +51,10 @@ OTHERS = {
     *("--log-file", "--syslog", "--logger", "--auth", "--backpressure", "--data", "--rate", "--help"),
 }
 
-#: A number that looks like a close code, where it is said to be one.
+#: A number after words that call it a close code.
 CLOSE_CODE = re.compile(r"\b(?:close|closes|closed with|close code|code) (1\d{3}|3\d{3}|4\d{3})\b")
 
-#: Codes that the relay does not send, but pages tell about: clients' own, and what an API makes up.
+#: Codes in the pages that the relay does not send: of clients, and of APIs.
 CLIENTS_CODES = {1000, 1001, 1005, 1006, 1015, 3000, 4999, 3008}
 
 
@@ -103,7 +106,7 @@ def links(page: Path) -> list[str]:
 
 
 def commands(block: Block) -> Iterator[list[str]]:
-    """Yield what stands behind ``twistd … wsrelay`` in a block of shell, as words."""
+    """Yield the words after ``twistd … wsrelay`` in a block of shell."""
     for line in block.text.replace("\\\n", " ").splitlines():
         match = re.search(r"\btwistd? (?:-\S+ |--nodaemon |--pidfile= )*wsrelay\b(.*)", line)
         if match:
@@ -116,10 +119,10 @@ def options() -> set[str]:
 
 
 class LinkTests(SynchronousTestCase):
-    """Nothing leads nowhere."""
+    """Links and the table of contents."""
 
     def test_links_lead_somewhere(self) -> None:
-        """Each link between files leads to a file that is there, and its anchor to a heading."""
+        """Each link between files has a file and, if it has an anchor, a heading."""
         for page in pages():
             for target in links(page):
                 path, _, anchor = target.partition("#")
@@ -129,7 +132,7 @@ class LinkTests(SynchronousTestCase):
                     self.assertIn(anchor, anchors(file), f"{page.relative_to(ROOT)}: {target}")
 
     def test_pages_are_in_the_table_of_contents(self) -> None:
-        """Each page of docs/ is in the table of contents of the site, once, and nothing else is but files."""
+        """Each page of docs/ is once in the table of contents; other entries are files."""
         index = DOCS / "index.md"
         listed = [
             re.sub(r".*<(.*)>", r"\1", line)
@@ -146,16 +149,17 @@ class LinkTests(SynchronousTestCase):
         for name in listed:
             self.assertTrue((DOCS / f"{name}.md").exists(), name)
 
-    def test_readme_links_to_what_there_is_to_read(self) -> None:
-        """The README links to the first page and to those that it promises."""
-        self.assertIn("docs/index.md", links(ROOT / "README.md"))
+    def test_readme_links(self) -> None:
+        """The README links to the first page, to the promises, and to the pages of the root."""
+        wanted = {"docs/index.md", "docs/reliability.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"}
+        self.assertLessEqual(wanted, set(links(ROOT / "README.md")))
 
 
 class OptionTests(SynchronousTestCase):
-    """Options that are named exist."""
+    """Options in the pages exist."""
 
     def test_command_lines(self) -> None:
-        """Each command line of the relay has options that there are."""
+        """Each command line of the relay has existing options only."""
         known, found = options(), 0
         for page in pages():
             for block in blocks(page):
@@ -167,23 +171,23 @@ class OptionTests(SynchronousTestCase):
         self.assertGreater(found, 10)
 
     def test_options_in_prose(self) -> None:
-        """Each option that a page of docs/ or the README names is one of the relay's, or known to be another's."""
+        """Each option in a page about the relay is one of the relay, or a known one of another program."""
         known = options() | OTHERS
-        for page in [*DOCS.glob("*.md"), ROOT / "README.md"]:
+        for page in ABOUT:
             text = re.sub(r"<!--.*?-->", "", prose(page), flags=re.DOTALL)
             for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z]", text):
                 self.assertIn(option, known, f"{page.name}: {option}")
 
     def test_variables(self) -> None:
-        """Each environment variable that is named is an option's."""
+        """Each environment variable in a page about the relay belongs to an option."""
         names = {f"WSRELAY_{field.name.upper()}" for field in fields(Settings)} | {"WSRELAY_CONFIG"}
-        for page in [*DOCS.glob("*.md"), ROOT / "README.md"]:
+        for page in ABOUT:
             self.assertLessEqual(
                 set(re.findall(r"WSRELAY_[A-Z][A-Z_]*[A-Z]", page.read_text("utf-8"))), names, page.name
             )
 
     def test_files(self) -> None:
-        """Each block of TOML is a configuration that is taken."""
+        """Each block of TOML is a valid configuration."""
         for page in DOCS.glob("*.md"):
             for block in blocks(page):
                 if block.language == "toml":
@@ -192,10 +196,10 @@ class OptionTests(SynchronousTestCase):
 
 
 class CodeTests(SynchronousTestCase):
-    """Code that is shown is code."""
+    """Code and names of code in the pages."""
 
     def test_python(self) -> None:
-        """Each block of Python can be parsed, and what it imports of ours is there."""
+        """Each block of Python can be parsed, and its imports from wsrelay exist."""
         for page in pages():
             for block in blocks(page):
                 if block.language == "python":
@@ -206,8 +210,8 @@ class CodeTests(SynchronousTestCase):
                                 self.assertTrue(hasattr(module, alias.name), str(block))
 
     def test_names(self) -> None:
-        """Each dotted name of ours that a page of docs/ has in code exists."""
-        for page in DOCS.glob("*.md"):
+        """Each dotted name of wsrelay in a page about the relay exists."""
+        for page in ABOUT:
             for name in re.findall(r"`(wsrelay\.[\w.]*\w)`", page.read_text("utf-8")):
                 module, _, attribute = name.rpartition(".")
                 try:
@@ -215,12 +219,32 @@ class CodeTests(SynchronousTestCase):
                 except ModuleNotFoundError:
                     self.assertTrue(hasattr(importlib.import_module(module), attribute), f"{page.name}: {name}")
 
+    def test_paths(self) -> None:
+        """Each path of the package or its tests in a page about the relay exists."""
+        for page in ABOUT:
+            for path in re.findall(r"`((?:wsrelay|twisted|tests)/[\w./-]*)`", prose(page)):
+                self.assertTrue((ROOT / path).exists(), f"{page.name}: {path}")
+
+
+class GlossaryTests(SynchronousTestCase):
+    """docs/glossary.md."""
+
+    def test_rows(self) -> None:
+        """Each word has one row with one meaning; no word has two."""
+        rows = re.findall(
+            r"^\| (?!word |---)([^|]+) \| ([^|]+) \|$", (DOCS / "glossary.md").read_text("utf-8"), re.MULTILINE
+        )
+        words = [word for row, _ in rows for word in re.sub(r"\(.*?\)", "", row).split(", ")]
+
+        self.assertGreater(len(rows), 50)
+        self.assertEqual(sorted({word.strip() for word in words}), sorted(word.strip() for word in words))
+
 
 class ObservingTests(SynchronousTestCase):
-    """What operators see is explained."""
+    """Metrics, log fields and admin fields are explained."""
 
     def test_metrics(self) -> None:
-        """docs/metrics.md has each metric of ours, with its type, and no others; no page names another one."""
+        """docs/metrics.md has exactly the exported metrics, with their types; no page names another one."""
         exporter = Metrics(RelayFactory(Settings(), [], Clock()))
         exported = {
             f"{family.name}_total" if family.type == "counter" else family.name: family.type
@@ -236,7 +260,7 @@ class ObservingTests(SynchronousTestCase):
                 self.assertIn(re.sub("_(bucket|sum|count)$", "", name), exported, page.name)
 
     def test_log(self) -> None:
-        """docs/logs.md explains each thing that is logged about connections, and each of its fields."""
+        """docs/logs.md explains each event about connections, and each of its fields."""
         explained = set(re.findall(r"`(\w+)`", (DOCS / "logs.md").read_text("utf-8")))
         for event, text in TEXTS.items():
             self.assertLessEqual({event, *re.findall(r"\{(\w+)", text)}, explained)
@@ -249,17 +273,17 @@ class ObservingTests(SynchronousTestCase):
 
 
 class CloseCodeTests(SynchronousTestCase):
-    """Close codes that are named exist."""
+    """Close codes in the pages exist."""
 
     def test_codes_in_prose(self) -> None:
-        """Each number that is called a close code is in the table, or one that only clients see."""
+        """Each number that is called a close code is in the table, or a known code of clients."""
         known = {row.code for row in TABLE} | CLIENTS_CODES
         for page in DOCS.glob("*.md"):
             for code in CLOSE_CODE.findall(prose(page)):
                 self.assertIn(int(code), known, page.name)
 
     def test_final_codes(self) -> None:
-        """docs/clients.md tells which codes are final as the table does."""
+        """docs/clients.md has the same final codes as the table."""
         text = (DOCS / "clients.md").read_text("utf-8")
         rows = dict(re.findall(r"^\| (\d{4}) \| ([^|]+) \|", text.partition("And these")[0], re.MULTILINE))
 
