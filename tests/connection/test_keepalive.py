@@ -20,17 +20,17 @@ class KeepAliveTests(SynchronousTestCase):
     def test_pong(self) -> None:
         """A pong that answers the last ping counts; each ping has a payload of its own."""
         keepalive = KeepAlive(0.0, 10.0, 1.0)
-        payload = keepalive.ping(10.0)
+        payload = keepalive.ping(10.0, 10.0)
         self.assertIsNotNone(payload)
         keepalive.pong(payload or b"")
         self.assertEqual(keepalive.due(20.0), Due.PING)
 
-        self.assertNotEqual(keepalive.ping(20.0), payload)
+        self.assertNotEqual(keepalive.ping(20.0, 10.0), payload)
 
     def test_missing_pong(self) -> None:
         """Without the pong the next interval ends the connection; an unsolicited pong does not help."""
         keepalive = KeepAlive(0.0, 10.0, 1.0)
-        keepalive.ping(10.0)
+        keepalive.ping(10.0, 10.0)
         keepalive.pong(b"unsolicited")
 
         self.assertEqual((keepalive.due(19.9), keepalive.due(20.0)), (Due.NOTHING, Due.PONG_TIMEOUT))
@@ -38,17 +38,17 @@ class KeepAliveTests(SynchronousTestCase):
     def test_within_a_frame(self) -> None:
         """A peer that is within a frame cannot send a pong; it is waited for as long as bytes come."""
         keepalive = KeepAlive(0.0, 10.0, 1.0)
-        keepalive.ping(10.0)
+        keepalive.ping(10.0, 10.0)
         keepalive.progress = True
         self.assertEqual(keepalive.due(20.0, within_frame=True), Due.PING)
-        self.assertIsNone(keepalive.ping(20.0))
+        self.assertIsNone(keepalive.ping(20.0, 10.0))
 
         self.assertEqual(keepalive.due(30.0, within_frame=True), Due.PONG_TIMEOUT)
 
     def test_alive(self) -> None:
         """Where there are no pongs, a peer that takes what is written is alive."""
         keepalive = KeepAlive(0.0, 10.0, 1.0)
-        keepalive.ping(10.0)
+        keepalive.ping(10.0, 10.0)
         keepalive.alive()
 
         self.assertEqual(keepalive.due(20.0), Due.PING)
@@ -75,7 +75,7 @@ class KeepAliveTests(SynchronousTestCase):
     def test_held(self) -> None:
         """What a held peer owes cannot come; when it is read again, it has as much more time."""
         keepalive = KeepAlive(0.0, 10.0, 1.0)
-        keepalive.ping(10.0)
+        keepalive.ping(10.0, 10.0)
         keepalive.message_by = 12.0
         self.assertEqual(keepalive.due(60.0, held=True), Due.NOTHING)
         keepalive.read_again(50.0)

@@ -89,7 +89,7 @@ class SubscribersTests(SynchronousTestCase):
         """A paused subscriber without a cursor is an error."""
         a = self.join()
         self.subscribers.check()
-        self.subscribers._paused.add(a)
+        self.subscribers._paused[a] = None
 
         error = self.assertRaises(AssertionError, self.subscribers.check)
         self.assertIn("paused", str(error))

@@ -81,9 +81,10 @@ class AutobahnProtocol(WebSocketServerProtocol):
         forwarded_for: the client's address, where a trusted proxy has told it.
     """
 
-    __slots__ = ("forwarded_for", "mid_message", "phase")
+    __slots__ = ("mid_message", "phase")
 
     log = Silence()
+    forwarded_for = ""
     transport: Any  # any of Twisted's transports and its wrappers
     tcpNoDelay: bool
     perMessageCompressionAccept: Callable[[list[PerMessageDeflateOffer]], PerMessageDeflateOfferAccept | None]
@@ -96,7 +97,6 @@ class AutobahnProtocol(WebSocketServerProtocol):
 
     def __init__(self) -> None:
         """Set nothing of Autobahn's: all of that is on the class (:func:`configured`)."""
-        self.forwarded_for = ""
         self.mid_message = False
 
     # --- what connections use -----------------------------------------------------------------------
@@ -226,7 +226,7 @@ class AutobahnProtocol(WebSocketServerProtocol):
         self.reject(closecodes.for_code(code), reason)
 
 
-def initial_attributes(factory: WebSocketServerFactory) -> dict[str, Any]:
+def initial_attributes(factory: WebSocketServerFactory) -> dict[str, object]:
     """Return what Autobahn sets on each new connection, as attributes of a class.
 
     Each connection would copy 29 options and pretty-print them for the log (TRAPS 7), set 40 other attributes, most
@@ -254,11 +254,11 @@ def initial_attributes(factory: WebSocketServerFactory) -> dict[str, Any]:
 class _OnFirstUse:
     """An attribute of which a connection gets one of its own when it is first asked for."""
 
-    def __init__(self, name: str, make: Callable[[], Any]) -> None:
+    def __init__(self, name: str, make: Callable[[], object]) -> None:
         self._name = name
         self._make = make
 
-    def __get__(self, connection: object, owner: type) -> Any:
+    def __get__(self, connection: object, owner: type) -> object:
         value = self._make()
         setattr(connection, self._name, value)
         return value
@@ -276,7 +276,7 @@ def share_names(protocol: type[AutobahnProtocol]) -> None:
             setattr(instance, name, None)
 
 
-def autobahn_options(settings: Settings) -> dict[str, Any]:
+def autobahn_options(settings: Settings) -> dict[str, object]:
     """Return every protocol option of Autobahn, for one single call (a second one resets some: TRAPS 17)."""
     return {
         "versions": [13],  # 8 takes the origin from another field (TRAPS 15)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
+from wsrelay.http.site import PublicSite
 from wsrelay.interfaces import Backplane
 from wsrelay.limits.admission import Admission
 from wsrelay.limits.rates import Rates
@@ -57,16 +58,16 @@ class Relay(Protocol):
     lines: Lines
     numbers: Iterator[int]
     methods: Collection[str]
-    web: Any  # a type above would be a circle: the site needs connections
+    web: PublicSite | None
     admission: Admission
     trusted_proxies: TrustedProxies
     rates: Rates
     message_types: ByRoom[int | None]
-    slowed_down: set[Any]  # of the connections that use this type
+    slowed_down: set[Any]  # Any, here and below: its connections, whose type would be a circle
     wall_clock: Callable[[], float]
     random: Callable[[], float]
 
-    def connected(self, connection: Any) -> None:  # this and the next: a connection of its own
+    def connected(self, connection: Any) -> None:
         """TCP has begun."""
 
     def disconnected(self, connection: Any) -> None:

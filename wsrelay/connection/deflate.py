@@ -2,11 +2,12 @@
 :mod:`wsrelay.wire.frames`'.
 """
 
-from typing import Any
-
 from autobahn.websocket.compress import PerMessageDeflate, PerMessageDeflateOffer, PerMessageDeflateOfferAccept
 
 __all__ = ["Inflater", "accept", "accept_nothing", "well_formed"]
+
+#: Parameters of an extension as Autobahn parses them: name → values, ``True`` for one without.
+Parameters = dict[str, list[str | bool]]
 
 
 class Inflater(PerMessageDeflate):
@@ -31,7 +32,7 @@ class Inflater(PerMessageDeflate):
         self._decompressor = None
 
 
-def well_formed(extensions: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+def well_formed(extensions: list[tuple[str, Parameters]]) -> list[tuple[str, Parameters]]:
     """Return the well-formed permessage-deflate offers among the extensions that a client offers.
 
     All others must be declined (RFC 7692 section 7), but Autobahn would refuse the handshake for one.
@@ -69,7 +70,7 @@ def accept_nothing(_offers: list[PerMessageDeflateOffer]) -> None:
     """Decline all offers."""
 
 
-def _is_well_formed(name: str, parameters: Any) -> bool:
+def _is_well_formed(name: str, parameters: Parameters) -> bool:
     if name != PerMessageDeflateOffer.EXTENSION_NAME:
         return False
     try:

@@ -1,39 +1,53 @@
-"""The end of all connections of a relay: spread over a time, so that not all of them come back at once.
+"""Drain: closing all connections of a relay, spread over a time with jitter, so that clients do not reconnect at once.
 
-What a connection is told, and how it ends, is its own business; who stops listening before, the service's.
+Must not live here: what a close does (:mod:`wsrelay.connection.protocol`), when listening stops
+(:mod:`wsrelay.service`).
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import Any, Final
+from collections.abc import Callable, Collection, Iterable
+from typing import Final, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
 
 from wsrelay.closecodes import CloseReason
+from wsrelay.connection.host import Host
 from wsrelay.connection.stage import OPEN_STAGES
 from wsrelay.rooms.hub import Hub
 
 __all__ = ["Drain", "abort_all", "each"]
 
-#: How often it is looked whose turn has come: one timer, not one per connection.
+#: Seconds between two steps: one timer for all connections.
 STEP_SECONDS: Final = 0.05
 
 
-class Drain:
-    """Closes every connection, one after the other.
+class Failing(Protocol):
+    """A connection that can be ended because of a bug."""
 
-    Connection i of n has its turn at (i + a random number up to 1) / n of the time; one whose handshake is not done, at
-    once. One that is behind is put off until it has what was published before, or until the time is over: then all are
-    closed that are still there, those included that came meanwhile.
+    def fail(self, error: Failure | Exception) -> None:
+        """End because of a bug."""
+
+
+One = TypeVar("One", bound=Failing)
+
+
+class Drain:
+    """Closes every connection in its turn.
+
+    Connection i of n has its turn at (i + jitter) / n of the time, with a jitter from 0 to 1; an unfinished handshake
+    at once. A paused connection is postponed until it has received everything published before, or until the time is
+    over: then all remaining connections are closed, later arrivals included.
 
     Complexity:
-        Twenty steps a second, each with a look at those whose turn it is and at those who were put off.
+        Twenty steps a second; each visits the connections whose turn it is, and the postponed ones.
 
     Args:
-        connections: the relay's, as they are at any time.
-        hub: their rooms, which go on relaying meanwhile.
-        reason: what they are told.
+        connections: a view of the relay's connections.
+        hub: their rooms, which continue to relay meanwhile.
+        reason: the close reason.
         reactor: for the time.
         random: a number from 0 to 1.
 
@@ -42,7 +56,12 @@ class Drain:
     """
 
     def __init__(
-        self, connections: set[Any], hub: Hub, reason: CloseReason, reactor: Any, random: Callable[[], float]
+        self,
+        connections: Collection[Host],
+        hub: Hub,
+        reason: CloseReason,
+        reactor: IReactorTime,
+        random: Callable[[], float],
     ) -> None:
         self.done: Deferred[None] = Deferred()
         self._connections = connections
@@ -50,9 +69,9 @@ class Drain:
         self._reason = reason
         self._reactor = reactor
         self._random = random
-        #: When its turn is, in seconds since the start, and who; in order.
-        self._turns: deque[tuple[float, Any]] = deque()
-        self._put_off: list[Any] = []
+        #: The turns, as seconds since the start and connection; in order.
+        self._turns: deque[tuple[float, Host]] = deque()
+        self._postponed: list[Host] = []
         self._stepping = LoopingCall(self._step)
         self._stepping.clock = reactor
 
@@ -60,11 +79,11 @@ class Drain:
         """Begin.
 
         Args:
-            spread_seconds: when the last one has its turn; 0 is everybody, now.
-            abort_after_seconds: when those that have not gone are aborted.
+            spread_seconds: when the last connection has its turn; 0 closes all at once.
+            abort_after_seconds: when the remaining connections are aborted.
         """
         members = [connection for connection in self._connections if connection.stage in OPEN_STAGES]
-        self._turns.extend((0.0, connection) for connection in self._connections.difference(members))
+        self._turns.extend((0.0, connection) for connection in {*self._connections} - {*members})
         self._turns.extend(
             ((index + self._random()) / len(members) * spread_seconds, member) for index, member in enumerate(members)
         )
@@ -74,7 +93,7 @@ class Drain:
         self._stepping.start(STEP_SECONDS)
 
     def end(self) -> None:
-        """Nobody is left: leave no timer behind."""
+        """No connection is left: stop the timers."""
         if self._stepping.running:
             self._stepping.stop()
         if self._watchdog.active():
@@ -86,31 +105,31 @@ class Drain:
         if elapsed >= self._spread_seconds:
             self._stepping.stop()
             try:
-                self._hub.flush()  # joined once for all, instead of once for each
+                self._hub.flush()  # one join of the frames for all, instead of one for each
             finally:
                 each(tuple(self._connections), lambda connection: connection.close(self._reason))
             return
-        ready, self._put_off = self._put_off, []
+        ready, self._postponed = self._postponed, []
         while self._turns and self._turns[0][0] <= elapsed:
             ready.append(self._turns.popleft()[1])
-        each(ready, self._close_unless_behind)
+        each(ready, self._close_unless_paused)
 
-    def _close_unless_behind(self, connection: Any) -> None:
-        if connection.stage in OPEN_STAGES and not connection.paused:
-            self._hub.finish(connection.member)  # which it may not take all of
+    def _close_unless_paused(self, connection: Host) -> None:
+        if connection.member is not None and not connection.paused:
+            self._hub.finish(connection.member)  # which may pause it
         if connection.paused:
-            self._put_off.append(connection)
+            self._postponed.append(connection)
         else:
             connection.close(self._reason)
 
 
-def abort_all(connections: set[Any]) -> None:
-    """End every connection's TCP, now."""
+def abort_all(connections: Collection[Host]) -> None:
+    """Abort the TCP of every connection now."""
     each(tuple(connections), lambda connection: connection.transport.abortConnection())
 
 
-def each(connections: Iterable[Any], act: Callable[[Any], None]) -> None:
-    """Act on connections; what one of them raises is its own."""
+def each(connections: Iterable[One], act: Callable[[One], None]) -> None:
+    """Act on connections; an exception ends its own connection only."""
     for connection in connections:
         try:
             act(connection)

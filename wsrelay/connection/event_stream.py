@@ -6,26 +6,30 @@ here: who may have one, and how its response begins (:mod:`wsrelay.http.site`).
 
 from wsrelay import closecodes
 from wsrelay.connection.host import Host
-from wsrelay.connection.phase import Phase
+from wsrelay.connection.member import Member
 from wsrelay.connection.reading import limit_rate
+from wsrelay.grant import Grant
 from wsrelay.wire import sse
 
 __all__ = ["EventStream"]
 
 
-class EventStream(Phase):
+class EventStream(Member):
     """A stream of events.
 
     Args:
-        host: the connection; it has joined its room.
+        host: the connection.
+        grant: what it may do; a stream publishes nothing.
     """
 
-    __slots__ = ("_host",)
+    __slots__ = ()
 
     leaves_without_close = True
 
-    def __init__(self, host: Host) -> None:
-        self._host = host
+    _host: Host
+
+    def __init__(self, host: Host, grant: Grant) -> None:
+        super().__init__(host, grant.narrowed(can_publish=False), sse.encode)
 
     def receive(self, data: bytes) -> None:
         """Discard what follows the request, at the rates of any connection."""

@@ -17,6 +17,7 @@ from wsrelay.connection.phase import Phase
 from wsrelay.connection.stage import Stage
 from wsrelay.connection.writer import Writer
 from wsrelay.errors import Denied
+from wsrelay.grant import Grant
 from wsrelay.limits.admission import Visit
 
 __all__ = ["Host"]
@@ -37,6 +38,7 @@ class Host(Protocol):
         deadline: when its deadline is due.
         visit: its place among the connections that are counted.
         writer: the way out.
+        member: its phase while it is open; ``None`` until it joins a room.
         flow: its flow control; there once it has joined a room.
         keepalive: its deadlines while open; there once it has joined a room.
     """
@@ -52,8 +54,13 @@ class Host(Protocol):
     deadline: float
     visit: Visit
     writer: Writer
+    member: Member | None
     flow: Flow
     keepalive: KeepAlive
+
+    @property
+    def grant(self) -> Grant:
+        """What it may do."""
 
     @property
     def peer(self) -> str:
@@ -79,7 +86,7 @@ class Host(Protocol):
     def join(self, member: Member) -> None:
         """Join a room."""
 
-    def open(self, stage: Stage, phase: Phase, response: bytes) -> None:
+    def open(self, stage: Stage, response: bytes) -> None:
         """Begin to be open."""
 
     def write(self, data: bytes) -> None:
@@ -102,6 +109,18 @@ class Host(Protocol):
 
     def abort(self) -> None:
         """End TCP now."""
+
+    def on_deadline(self) -> None:
+        """The deadline has passed."""
+
+    def begin_stream(self, grant: Grant) -> None:
+        """Join a room as an event stream."""
+
+    def stream_begun(self) -> None:
+        """The head of the stream's response is written."""
+
+    def end(self) -> None:
+        """End TCP behind a whole response."""
 
     def dropConnection(self) -> None:
         """End TCP behind what was written."""

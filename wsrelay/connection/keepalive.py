@@ -50,10 +50,9 @@ class KeepAlive:
         message_by: when the message that is being sent must have ended; infinite while there is none.
     """
 
-    __slots__ = ("_ping_at", "_ping_count", "_ping_seconds", "_pong_missing", "expires", "message_by", "progress")
+    __slots__ = ("_ping_at", "_ping_count", "_pong_missing", "expires", "message_by", "progress")
 
     def __init__(self, now: float, ping_seconds: float, chance: float, expires: float = math.inf) -> None:
-        self._ping_seconds = ping_seconds
         self._ping_at = now + ping_seconds * (1 + chance) / 2 if ping_seconds else math.inf
         self._ping_count = 0
         self._pong_missing = False
@@ -86,13 +85,17 @@ class KeepAlive:
             return Due.PONG_TIMEOUT
         return Due.PING
 
-    def ping(self, now: float) -> bytes | None:
+    def ping(self, now: float, ping_seconds: float) -> bytes | None:
         """Begin the next interval.
+
+        Args:
+            now: the time.
+            ping_seconds: until the next ping.
 
         Returns:
             The payload of the ping to send; ``None`` where the last one is still unanswered.
         """
-        self._ping_at = now + self._ping_seconds
+        self._ping_at = now + ping_seconds
         self.progress = False
         if self._pong_missing:
             return None

@@ -1,6 +1,7 @@
-"""Member: a connection as its room sees it.
+"""Member: the phase of an open connection, which is a subscriber of its room.
 
-Must not live here: what the peer sends (the phases), what the room does (:mod:`wsrelay.rooms`).
+Must not live here: what the peer sends (:mod:`wsrelay.connection.websocket`, :mod:`wsrelay.connection.event_stream`),
+what the room does (:mod:`wsrelay.rooms`).
 """
 
 import math
@@ -8,6 +9,7 @@ from typing import Final, Protocol
 
 from wsrelay.closecodes import CloseReason
 from wsrelay.connection.flow import Hold
+from wsrelay.connection.phase import Phase
 from wsrelay.connection.reading import Reader, hold, release
 from wsrelay.connection.writer import Writer
 from wsrelay.grant import Grant
@@ -36,11 +38,13 @@ class Owner(Reader, Protocol):
         """End because of a bug."""
 
 
-class Member:
-    """A :class:`wsrelay.interfaces.Subscriber`: the part of a connection that joins a room.
+class Member(Phase):
+    """A :class:`wsrelay.interfaces.Subscriber`. What all open connections have in common, whatever they speak.
+
+    One object for both, phase and subscriber: a second one would cost each idle connection 60 bytes.
 
     Args:
-        owner: the connection.
+        host: the connection.
         grant: what it may do.
         encoding: makes its frames of plain ones.
 
@@ -54,33 +58,33 @@ class Member:
         given: messages and plain bytes that it was given in all; ``None`` until it has left its room.
     """
 
-    __slots__ = ("_owner", "bytes_in", "encoding", "given", "grant", "messages_in", "opened_at", "send")
+    __slots__ = ("_host", "bytes_in", "encoding", "given", "grant", "messages_in", "opened_at", "send")
 
-    def __init__(self, owner: Owner, grant: Grant, encoding: Encoding) -> None:
-        self._owner = owner
+    def __init__(self, host: Owner, grant: Grant, encoding: Encoding) -> None:
+        self._host = host
         self.grant = grant
         self.encoding = encoding
-        self.send: Send = owner.writer.send
+        self.send: Send = host.writer.send
         self.opened_at = math.inf
         self.messages_in = self.bytes_in = 0
         self.given: Tally | None = None
 
     def write_later(self, data: bytes, sent: int) -> None:
         """Write what ``send`` did not take. See :class:`wsrelay.interfaces.Subscriber`."""
-        self._owner.write_later(data, sent)
+        self._host.write_later(data, sent)
 
     def hold(self) -> None:
         """Stop reading: the room takes no more for now. See :class:`wsrelay.interfaces.Subscriber`."""
-        hold(self._owner, Hold.ROOM)
+        hold(self._host, Hold.ROOM)
 
     def release(self) -> None:
         """Read on: the room takes more. See :class:`wsrelay.interfaces.Subscriber`."""
-        release(self._owner, Hold.ROOM)
+        release(self._host, Hold.ROOM)
 
     def evict(self, reason: CloseReason) -> None:
         """Close. What waits in the transport goes out before the close frame, or the deadline ends it."""
-        self._owner.close(reason)
+        self._host.close(reason)
 
     def fail(self, error: Exception) -> None:
         """Close with 1011. See :class:`wsrelay.interfaces.Subscriber`."""
-        self._owner.fail(error)
+        self._host.fail(error)

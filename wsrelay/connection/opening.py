@@ -8,7 +8,7 @@ connections there may be (:mod:`wsrelay.limits.admission`).
 
 import math
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
@@ -20,7 +20,6 @@ from twisted.python.failure import Failure
 
 from wsrelay import closecodes
 from wsrelay.connection.host import Host
-from wsrelay.connection.member import Member
 from wsrelay.connection.phase import Phase
 from wsrelay.connection.plain_http import PlainHTTP
 from wsrelay.connection.stage import OPENING_STAGES, Stage
@@ -75,7 +74,7 @@ class Opening(Phase):
         except Denied as denied:
             self._turn_away(denied)
 
-    def _address(self, peer: Any) -> str | None:  # one of Twisted's addresses
+    def _address(self, peer: object) -> str | None:
         """Return the address for which it is counted. Not that of a proxy, behind which there are many."""
         address = _ip_address(peer)
         return None if address == UNIX or address in self._host.factory.trusted_proxies else address
@@ -253,24 +252,23 @@ class Opening(Phase):
         offers = request.headers.get("sec-websocket-extensions")
         agreed = host.agree_deflate(offers) if offers else None
         extension, encoding = (None, frames.plain) if agreed is None else (agreed[0], factory.deflate(agreed[1]))
-        member = Member(host, grant, encoding)
-        host.join(member)
+        host.join(OpenWebSocket(host, grant, encoding, deflated=agreed is not None))
         number = None if factory.web is None else host.number
         response = acceptance(request.headers["sec-websocket-key"], grant.subprotocol, extension, number)
-        host.open(Stage.OPEN, OpenWebSocket(host, member, deflated=agreed is not None), response)
+        host.open(Stage.OPEN, response)
 
 
 def _data_behind() -> Denied:
     return Denied(400, "there is data behind the request; wait for the 101", cause="malformed")
 
 
-def _ip_address(address: Any) -> str:  # one of Twisted's addresses
+def _ip_address(address: object) -> str:
     """Return the IP address of an address, ``UNIX`` for one that has none."""
     host: str = getattr(address, "host", UNIX)
     return host
 
 
-def _speaks_proxy(transport: Any) -> bool:  # one of Twisted's transports, or None
+def _speaks_proxy(transport: object) -> bool:
     """Whether the client's address is known only when a PROXY header has come; until then it is the proxy's."""
     while transport is not None and not isinstance(transport, HAProxyProtocolWrapper):
         transport = getattr(transport, "transport", None)

@@ -2,9 +2,10 @@
 
 ::
 
-    RelayProtocol ── phase: Opening │ Exchange │ OpenWebSocket │ EventStream │ ENDED       what bytes of the peer mean
-        ├── writer     the way out            ├── keepalive   pings, expiry, message deadline
-        ├── flow       held or read, rates    └── member      the part that joins a room
+    RelayProtocol ── phase: Opening │ PlainHTTP │ OpenWebSocket │ EventStream │ Ended       what bytes of the peer mean
+        ├── writer     the way out
+        ├── flow       rate limits, held or read
+        └── keepalive  pings, expiry, message deadline
 
 Here: the stages (:mod:`wsrelay.connection.stage`), one deadline, one guard around callbacks, one close, one refusal.
 Must not live here: what a request or a frame means (phases), who gets what (:mod:`wsrelay.rooms`), Autobahn's internals
@@ -41,7 +42,6 @@ from wsrelay.http.responses import refusal
 from wsrelay.limits.admission import UNCOUNTED
 from wsrelay.logs.failures import log_failure
 from wsrelay.stats import ConnectionStatus
-from wsrelay.wire import sse
 
 __all__ = ["RelayProtocol"]
 
@@ -65,7 +65,8 @@ class RelayProtocol(AutobahnProtocol):
         deadline: when :meth:`on_deadline` is due, in the reactor's seconds; infinite for never.
         visit: its place among the connections that are counted.
         writer: the way out; set when TCP begins.
-        member: its place in a room; ``None`` until it joins. This and the next two are there from then on.
+        member: its phase while it is open, which is the subscriber of its room; ``None`` until it joins. This and the
+            next two are there from then on.
         flow: what it may send, and whether it is read.
         keepalive: its deadlines while it is open.
     """
@@ -172,7 +173,7 @@ class RelayProtocol(AutobahnProtocol):
             (self.reject if due is Due.MESSAGE_TIMEOUT else self.close)(due.close)  # the others are no violations
             return
         if due is Due.PING:
-            payload = keepalive.ping(now)
+            payload = keepalive.ping(now, self.factory.settings.ping_seconds)
             if payload is not None:
                 self.phase.ping(payload)
         self.deadline = keepalive.expires if held else keepalive.deadline
@@ -236,21 +237,19 @@ class RelayProtocol(AutobahnProtocol):
         self.factory.hub.join(grant.room, member, can_subscribe=grant.can_subscribe, can_publish=grant.can_publish)
         self.member = member
 
-    def open(self, stage: Stage, phase: Phase, response: bytes) -> None:
+    def open(self, stage: Stage, response: bytes) -> None:
         """Begin to be open.
 
         Args:
             stage: ``OPEN`` or ``STREAM``.
-            phase: what the connection does from now on.
             response: the last bytes before frames or events.
         """
         # The only sign there is of a peer that does not read (TRAPS 25).
         self.transport.registerProducer(self, True)
         self.write(response)
-        self.phase = phase
+        self.phase = member = self._joined
         self.become(stage)
         self.visit.opened()
-        member = self._joined
         member.opened_at = self.seconds()
         report_open(self, member)
         self.deadline = self.keepalive.deadline
@@ -262,11 +261,11 @@ class RelayProtocol(AutobahnProtocol):
         Raises:
             Denied: the room or the relay is full.
         """
-        self.join(Member(self, grant.narrowed(can_publish=False), sse.encode))
+        self.join(EventStream(self, grant))
 
     def stream_begun(self) -> None:
         """The head of the response is written: events follow."""
-        self.open(Stage.STREAM, EventStream(self), b"")
+        self.open(Stage.STREAM, b"")
 
     # --- ends ---------------------------------------------------------------------------------------
 

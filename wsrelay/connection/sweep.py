@@ -1,51 +1,52 @@
-"""The sweep: looking at all deadlines every half second, and at what else is to be looked at now and then.
+"""The sweep: the half-second housekeeping tick, which meets all deadlines.
 
-One timer for all connections, instead of one or more for each (TRAPS 29). What is due is the connections', and what a
-step of it does, its own.
+One timer for all connections, instead of one or more for each (TRAPS 29). Must not live here: what is due on a
+connection (:mod:`wsrelay.connection.protocol`).
 """
 
-from collections.abc import Callable, Iterable, Sequence, Set
-from typing import Any, Final
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Final
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from wsrelay.connection.drain import each
+from wsrelay.connection.host import Host
 from wsrelay.connection.reading import speed_up
 from wsrelay.logs.failures import log_failure
 from wsrelay.stats import Stats
 
 __all__ = ["SWEEP_SECONDS", "Sweep"]
 
-#: How often deadlines are looked at, in seconds; a deadline is met up to this much late, and twice
-#: that when the reactor was blocked.
+#: Seconds between two sweeps. A deadline is met up to this much late, and twice that after a blocked reactor.
 SWEEP_SECONDS: Final = 0.5
 
 
 class Sweep:
-    """Looks at every connection's deadline.
+    """Calls what is due.
 
-    After the reactor was blocked, one sweep is left out: the pongs and answers that have come meanwhile are read before
-    the next one, so that nobody is punished for our own delay.
+    After a blocked reactor one sweep skips the deadlines: pongs and answers that have come meanwhile are read before
+    the next one, so that no peer pays for our delay.
 
     Complexity:
-        One comparison per connection, :data:`SWEEP_SECONDS` apart.
+        One comparison per connection, every :data:`SWEEP_SECONDS`.
 
     Args:
-        connections: the relay's, as they are at any time.
-        slowed_down: those that are not read because they sent too much.
-        steps: what else there is to do; each gets the time. What one raises is logged and ends nothing else.
-        stats: where to count, also how late the reactor is.
+        connections: a view of the relay's connections.
+        slowed_down: connections that are held because of their rate.
+        steps: other periodic work; each gets the time. An exception is logged and ends nothing else.
+        stats: for the reactor's lag and failures.
         reactor: for the time.
     """
 
     def __init__(
         self,
-        connections: Set[Any],
-        slowed_down: Set[Any],
+        connections: Collection[Host],
+        slowed_down: Collection[Host],
         steps: Iterable[Callable[[float], object]],
         stats: Stats,
-        reactor: Any,
+        reactor: IReactorTime,
     ) -> None:
         self._connections = connections
         self._slowed_down = slowed_down
@@ -58,29 +59,29 @@ class Sweep:
         self._due_at = 0.0
 
     def start(self) -> None:
-        """Begin; nothing happens where it has begun."""
+        """Begin; no effect if it is running."""
         if not self._looping.running:
             self._swept_at = self._reactor.seconds()
             self._due_at = self._swept_at + SWEEP_SECONDS
             self._looping.start(SWEEP_SECONDS, now=False)
 
     def stop(self) -> None:
-        """End; nothing happens where it has ended."""
+        """End; no effect if it is not running."""
         if self._looping.running:
             self._looping.stop()
 
     def once(self) -> None:
-        """Look at all of them once."""
+        """Do one sweep."""
         now = self._reactor.seconds()
         self._stats.reactor_lag_seconds.observe(max(0.0, now - self._due_at))
         self._due_at = now + SWEEP_SECONDS
         late = self._swept_at is not None and now - self._swept_at > 2 * SWEEP_SECONDS
-        # Left out once only: a reactor that is always late must not keep everybody for ever.
+        # Skipped once only: a reactor that is always late must not keep every connection for ever.
         self._swept_at = None if late else now
         for step in self.steps:
             try:
                 step(now)
-            except Exception:  # noqa: BLE001 - a bug in one of them must not end the others, and all deadlines with them
+            except Exception:  # noqa: BLE001 - a bug in one must not end the others, and all deadlines with them
                 self._stats.failures += 1
                 log_failure("a step of the sweep failed", Failure())
         each(tuple(self._slowed_down), speed_up)

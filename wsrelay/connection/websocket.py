@@ -11,11 +11,12 @@ from typing import Final
 from wsrelay import closecodes
 from wsrelay.connection.host import Host
 from wsrelay.connection.member import Member
-from wsrelay.connection.phase import Phase
 from wsrelay.connection.reading import end_turn, limit_rate
 from wsrelay.connection.stage import Stage
+from wsrelay.grant import Grant
 from wsrelay.message import Message
 from wsrelay.wire import frames
+from wsrelay.wire.frames import Encoding
 
 __all__ = ["STRETCH_BYTES", "STRETCH_FRAMES", "OpenWebSocket"]
 
@@ -27,33 +28,25 @@ STRETCH_FRAMES: Final = 256
 STRETCH_BYTES: Final = 2**20
 
 
-class OpenWebSocket(Phase):
+class OpenWebSocket(Member):
     """An open WebSocket connection.
 
     Args:
-        host: the connection; it has joined its room.
-        member: its place there.
+        host: the connection.
+        grant: what it may do.
+        encoding: makes its frames of plain ones.
         deflated: whether permessage-deflate was agreed.
     """
 
-    __slots__ = (
-        "_can_publish",
-        "_deflated",
-        "_fragments",
-        "_host",
-        "_member",
-        "_message_type",
-        "_ping_to_answer",
-        "_publisher",
-    )
+    __slots__ = ("_deflated", "_fragments", "_message_type", "_ping_to_answer", "_publisher")
 
-    def __init__(self, host: Host, member: Member, *, deflated: bool) -> None:
-        self._host = host
-        self._member = member
-        self._can_publish = member.grant.can_publish
+    _host: Host
+
+    def __init__(self, host: Host, grant: Grant, encoding: Encoding, *, deflated: bool) -> None:
+        super().__init__(host, grant, encoding)
         self._deflated = deflated
-        self._publisher = None if host.factory.settings.echo else member
-        self._message_type = host.factory.message_types.of(member.grant.room)
+        self._publisher = None if host.factory.settings.echo else self
+        self._message_type = host.factory.message_types.of(grant.room)
         self._fragments = 0
         self._ping_to_answer: bytes | None = None
 
@@ -70,15 +63,15 @@ class OpenWebSocket(Phase):
         Autobahn's loop, with the common frames taken out before it sees them: its parser is quadratic in the frames of
         a read (TRAPS 4).
         """
-        host, flow, member = self._host, self._host.flow, self._member
+        host, flow = self._host, self._host.flow
         host.data += data
         if flow.held:  # TLS delivers what it has decrypted already
             return
         limit_bytes, unread = host.factory.settings.max_message_bytes, len(host.data)
-        messages_in, bytes_in = member.messages_in, member.bytes_in
+        messages_in, bytes_in, may_publish = self.messages_in, self.bytes_in, self.grant.can_publish
         for _ in range(2 * STRETCH_FRAMES):  # Autobahn takes the header and the payload in two steps
-            may_publish = self._can_publish and host.stage is Stage.OPEN and not host.mid_message
-            taken, behind = frames.parse(host.data, limit_bytes, deflated=self._deflated) if may_publish else ([], 0)
+            is_parsed = may_publish and host.stage is Stage.OPEN and not host.mid_message
+            taken, behind = frames.parse(host.data, limit_bytes, deflated=self._deflated) if is_parsed else ([], 0)
             if taken:
                 host.data = host.data[behind:]
                 flow.frames -= len(taken)
@@ -88,14 +81,14 @@ class OpenWebSocket(Phase):
                 more = host.parse_next()
             if not more or flow.held or host.phase is not self:
                 break
-            if member.bytes_in - bytes_in > STRETCH_BYTES:
+            if self.bytes_in - bytes_in > STRETCH_BYTES:
                 end_turn(host)
                 break
         else:
             end_turn(host)
         if host.stage is Stage.OPEN:
             read_bytes = unread - len(host.data)
-            self._account(member.messages_in - messages_in, max(read_bytes, member.bytes_in - bytes_in))
+            self._account(self.messages_in - messages_in, max(read_bytes, self.bytes_in - bytes_in))
 
     def _publish(self, plain: list[bytes]) -> None:
         """Publish messages, given as plain frames, up to the first whose type the room does not accept."""
@@ -110,14 +103,14 @@ class OpenWebSocket(Phase):
         self._relay(plain)
 
     def _relay(self, plain: list[bytes]) -> None:
-        member, factory = self._member, self._host.factory
+        factory = self._host.factory
         count, size_bytes = len(plain), sum(map(len, plain))
-        member.messages_in += count
-        member.bytes_in += size_bytes
+        self.messages_in += count
+        self.bytes_in += size_bytes
         factory.stats.messages_in += count
         factory.stats.bytes_in += size_bytes
         publisher = self._publisher
-        factory.backplane.publish(member.grant.room, [Message(frame, publisher) for frame in plain])
+        factory.backplane.publish(self.grant.room, [Message(frame, publisher) for frame in plain])
 
     def _account(self, messages: int, read_bytes: int) -> None:
         """Charge a read to the allowance, and see whether a message has come to its end.
@@ -162,7 +155,7 @@ class OpenWebSocket(Phase):
             host.factory.stats.messages_dropped += 1
         elif len(payload) > host.factory.settings.max_message_bytes:  # Autobahn's own limit is less exact
             host.reject(closecodes.TOO_BIG)
-        elif not self._can_publish:
+        elif not self.grant.can_publish:
             host.reject(closecodes.READ_ONLY)
         else:
             self._publish([frames.encode(frames.BINARY if is_binary else frames.TEXT, payload)])

@@ -26,19 +26,20 @@ class Publishers:
 
     def __init__(self, stats: Stats) -> None:
         self._stats = stats
-        self._read_only: set[Subscriber] = set()
+        #: A dict as a set: most rooms have none, and an empty set takes 150 bytes more.
+        self._read_only: dict[Subscriber, None] = {}
         self.held = False
 
     def add(self, member: Subscriber, *, can_publish: bool) -> None:
         """Add a member; if it may publish, it is held as the others are."""
         if not can_publish:
-            self._read_only.add(member)
+            self._read_only[member] = None
         elif self.held:
             member.hold()
 
     def discard(self, member: Subscriber) -> None:
         """Remove a member, if it is one; it is released."""
-        self._read_only.discard(member)
+        self._read_only.pop(member, None)
         if self.held:
             member.release()
 
@@ -56,7 +57,7 @@ class Publishers:
             return
         self.held = held
         self._stats.pauses += held
-        for publisher in set(members) - self._read_only:
+        for publisher in set(members) - self._read_only.keys():
             if held:
                 publisher.hold()
             else:
@@ -64,4 +65,4 @@ class Publishers:
 
     def check(self, members: set[Subscriber]) -> None:
         """Raise ``AssertionError`` unless all members stored are members of the room. For tests."""
-        require({"a stored member has left": self._read_only <= members})
+        require({"a stored member has left": self._read_only.keys() <= members})

@@ -62,6 +62,9 @@ from wsrelay.stats import Stats, Tally
 
 __all__ = ["Subscribers"]
 
+#: Stands for no newcomers; never changed.
+_NO_NEWCOMERS: Final[deque[Subscriber]] = deque(maxlen=0)
+
 _NO_BATCH: Final = Batch([], 0)
 
 
@@ -77,6 +80,20 @@ class Subscribers:
         failed: subscribers whose write raised, each with the exception, until :meth:`take_failed`.
     """
 
+    __slots__ = (
+        "_accounts",
+        "_batch",
+        "_behind",
+        "_current",
+        "_due",
+        "_flushed",
+        "_log",
+        "_newcomers",
+        "_paused",
+        "_stats",
+        "failed",
+    )
+
     def __init__(self, log: Log, accounts: Accounts, stats: Stats) -> None:
         self._log = log
         self._accounts = accounts
@@ -87,8 +104,9 @@ class Subscribers:
         #: The batch that is being delivered, and those of _current that have still to get it.
         self._batch, self._due = _NO_BATCH, Audience()
         self._behind = Cursors()
-        self._paused: set[Subscriber] = set()
-        self._newcomers: deque[Subscriber] = deque()
+        #: This and the next: mostly empty, so a dict as a set, and a deque only once there is a newcomer.
+        self._paused: dict[Subscriber, None] = {}
+        self._newcomers = _NO_NEWCOMERS
         self.failed: list[tuple[Subscriber, Exception]] = []
 
     @property
@@ -128,7 +146,7 @@ class Subscribers:
         if self.pending:
             # What is pending was published before it came.
             self._behind.put(subscriber, self._log.head)
-            self._newcomers.append(subscriber)
+            self._add_newcomer(subscriber)
         else:
             self._follow(subscriber)
 
@@ -141,12 +159,12 @@ class Subscribers:
     def discard(self, subscriber: Subscriber) -> int:
         """Remove a subscriber, if it is one; return its lag in messages. Its account stays until the room closes it."""
         self._leave_current(subscriber)
-        self._paused.discard(subscriber)
+        self._paused.pop(subscriber, None)
         cursor = self._behind.pop(subscriber)
         if not len(self):
             self._flushed = self._log.head
             self._accounts.skip_to(self._flushed, self._log.published_bytes)
-            self._newcomers.clear()
+            self._newcomers = _NO_NEWCOMERS
         return 0 if cursor is None else self._log.head - cursor
 
     def flush(self, writes: float = math.inf) -> float:
@@ -181,12 +199,12 @@ class Subscribers:
 
     def pause(self, subscriber: Subscriber) -> None:
         """Leave a subscriber where it stands: only its cursor is kept, no queue."""
-        self._paused.add(subscriber)
+        self._paused[subscriber] = None
         self._leave_current(subscriber)
 
     def resume(self, subscriber: Subscriber) -> None:
         """Go on with a paused subscriber, one write per :data:`wsrelay.rooms.log.SLICE_BYTES` of its lag."""
-        self._paused.discard(subscriber)
+        self._paused.pop(subscriber, None)
         self._catch_up(subscriber, self._flushed)  # not up to the head: the next flush brings that
 
     def finish(self, subscriber: Subscriber) -> None:
@@ -228,6 +246,11 @@ class Subscribers:
         if not self._due.groups:
             self._batch = _NO_BATCH
 
+    def _add_newcomer(self, subscriber: Subscriber) -> None:
+        if self._newcomers is _NO_NEWCOMERS:
+            self._newcomers = deque()
+        self._newcomers.append(subscriber)
+
     def _catch_up(self, subscriber: Subscriber, end: int) -> float:
         """Write to a lagging subscriber until it stands at ``end`` or is paused; return the cost in writes."""
         cost = 0.0
@@ -241,7 +264,7 @@ class Subscribers:
             cursor = self._behind.get(subscriber)
         if cursor is not None and subscriber not in self._paused:
             if cursor > self._flushed:  # ahead of the others
-                self._newcomers.append(subscriber)
+                self._add_newcomer(subscriber)
             else:
                 self._behind.pop(subscriber)
                 self._follow(subscriber)
@@ -264,7 +287,7 @@ class Subscribers:
             # Not discard(): with no subscriber left it would skip what lagging ones of this flush still need.
             self._leave_current(subscriber)
             self._behind.pop(subscriber)
-            self._paused.discard(subscriber)
+            self._paused.pop(subscriber, None)
             self.failed.append((subscriber, rest))
             self._accounts.take_back(subscriber, batch)
             missed, _ = batch.tally_for(subscriber)
@@ -290,8 +313,9 @@ class Subscribers:
             {
                 "a subscriber is in two states": len(current | behind | failed) == len(self),
                 "a subscriber is due, but not current": set(self._due) <= current,
-                "a paused subscriber has no cursor": self._paused <= behind,
-                "a lagging subscriber is neither paused nor a newcomer": behind <= self._paused | {*self._newcomers},
+                "a paused subscriber has no cursor": self._paused.keys() <= behind,
+                "a lagging subscriber is neither paused nor a newcomer": behind
+                <= self._paused.keys() | {*self._newcomers},
                 "the batch is not the last one flushed": (
                     self._batch.end == self._flushed if self._due.groups else self._batch is _NO_BATCH
                 ),
