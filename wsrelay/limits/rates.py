@@ -114,19 +114,20 @@ class Allowance:
 
     Attributes:
         messages, frames, bytes: tokens left; the reader subtracts from them, then calls :meth:`is_overdrawn`.
+        refilled_at: when tokens were added last.
     """
 
-    __slots__ = ("_at", "_over_since", "_rates", "bytes", "frames", "messages")
+    __slots__ = ("_over_since", "_rates", "bytes", "frames", "messages", "refilled_at")
 
     def __init__(self, rates: Rates, now: float) -> None:
         self._rates = rates
         self.messages, self.frames, self.bytes = rates.burst
-        self._at = now
+        self.refilled_at = now
         self._over_since = math.inf
 
     def is_overdrawn(self, now: float) -> bool:
         """Return whether the connection sent more than its rates allow."""
-        if now > self._at:
+        if now > self.refilled_at:
             self._refill(now)
         return self.messages < 0 or self.frames < 0 or self.bytes < 0
 
@@ -140,7 +141,7 @@ class Allowance:
         return now - self._over_since + max(-have / per_second for have, per_second in left if have < 0)
 
     def _refill(self, now: float) -> None:
-        passed, self._at = now - self._at, now
+        passed, self.refilled_at = now - self.refilled_at, now
         (messages, frames, bytes_), (most_messages, most_frames, most_bytes) = self._rates.per_second, self._rates.burst
         self.messages = min(most_messages, self.messages + passed * messages)
         self.frames = min(most_frames, self.frames + passed * frames)
