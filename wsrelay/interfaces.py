@@ -27,16 +27,19 @@ class Subscriber(Protocol):
     Paused from :meth:`wsrelay.rooms.hub.Hub.pause`, or from the first ``send`` that did not take all, to
     :meth:`~wsrelay.rooms.hub.Hub.resume`: its room keeps its cursor, and writes nothing.
 
-    Attributes:
-        encoding: makes its frames of plain ones.
-        send: writes whole frames to the peer, never blocks, and returns the number of bytes that it took. An
-            ``OSError``, such as ``BlockingIOError``, means 0.
-
-    Both are fixed once it has joined.
+    ``encoding`` and ``send`` are fixed once it has joined.
     """
 
-    encoding: Encoding
-    send: Send
+    @property
+    def encoding(self) -> Encoding:
+        """Makes its frames of plain ones."""
+
+    @property
+    def send(self) -> Send:
+        """Writes whole frames to the peer, never blocks, and returns the number of bytes that it took.
+
+        An ``OSError``, such as ``BlockingIOError``, means 0.
+        """
 
     def write_later(self, data: bytes, sent: int) -> None:
         """Write ``data[sent:]`` before anything else; when that is done, call ``Hub.resume``.

@@ -51,23 +51,26 @@ class Member(Phase):
     Attributes:
         grant: the same.
         encoding: the same.
-        send: the socket's own, where it is a plain one.
         opened_at: when it opened, in the reactor's seconds; infinite until then.
         messages_in: messages that it published.
         bytes_in: these as plain frames, in bytes.
         given: messages and plain bytes that it was given in all; ``None`` until it has left its room.
     """
 
-    __slots__ = ("_host", "bytes_in", "encoding", "given", "grant", "messages_in", "opened_at", "send")
+    __slots__ = ("_host", "bytes_in", "encoding", "given", "grant", "messages_in", "opened_at")
 
     def __init__(self, host: Owner, grant: Grant, encoding: Encoding) -> None:
         self._host = host
         self.grant = grant
         self.encoding = encoding
-        self.send: Send = host.writer.send
         self.opened_at = math.inf
         self.messages_in = self.bytes_in = 0
         self.given: Tally | None = None
+
+    @property
+    def send(self) -> Send:
+        """The socket's own, where it is a plain one; rooms ask for it once, when it joins."""
+        return self._host.writer.send
 
     def write_later(self, data: bytes, sent: int) -> None:
         """Write what ``send`` did not take. See :class:`wsrelay.interfaces.Subscriber`."""

@@ -5,11 +5,17 @@ Pure data. Must not live here: messages (log), the slow policy (room).
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
+from typing import Final
 
 from wsrelay.interfaces import Subscriber
 from wsrelay.rooms.invariants import require
 
 __all__ = ["Cursors"]
+
+#: Shared by rooms without cursors; never changed.
+_NO_CURSORS: Final[dict[Subscriber, int]] = {}
+_NO_GROUPS: Final[dict[int, dict[Subscriber, None]]] = {}
+_NO_OFFSETS: Final[list[int]] = []
 
 
 class Cursors:
@@ -26,9 +32,10 @@ class Cursors:
     __slots__ = ("_cursors", "_groups", "offsets")
 
     def __init__(self) -> None:
-        self._cursors: dict[Subscriber, int] = {}
-        self._groups: dict[int, dict[Subscriber, None]] = {}
-        self.offsets: list[int] = []
+        # Made with the first cursor: in most rooms there never is one.
+        self._cursors: dict[Subscriber, int] = _NO_CURSORS
+        self._groups: dict[int, dict[Subscriber, None]] = _NO_GROUPS
+        self.offsets: list[int] = _NO_OFFSETS
 
     def __len__(self) -> int:
         """Return the number of subscribers."""
@@ -45,6 +52,8 @@ class Cursors:
     def put(self, subscriber: Subscriber, offset: int) -> None:
         """Set the offset of a subscriber, new or not."""
         self.pop(subscriber)
+        if self._cursors is _NO_CURSORS:
+            self._cursors, self._groups, self.offsets = {}, {}, []
         self._cursors[subscriber] = offset
         group = self._groups.get(offset)
         if group is None:
@@ -84,5 +93,6 @@ class Cursors:
                 "the groups are not those of the cursors": placed == self._cursors,
                 "the offsets are not those of the groups": self.offsets == sorted(self._groups),
                 "a group is empty": all(self._groups.values()),
+                "a shared container has changed": not (_NO_CURSORS or _NO_GROUPS or _NO_OFFSETS),
             }
         )

@@ -65,6 +65,9 @@ __all__ = ["Subscribers"]
 #: Stands for no newcomers; never changed.
 _NO_NEWCOMERS: Final[deque[Subscriber]] = deque(maxlen=0)
 
+#: Shared by rooms in which no subscriber is due; never changed.
+_NONE_DUE: Final = Audience()
+
 _NO_BATCH: Final = Batch([], 0)
 
 
@@ -102,7 +105,7 @@ class Subscribers:
         self._flushed = 0
         self._current = Audience()
         #: The batch that is being delivered, and those of _current that have still to get it.
-        self._batch, self._due = _NO_BATCH, Audience()
+        self._batch, self._due = _NO_BATCH, _NONE_DUE
         self._behind = Cursors()
         #: This and the next: mostly empty, so a dict as a set, and a deque only once there is a newcomer.
         self._paused: dict[Subscriber, None] = {}
