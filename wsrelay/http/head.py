@@ -3,7 +3,7 @@
 Pure: no I/O, no clock. It accepts only heads that every proxy on the way reads in the same way. Must not live here:
 who may come in (validators), bodies (:mod:`wsrelay.http.body`). Sequence of calls::
 
-    head = take_head(buffer)                None: wait for more bytes; Denied: answer and drop
+    head, rest = split_head(buffer)         None: wait for more bytes; Denied: answer and drop
     request = parse_request(head, peer)     a WebSocket handshake; Denied: answer and drop
     request = parse_head(head, peer, …)     any request, then check_upgrade or check_no_body
 
@@ -30,7 +30,6 @@ __all__ = [
     "parse_lines",
     "parse_request",
     "split_head",
-    "take_head",
 ]
 
 #: The most bytes of a request, blank line included; browsers stay well below it, cookies and all.
@@ -86,26 +85,11 @@ def split_head(buffer: bytes) -> tuple[bytes, bytes] | None:
     return buffer[:end], buffer[end + len(_END) :]
 
 
-def take_head(buffer: bytes) -> bytes | None:
-    """Return the head of a handshake, without its blank line. See :func:`split_head`.
-
-    Raises:
-        Denied: also 400 for bytes behind it, before the 101 (TRAPS 11).
-    """
-    parts = split_head(buffer)
-    if parts is None:
-        return None
-    head, rest = parts
-    if rest:
-        raise Denied(400, "there is data behind the request; wait for the 101")
-    return head
-
-
 def parse_lines(head: bytes, methods: Collection[str]) -> tuple[str, str, dict[str, str]]:
     """Parse the request line and the fields strictly.
 
     Args:
-        head: from :func:`take_head` or :func:`split_head`.
+        head: from :func:`split_head`.
         methods: the methods that are served.
 
     Returns:
