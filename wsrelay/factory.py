@@ -72,6 +72,8 @@ class RelayFactory(WebSocketServerFactory):
         memory: the budget of buffered bytes, all connections together.
         admission: the number of connections, in all and per address.
         hub: the rooms.
+        backplane: where everything is published.
+        chain: the handshake validators.
         stats: the counters.
         lines: the log lines about connections.
         numbers: yields the connection numbers, from 1.

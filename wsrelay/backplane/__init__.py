@@ -1,1 +1,4 @@
-"""Backplanes: what carries messages between the processes that serve one room; one file each."""
+"""Backplanes carry messages between the processes that serve one room; one file each.
+
+Must not live here: rooms and delivery (:mod:`wsrelay.rooms`); messages of other processes enter by ``Hub.publish``.
+"""
