@@ -1,4 +1,4 @@
-"""Tests of wsrelay.connection.autobahn: canaries on what Autobahn and Twisted keep of a connection; writing at once."""
+"""Tests of wsrelay.connection.autobahn: canaries on the attributes of Autobahn's and Twisted's connections."""
 
 import sys
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from wsrelay.connection.protocol import RelayProtocol
 #: An empty pong, masked with zeros.
 PONG = b"\x8a\x80\0\0\0\0"
 
-#: What one transport of Twisted's takes for its attributes, when a crowd has connected before the first one opened.
+#: Prints the bytes of one transport's attributes, after a crowd has connected before the first one opened.
 CROWD = """
 import socket, sys
 from twisted.internet.protocol import Protocol
@@ -37,10 +37,10 @@ print(max(sys.getsizeof(vars(server)) for server in servers))
 
 
 class AttributesTests(RelayTestCase):
-    """What Autobahn sets on each connection is on the class."""
+    """Autobahn's per-connection attributes are on the class."""
 
     def pair(self, *sent: bytes) -> tuple[Any, Any]:
-        """Return a connection of Autobahn's own and one of ours, that have read the same."""
+        """Return a connection of plain Autobahn and one of the relay, after the same bytes."""
         relay = self.relay()
         wire = relay.wire()
         [ours] = relay.factory.connections
@@ -53,7 +53,7 @@ class AttributesTests(RelayTestCase):
         return theirs, ours
 
     def assert_alike(self, theirs: Any, ours: Any, ignored: Sequence[str] = ()) -> None:
-        """Every attribute of Autobahn's connection is one of ours and has the same value, or is as new and empty."""
+        """Assert that each attribute of Autobahn's connection is in ours, with the same value or as new and empty."""
         names = set(vars(theirs)) - {"transport", "peer", "_valid_events", "_results", *ignored}
         self.assertGreater(len(names), 60)
         for name in names:
@@ -64,12 +64,12 @@ class AttributesTests(RelayTestCase):
                 name,
             )
 
-    def test_new(self) -> None:
-        """A new connection is as Autobahn's own would be."""
+    def test_attributes_new(self) -> None:
+        """A new connection has the attributes of plain Autobahn."""
         self.assert_alike(*self.pair(), ["send_queue"])
 
-    def test_open(self) -> None:
-        """An open connection, too, but for what was in the request."""
+    def test_attributes_open(self) -> None:
+        """So has an open connection, except those from the request."""
         theirs, ours = self.pair(request_bytes())
         self.assertEqual((theirs.state, ours.state), (ours.STATE_OPEN, ours.STATE_OPEN))
         request = [name for name in vars(theirs) if name.startswith(("http_", "websocket_", "_ws"))]
@@ -78,8 +78,8 @@ class AttributesTests(RelayTestCase):
 
         self.assert_alike(theirs, ours, [*request, "_maskedflag", "is_open", "send_queue"])
 
-    def test_made_at_first_use(self) -> None:
-        """What connections cannot share is made when it is asked for, one for each."""
+    def test_lazy_attributes(self) -> None:
+        """Attributes that cannot be shared are made at first use, one per connection."""
         relay = self.relay()
         relay.wire(), relay.wire()
         one, other = relay.factory.connections
@@ -101,8 +101,8 @@ class AttributesTests(RelayTestCase):
         self.assertIs(one.trafficStats, other.trafficStats)
         self.assertNotIn("trafficStats", vars(one))
 
-    def test_names_are_shared(self) -> None:
-        """A crowd that opens together, and then gets its pongs, does not cost each a table of attribute names."""
+    def test_shared_keys_connections(self) -> None:
+        """Connections of a crowd share one table of attribute names, also after their pongs."""
         relay = self.relay()
         wires = [relay.wire() for _ in range(100)]
         for data in (request_bytes(), PONG):
@@ -111,12 +111,12 @@ class AttributesTests(RelayTestCase):
 
         self.assertLess(max(sys.getsizeof(vars(each)) for each in relay.factory.connections), 400)
 
-    def test_names_of_transports_are_shared(self) -> None:
-        """Nor does the transport of each, in a process where none has opened before."""
+    def test_shared_keys_transports(self) -> None:
+        """So do their transports, if all connect before the first one opens."""
         self.assertLess(int(run(sys.executable, "-c", CROWD).stdout), 400)
 
-    def test_nobody_waits(self) -> None:
-        """The end of a connection is not told by a Deferred that nobody has asked for."""
+    def test_no_is_closed_deferred(self) -> None:
+        """The end of a connection makes no ``is_closed`` Deferred."""
         relay = self.relay()
         wire = relay.wire()
         [connection] = relay.factory.connections
@@ -126,15 +126,15 @@ class AttributesTests(RelayTestCase):
         self.assertEqual(connection.state, connection.STATE_CLOSED)
         self.assertNotIn("is_closed", vars(connection))
 
-    def test_not_counted_by_autobahn(self) -> None:
-        """Its count of connections stays what it is without any (TRAPS 18)."""
+    def test_connection_count_unused(self) -> None:
+        """Autobahn's connection count stays at zero (TRAPS 18)."""
         relay = self.relay()
         relay.wire().hang_up()
 
         self.assertEqual(WebSocketServerFactory.getConnectionCount(relay.factory), 0)
 
     def test_silence(self) -> None:
-        """Autobahn's logger has all levels, and says nothing at any of them."""
+        """Autobahn's logger has all levels, and logs nothing at any of them."""
         for level in set(txaio.interfaces.log_levels) - {"none"}:
             getattr(RelayProtocol.log, level)("{x}", x="secret")
 

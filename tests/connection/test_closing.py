@@ -23,10 +23,10 @@ BAD_OPCODE = b"\x83\x80\0\0\0\0"
 
 
 class HandshakeDeadlineTests(RelayTestCase):
-    """Clients that do not get done."""
+    """Unfinished handshakes."""
 
-    def test_silent(self) -> None:
-        """A client that sends nothing is told 408 and dropped."""
+    def test_handshake_timeout(self) -> None:
+        """A client that sends nothing is refused with 408 and dropped."""
         relay = self.relay(handshake_seconds=4)
         wire = relay.wire()
         relay.wait(3.5)
@@ -36,8 +36,8 @@ class HandshakeDeadlineTests(RelayTestCase):
         wire.send(b"")
         self.assertEqual((wire.status, wire.ended), (408, True))
 
-    def test_dribble(self) -> None:
-        """The deadline is for the whole request: a byte now and then does not move it."""
+    def test_handshake_timeout_dribble(self) -> None:
+        """The deadline is for the whole request: single bytes do not extend it."""
         relay = self.relay(handshake_seconds=4)
         wire = relay.wire()
         for byte in request_bytes()[:18]:
@@ -49,8 +49,8 @@ class HandshakeDeadlineTests(RelayTestCase):
         self.assertTrue(wire.ended)
         self.assertLess(relay.clock.seconds(), 5)
 
-    def test_a_guest_in_time_stays(self) -> None:
-        """Once open, the handshake's deadline is gone."""
+    def test_handshake_in_time(self) -> None:
+        """The handshake's deadline ends with the 101."""
         relay = self.relay(handshake_seconds=4, ping_seconds=0)
         client = relay.client()
         relay.wait(60)
@@ -59,9 +59,9 @@ class HandshakeDeadlineTests(RelayTestCase):
 
 
 class CloseTests(RelayTestCase):
-    """One way to close."""
+    """Closing a connection."""
 
-    def test_code_and_reason(self) -> None:
+    def test_close_code_and_reason(self) -> None:
         """The peer sees the row's code and reason; the connection ends cleanly and is counted."""
         relay = self.relay()
         client = relay.client()
@@ -73,7 +73,7 @@ class CloseTests(RelayTestCase):
         self.assertEqual(relay.stats.closes_sent, {1011: 1})
         self.assertEqual(relay.factory.connections, set())
 
-    def test_closing_twice(self) -> None:
+    def test_close_twice(self) -> None:
         """Only the first close counts."""
         relay = self.relay()
         client = relay.client()
@@ -84,8 +84,8 @@ class CloseTests(RelayTestCase):
 
         self.assertEqual((client.closed[0], relay.stats.closes_sent), (1012, {1012: 1}))
 
-    def test_closing_a_handshake(self) -> None:
-        """A connection that is not open yet is refused with 503 and told when to come back."""
+    def test_close_handshake(self) -> None:
+        """A connection that is not open yet is refused with 503 and Retry-After."""
         relay = self.relay()
         wire, silent = relay.wire(), relay.wire()
         wire.send(request_bytes()[:-2])
@@ -94,12 +94,12 @@ class CloseTests(RelayTestCase):
         wire.send(b"")
 
         self.assertEqual((wire.status, wire.ended), (503, True))
-        # Who has not asked for anything is not answered: it would take that for the answer to its first request.
+        # Without a request there is no response: the client would take it for the answer to its first request.
         self.assertEqual((silent.send(b""), silent.ended), (b"", True))
         self.assertIn(b"Retry-After: 10\r\n", wire.received)
 
-    def test_out_of_the_room_at_the_first_sign(self) -> None:
-        """A connection that is closing, by either side, gets no more messages."""
+    def test_close_leaves_room(self) -> None:
+        """A closing connection gets no more messages, whichever side closes."""
         relay = self.relay()
         leaving, speaking = relay.client(), relay.client()
         speaking.say("before")
@@ -111,8 +111,8 @@ class CloseTests(RelayTestCase):
 
         self.assertEqual(leaving.messages, ["before"])
 
-    def test_replies_echo_the_code(self) -> None:
-        """The peer's own code comes back (RFC 6455 section 5.5.1), or none where it sent none."""
+    def test_close_code_echo(self) -> None:
+        """The peer's close code is echoed (RFC 6455 section 5.5.1), or none if it sent none."""
         relay = self.relay()
         for code in (1000, 3000, 4999, None):
             client = relay.client()
@@ -120,8 +120,8 @@ class CloseTests(RelayTestCase):
             relay.settle()
             self.assertEqual((client.closed[0], client.wasClean), (code, True))
 
-    def test_order(self) -> None:
-        """A close delivers what was published, leaves the room, writes the frame, sets the deadline, and reads on."""
+    def test_close_order(self) -> None:
+        """A close delivers pending messages, leaves the room, writes the frame, sets the deadline, and reads on."""
         relay = self.relay(close_seconds=7)
         client = relay.client()
         connection, order = client.server, list[object]()
@@ -136,8 +136,8 @@ class CloseTests(RelayTestCase):
 
         self.assertEqual(order, ["finish", "leave", b"\x88", 7, "read on"])
 
-    def test_closed_while_the_last_delivery_fails(self) -> None:
-        """A transport that raises on what was published before ends its connection, once."""
+    def test_close_delivery_fails(self) -> None:
+        """A transport that raises during a close's last delivery ends its connection, once."""
         relay = self.relay()
         client = relay.client()
         relay.factory.hub.publish("room", [Message(frames.encode(frames.TEXT, b"x"))])
@@ -147,8 +147,8 @@ class CloseTests(RelayTestCase):
 
         self.assertTrue(client.server_transport.aborted)
 
-    def test_closed_before_it_opens(self) -> None:
-        """Autobahn's close does nothing before the 101; dropping twice is dropping once."""
+    def test_abort_before_open(self) -> None:
+        """Autobahn's close does nothing before the 101; a second drop does nothing."""
         relay = self.relay()
         wire = relay.wire()
         [connection] = relay.factory.connections
@@ -159,8 +159,8 @@ class CloseTests(RelayTestCase):
 
         self.assertTrue(wire.ended)
 
-    def test_a_peer_that_does_not_answer(self) -> None:
-        """Without an answer to our close, TCP is aborted after close_seconds."""
+    def test_close_timeout(self) -> None:
+        """Without an answer to the relay's close, TCP is aborted after close_seconds."""
         relay = self.relay(close_seconds=2)
         wire = relay.wire()
         wire.send(request_bytes())
@@ -171,8 +171,8 @@ class CloseTests(RelayTestCase):
 
         self.assertTrue(wire.transport.aborted)
 
-    def test_a_peer_that_keeps_tcp_open(self) -> None:
-        """After a refusal, or the peer's close, TCP that does not end is aborted (TRAPS 26)."""
+    def test_close_timeout_tcp(self) -> None:
+        """TCP that stays open after a refusal or the peer's close is aborted (TRAPS 26)."""
         relay = self.relay(close_seconds=2)
         refused, closed = relay.wire(), relay.wire()
         refused.send(request_bytes("//"))
@@ -183,7 +183,7 @@ class CloseTests(RelayTestCase):
 
         self.assertTrue(refused.transport.aborted and closed.transport.aborted)
 
-    def test_ends_with_fin(self) -> None:
+    def test_close_fin(self) -> None:
         """A clean close is not followed by a reset, which could overtake the last frames."""
         relay = self.relay()
         client = relay.client()
@@ -192,8 +192,8 @@ class CloseTests(RelayTestCase):
 
         self.assertFalse(client.server_transport.aborted)
 
-    def test_nothing_is_kept_after_the_end(self) -> None:
-        """A closed connection reads on but keeps nothing of it."""
+    def test_close_discards(self) -> None:
+        """A closed connection reads on, and buffers nothing."""
         relay = self.relay()
         wire = relay.wire()
         wire.send(request_bytes("//"))
@@ -205,7 +205,7 @@ class CloseTests(RelayTestCase):
 
 
 class ViolationTests(RelayTestCase):
-    """Peers that break the protocol: the close frame says what."""
+    """Protocol violations; the close frame says which."""
 
     def close_frame(self, *frames: bytes, **settings: object) -> tuple[int, str]:
         self.relay_ = relay = self.relay(**settings)
@@ -214,8 +214,8 @@ class ViolationTests(RelayTestCase):
         [frame] = parse(b"".join(wire.send(frame) for frame in frames))
         return int.from_bytes(frame.data[:2], "big"), frame.data[2:].decode()
 
-    def test_codes(self) -> None:
-        """1002 for framing, 1007 for text that is not UTF-8, 1009 for size; none of it is relayed."""
+    def test_violation_codes(self) -> None:
+        """1002 for framing, 1007 for invalid UTF-8, 1009 for size; nothing of it is relayed."""
         for code, text, frame in [
             (1002, "protocol error: ", BAD_OPCODE),
             (1002, "protocol error: ", b"\x81\x00"),
@@ -229,8 +229,8 @@ class ViolationTests(RelayTestCase):
             self.assertEqual(self.relay_.stats.messages_in, 0)
             self.assertEqual(self.relay_.stats.closes_sent, {code: 1})
 
-    def test_what_follows_a_violation_is_discarded(self) -> None:
-        """After the close frame nothing else is answered or relayed, and TCP stays until the peer answers."""
+    def test_violation_discards(self) -> None:
+        """Input behind a violation is not answered or relayed; TCP stays until the peer answers."""
         relay = self.relay()
         wire, client = relay.wire(), relay.client()
         wire.send(request_bytes())
@@ -247,10 +247,10 @@ class ViolationTests(RelayTestCase):
 
 
 class AfterViolationTests(RelayTestCase):
-    """What a peer may still cost once it has been told that it failed."""
+    """The cost of a peer after its violation is bounded."""
 
     def flooded(self, first: bytes, more: bytes, **settings: object) -> tuple[Relay, Wire]:
-        """Send a violation and then as much as it takes to see whether it is kept."""
+        """Send a violation, then enough data to see whether it is buffered."""
         relay = self.relay(**settings)
         wire = relay.wire()
         wire.send(request_bytes(fields={"Sec-WebSocket-Extensions": "permessage-deflate"}))
@@ -263,21 +263,21 @@ class AfterViolationTests(RelayTestCase):
         self.assertLess(tracemalloc.get_traced_memory()[1], 2 * 2**20)
         return relay, wire
 
-    def test_endless_control_frame(self) -> None:
+    def test_violation_endless_ping(self) -> None:
         """A ping that declares 2^40 bytes is not collected."""
         self.flooded(b"\x89\xff" + (2**40).to_bytes(8, "big") + b"\0\0\0\0", bytes(65536))
 
-    def test_endless_message(self) -> None:
+    def test_violation_endless_message(self) -> None:
         """A message that declares 2^62 bytes is not collected."""
         self.flooded(b"\x82\xff" + (2**62).to_bytes(8, "big") + b"\0\0\0\0", bytes(65536))
 
-    def test_corrupt_deflate(self) -> None:
-        """After data that does not inflate, the rest is parsed and thrown away, not piled up."""
+    def test_violation_corrupt_deflate(self) -> None:
+        """After corrupt deflate data, the rest is parsed and discarded."""
         bad = b"\xc2\x84\0\0\0\0\xff\xff\xff\xff"
         self.flooded(bad, b"\xc2\xfe\xff\xff\0\0\0\0" + bytes(65535))
 
-    def test_no_more_bombs(self) -> None:
-        """After a bomb, the next ones are not inflated any more."""
+    def test_violation_deflate_bombs(self) -> None:
+        """After a deflate bomb, later ones are not inflated."""
         payload = frames.Deflate(15)(frames.encode(frames.BINARY, bytes(2**22)))
         body = payload[4:]
         bomb = payload[:1] + bytes([payload[1] | 0x80]) + payload[2:4] + bytes(4) + body
@@ -292,8 +292,8 @@ class AfterViolationTests(RelayTestCase):
         self.flooded(bomb, bomb)
         self.assertEqual(len(inflated), 1)
 
-    def test_the_answer_is_still_heard(self) -> None:
-        """The peer's close frame ends it, after whatever it has still sent."""
+    def test_violation_close_reply(self) -> None:
+        """The peer's close frame ends the connection, also behind other input."""
         _, wire = self.flooded(BAD_OPCODE, b"\x81\x82\0\0\0\0hi")
         self.assertFalse(wire.ended)
         wire.send(b"\x88\x82\0\0\0\0\x03\xea")
@@ -303,7 +303,7 @@ class AfterViolationTests(RelayTestCase):
 
 
 class GuardTests(RelayTestCase):
-    """Bugs, ours and other people's, end one connection and no other."""
+    """A bug, in the relay or an extension, ends one connection and no other."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -323,8 +323,8 @@ class GuardTests(RelayTestCase):
     def broken(self, *args: object, **kwargs: object) -> None:
         raise RuntimeError("a bug")
 
-    def test_while_open(self) -> None:
-        """A callback that raises closes its connection with 1011."""
+    def test_bug_open(self) -> None:
+        """A raising callback closes its connection with 1011."""
         client = self.relay_.client("/other")
         backplane = self.relay_.factory.backplane
         publish, backplane.publish = backplane.publish, self.broken
@@ -336,7 +336,7 @@ class GuardTests(RelayTestCase):
         self.assertEqual(client.closed, (1011, f"internal error: {line[-9:-1]}"))
         self.assert_unharmed()
 
-    def test_during_the_handshake(self) -> None:
+    def test_bug_handshake(self) -> None:
         """A bug before the 101 is a 500."""
         self.relay_.factory.chain.grant = self.broken
         wire = self.relay_.wire()
@@ -347,8 +347,8 @@ class GuardTests(RelayTestCase):
         self.assertNotIn(b"a bug", wire.received)
         self.assert_unharmed()
 
-    def test_in_the_101(self) -> None:
-        """A bug after the validators have answered, but before the connection is open, is a 500, too."""
+    def test_bug_between_validators_and_101(self) -> None:
+        """A bug between the validators' answer and the 101 is a 500, too."""
         self.patch(RelayProtocol, "open", self.broken)
         wire = self.relay_.wire()
         wire.send(request_bytes("/other"))
@@ -357,8 +357,8 @@ class GuardTests(RelayTestCase):
         self.assertEqual(self.relay_.factory.hub.member_count("other"), 0)
         self.assert_unharmed()
 
-    def test_in_a_delivery(self) -> None:
-        """A transport that raises loses its own subscriber only."""
+    def test_bug_delivery(self) -> None:
+        """A raising transport loses its own subscriber only."""
         client = self.relay_.client()
         self.patch(client.server_transport, "write", self.broken)
         self.bystanders[1].say("x")
@@ -369,8 +369,8 @@ class GuardTests(RelayTestCase):
         self.assertEqual(self.bystanders[0].messages, ["x"])
         self.assertEqual(self.relay_.factory.hub.member_count("room"), 2)
 
-    def test_when_leaving(self) -> None:
-        """A bug at the end of a connection does not keep it in the relay's books."""
+    def test_bug_leave(self) -> None:
+        """A bug at the end of a connection leaves no trace of it in the relay's counts."""
         wire = self.relay_.wire()
         wire.send(request_bytes("/other"))
         [connection] = [c for c in self.relay_.factory.connections if c.grant.room == "other"]
@@ -380,8 +380,8 @@ class GuardTests(RelayTestCase):
         self.assertNotIn(connection, self.relay_.factory.connections)
         self.assertEqual(self.relay_.factory.hub.member_count("other"), 0)
 
-    def test_while_closing(self) -> None:
-        """A bug on a connection that is closing already ends its TCP."""
+    def test_bug_closing(self) -> None:
+        """A bug on a closing connection ends its TCP."""
         wire = self.relay_.wire()
         wire.send(request_bytes("/other"))
         connection = next(iter(c for c in self.relay_.factory.connections if c.grant.room == "other"))
@@ -394,10 +394,10 @@ class GuardTests(RelayTestCase):
 
 
 class LogTests(RelayTestCase):
-    """What operators read."""
+    """Log lines."""
 
-    def test_one_line_at_each_end(self) -> None:
-        """Joining and leaving are a line each; messages are none."""
+    def test_log_open_and_close(self) -> None:
+        """Opening and closing are logged in one line each, messages are not."""
         relay = self.relay()
         client = relay.client("/chat/42")
         client.say("secret")
@@ -415,8 +415,8 @@ class LogTests(RelayTestCase):
         )
         self.assertEqual(self.logged(LogLevel.warn) + self.logged(LogLevel.error), [])
 
-    def test_refusals_are_one_line(self) -> None:
-        """A refusal is one line with its status and reason, and nothing that the client sent."""
+    def test_log_refusal(self) -> None:
+        """A refusal is one line with status and reason, and nothing from the client."""
         relay = self.relay()
         relay.wire().send(request_bytes("/a/../\x1b[2J?token=secret", {"Cookie": "a=secret"}))
 
@@ -424,8 +424,8 @@ class LogTests(RelayTestCase):
         self.assertIn("denied with 400: ", line)
         self.assertNotIn("secret", str(self.events))
 
-    def test_autobahn_is_silent(self) -> None:
-        """Autobahn logs nothing of its own at any level (TRAPS 33)."""
+    def test_log_without_autobahn(self) -> None:
+        """Autobahn logs nothing at any level (TRAPS 33)."""
         relay = self.relay()
         wire = relay.wire()
         wire.send(request_bytes(fields={"Cookie": "secret"}))
@@ -436,10 +436,10 @@ class LogTests(RelayTestCase):
 
 
 class CanaryTests(RelayTestCase):
-    """Autobahn's internals that are overridden or called: an upgrade that moves one fails here."""
+    """Autobahn internals that are overridden or called: an upgrade that moves one fails here."""
 
-    def test_signatures(self) -> None:
-        """Every overridden internal is still there, with the arguments that our override has."""
+    def test_canary_signatures(self) -> None:
+        """Every overridden internal exists, with the arguments of the override."""
         for base, name in [
             (WebSocketProtocol, "_fail_connection"),
             (WebSocketProtocol, "sendCloseFrame"),
@@ -456,15 +456,15 @@ class CanaryTests(RelayTestCase):
             ours = inspect.signature(getattr(RelayProtocol, name))
             self.assertEqual(list(theirs.parameters), list(ours.parameters), name)
 
-    def test_no_name_clashes(self) -> None:
-        """No attribute of ours has an Autobahn option's name (TRAPS 31)."""
+    def test_canary_option_names(self) -> None:
+        """No attribute of the relay has the name of an Autobahn option (TRAPS 31)."""
         relay: Relay = self.relay()
         relay.wire()
         [connection] = relay.factory.connections
         self.assertEqual(set(vars(connection)) & set(WebSocketServerProtocol.CONFIG_ATTRS), set())
 
-    def test_autobahn_sets_no_timer(self) -> None:
-        """All of Autobahn's timers are off, so that the sweep is the only clock (TRAPS 29)."""
+    def test_canary_timers(self) -> None:
+        """All of Autobahn's timers are off: the sweep is the only clock (TRAPS 29)."""
         relay = self.relay()
         before = len(relay.clock.getDelayedCalls())
         wire = relay.wire()

@@ -9,9 +9,9 @@ from wsrelay.factory import RelayFactory
 
 
 class RelayTests(RelayTestCase):
-    """What connections need of their factory."""
+    """The factory as connections see it."""
 
-    def test_the_factory_has_it(self) -> None:
+    def test_factory_provides_relay(self) -> None:
         """The factory has every attribute and every method, with the same arguments."""
         factory = self.relay().factory
         for name in get_type_hints(Relay):

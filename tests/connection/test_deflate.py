@@ -7,8 +7,8 @@ from wsrelay.connection import deflate
 class OffersTests(RelayTestCase):
     """Negotiating permessage-deflate."""
 
-    def test_offers(self) -> None:
-        """permessage-deflate is agreed to unless --no-compress; bad offers are declined (RFC 7692 section 7)."""
+    def test_deflate_offers(self) -> None:
+        """permessage-deflate is agreed to unless --no-compress; invalid offers are declined (RFC 7692 section 7)."""
         offer = "permessage-deflate; client_max_window_bits"
         for compress, extension, agreed in [
             (False, offer, False),
@@ -26,16 +26,16 @@ class OffersTests(RelayTestCase):
             self.assertIn(b" 101 ", wire.received)
             self.assertEqual(b"permessage-deflate" in wire.received, agreed, extension)
 
-    def test_without_context(self) -> None:
-        """Both directions are agreed to be without context, said once each, whatever was offered."""
+    def test_deflate_no_context_takeover(self) -> None:
+        """Both directions are without context takeover, stated once each, for any offer."""
         for offer in ("", "; client_no_context_takeover", "; server_no_context_takeover; client_max_window_bits"):
             wire = self.relay().wire()
             wire.send(request_bytes(fields={"Sec-WebSocket-Extensions": f"permessage-deflate{offer}"}))
             for direction in (b"server", b"client"):
                 self.assertEqual(wire.received.count(direction + b"_no_context_takeover"), 1, offer)
 
-    def test_nothing_is_kept_between_messages(self) -> None:
-        """A connection has no decompressor but within a message; the next one inflates all the same."""
+    def test_deflate_no_decompressor(self) -> None:
+        """Between messages a connection has no decompressor; the next message inflates."""
         inflater = deflate.Inflater()
         for _ in range(2):
             inflater.start_decompress_message()
@@ -43,8 +43,8 @@ class OffersTests(RelayTestCase):
             inflater.end_decompress_message()
             self.assertIs(inflater._decompressor, None)
 
-    def test_smaller_windows_are_kept_to(self) -> None:
-        """A client that asked for a small window gets frames that fit it."""
+    def test_deflate_window_bits(self) -> None:
+        """A client that offers a small window gets frames that fit it."""
         relay = self.relay()
         wire = relay.wire()
         wire.send(request_bytes(fields={"Sec-WebSocket-Extensions": "permessage-deflate; server_max_window_bits=9"}))

@@ -18,7 +18,7 @@ from wsrelay.stats import Stats
 
 
 class FakeConnection:
-    """A connection that remembers when it was closed."""
+    """A connection that records its closes."""
 
     def __init__(self, clock: Clock, stage: Stage = Stage.OPEN) -> None:
         self._clock = clock
@@ -41,7 +41,7 @@ class FakeConnection:
 
 
 class DrainTests(SynchronousTestCase):
-    """When each connection has its turn."""
+    """The time of each connection's close."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -60,27 +60,27 @@ class DrainTests(SynchronousTestCase):
         return drain
 
     def wait(self, seconds: float) -> None:
-        # In steps that add up exactly.
+        # Steps without rounding errors.
         self.clock.pump([1 / 32] * int(seconds * 32))
 
     def closes(self) -> list[float]:
-        """Return when connections were closed first."""
+        """Return the times of each connection's first close."""
         return sorted(connection.closed[0] for connection in self.connections if connection.closed)
 
-    def test_spread_evenly(self) -> None:
-        """As many are closed in each second as in any other, and in each second in many portions."""
+    def test_drain_spread(self) -> None:
+        """Closes are spread evenly over the seconds, and within each second."""
         self.connect(1000)
         self.drain(10)
         self.wait(10)
         per_second = Counter(min(int(when), 9) for when in self.closes())
 
-        # A turn waits for the next step, so that some of a second's are in the next.
+        # A turn waits for the next step: some closes of a second are in the next one.
         self.assertTrue(all(90 <= per_second[second] <= 110 for second in range(10)), per_second)
         self.assertEqual(per_second.total(), 1000)
         self.assertGreater(len(set(self.closes())), 180)
 
-    def test_jitter(self) -> None:
-        """Within its share of the time, a connection's turn is at random."""
+    def test_drain_jitter(self) -> None:
+        """Within its share of the time, a connection's close is at random."""
         self.connect(4)
         self.drain(8, 0.1, 0.9, 0.5, 0.0)
         self.wait(7)
@@ -88,16 +88,16 @@ class DrainTests(SynchronousTestCase):
         for closed, turn in zip(self.closes(), (0.2, 3.8, 5.0, 6.0), strict=True):
             self.assertTrue(turn <= closed < turn + 0.1, (turn, closed))
 
-    def test_at_once(self) -> None:
-        """Without a time all are closed before the call returns, whether they are behind or not."""
+    def test_drain_zero_seconds(self) -> None:
+        """With 0 seconds all are closed before the call returns, slow ones too."""
         behind, *_ = self.connect(3)
         behind.paused = True
         self.drain(0)
 
         self.assertEqual(self.closes(), [0, 0, 0])
 
-    def test_nobody_is_closed_twice_before_the_end(self) -> None:
-        """Each has one turn; at the end all have another, which does nothing to those that are closed."""
+    def test_drain_one_turn(self) -> None:
+        """Each connection has one turn; the close of all at the end does nothing to closed ones."""
         [connection] = self.connect()
         self.drain(2, 0.0)
         self.wait(1.5)
@@ -106,16 +106,16 @@ class DrainTests(SynchronousTestCase):
 
         self.assertEqual(connection.closed, [0, 2])
 
-    def test_handshakes_at_once(self) -> None:
-        """Those that are not open yet need not wait; they have missed nothing."""
+    def test_drain_handshakes(self) -> None:
+        """Handshakes are closed at once: they would lose no message."""
         self.connect(5)
         self.connect(3, Stage.REQUEST)
         self.drain(10)
 
         self.assertEqual(self.closes(), [0, 0, 0])
 
-    def test_those_behind_are_put_off(self) -> None:
-        """One that is behind at its turn is closed once it is not, before the time is over."""
+    def test_drain_postpones_slow(self) -> None:
+        """A connection that is behind at its turn is closed as soon as it is not, within the time."""
         [connection] = self.connect()
         connection.paused = True
         self.drain(10, 0.1)
@@ -126,8 +126,8 @@ class DrainTests(SynchronousTestCase):
 
         self.assertEqual(len(connection.closed), 1)
 
-    def test_the_end_is_for_all(self) -> None:
-        """When the time is over, those that are still behind are closed, and those that came meanwhile."""
+    def test_drain_end_closes_rest(self) -> None:
+        """At the end, connections that are still behind, or new, are closed."""
         [behind] = self.connect()
         behind.paused = True
         self.drain(2, 0.1)
@@ -137,16 +137,16 @@ class DrainTests(SynchronousTestCase):
 
         self.assertEqual((behind.closed, late.closed), ([2], [2]))
 
-    def test_a_late_step(self) -> None:
-        """After the reactor was blocked, those whose turn has passed have it at once, and nobody else."""
+    def test_drain_late_step(self) -> None:
+        """After a blocked reactor, exactly the connections whose turns have passed are closed."""
         self.connect(10)
         self.drain(10)
         self.clock.advance(4)
 
         self.assertEqual(self.closes(), [4.0] * 4)
 
-    def test_abort(self) -> None:
-        """Whoever has not gone when the deadline comes is aborted."""
+    def test_drain_abort(self) -> None:
+        """Connections that are left at the deadline are aborted."""
         [connection] = self.connect()
         self.drain(1)
         self.wait(3.75)
@@ -155,8 +155,8 @@ class DrainTests(SynchronousTestCase):
 
         self.assertTrue(connection.aborted)
 
-    def test_end(self) -> None:
-        """At the end, at whatever time it comes, the Deferred fires and no timer is left."""
+    def test_drain_done(self) -> None:
+        """When the drain ends, early or late, its Deferred fires and no timer is left."""
         for seconds in (0, 0.5, 2, 4):
             self.connect()
             drain = self.drain(1)
@@ -166,8 +166,8 @@ class DrainTests(SynchronousTestCase):
             self.successResultOf(drain.done)
             self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_one_that_fails(self) -> None:
-        """One that cannot be closed does not keep the others from their turn, neither in it nor at the end."""
+    def test_drain_close_fails(self) -> None:
+        """A connection whose close raises delays no other, at its turn and at the end."""
         broken, other = FakeConnection(self.clock), FakeConnection(self.clock)
         broken.close = lambda reason: 1 / 0  # type: ignore[assignment,method-assign]
         self.connections = {broken, other}
@@ -179,10 +179,10 @@ class DrainTests(SynchronousTestCase):
 
 
 class EachTests(SynchronousTestCase):
-    """Acting on many."""
+    """Closing and aborting many connections."""
 
-    def test_guarded(self) -> None:
-        """What one raises is its own, and the others have their turn."""
+    def test_each_guarded(self) -> None:
+        """An exception of one connection does not affect the others."""
         connections = [FakeConnection(Clock()) for _ in range(3)]
         acted: list[FakeConnection] = []
         each(connections, lambda connection: 1 / 0 if connection is connections[0] else acted.append(connection))
@@ -191,7 +191,7 @@ class EachTests(SynchronousTestCase):
         self.assertEqual([len(connection.failures) for connection in connections], [1, 0, 0])
 
     def test_abort_all(self) -> None:
-        """All are aborted, though the set changes meanwhile."""
+        """All are aborted, even if the set changes meanwhile."""
         connections = {FakeConnection(Clock()) for _ in range(3)}
         everyone = list(connections)
         for connection in everyone:
@@ -202,10 +202,10 @@ class EachTests(SynchronousTestCase):
 
 
 class RelayTests(RelayTestCase):
-    """A relay that drains."""
+    """A draining relay."""
 
-    def test_those_left_go_on_relaying(self) -> None:
-        """Until its turn a member hears all that the others say, and is closed behind it, with 1012."""
+    def test_drain_goes_on_relaying(self) -> None:
+        """Until its turn a member gets all messages; then it is closed with 1012."""
         relay = self.relay()
         clients = [relay.client() for _ in range(4)]
         relay.factory.close_all(closecodes.RESTARTING, 13, 10)
@@ -227,8 +227,8 @@ class RelayTests(RelayTestCase):
             self.assertEqual(client.closed, (1012, "the relay is restarting: reconnect with back-off"))
         self.assertEqual((len(said), relay.stats.messages_missed), (40, 0))
 
-    def test_what_does_not_fit_at_its_turn(self) -> None:
-        """A member that does not take all of what was published before its turn is put off, and misses nothing."""
+    def test_drain_postpones_full_buffer(self) -> None:
+        """A member that cannot take all pending messages at its turn is postponed, and loses none."""
         relay = self.relay(room_log_bytes=2**20 + 256)
         relay.factory.random = lambda: 0.0
         client = relay.client()
@@ -244,8 +244,8 @@ class RelayTests(RelayTestCase):
         self.assertEqual([message[:1] for message in client.messages], [b"\0", b"\1", b"\2", b"\3"])
         self.assertEqual((client.closed[0], relay.stats.messages_missed), (1012, 0))
 
-    def test_one_that_never_reads(self) -> None:
-        """A member that reads nothing is told at the end, behind what it was sent, and aborted at the deadline."""
+    def test_drain_never_reads(self) -> None:
+        """A member that never reads is closed at the end, behind its messages, and aborted at the deadline."""
         relay = self.relay(close_seconds=60)
         relay.factory.random = lambda: 0.0
         wire = relay.wire()

@@ -1,6 +1,4 @@
-"""Tests of wsrelay.connection.event_stream: a connection that tails its room; tests/wire/test_sse.py has how messages
-look.
-"""
+"""Tests of wsrelay.connection.event_stream: subscribers over HTTP. Encoding of messages: tests/wire/test_sse.py."""
 
 import json
 from typing import Any
@@ -15,10 +13,10 @@ TAIL = http_bytes("GET /room", None, {"Accept": "text/event-stream"})
 
 
 class EventStreamTests(RelayTestCase):
-    """Being a subscriber."""
+    """Event streams as subscribers."""
 
     def tail(self, relay: Relay) -> Wire:
-        """Begin a stream."""
+        """Open a stream."""
         wire = relay.wire()
         wire.head = wire.send(TAIL)
         return wire
@@ -26,8 +24,8 @@ class EventStreamTests(RelayTestCase):
     def heard(self, wire: Wire) -> list[tuple[str, str]]:
         return read(wire.send(b""))
 
-    def test_all_that_is_said(self) -> None:
-        """A stream gets what everybody gets, from its beginning on."""
+    def test_event_stream_messages(self) -> None:
+        """A stream gets the room's messages from its beginning on."""
         relay = self.relay(http=True)
         a, wire = relay.client(), self.tail(relay)
         a.say("one")
@@ -37,8 +35,8 @@ class EventStreamTests(RelayTestCase):
         self.assertTrue(wire.head.endswith(b"\r\n\r\nd\r\nretry: 5000\n\n\r\n"), wire.head)
         self.assertEqual(self.heard(wire), [("message", "one"), ("binary", "AA==")])
 
-    def test_one_encoding_for_all(self) -> None:
-        """An event is made once, however many streams there are."""
+    def test_event_stream_shared_encoding(self) -> None:
+        """An event is encoded once for all streams."""
         relay = self.relay(http=True)
         a, wires = relay.client(), [self.tail(relay) for _ in range(3)]
         made: list[bytes] = []
@@ -50,8 +48,8 @@ class EventStreamTests(RelayTestCase):
 
         self.assertEqual(len(set(made)), 1)
 
-    def test_lines_in_the_log(self) -> None:
-        """It joins and leaves as everybody does; that it just leaves is its way to close."""
+    def test_event_stream_logged(self) -> None:
+        """Opening and closing are logged as for WebSockets; the end of TCP is a clean close."""
         relay = self.relay(http=True)
         wire = self.tail(relay)
         wire.hang_up()
@@ -61,8 +59,8 @@ class EventStreamTests(RelayTestCase):
         self.assertEqual((records[1]["by"], records[1]["code"]), ("client", 1005))
         self.assertEqual((len(relay.factory.hub), len(relay.factory.connections)), (0, 0))
 
-    def test_closed(self) -> None:
-        """A stream that the relay closes gets what was published before, the reason, and the end."""
+    def test_event_stream_closed(self) -> None:
+        """A stream closed by the relay gets the pending messages, the reason, and the end."""
         relay = self.relay(http=True)
         a, wire = relay.client(), self.tail(relay)
         a.server.onMessage(b"last", False)
@@ -78,8 +76,8 @@ class EventStreamTests(RelayTestCase):
         wire.hang_up()
         self.assertEqual(relay.stats.connections_closed, {("relay", "1012"): 1})
 
-    def test_nothing_can_be_published(self) -> None:
-        """What its client sends is thrown away, frames or not; too much of it is too much."""
+    def test_event_stream_input(self) -> None:
+        """Input of the client is discarded; too much of it is rate-limited."""
         relay = self.relay(http=True, max_bytes_per_second=1000, burst_seconds=1, rate_grace_seconds=0)
         a, wire = relay.client(), self.tail(relay)
         self.assertEqual(wire.send(b"\x81\x85\0\0\0\0hello"), b"")
@@ -89,8 +87,8 @@ class EventStreamTests(RelayTestCase):
 
         self.assertEqual((kind, json.loads(data)["code"]), ("close", 1008))
 
-    def test_pings(self) -> None:
-        """An idle stream gets a comment now and then, and lives without pongs."""
+    def test_event_stream_pings(self) -> None:
+        """An idle stream gets comments as pings, and needs no pongs."""
         relay = self.relay(http=True, ping_seconds=10)
         wire = self.tail(relay)
         relay.wait(35)
@@ -107,16 +105,16 @@ class EventStreamTests(RelayTestCase):
         relay.settle()
         return relay, wire
 
-    def test_dead(self) -> None:
-        """A stream that takes nothing from one ping to the next is dead, whatever its room's policy."""
+    def test_event_stream_dead(self) -> None:
+        """A stream that takes nothing from one ping to the next is closed, whatever its slow policy."""
         relay, wire = self.stalled()
         relay.wait(25)
 
         self.assertEqual(relay.stats.closes_sent, {closecodes.PING_TIMEOUT.code: 1})
         self.assertTrue(wire.transport.aborted)
 
-    def test_slow_but_alive(self) -> None:
-        """One that takes what waits is not dead."""
+    def test_event_stream_slow(self) -> None:
+        """A slow stream that takes some bytes is not dead."""
         relay, wire = self.stalled()
         relay.wait(12)
         wire.transport.stalled = False
@@ -125,8 +123,8 @@ class EventStreamTests(RelayTestCase):
 
         self.assertEqual((relay.stats.closes_sent, wire.ended), ({}, False))
 
-    def test_expiry(self) -> None:
-        """A grant that expires ends a stream, too."""
+    def test_event_stream_expiry(self) -> None:
+        """An expired grant ends a stream, too."""
         validator = Answer(lambda _, grant: grant.narrowed(expires_at=1_000_005.0))
         relay = self.relay([validator], http=True)
         wire = self.tail(relay)

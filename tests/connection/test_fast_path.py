@@ -14,12 +14,12 @@ from tests.wire.test_frames import parse
 from wsrelay.connection.protocol import RelayProtocol
 from wsrelay.wire import frames
 
-#: Autobahn's, for a test that counts its calls.
+#: Autobahn's parser, for a test that counts its calls.
 original = RelayProtocol.onFrameBegin
 
 
 class EquivalenceTests(RelayTestCase):
-    """Both paths, on the same bytes."""
+    """Both parsers on the same bytes."""
 
     @given(streams, st.lists(st.integers(0, 400), max_size=6), st.sampled_from([{}, DEFLATE]))
     @example(wire_frame(0x81, b"a") * 3 + wire_frame(0x81, b"\xff") + wire_frame(0x81, b"b"), [], {})
@@ -29,12 +29,12 @@ class EquivalenceTests(RelayTestCase):
     @example(wire_frame(0xC1, deflated(b"\xff")), [], DEFLATE)
     @example(wire_frame(0xC1, deflated(b"a", final=True)) + wire_frame(0x81, b"b"), [], DEFLATE)
     @example(wire_frame(0xC1, deflated(b"a")), [], {})
-    @example(wire_frame(0xC1, b"\n"), [], DEFLATE)  # what ends only with the four bytes that are added
+    @example(wire_frame(0xC1, b"\n"), [], DEFLATE)  # ends only with the four appended bytes
     @example(wire_frame(0x81, b"x" * 120, None) + wire_frame(0x81, b"y"), [], {})
     @example(wire_frame(0x81, b"x", length_bits=16), [3], {})
     @example(wire_frame(0x81, b"x" * 200, length_bits=64), [3], {})
     @hypothesis_settings(max_examples=int(os.environ.get("WSRELAY_FUZZ_EXAMPLES", "300")))
-    def test_the_same_events(self, stream: bytes, cuts: list[int], fields: dict[str, str]) -> None:
+    def test_fast_path_equivalence(self, stream: bytes, cuts: list[int], fields: dict[str, str]) -> None:
         """Messages, answers, counts and the end are the same, wherever the stream is cut."""
         places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
         chunks = [stream[begin:end] for begin, end in pairwise(places)]
@@ -42,8 +42,8 @@ class EquivalenceTests(RelayTestCase):
         fast, slow = (outcome(self, chunks, fields, fast=is_fast) for is_fast in (True, False))
         self.assertEqual(fast, slow)
 
-    def test_the_fast_path_is_taken(self) -> None:
-        """Common frames never reach Autobahn's parser, those behind one that is not common neither."""
+    def test_fast_path_taken(self) -> None:
+        """Common frames never reach Autobahn's parser, also behind an uncommon one."""
         relay = self.relay()
         sender, listener = relay.wire(), relay.wire()
         sender.send(request_bytes(fields=DEFLATE))
@@ -56,8 +56,8 @@ class EquivalenceTests(RelayTestCase):
         self.assertEqual([frame.data[:1] for frame in parse(listener.send(b""))], [b"a", b"b", b"c"] * 2)
         self.assertEqual(len(begun), 1)
 
-    def test_read_only(self) -> None:
-        """Who may not publish is told so on the fast path, too, and nothing is relayed."""
+    def test_fast_path_read_only(self) -> None:
+        """A read-only client that publishes is closed on the fast path, too; nothing is relayed."""
         relay = self.relay([Answer(lambda request, grant: narrowing({"can_publish": False}, request, grant))])
         sender, listener = relay.wire(), relay.wire()
         sender.send(request_bytes())

@@ -1,4 +1,4 @@
-"""Tests of wsrelay.connection.flow alone; tests/connection/test_websocket.py has it on connections."""
+"""Tests of wsrelay.connection.flow alone. On connections: tests/connection/test_websocket.py."""
 
 import math
 
@@ -15,15 +15,15 @@ class FlowTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.flow = Flow(Rates(Settings()), 0.0)
 
-    def test_hold_and_release(self) -> None:
-        """Reading pauses with the first reason, and may go on when the last one is taken back."""
+    def test_flow_hold_and_release(self) -> None:
+        """The first reason pauses reading; the release of the last one allows it."""
         self.assertEqual([self.flow.hold(why, 1.0) for why in (Hold.RATE, Hold.ROOM, Hold.RATE)], [True, False, False])
         self.assertEqual([self.flow.release(why) for why in (Hold.TURN, Hold.RATE, Hold.ROOM)], [False, False, True])
 
         self.assertEqual(self.flow.held, Hold.RESUMING)
 
-    def test_resume(self) -> None:
-        """It counts as held until it is read again, and says for how long deadlines stood still."""
+    def test_flow_resume(self) -> None:
+        """A peer counts as held until it is read again; then the length of the pause is returned."""
         self.flow.hold(Hold.ROOM, 10.0)
         self.flow.hold(Hold.RATE, 12.0)
         self.flow.release(Hold.ROOM | Hold.RATE)
@@ -31,8 +31,8 @@ class FlowTests(SynchronousTestCase):
         self.assertEqual(self.flow.resume(15.0), 5.0)
         self.assertEqual((self.flow.held, self.flow.held_since), (0, math.inf))
 
-    def test_held_again_before_it_is_read(self) -> None:
-        """Another reason that comes before the turn of reading keeps it held."""
+    def test_flow_hold_while_resuming(self) -> None:
+        """A new reason before reading resumes keeps the peer held."""
         self.flow.hold(Hold.ROOM, 10.0)
         self.flow.release(Hold.ROOM)
         self.assertFalse(self.flow.hold(Hold.RATE, 11.0))
@@ -40,14 +40,14 @@ class FlowTests(SynchronousTestCase):
         self.assertIsNone(self.flow.resume(12.0))
         self.assertEqual((self.flow.held, self.flow.held_since), (Hold.RATE, 10.0))
 
-    def test_turns_do_not_stop_deadlines(self) -> None:
-        """A turn that the peer caused itself does not move its deadlines."""
+    def test_flow_yield_keeps_deadlines(self) -> None:
+        """A yielded turn does not move the peer's deadlines."""
         self.flow.hold(Hold.TURN, 10.0)
         self.assertEqual(self.flow.held_since, math.inf)
         self.flow.release(Hold.TURN)
 
         self.assertEqual(self.flow.resume(20.0), 0.0)
 
-    def test_reasons_are_bits(self) -> None:
-        """The reasons do not overlap."""
+    def test_hold_bits(self) -> None:
+        """The bits of the reasons do not overlap."""
         self.assertEqual(sum(Hold), Hold.RATE | Hold.ROOM | Hold.TURN | Hold.RESUMING)

@@ -8,9 +8,9 @@ from wsrelay.connection.host import Host
 
 
 class HostTests(RelayTestCase):
-    """What phases need of their connection."""
+    """The connection as phases see it."""
 
-    def test_the_connection_has_it(self) -> None:
+    def test_connection_provides_host(self) -> None:
         """An open connection has every attribute and every method."""
         relay = self.relay()
         relay.wire().send(request_bytes())

@@ -1,4 +1,4 @@
-"""Tests of wsrelay.connection.keepalive alone; tests/connection/test_pings.py has it on connections."""
+"""Tests of wsrelay.connection.keepalive alone. On connections: tests/connection/test_pings.py."""
 
 import math
 
@@ -8,9 +8,9 @@ from wsrelay.connection.keepalive import Due, KeepAlive
 
 
 class KeepAliveTests(SynchronousTestCase):
-    """What is due when."""
+    """Due times."""
 
-    def test_first_ping(self) -> None:
+    def test_ping_jitter(self) -> None:
         """Jitter puts the first ping into the second half of the interval."""
         for chance, first in ((0.0, 105.0), (0.5, 107.5), (1.0, 110.0)):
             keepalive = KeepAlive(100.0, 10.0, chance)
@@ -18,7 +18,7 @@ class KeepAliveTests(SynchronousTestCase):
             self.assertEqual((keepalive.due(first - 0.1), keepalive.due(first)), (Due.NOTHING, Due.PING))
 
     def test_pong(self) -> None:
-        """A pong that answers the last ping counts; each ping has a payload of its own."""
+        """A pong counts if it answers the last ping; each ping has its own payload."""
         keepalive = KeepAlive(0.0, 10.0, 1.0)
         payload = keepalive.ping(10.0, 10.0)
         self.assertIsNotNone(payload)
@@ -27,16 +27,16 @@ class KeepAliveTests(SynchronousTestCase):
 
         self.assertNotEqual(keepalive.ping(20.0, 10.0), payload)
 
-    def test_missing_pong(self) -> None:
-        """Without the pong the next interval ends the connection; an unsolicited pong does not help."""
+    def test_pong_timeout(self) -> None:
+        """A ping without its pong times out after one interval; an unsolicited pong does not count."""
         keepalive = KeepAlive(0.0, 10.0, 1.0)
         keepalive.ping(10.0, 10.0)
         keepalive.pong(b"unsolicited")
 
         self.assertEqual((keepalive.due(19.9), keepalive.due(20.0)), (Due.NOTHING, Due.PONG_TIMEOUT))
 
-    def test_within_a_frame(self) -> None:
-        """A peer that is within a frame cannot send a pong; it is waited for as long as bytes come."""
+    def test_pong_timeout_within_frame(self) -> None:
+        """A peer within a frame cannot send a pong; it does not time out while bytes come."""
         keepalive = KeepAlive(0.0, 10.0, 1.0)
         keepalive.ping(10.0, 10.0)
         keepalive.progress = True
@@ -45,35 +45,35 @@ class KeepAliveTests(SynchronousTestCase):
 
         self.assertEqual(keepalive.due(30.0, within_frame=True), Due.PONG_TIMEOUT)
 
-    def test_alive(self) -> None:
-        """Where there are no pongs, a peer that takes what is written is alive."""
+    def test_alive_without_pongs(self) -> None:
+        """Where there are no pongs, a peer that takes written bytes is alive."""
         keepalive = KeepAlive(0.0, 10.0, 1.0)
         keepalive.ping(10.0, 10.0)
         keepalive.alive()
 
         self.assertEqual(keepalive.due(20.0), Due.PING)
 
-    def test_off(self) -> None:
-        """Without an interval nothing is ever due."""
+    def test_ping_off(self) -> None:
+        """Without an interval nothing is due."""
         keepalive = KeepAlive(0.0, 0.0, 1.0)
         self.assertEqual((keepalive.deadline, keepalive.due(1e9)), (math.inf, Due.NOTHING))
 
-    def test_expiry(self) -> None:
-        """The grant's expiry comes first, held or not."""
+    def test_grant_expiry(self) -> None:
+        """The grant's expiry comes first, also for a held peer."""
         keepalive = KeepAlive(0.0, 10.0, 1.0, expires=5.0)
         self.assertEqual(keepalive.deadline, 5.0)
         self.assertEqual((keepalive.due(5.0), keepalive.due(5.0, held=True)), (Due.EXPIRED, Due.EXPIRED))
 
-    def test_message(self) -> None:
-        """A message has a deadline of its own."""
+    def test_message_timeout(self) -> None:
+        """A message has its own deadline."""
         keepalive = KeepAlive(0.0, 10.0, 1.0)
         keepalive.message_by = 3.0
         self.assertEqual(keepalive.deadline, 3.0)
 
         self.assertEqual((keepalive.due(2.9), keepalive.due(3.0)), (Due.NOTHING, Due.MESSAGE_TIMEOUT))
 
-    def test_held(self) -> None:
-        """What a held peer owes cannot come; when it is read again, it has as much more time."""
+    def test_deadlines_while_held(self) -> None:
+        """Deadlines of the peer move by the time for which it was held."""
         keepalive = KeepAlive(0.0, 10.0, 1.0)
         keepalive.ping(10.0, 10.0)
         keepalive.message_by = 12.0

@@ -14,7 +14,7 @@ from wsrelay.wire import frames
 
 
 class Owner(Reader):
-    """A connection that notes what it is asked for."""
+    """A connection that records calls."""
 
     def __init__(self) -> None:
         super().__init__(Stage.OPEN)
@@ -34,10 +34,10 @@ class Owner(Reader):
 
 
 class MemberTests(SynchronousTestCase):
-    """A connection as its room sees it."""
+    """The room's view of a connection."""
 
-    def test_asks_its_connection(self) -> None:
-        """What the room tells a member is done by its connection; writes go straight to the socket's send."""
+    def test_member_delegates(self) -> None:
+        """A member passes calls to its connection; ``send`` is the socket's own."""
         owner, error = Owner(), RuntimeError()
         member = Member(owner, Grant("room"), frames.plain)
         member.write_later(b"abc", 1)
@@ -51,5 +51,5 @@ class MemberTests(SynchronousTestCase):
         self.assertEqual(owner.flow.held, Hold.RESUMING)
 
     def test_no_grant(self) -> None:
-        """Before it opens, a connection may do nothing."""
+        """NO_GRANT, for connections that are not open, allows nothing."""
         self.assertFalse(NO_GRANT.can_publish or NO_GRANT.can_subscribe)

@@ -1,4 +1,4 @@
-"""Tests of wsrelay.connection.opening. What clients see of it is in tests/connection/test_protocol.py, too."""
+"""Tests of wsrelay.connection.opening. More, as clients see it: tests/connection/test_protocol.py."""
 
 import inspect
 import socket
@@ -16,10 +16,10 @@ from wsrelay.grant import Grant
 
 
 class OpeningTests(RelayTestCase):
-    """From the request to the 101."""
+    """From the accept to the 101."""
 
-    def test_at_once(self) -> None:
-        """Where no validator has to be waited for, the 101 is the answer to the last byte of the request."""
+    def test_open_synchronously(self) -> None:
+        """With synchronous validators, the last byte of the request is answered by the 101."""
         relay = self.relay([Answer(lambda request, grant: grant)])
         wire = relay.wire()
         [connection] = relay.factory.connections
@@ -28,8 +28,8 @@ class OpeningTests(RelayTestCase):
         self.assertTrue(wire.transport.stream)
         self.assertEqual(connection.state, connection.STATE_OPEN)
 
-    def test_one_too_many(self) -> None:
-        """Who is one too many is told so when its request is there, or when that has not come within a second."""
+    def test_over_limit_refused(self) -> None:
+        """An over-limit client is refused when its request is complete, or after a second."""
         relay = self.relay(max_connections_per_address=1)
         first = relay.client()
         wire = relay.wire()
@@ -45,8 +45,8 @@ class OpeningTests(RelayTestCase):
         self.assertEqual((silent.status, silent.ended), (429, True))
         self.assertTrue(first.open)
 
-    def test_one_too_many_that_goes(self) -> None:
-        """One that has gone meanwhile is not told anything; one that talks nonsense is told what is wrong."""
+    def test_over_limit_gone(self) -> None:
+        """An over-limit client that has gone gets no answer; a malformed request gets its own."""
         relay = self.relay(max_connections_per_address=1)
         relay.client()
         gone, wrong = relay.wire(), relay.wire()
@@ -57,8 +57,8 @@ class OpeningTests(RelayTestCase):
         self.assertEqual(wrong.status, 431)
         self.assertEqual(relay.stats.handshakes_denied, {(431, "malformed"): 1})
 
-    def test_far_too_many_on_a_socket(self) -> None:
-        """Who is dropped frees its descriptor at once, not at the end of a turn that may accept a thousand more."""
+    def test_over_limit_dropped(self) -> None:
+        """A dropped connection frees its descriptor at once, before further accepts in the turn."""
         relay = self.relay(max_connections=1)
         for _ in range(2):
             relay.wire()
@@ -67,16 +67,16 @@ class OpeningTests(RelayTestCase):
         connection: Any = relay.factory.buildProtocol(None)
         transport = TcpTransport(ours, connection, relay.clock)
         transport.connected = 1
-        transport.getPeer = lambda: IPv4Address("TCP", "192.0.2.1", 1)  # type: ignore[method-assign]  # a socketpair
-        transport.setTcpNoDelay = lambda enabled: None  # type: ignore[method-assign]  # has neither
+        transport.getPeer = lambda: IPv4Address("TCP", "192.0.2.1", 1)  # type: ignore[method-assign]  # socketpair: no address
+        transport.setTcpNoDelay = lambda enabled: None  # type: ignore[method-assign]  # socketpair: no TCP
         connection.makeConnection(transport)
 
         self.assertEqual(ours.fileno(), -1)
         relay.settle()
         self.assertEqual((len(relay.factory.connections), relay.stats.connections_dropped), (2, 1))
 
-    def test_a_bug_at_the_door(self) -> None:
-        """An exception while a connection is counted ends it with 500, and it is known as any other."""
+    def test_bug_in_admission(self) -> None:
+        """An exception during admission ends the connection with 500; the connection is registered."""
         relay = self.relay()
         self.patch(relay.factory.admission, "arrive", lambda now, host: 1 / 0)
         wire = relay.wire()
@@ -86,8 +86,8 @@ class OpeningTests(RelayTestCase):
         self.assertEqual(relay.factory.connections, set())
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    def test_behind_a_proxy(self) -> None:
-        """Behind a trusted proxy, the client is who the proxy says: for validators, for the log and for the limits."""
+    def test_trusted_proxy(self) -> None:
+        """Validators, log and limits get the client's address from a trusted proxy."""
         asked = Answer(lambda request, grant: grant)
         relay = self.relay([asked], trusted_proxies=("10.0.0.0/8",), max_connections_per_address=1)
         proxy = IPv4Address("TCP", "10.0.0.1", 7)
@@ -106,8 +106,8 @@ class OpeningTests(RelayTestCase):
         wire.send(request_bytes(fields={"X-Forwarded-For": "2001:db8::2"}))
         self.assertEqual(wire.status, 429)
 
-    def test_no_proxy(self) -> None:
-        """From anybody else, X-Forwarded-For is a field as any other."""
+    def test_untrusted_proxy(self) -> None:
+        """X-Forwarded-For of an untrusted peer is ignored."""
         asked = Answer(lambda request, grant: grant)
         relay = self.relay([asked], trusted_proxies=("10.0.0.0/8",), max_connections_per_address=1)
         relay.wire().send(request_bytes(fields={"X-Forwarded-For": "10.1.1.1"}))
@@ -116,8 +116,8 @@ class OpeningTests(RelayTestCase):
 
         self.assertEqual((asked.requests[0].peer.host, wire.status), ("192.0.2.1", 429))
 
-    def test_a_unix_socket(self) -> None:
-        """Whoever connects through a unix socket has no address; a proxy that does may be trusted."""
+    def test_unix_socket(self) -> None:
+        """A unix socket's peer has no address; it may be a trusted proxy."""
         asked = Answer(lambda request, grant: grant)
         for trusted, client in (((), UNIXAddress(None)), (("unix",), IPv4Address("TCP", "192.0.2.7", 0))):
             relay = self.relay([asked], trusted_proxies=trusted, max_connections_per_address=2)
@@ -126,8 +126,8 @@ class OpeningTests(RelayTestCase):
                 wire.send(request_bytes(fields={"X-Forwarded-For": "192.0.2.7"}))
                 self.assertEqual((wire.status, asked.requests[-1].peer), (101, client))
 
-    def test_the_proxy_protocol(self) -> None:
-        """On a haproxy: endpoint the client is who the PROXY header names, and counted as soon as that is read."""
+    def test_proxy_protocol(self) -> None:
+        """On a haproxy: endpoint the address is the PROXY header's; the client is counted once it is read."""
         relay = self.relay(max_handshakes_per_address=1)
         wrapped = HAProxyWrappingFactory(relay.factory)
         connections = []
@@ -141,8 +141,8 @@ class OpeningTests(RelayTestCase):
         self.assertEqual([transport.disconnecting for transport in connections], [False, False, True])
         self.assertIn(b" 429 ", connections[2].getOutBuffer())
 
-    def test_when_all_have_answered(self) -> None:
-        """Where one is waited for, the connection opens when it has answered, and the handshake's data is let go."""
+    def test_open_asynchronously(self) -> None:
+        """The connection opens with the last validator's answer, and frees the handshake's data."""
         answer: Deferred[Grant] = Deferred()
         relay = self.relay([Answer(answer), Answer(lambda request, grant: grant.narrowed(identity="me"))])
         wire = relay.wire()
@@ -155,8 +155,8 @@ class OpeningTests(RelayTestCase):
         self.assertIn(b" 101 ", wire.received)
         self.assertEqual(connection.grant, Grant("late", "me"))
 
-    def test_compression(self) -> None:
-        """What was agreed on is in the response and on the connection; where nothing is offered, nothing is."""
+    def test_deflate_agreed(self) -> None:
+        """Response and connection have the agreed compression; without an offer, none."""
         relay = self.relay()
         for offered, agreed in [
             (None, None),
@@ -168,8 +168,8 @@ class OpeningTests(RelayTestCase):
             field = b"\r\nSec-WebSocket-Extensions: " + (agreed or b"")
             self.assertEqual(field in wire.received, agreed is not None, wire.received)
 
-    def test_canaries(self) -> None:
-        """Autobahn's codec is made as its own handshake does; an upgrade that changes that fails here."""
+    def test_canary_deflate(self) -> None:
+        """Autobahn's codec is made as in its own handshake; an upgrade that changes that fails here."""
         self.assertEqual(
             list(inspect.signature(PerMessageDeflate.create_from_offer_accept).parameters), ["is_server", "accept"]
         )
@@ -178,8 +178,8 @@ class OpeningTests(RelayTestCase):
         )
         self.assertTrue(callable(PerMessageDeflateOfferAccept.get_extension_string))
 
-    def test_full_when_the_validators_answer(self) -> None:
-        """A room that has become full while the validators were asked is a 503."""
+    def test_room_full_while_validating(self) -> None:
+        """A room that fills up during validation is a 503."""
         later: Deferred[Grant] = Deferred()
         relay = self.relay([Answer(later)], max_rooms=1)
         wire = relay.wire()

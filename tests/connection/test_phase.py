@@ -13,8 +13,8 @@ from wsrelay.connection.plain_http import PlainHTTP
 from wsrelay.connection.websocket import OpenWebSocket
 
 
-class Noting(Phase):
-    """A phase that notes its end."""
+class Recording(Phase):
+    """A phase that records its end."""
 
     def __init__(self) -> None:
         self.reasons: list[Failure] = []
@@ -24,10 +24,10 @@ class Noting(Phase):
 
 
 class PhaseTests(SynchronousTestCase):
-    """What phases have in common."""
+    """The base class of phases."""
 
-    def test_discards(self) -> None:
-        """The phase itself takes every call, and does and keeps nothing."""
+    def test_phase_discards(self) -> None:
+        """The base class takes every call, and discards the input."""
         phase = Phase()
         for name, method in inspect.getmembers(phase, inspect.ismethod):
             if not name.startswith("_"):
@@ -35,14 +35,14 @@ class PhaseTests(SynchronousTestCase):
 
         self.assertEqual((phase.incoming_bytes, phase.leaves_without_close), (0, False))
 
-    def test_ended(self) -> None:
-        """The phase that has ended is told when TCP ends."""
-        before = Noting()
+    def test_phase_lost(self) -> None:
+        """A phase without input is told of the end of TCP."""
+        before = Recording()
         Ended(before).lost(connectionDone)
 
         self.assertEqual(before.reasons, [connectionDone])
 
-    def test_slots(self) -> None:
-        """No phase has a dictionary: there is one of them for each connection."""
+    def test_phase_slots(self) -> None:
+        """No phase has a dictionary: each connection has one."""
         for phase in (Phase, Ended, Opening, PlainHTTP, OpenWebSocket, EventStream):
             self.assertEqual([each for each in phase.__mro__[:-1] if "__slots__" not in vars(each)], [], phase)

@@ -1,4 +1,4 @@
-"""Pings, pongs and the grant's expiry on connections; the deadlines alone are in tests/connection/test_keepalive.py."""
+"""Tests of pings, pongs and grant expiry on connections. Deadlines alone: tests/connection/test_keepalive.py."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from tests.wire.test_frames import parse
 
 
 class PingTests(RelayTestCase):
-    """Keeping alive."""
+    """Keepalive of open connections."""
 
-    def test_pings(self) -> None:
-        """A peer is pinged at the interval, and stays as long as it answers."""
+    def test_ping_interval(self) -> None:
+        """A peer is pinged at the interval, and stays connected while it answers."""
         relay = self.relay(ping_seconds=10)
         client = relay.client()
         relay.wait(100)
@@ -25,8 +25,8 @@ class PingTests(RelayTestCase):
         wire.send(request_bytes())
         return relay, wire
 
-    def test_no_pong(self) -> None:
-        """Without a pong within the interval it is 3008, then the end of TCP."""
+    def test_pong_timeout(self) -> None:
+        """A peer without a pong within the interval is closed with 3008, then aborted."""
         relay, wire = self.silent()
         relay.wait(19)
         self.assertFalse(wire.ended)
@@ -38,8 +38,8 @@ class PingTests(RelayTestCase):
 
         self.assertTrue(wire.transport.aborted)
 
-    def test_chatter_is_no_pong(self) -> None:
-        """Messages, and pongs that answer nothing, do not keep a peer alive (TRAPS 29)."""
+    def test_unsolicited_pongs(self) -> None:
+        """Messages and unsolicited pongs do not keep a peer alive (TRAPS 29)."""
         relay, wire = self.silent()
         for _ in range(30):
             wire.send(client_frame(1, b"chat") + client_frame(10, b"unsolicited"))
@@ -47,8 +47,8 @@ class PingTests(RelayTestCase):
 
         self.assertTrue(wire.ended)
 
-    def test_a_long_frame_on_a_slow_line(self) -> None:
-        """Who is still sending a frame cannot send a pong before its end, and is waited for; who has stopped is not."""
+    def test_pong_timeout_within_frame(self) -> None:
+        """A peer within a frame cannot send a pong: it is closed only if no bytes come."""
         relay, wire = self.silent(message_seconds=0)
         wire.send(b"\x82\xfe\xff\x00\0\0\0\0")
         for _ in range(60):
@@ -61,15 +61,15 @@ class PingTests(RelayTestCase):
 
         self.assertTrue(wire.ended)
 
-    def test_spread(self) -> None:
-        """Those who came together are not pinged in one instant: the first ping is in the interval's second half."""
+    def test_ping_jitter(self) -> None:
+        """First pings are spread over the interval's second half."""
         for chance, first in ((0.0, 5), (0.5, 7.5), (1.0, 10)):
             relay = self.relay(ping_seconds=10)
             relay.factory.random = lambda chance=chance: chance
             client = relay.client()
             self.assertEqual(client.server.deadline - relay.clock.seconds(), first)
 
-    def test_off(self) -> None:
+    def test_ping_off(self) -> None:
         """With 0 there are no pings."""
         relay, wire = self.silent(ping_seconds=0)
         relay.wait(1000)

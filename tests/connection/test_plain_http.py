@@ -1,6 +1,4 @@
-"""Tests of wsrelay.connection.plain_http: what an exchange means for its connection; what is served is tested in
-tests/http/.
-"""
+"""Tests of wsrelay.connection.plain_http: exchanges on connections. Requests and responses: tests/http/."""
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ISSLTransport
@@ -17,8 +15,8 @@ class PlainHTTPTests(RelayTestCase):
 
     POST = http_bytes("POST /room", None, {"Content-Length": "5"})
 
-    def test_body_deadline(self) -> None:
-        """A body that does not come in time is a 408."""
+    def test_body_timeout(self) -> None:
+        """A body that is not complete in time is a 408."""
         relay = self.relay(http=True, message_seconds=2)
         wire = relay.wire()
         wire.send(self.POST)
@@ -28,8 +26,8 @@ class PlainHTTPTests(RelayTestCase):
         self.assertEqual(wire.status, 408)
         self.assertEqual(relay.stats.handshakes_denied, {(408, "message_seconds"): 1})
 
-    def test_no_body_deadline(self) -> None:
-        """Without a limit on messages, there is none on bodies."""
+    def test_body_timeout_off(self) -> None:
+        """Without --message-seconds, bodies have no deadline."""
         relay = self.relay(http=True, message_seconds=0)
         wire = relay.wire()
         wire.send(self.POST)
@@ -38,7 +36,7 @@ class PlainHTTPTests(RelayTestCase):
 
         self.assertEqual(wire.status, 202)
 
-    def test_validators_that_take_too_long(self) -> None:
+    def test_validator_timeout(self) -> None:
         """The validators' deadline is the same as for a handshake."""
         relay = self.relay([Answer(Deferred())], http=True, validate_seconds=1)
         wire = relay.wire()
@@ -48,8 +46,8 @@ class PlainHTTPTests(RelayTestCase):
 
         self.assertEqual(wire.status, 504)
 
-    def test_an_exchange_is_an_unfinished_handshake(self) -> None:
-        """It is counted as one until it is answered, so that the limits on those hold for it."""
+    def test_exchange_counts_as_handshake(self) -> None:
+        """Until it is answered, an exchange counts as an unfinished handshake."""
         relay = self.relay(http=True, max_handshakes_per_address=1)
         wire, other = relay.wire(), relay.wire()
         wire.send(self.POST)
@@ -60,8 +58,8 @@ class PlainHTTPTests(RelayTestCase):
 
         self.assertEqual(relay.factory.admission.connections, 0)
 
-    def test_stopping(self) -> None:
-        """A relay that stops answers it with 503."""
+    def test_exchange_while_stopping(self) -> None:
+        """A relay that stops answers an exchange with 503."""
         relay = self.relay(http=True)
         wire = relay.wire()
         wire.send(self.POST)
@@ -70,8 +68,8 @@ class PlainHTTPTests(RelayTestCase):
 
         self.assertEqual(wire.status, 503)
 
-    def test_the_rest_of_a_body_is_read_away(self) -> None:
-        """A refusal ends our half only, or TCP would overtake it with a reset; then there is the deadline."""
+    def test_refused_body_linger(self) -> None:
+        """A refusal half-closes TCP and reads on, to avoid a reset, until the deadline."""
         relay = self.relay(http=True, max_message_bytes=3, room_log_bytes=1000, close_seconds=1)
         wire = relay.wire()
         wire.send(http_bytes("POST /room", None, {"Content-Length": "500"}) + b"x" * 100)
@@ -81,8 +79,8 @@ class PlainHTTPTests(RelayTestCase):
 
         self.assertTrue(wire.transport.aborted)
 
-    def test_tls_has_no_halves(self) -> None:
-        """With TLS all of the connection is ended."""
+    def test_no_half_close_with_tls(self) -> None:
+        """TLS is closed in both directions."""
         relay = self.relay(http=True)
         wire = relay.wire()
         directlyProvides(wire.transport, ISSLTransport)
@@ -91,8 +89,8 @@ class PlainHTTPTests(RelayTestCase):
 
         self.assertEqual((wire.status, wire.ended), (426, True))
 
-    def test_too_long_a_body(self) -> None:
-        """A body that turns out too long while it comes is a 413, whether the validators have answered or not."""
+    def test_body_too_long(self) -> None:
+        """A body that grows too long is a 413, before and after the validators' answer."""
         for answer in (Answer(lambda _, grant: grant), Answer(Deferred())):
             relay = self.relay([answer], http=True, max_message_bytes=10)
             wire = relay.wire()
@@ -101,8 +99,8 @@ class PlainHTTPTests(RelayTestCase):
 
             self.assertEqual(wire.status, 413)
 
-    def test_a_stream_that_does_not_begin(self) -> None:
-        """A bug between joining the room and the first event is a 500, and no connection has opened or closed."""
+    def test_bug_before_event_stream(self) -> None:
+        """A bug between the join and the first event is a 500; no connection is counted."""
         self.patch(RelayProtocol, "stream_begun", lambda connection: 1 / 0)
         relay = self.relay(http=True)
         wire = relay.wire()

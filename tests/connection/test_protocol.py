@@ -34,10 +34,10 @@ def client_frame(opcode: int, payload: bytes = b"", fin: bool = True) -> bytes:
 
 
 class PromiseTests(RelayTestCase):
-    """What every user is promised."""
+    """The promises to every user."""
 
     def test_others_only(self) -> None:
-        """Everyone else in the room gets it; the publisher and other rooms do not."""
+        """All other subscribers of the room get a message; the publisher and other rooms do not."""
         relay = self.relay()
         a, b, c, elsewhere = relay.client("/x"), relay.client("/x"), relay.client("/x"), relay.client("/y")
         a.say("hello")
@@ -54,8 +54,8 @@ class PromiseTests(RelayTestCase):
 
         self.assertEqual((a.messages, b.messages), (["hello"], ["hello"]))
 
-    def test_unchanged(self) -> None:
-        """Type and bytes are kept, up to the largest message; empty ones are messages, too."""
+    def test_messages_unchanged(self) -> None:
+        """Type and bytes are kept, up to the largest message; empty messages are relayed, too."""
         for compress in (False, True):
             relay = self.relay(no_compress=not compress)
             a, b, c = relay.client(deflate=compress), relay.client(), relay.client(deflate=compress)
@@ -66,8 +66,8 @@ class PromiseTests(RelayTestCase):
 
             self.assertEqual((b.messages, c.messages, a.messages), (sent, sent, []))
 
-    def test_fragments_become_one_message(self) -> None:
-        """One message in is one message out, whatever frames it came in, control frames between them."""
+    def test_fragments_joined(self) -> None:
+        """One message in is one message out, whatever its fragments, with control frames between them."""
         relay = self.relay()
         wire, b = relay.wire(), relay.client()
         wire.send(request_bytes())
@@ -76,8 +76,8 @@ class PromiseTests(RelayTestCase):
 
         self.assertEqual(b.messages, ["héllo"])
 
-    def test_one_order(self) -> None:
-        """All subscribers see one sequence, each without its own."""
+    def test_same_order_for_all(self) -> None:
+        """All subscribers get one sequence, each without its own messages."""
         relay = self.relay()
         members = [relay.client() for _ in range(4)]
         for turn in range(5):
@@ -92,8 +92,8 @@ class PromiseTests(RelayTestCase):
             common = [text for text in merged if not text.endswith(f"-{number}")]
             self.assertEqual([text for text in member.messages if not text.endswith("-0")], common)
 
-    def test_one_turn_is_one_write(self) -> None:
-        """All messages of a turn reach a subscriber in one write."""
+    def test_coalesced_per_turn(self) -> None:
+        """All messages of a turn are coalesced into one write per subscriber."""
         relay = self.relay()
         wire, b = relay.wire(), relay.client()
         wire.send(request_bytes())
@@ -103,8 +103,8 @@ class PromiseTests(RelayTestCase):
 
         self.assertEqual([len(parse(data)) for data in writes], [3])
 
-    def test_invalid_text_reaches_nobody(self) -> None:
-        """Of a message that turns out not to be UTF-8, not even the good beginning is relayed."""
+    def test_invalid_utf8_not_relayed(self) -> None:
+        """Text with invalid UTF-8 is not relayed, not even its valid beginning."""
         relay = self.relay()
         wire, b = relay.wire(), relay.client()
         wire.send(request_bytes())
@@ -112,8 +112,8 @@ class PromiseTests(RelayTestCase):
 
         self.assertEqual(b.messages, [])
 
-    def test_counts(self) -> None:
-        """Messages are counted as they come and as they go; after a close they are counted as dropped."""
+    def test_message_counts(self) -> None:
+        """Messages are counted in and out; behind a close they are counted as dropped."""
         relay = self.relay()
         wire, b = relay.wire(), relay.client()
         wire.send(request_bytes())
@@ -129,7 +129,7 @@ class PromiseTests(RelayTestCase):
     @given(st.lists(st.tuples(st.integers(0, 2), payloads, st.booleans()), max_size=15))
     @hypothesis_settings(max_examples=50)
     def test_any_conversation(self, said: list[tuple[int, bytes, bool]]) -> None:
-        """Whoever says what, everybody else gets exactly that, in one order."""
+        """In any conversation, each subscriber gets exactly the others' messages, in one order."""
         relay = self.relay()
         members = [relay.client(deflate=False) for _ in range(3)]
         expected: list[list[Any]] = [[], [], []]
@@ -144,7 +144,7 @@ class PromiseTests(RelayTestCase):
 
 
 class HandshakeTests(RelayTestCase):
-    """Coming in."""
+    """The opening handshake."""
 
     def test_subprotocol(self) -> None:
         """The granted subprotocol is echoed; without one, none is."""
@@ -158,16 +158,16 @@ class HandshakeTests(RelayTestCase):
         self.assertTrue(wire.received.startswith(b"HTTP/1.1 101 "))
         self.assertNotIn(b"Sec-WebSocket-Protocol", wire.received)
 
-    def test_accept(self) -> None:
-        """The answer to the sample key is RFC 6455's own (section 1.3); no version is given away (TRAPS 14)."""
+    def test_accept_key(self) -> None:
+        """The answer to the sample key is that of RFC 6455 section 1.3; there is no Server field (TRAPS 14)."""
         wire = self.relay().wire()
         wire.send(request_bytes())
 
         self.assertIn(b"\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n", wire.received)
         self.assertNotIn(b"Server:", wire.received)
 
-    def test_what_validators_see(self) -> None:
-        """Validators get the canonical room and the client's address, and decide where it goes."""
+    def test_validator_request(self) -> None:
+        """Validators get the canonical room and the client's address, and choose the room."""
         validator = narrowed(room="elsewhere", identity="me")
         relay = self.relay([validator])
         address = IPv4Address("TCP", "198.51.100.7", 1234)
@@ -178,7 +178,7 @@ class HandshakeTests(RelayTestCase):
         self.assertEqual(list(relay.factory.hub), ["elsewhere"])
 
     def test_denied(self) -> None:
-        """A refusal is answered with its status and reason, and nobody joins."""
+        """A refusal is answered with its status and reason, without a join."""
         relay = self.relay([Answer(Denied(403, "members only"))])
         client = relay.client()
 
@@ -186,8 +186,8 @@ class HandshakeTests(RelayTestCase):
         self.assertEqual((len(relay.factory.hub), relay.stats.handshakes_denied), (0, {(403, "answer"): 1}))
         self.assertEqual(relay.factory.connections, set())
 
-    def test_pieces(self) -> None:
-        """A request may come in pieces, even in the blank line."""
+    def test_request_in_pieces(self) -> None:
+        """A request may come in pieces, also within the blank line."""
         wire = self.relay().wire()
         request = request_bytes()
         for byte in request[:-1]:
@@ -196,7 +196,7 @@ class HandshakeTests(RelayTestCase):
         self.assertTrue(wire.send(request[-1:]).startswith(b"HTTP/1.1 101 "))
 
     def test_early_data(self) -> None:
-        """Anything behind the request is refused, whether the validators have answered or not (TRAPS 11)."""
+        """Data behind the request is refused, before and after the validators' answer (TRAPS 11)."""
         for answers in ([], [Answer(Deferred())]):
             for more in (client_frame(1, b"x"), request_bytes("/admin")):
                 relay = self.relay(answers)
@@ -206,7 +206,7 @@ class HandshakeTests(RelayTestCase):
                 self.assertEqual(len(relay.factory.hub), 0)
 
     def test_second_request_while_pending(self) -> None:
-        """A second request while the first is validated is refused; what the validator says then means nothing."""
+        """A second request during validation is refused; the validator's later answer is ignored."""
         answer: Deferred[Grant] = Deferred()
         relay = self.relay([Answer(answer)])
         wire = relay.wire()
@@ -218,8 +218,8 @@ class HandshakeTests(RelayTestCase):
 
         self.assertEqual((len(relay.factory.hub), relay.stats.connections_opened), (0, 0))
 
-    def test_late_grant(self) -> None:
-        """A validator may take its time; the handshake's deadline does not run meanwhile, its own does."""
+    def test_slow_validator(self) -> None:
+        """Validation has its own deadline; the handshake's is suspended."""
         answer: Deferred[Grant] = Deferred()
         relay = self.relay([Answer(answer)], handshake_seconds=2, validate_seconds=60)
         client = relay.client()
@@ -229,8 +229,8 @@ class HandshakeTests(RelayTestCase):
 
         self.assertTrue(client.open)
 
-    def test_validators_too_slow(self) -> None:
-        """Validators that do not answer in time are a 504."""
+    def test_validator_timeout(self) -> None:
+        """Validators without an answer in time are a 504."""
         cancelled: list[Deferred[Grant]] = []
         relay = self.relay([Answer(Deferred(cancelled.append))], validate_seconds=2)
         client = relay.client()
@@ -240,8 +240,8 @@ class HandshakeTests(RelayTestCase):
 
         self.assertEqual((client.status, len(cancelled)), (504, 1))
 
-    def test_validators_that_swallow_their_cancellation(self) -> None:
-        """One that goes on all the same is not heard any more: neither its grant nor its silence lets anybody in."""
+    def test_validator_ignores_cancel(self) -> None:
+        """After its cancellation, a validator's late grant or silence does not open the connection."""
 
         async def stubborn(_request: object, grant: Grant) -> Grant:
             try:
@@ -261,8 +261,8 @@ class HandshakeTests(RelayTestCase):
         self.assertEqual((len(relay.factory.hub), relay.stats.connections_opened), (0, 0))
         self.assertEqual(relay.factory.connections, set())
 
-    def test_gone_while_pending(self) -> None:
-        """A client that goes while it is validated cancels the validator and leaves nothing behind (TRAPS 11)."""
+    def test_gone_while_validating(self) -> None:
+        """A client that leaves during validation cancels the validator and leaves nothing behind (TRAPS 11)."""
         cancelled: list[Deferred[Grant]] = []
         relay = self.relay([Answer(Deferred(cancelled.append))])
         wire = relay.wire()
@@ -273,15 +273,15 @@ class HandshakeTests(RelayTestCase):
         self.assertEqual((len(relay.factory.hub), relay.factory.connections), (0, set()))
         self.assertEqual(self.logged(), [])
 
-    def test_full(self) -> None:
-        """A full room and one room too many are a 503, before the 101."""
+    def test_room_limits(self) -> None:
+        """A full room and one room above the limit are a 503, before the 101."""
         relay = self.relay(max_room_members=1, max_rooms=1)
         relay.client("/a")
 
         self.assertEqual([relay.client("/a").status, relay.client("/b").status], [503, 503])
 
     def test_autobahn_refuses(self) -> None:
-        """Should Autobahn refuse after the join, it is a 400 with a fixed text, and nobody has joined."""
+        """If Autobahn refuses after the join, it is a 400 with a fixed text, and the join is undone."""
         relay = self.relay()
         self.patch(RelayProtocol, "open", lambda connection, *_: connection.failHandshake("secret\r\nX: y"))
         wire = relay.wire()
@@ -292,10 +292,10 @@ class HandshakeTests(RelayTestCase):
 
 
 class RightsTests(RelayTestCase):
-    """What the grant says is what holds."""
+    """Rights of the grant."""
 
-    def test_the_last_ping(self) -> None:
-        """Of the pings of a peer that does not read, the last one is answered when it does; none if it has closed."""
+    def test_last_ping_answered(self) -> None:
+        """Of the pings of a peer that does not read, the last is answered later; none if it has closed."""
         relay = self.relay()
         wire = relay.wire()
         wire.send(request_bytes())
@@ -310,7 +310,7 @@ class RightsTests(RelayTestCase):
             answers = [(frame.opcode, bytes(frame.data)) for frame in parse(wire.send(b""))]
             self.assertEqual(answers, [] if closing else [(10, b"2")])
 
-    def test_types(self) -> None:
+    def test_message_types(self) -> None:
         """A message of the wrong type is closed with 1003; the messages before it are relayed."""
         relay = self.relay(message_type=("text", "video/*=binary"))
         for room, fitting, wrong in (("/chat", 1, 2), ("/video/1", 2, 1)):
@@ -332,7 +332,7 @@ class RightsTests(RelayTestCase):
             self.assertEqual(len(other.messages), 2)
 
     def test_read_only(self) -> None:
-        """A connection that may not publish and does is closed with 1008 and told why; nothing is relayed."""
+        """A read-only connection that publishes is closed with 1008 and a reason; nothing is relayed."""
         relay = self.relay([narrowed(can_publish=False)])
         a, b = relay.client(), relay.client()
         a.say("x")
@@ -356,8 +356,8 @@ class RightsTests(RelayTestCase):
 
         self.assertEqual((a.messages, b.messages, a.open), ([], ["from a"], True))
 
-    def test_expiry(self) -> None:
-        """A connection is closed with 4401 when its grant expires, in time and not before."""
+    def test_grant_expiry(self) -> None:
+        """A connection is closed with 4401 when its grant expires, not before."""
         relay = self.relay([Answer(lambda _, grant: grant.narrowed(expires_at=1_000_000.0 + 100))], ping_seconds=7)
         client = relay.client()
         relay.wait(99)
@@ -366,18 +366,18 @@ class RightsTests(RelayTestCase):
 
         self.assertEqual(client.closed, (4401, "the grant has expired"))
 
-    def test_expired_already(self) -> None:
-        """A grant that has expired before it is given is a 401."""
+    def test_grant_already_expired(self) -> None:
+        """A grant that is already expired is a 401."""
         relay = self.relay([narrowed(expires_at=1_000_000.0)])
 
         self.assertEqual(relay.client().status, 401)
 
 
 class FragmentTests(RelayTestCase):
-    """Messages in many frames."""
+    """Fragmented messages."""
 
-    def test_exactly_as_long_as_may_be(self) -> None:
-        """With and without deflate, the largest message passes, noise too, and one byte more is 1009."""
+    def test_max_message_bytes(self) -> None:
+        """The largest message passes, with and without deflate; one byte more is 1009."""
         noise = random.Random(1).randbytes(100_001)
         for compress in (False, True):
             for filler in (bytes(100_001), noise):
@@ -390,8 +390,8 @@ class FragmentTests(RelayTestCase):
                 self.assertEqual(b.messages, [filler[:100_000]])
                 self.assertEqual(a.closed[0], 1009)
 
-    def test_too_many_fragments(self) -> None:
-        """Fragments are counted, empty ones too: past the limit it is 1008, and nothing is kept (TRAPS 21)."""
+    def test_max_fragments_exceeded(self) -> None:
+        """Fragments beyond the limit, empty ones included, are 1008, and nothing is kept (TRAPS 21)."""
         relay = self.relay(max_fragments=10)
         wire, b = relay.wire(), relay.client()
         wire.send(request_bytes())
@@ -404,7 +404,7 @@ class FragmentTests(RelayTestCase):
         self.assertEqual(frame.data, (1008).to_bytes(2, "big") + b"too many fragments in one message")
         self.assertEqual(b.messages, [])
 
-    def test_as_many_as_may_be(self) -> None:
+    def test_max_fragments(self) -> None:
         """The limit itself is allowed, message after message."""
         relay = self.relay(max_fragments=3)
         wire, b = relay.wire(), relay.client()
@@ -416,10 +416,10 @@ class FragmentTests(RelayTestCase):
 
 
 class BackpressureTests(RelayTestCase):
-    """Peers that do not read."""
+    """Slow consumers."""
 
-    def test_stalled_and_back(self) -> None:
-        """A peer that stops reading for a while misses nothing and delays nobody."""
+    def test_slow_consumer_recovers(self) -> None:
+        """A peer that stalls for a while loses no message and delays no other."""
         relay = self.relay()
         slow, fast, a = relay.client(), relay.client(), relay.client()
         slow.server_transport.stalled = True
@@ -435,8 +435,8 @@ class BackpressureTests(RelayTestCase):
         self.assertEqual(slow.messages, sent)
         self.assertFalse(slow.server.paused)
 
-    def test_never_reads(self) -> None:
-        """A peer that never reads costs its transport's buffer, then 1013; the others notice nothing."""
+    def test_slow_consumer_evicted(self) -> None:
+        """A peer that never reads fills its transport's buffer and is closed with 1013; others are unaffected."""
         relay = self.relay(max_message_bytes=20_000, room_log_bytes=200_000, close_seconds=2)
         slow, fast, a = relay.client(), relay.client(), relay.client()
         slow.server_transport.stalled = True
@@ -451,8 +451,8 @@ class BackpressureTests(RelayTestCase):
 
         self.assertEqual(slow.closed, (1013, "too slow: read faster or ask for less"))
 
-    def test_never_reads_and_never_will(self) -> None:
-        """One that does not even read its close frame is aborted after close_seconds."""
+    def test_slow_consumer_aborted(self) -> None:
+        """A peer that does not read its close frame is aborted after close_seconds."""
         relay = self.relay(max_message_bytes=20_000, room_log_bytes=100_000, close_seconds=2)
         slow, a = relay.client(), relay.client()
         slow.server_transport.stalled = True
@@ -464,8 +464,8 @@ class BackpressureTests(RelayTestCase):
         self.assertTrue(slow.server_transport.aborted)
         self.assertEqual(len(relay.factory.connections), 1)
 
-    def test_pongs_do_not_pile_up(self) -> None:
-        """Pings of a peer that does not read are not answered, but for the last (RFC 6455 section 5.5.3)."""
+    def test_unread_pongs(self) -> None:
+        """Only the last ping of a peer that does not read is answered (RFC 6455 section 5.5.3)."""
         relay = self.relay()
         wire = relay.wire()
         wire.send(request_bytes())
@@ -476,8 +476,8 @@ class BackpressureTests(RelayTestCase):
 
         self.assertEqual([frame.opcode for frame in parse(wire.send(client_frame(9, b"x")))], [10, 10])
 
-    def test_the_transport_gives_up(self) -> None:
-        """A transport that will take no more ends the subscription."""
+    def test_stop_producing(self) -> None:
+        """A transport that calls stopProducing ends the subscription."""
         relay = self.relay()
         client = relay.client()
         client.server.stopProducing()
@@ -485,15 +485,15 @@ class BackpressureTests(RelayTestCase):
         self.assertEqual(len(relay.factory.hub), 0)
 
 
-class AccountTests(RelayTestCase):
-    """What is known of a connection while it lives, and said when it ends."""
+class StatusTests(RelayTestCase):
+    """Status of a connection, and its log line."""
 
     def last_line(self) -> dict[str, Any]:
         records = [record for event in self.events for record in event.get("records", ())]
         return next(record for record in reversed(records) if record["event"] == "closed")
 
     def test_status(self) -> None:
-        """Its status says who it is and what went in and out, at any time."""
+        """The status has identity, state and traffic, at any time."""
         relay = self.relay([narrowed(identity="me")])
         a, b = relay.client("/chat"), relay.client("/chat")
         relay.wait(2)
@@ -507,7 +507,7 @@ class AccountTests(RelayTestCase):
         self.assertEqual((other.messages_in, other.bytes_in, other.messages_out, other.bytes_out), (0, 0, 1, 7))
 
     def test_status_with_echo(self) -> None:
-        """Where publishers get their own messages, these were given to them, too."""
+        """With --echo, a publisher's own messages count as sent to it."""
         relay = self.relay(echo=True)
         a, b = relay.client(), relay.client()
         a.say("12345")
@@ -517,8 +517,8 @@ class AccountTests(RelayTestCase):
             status = client.server.status()
             self.assertEqual((status.messages_out, status.bytes_out), (1, 7))
 
-    def test_status_before_it_opens(self) -> None:
-        """A handshake that is not done has a status, too; it is in no room."""
+    def test_status_handshake(self) -> None:
+        """An unfinished handshake has a status without a room."""
         relay = self.relay([Answer(Deferred())])
         relay.wire().send(request_bytes())
         [connection] = relay.factory.connections
@@ -527,8 +527,8 @@ class AccountTests(RelayTestCase):
         self.assertEqual((status.number, status.room, status.state, status.seconds), (1, "", "handshake", 0.0))
         self.assertEqual((status.messages_out, status.bytes_out), (0, 0))
 
-    def test_the_line_at_its_end(self) -> None:
-        """The line has what went each way, also what was published just before, and who closed with what."""
+    def test_log_closed(self) -> None:
+        """The log line has the traffic, messages published just before included, and the close."""
         relay = self.relay()
         a, b = relay.client(), relay.client()
         a.server.onMessage(b"12345", False)
@@ -540,8 +540,8 @@ class AccountTests(RelayTestCase):
         self.assertEqual((line["connection"], line["messages_out"], line["bytes_out"]), (2, 1, 7))
         self.assertEqual(relay.stats.connections_closed, {("relay", "1008"): 1})
 
-    def test_ends(self) -> None:
-        """Who ended it, and with which code; codes that clients make up are counted by their range."""
+    def test_closed_counts(self) -> None:
+        """Ends are counted by side and code; private codes by their range."""
         ends = {
             ("client", "1000"): lambda client: client.sendClose(1000, "bye"),
             ("client", "1005"): lambda client: client.sendClose(),
@@ -556,8 +556,8 @@ class AccountTests(RelayTestCase):
             self.assertEqual(relay.stats.connections_closed, {counted: 1})
             self.assertEqual(self.last_line()["by"], counted[0])
 
-    def test_what_was_refused_is_no_end(self) -> None:
-        """A handshake that was refused was never open, so that nothing was closed."""
+    def test_refusal_not_counted_as_closed(self) -> None:
+        """A refused handshake is not counted as a closed connection."""
         relay = self.relay([Answer(Denied(403, "no"))])
         relay.client()
 
@@ -565,9 +565,9 @@ class AccountTests(RelayTestCase):
 
 
 class InterfaceTests(RelayTestCase):
-    """What the class says it is."""
+    """Interfaces of the class."""
 
-    def test_producer(self) -> None:
+    def test_push_producer(self) -> None:
         """A connection is the push producer that it registers."""
         self.assertTrue(verifyClass(IPushProducer, RelayProtocol))
 
@@ -578,7 +578,7 @@ class FuzzTests(RelayTestCase):
     @given(st.lists(st.binary(max_size=60), max_size=6), st.booleans())
     @hypothesis_settings(max_examples=150)
     def test_only_documented_closes(self, chunks: list[bytes], compress: bool) -> None:
-        """Whatever bytes come, the relay answers with pongs and at most one close of the table; nothing is raised."""
+        """For any bytes, the relay sends pongs and at most one close of the table, and raises nothing."""
         relay = self.relay(no_compress=not compress, max_message_bytes=1000)
         wire, b = relay.wire(), relay.client()
         wire.send(request_bytes(fields={"Sec-WebSocket-Extensions": "permessage-deflate"}))

@@ -1,4 +1,4 @@
-"""Tests of wsrelay.connection.reading alone; tests/connection/test_websocket.py has it on connections."""
+"""Tests of wsrelay.connection.reading alone. On connections: tests/connection/test_websocket.py."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from wsrelay.settings import Settings
 
 
 class Reader:
-    """A connection that notes whether it is read."""
+    """A connection that records pauses and resumes."""
 
     def __init__(self, stage: Stage) -> None:
         self.factory: Any = self
@@ -48,8 +48,8 @@ class Reader:
 class ReadingTests(SynchronousTestCase):
     """Pausing and resuming."""
 
-    def test_open(self) -> None:
-        """It is read again in a later turn, with deadlines moved, and goes on with what is not parsed."""
+    def test_resume_open(self) -> None:
+        """An open connection resumes in a later turn, with its deadlines moved, at the unparsed bytes."""
         reader = Reader(Stage.OPEN)
         hold(reader, Hold.ROOM)
         reader.reactor.advance(5)
@@ -59,8 +59,8 @@ class ReadingTests(SynchronousTestCase):
 
         self.assertEqual(reader.noted, ["paused", "resumed", 5.0, b""])
 
-    def test_closing(self) -> None:
-        """While it closes only turns hold it, and its deadline stays."""
+    def test_resume_closing(self) -> None:
+        """While closing, only yielded turns hold a connection, and its deadline stays."""
         reader = Reader(Stage.CLOSING)
         hold(reader, Hold.RATE)
         self.assertEqual(reader.noted, [])
@@ -70,8 +70,8 @@ class ReadingTests(SynchronousTestCase):
 
         self.assertEqual(reader.noted, ["paused", "resumed", b""])
 
-    def test_ended(self) -> None:
-        """A connection that has ended meanwhile is not read again."""
+    def test_resume_ended(self) -> None:
+        """A connection that has ended meanwhile does not resume."""
         reader = Reader(Stage.OPEN)
         hold(reader, Hold.ROOM)
         release(reader, Hold.ROOM)

@@ -1,4 +1,4 @@
-"""Tests of wsrelay.connection.stage, and that a connection keeps to its table."""
+"""Tests of wsrelay.connection.stage: the table, and the stages of connections."""
 
 import re
 from typing import Any
@@ -14,8 +14,8 @@ from wsrelay.connection.stage import CLOSING_STAGES, OPEN_STAGES, OPENING_STAGES
 class TableTests(SynchronousTestCase):
     """The table."""
 
-    def test_every_stage_has_a_row(self) -> None:
-        """Each stage has its row, in the docstring as well, and LOST may follow all but itself."""
+    def test_stage_rows(self) -> None:
+        """Each stage has its row, also in the docstring; LOST may follow every other stage."""
         self.assertEqual(list(TRANSITIONS), list(Stage))
         documented = re.findall(r"^        ([A-Z]+) .*?  ([A-Z ]+)$", Stage.__doc__ or "", re.MULTILINE)
         rows = {name: set(followers.split()) for name, followers in documented}
@@ -24,7 +24,7 @@ class TableTests(SynchronousTestCase):
             named = {other.name for other in TRANSITIONS[stage]}
             self.assertEqual(rows[stage.name] | {"LOST"}, named, stage)
 
-    def test_groups(self) -> None:
+    def test_stage_groups(self) -> None:
         """Each stage is in exactly one group: opening, open or closing."""
         groups = (OPENING_STAGES, OPEN_STAGES, CLOSING_STAGES)
         self.assertEqual(sorted(map(len, groups)), [2, 3, 3])
@@ -32,7 +32,7 @@ class TableTests(SynchronousTestCase):
 
 
 class StagesTests(RelayTestCase):
-    """Stages that connections take."""
+    """Stages of connections."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -45,7 +45,7 @@ class StagesTests(RelayTestCase):
 
         self.patch(RelayProtocol, "become", noting)
 
-    def test_websocket(self) -> None:
+    def test_stages_websocket(self) -> None:
         """A WebSocket connection opens, closes, ends, and is lost."""
         relay = self.relay()
         client = relay.client()
@@ -54,32 +54,32 @@ class StagesTests(RelayTestCase):
 
         self.assertEqual(self.taken, [Stage.OPEN, Stage.CLOSING, Stage.ENDING, Stage.LOST])
 
-    def test_exchange(self) -> None:
-        """A plain HTTP request is answered, and that is the end."""
+    def test_stages_exchange(self) -> None:
+        """A plain HTTP request is answered, then ends."""
         wire = self.relay(http=True).wire()
         wire.send(http_bytes("POST /room", b"x"))
         wire.hang_up()
 
         self.assertEqual(self.taken, [Stage.EXCHANGE, Stage.ENDING, Stage.LOST])
 
-    def test_stream(self) -> None:
-        """A stream of events begins as an exchange."""
+    def test_stages_event_stream(self) -> None:
+        """An event stream begins as an exchange."""
         wire = self.relay(http=True).wire()
         wire.send(http_bytes("GET /room", fields={"Accept": "text/event-stream"}))
         wire.hang_up()
 
         self.assertEqual(self.taken, [Stage.EXCHANGE, Stage.STREAM, Stage.LOST])
 
-    def test_refused(self) -> None:
-        """A refused request just ends."""
+    def test_stages_refused(self) -> None:
+        """A refused request ends."""
         wire = self.relay().wire()
         wire.send(request_bytes("//"))
         wire.hang_up()
 
         self.assertEqual(self.taken, [Stage.ENDING, Stage.LOST])
 
-    def test_not_in_the_table(self) -> None:
-        """A stage that does not follow is a bug, which is found at once."""
+    def test_stage_not_in_table(self) -> None:
+        """A stage that may not follow raises."""
         connection = RelayProtocol()
         error = self.assertRaises(ValueError, connection.become, Stage.CLOSING)
 

@@ -1,6 +1,4 @@
-"""Tests of wsrelay.connection.sweep; deadlines of connections are in tests/test_factory.py and
-tests/test_connection.py.
-"""
+"""Tests of wsrelay.connection.sweep. Deadlines: tests/connection/test_closing.py and test_pings.py."""
 
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel
@@ -11,7 +9,7 @@ from wsrelay.stats import Stats
 
 
 class SweepTests(RelayTestCase):
-    """What a sweep does beside looking at connections."""
+    """The housekeeping tick."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -25,8 +23,8 @@ class SweepTests(RelayTestCase):
         sweep.start()
         return sweep
 
-    def test_steps(self) -> None:
-        """Each step gets the time, twice a second, until it is stopped."""
+    def test_sweep_steps(self) -> None:
+        """Each step is called with the time, twice a second, until the sweep stops."""
         sweep = self.sweep()
         self.clock.pump([SWEEP_SECONDS] * 2)
         sweep.stop()
@@ -35,8 +33,8 @@ class SweepTests(RelayTestCase):
 
         self.assertEqual(self.times, [SWEEP_SECONDS, 2 * SWEEP_SECONDS])
 
-    def test_a_step_that_fails(self) -> None:
-        """What a step raises is logged and counted, and the others are done all the same."""
+    def test_sweep_step_fails(self) -> None:
+        """An exception of a step is logged and counted; the other steps run."""
         self.sweep(lambda now: 1 / 0)
         self.clock.advance(SWEEP_SECONDS)
 
@@ -45,8 +43,8 @@ class SweepTests(RelayTestCase):
         self.assertIn("a step of the sweep failed", line)
         self.flushLoggedErrors(ZeroDivisionError)
 
-    def test_how_late_the_reactor_is(self) -> None:
-        """How late a sweep comes is observed; one that comes early, to make up for the last one, is not late."""
+    def test_reactor_lag(self) -> None:
+        """The lag of a sweep is observed; an early one has none."""
         self.sweep()
         self.clock.pump([SWEEP_SECONDS, SWEEP_SECONDS + 0.25, SWEEP_SECONDS - 0.25])
 

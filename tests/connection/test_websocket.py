@@ -1,4 +1,4 @@
-"""Tests of wsrelay.connection.websocket: what an open connection reads, at which rate, in turns."""
+"""Tests of wsrelay.connection.websocket: rate limits, yielded turns, holds, and message deadlines."""
 
 from typing import Any
 
@@ -15,11 +15,11 @@ PING, PONG = 9, 10
 
 
 class ReadingTestCase(RelayTestCase):
-    """A peer that sends by hand, and a subscriber that hears it."""
+    """A peer that sends by hand, and a subscriber."""
 
     def setUp(self) -> None:
         super().setUp()
-        # What a transport is told of reading; iosim's forgets it.
+        # Records pauses and resumes, which iosim's transport does not.
         self.reading: list[Any] = []
         self.patch(Transport, "pauseProducing", lambda transport: self.reading.append((transport, False)))
         self.patch(Transport, "resumeProducing", lambda transport: self.reading.append((transport, True)))
@@ -32,21 +32,21 @@ class ReadingTestCase(RelayTestCase):
         return relay, wire, subscriber
 
     def assert_reading(self, *expected: bool) -> None:
-        """Assert how reading was stopped and begun again since the last time."""
+        """Assert the pauses (False) and resumes (True) of reading since the last call."""
         self.assertEqual([reading for _, reading in self.reading], list(expected))
         self.reading.clear()
 
     def assert_closed(self, wire: Wire, code: int, reason: bytes) -> None:
-        """Assert that what was received last ends with a close frame."""
+        """Assert that the last received data ends with a close frame."""
         *_, last = parse(wire.received)
         self.assertEqual((last.opcode, last.data), (frames.CLOSE, code.to_bytes(2) + reason))
 
 
 class RateTests(ReadingTestCase):
-    """Too much."""
+    """Rate limits."""
 
-    def test_slowed_down(self) -> None:
-        """Who sends more than a burst is not read until that is paid; what was sent meanwhile is not lost."""
+    def test_rate_limit_held(self) -> None:
+        """A client beyond its burst is held until the debt is paid; its unread bytes are not lost."""
         relay, wire, subscriber = self.begin(max_messages_per_second=10, burst_seconds=1, rate_grace_seconds=5)
         wire.send(client_frame(1, b"a") * 25)
         self.assert_reading(False)
@@ -56,12 +56,12 @@ class RateTests(ReadingTestCase):
         self.assertEqual(subscriber.messages, ["a"] * 25)
         relay.wait(1)
 
-        self.assert_reading(True, False, True)  # the two have overdrawn it again
+        self.assert_reading(True, False, True)  # over the limit again
         self.assertEqual(subscriber.messages, ["a"] * 25 + ["b"] * 2)
         self.assertEqual(relay.factory.slowed_down, set())
 
-    def test_each_rate(self) -> None:
-        """Messages, frames (control frames and empty fragments, too), and bytes: any of them slows down."""
+    def test_rate_limit_kinds(self) -> None:
+        """Each rate holds: messages, bytes, and frames with control frames and empty fragments."""
         fragments = client_frame(1, b"x", fin=False) + client_frame(0, b"", fin=False) * 9
         for setting, sent in [
             ("max_messages_per_second", client_frame(1, b"") * 11),
@@ -78,8 +78,8 @@ class RateTests(ReadingTestCase):
             self.assert_reading(False)
             self.assertEqual(relay.stats.slowdowns, 1)
 
-    def test_past_the_grace(self) -> None:
-        """Who goes on and on is told 1008, and read again so that it can see that."""
+    def test_rate_grace_exceeded(self) -> None:
+        """A client that floods beyond the grace is closed with 1008, and read again."""
         relay, wire, subscriber = self.begin(max_messages_per_second=10, burst_seconds=1, rate_grace_seconds=3)
         for _ in range(10):
             wire.send(client_frame(1, b"a") * 15)
@@ -93,15 +93,15 @@ class RateTests(ReadingTestCase):
         self.assertEqual(relay.factory.hub.member_count("room"), 1)
         self.assertTrue(subscriber.open)
 
-    def test_no_grace(self) -> None:
-        """With 0 it is at once, and so it is when the debt alone would take longer than the grace."""
+    def test_rate_grace_debt(self) -> None:
+        """The close is at once with a grace of 0, and if the debt alone exceeds the grace."""
         for grace in (0, 1):
             _, wire, _ = self.begin(max_messages_per_second=10, burst_seconds=1, rate_grace_seconds=grace)
             wire.send(client_frame(1, b"a") * 25)
             self.assert_closed(wire, 1008, b"too fast: send less per second")
 
-    def test_breaks(self) -> None:
-        """Who sends a burst now and then, and less in between, stays for ever."""
+    def test_rate_limit_bursts(self) -> None:
+        """A client with occasional bursts within its average rate stays connected."""
         relay, wire, subscriber = self.begin(
             max_messages_per_second=10, burst_seconds=1, rate_grace_seconds=1, ping_seconds=0
         )
@@ -112,8 +112,8 @@ class RateTests(ReadingTestCase):
 
         self.assertEqual(len(subscriber.messages), 240)
 
-    def test_whoever_has_gone(self) -> None:
-        """A peer that leaves while it is slowed down leaves nothing behind."""
+    def test_rate_limit_gone(self) -> None:
+        """A peer that leaves while held leaves nothing behind."""
         relay, wire, subscriber = self.begin(max_messages_per_second=1, burst_seconds=1)
         wire.send(client_frame(1, b"a") * 3)
         wire.hang_up()
@@ -123,8 +123,8 @@ class RateTests(ReadingTestCase):
         self.assertEqual(subscriber.messages, ["a"] * 3)
         self.assert_reading(False)
 
-    def test_idle_costs_nothing_and_owes_nothing(self) -> None:
-        """Whoever keeps to the rates is never held."""
+    def test_rate_limit_kept(self) -> None:
+        """A client within its rates is never held."""
         relay, wire, _ = self.begin(max_messages_per_second=10, burst_seconds=1, ping_seconds=0)
         for _ in range(50):
             wire.send(client_frame(1, b"a") * 5)
@@ -133,11 +133,11 @@ class RateTests(ReadingTestCase):
         self.assert_reading()
 
 
-class TurnTests(ReadingTestCase):
-    """Everybody has a turn."""
+class YieldTests(ReadingTestCase):
+    """Fairness: a long read is parsed in several turns."""
 
-    def test_many_uncommon_frames(self) -> None:
-        """A read full of frames that only Autobahn can parse is taken in stretches, one a turn, in order."""
+    def test_yield_uncommon_frames(self) -> None:
+        """A read full of uncommon frames is parsed in stretches, one per turn, in order."""
         relay, wire, subscriber = self.begin()
         [connection] = [one for one in relay.factory.connections if one is not subscriber.server]
         connection.dataReceived(client_frame(PING, b"x") * (2 * STRETCH_FRAMES + 1) + client_frame(1, b"behind"))
@@ -150,8 +150,8 @@ class TurnTests(ReadingTestCase):
         self.assertEqual(subscriber.messages, ["behind"])
         self.assert_reading(True, False, True)
 
-    def test_closing(self) -> None:
-        """What comes behind a violation is discarded in stretches, too, and none of it piles up."""
+    def test_yield_while_closing(self) -> None:
+        """Input behind a violation is discarded in stretches, too, and nothing is buffered."""
         relay, wire, _ = self.begin()
         connection = wire.transport.protocol
         connection.dataReceived(client_frame(3))
@@ -163,8 +163,8 @@ class TurnTests(ReadingTestCase):
         self.assert_reading(True, False, True)
         self.assertEqual((connection.data, connection.state), (b"", connection.STATE_CLOSING))
 
-    def test_much_from_little(self) -> None:
-        """A read that inflates to many MiB is taken a MiB or two a turn, and charged as what it is."""
+    def test_yield_inflated(self) -> None:
+        """A read that inflates to many MiB is parsed 1-2 MiB per turn, and charged by its inflated size."""
         payload = deflated(bytes(2**20))
         self.assertLess(len(payload) * 20, 65536)
         relay, _, subscriber = self.begin(max_bytes_per_second=2**20, burst_seconds=10)
@@ -184,8 +184,8 @@ class TurnTests(ReadingTestCase):
         self.assertEqual(relay.stats.messages_in, 20)
         self.assertTrue(subscriber.open)
 
-    def test_no_more_than_is_allowed(self) -> None:
-        """After a stretch that was too much, the rest of the read waits until it is paid."""
+    def test_yield_rate_limit(self) -> None:
+        """After a stretch over the rate limit, the rest of the read waits for the debt."""
         relay, wire, _ = self.begin(max_frames_per_second=100, burst_seconds=1, ping_seconds=0)
         wire.send(client_frame(PING, b"x") * 600)
         self.assertEqual(len(parse(wire.received)), STRETCH_FRAMES)
@@ -195,14 +195,14 @@ class TurnTests(ReadingTestCase):
 
 
 class HoldTests(ReadingTestCase):
-    """Held by the room."""
+    """Publishers held by their room."""
 
     def connection(self, relay: Relay, subscriber: Any) -> Any:
         [connection] = [one for one in relay.factory.connections if one is not subscriber.server]
         return connection
 
     def test_hold_and_release(self) -> None:
-        """What has been read waits while a room holds its publisher; twice is as good as once."""
+        """Bytes already read wait while the room holds its publisher; a second hold changes nothing."""
         relay, wire, subscriber = self.begin()
         connection = self.connection(relay, subscriber)
         connection.member.hold()
@@ -218,8 +218,8 @@ class HoldTests(ReadingTestCase):
         self.assertEqual(subscriber.messages, ["later"])
         self.assert_reading(True)
 
-    def test_in_the_middle_of_a_read(self) -> None:
-        """Who is held by what it publishes is not heard any further, not even the rest of what was read."""
+    def test_hold_within_read(self) -> None:
+        """A publisher that is held by its own message is not parsed further, even within one read."""
         relay, wire, subscriber = self.begin()
         connection = self.connection(relay, subscriber)
         publish = relay.factory.backplane.publish
@@ -239,8 +239,8 @@ class HoldTests(ReadingTestCase):
         relay.settle()
         self.assertEqual(subscriber.messages, ["a", "bc", "d"])
 
-    def test_the_sweep_that_releases(self) -> None:
-        """A deadline that has passed while a peer was held is not met by the sweep that releases it."""
+    def test_release_by_sweep(self) -> None:
+        """A deadline that passed while a peer was held is not enforced by the sweep that releases it."""
         relay, wire, subscriber = self.begin(message_seconds=3, ping_seconds=0)
         connection = self.connection(relay, subscriber)
         wire.send(client_frame(1, b"a", fin=False))
@@ -257,8 +257,8 @@ class HoldTests(ReadingTestCase):
         relay.wait(2)
         self.assertEqual(relay.stats.closes_sent, {1008: 1})
 
-    def test_turns_do_not_help(self) -> None:
-        """Who makes others wait for their turn again and again has no more time for its message or its pong."""
+    def test_yield_keeps_deadlines(self) -> None:
+        """Yielded turns do not extend the deadlines for message and pong."""
         for settings, code in (
             ({"message_seconds": 5, "ping_seconds": 0}, 1008),
             ({"message_seconds": 0, "ping_seconds": 4}, 3008),
@@ -266,7 +266,7 @@ class HoldTests(ReadingTestCase):
             relay, wire, _ = self.begin(**settings)
             wire.send(client_frame(1, b"a", fin=False) if code == 1008 else b"")
             connection = wire.transport.protocol
-            relay.factory.sweep.stop()  # here it comes when the peer is in such a turn, each time
+            relay.factory.sweep.stop()  # called below, always during a yielded turn
             for _ in range(24):
                 relay.clock.advance(0.5)
                 relay.settle()
@@ -275,8 +275,8 @@ class HoldTests(ReadingTestCase):
                 relay.factory.sweep.once()
             self.assertEqual(relay.stats.closes_sent, {code: 1})
 
-    def test_two_reasons(self) -> None:
-        """Who is held for two reasons is read again when both are gone."""
+    def test_hold_two_reasons(self) -> None:
+        """A peer held for two reasons resumes when both are gone."""
         relay, wire, subscriber = self.begin(max_messages_per_second=10, burst_seconds=1)
         connection = self.connection(relay, subscriber)
         wire.send(client_frame(1, b"a") * 15)
@@ -287,8 +287,8 @@ class HoldTests(ReadingTestCase):
         relay.settle()
         self.assert_reading(True)
 
-    def test_held_again_at_once(self) -> None:
-        """Who is held again in the same turn stays so."""
+    def test_hold_after_release(self) -> None:
+        """A peer that is held again in the turn of its release stays held."""
         relay, _, subscriber = self.begin()
         connection = self.connection(relay, subscriber)
         connection.member.hold()
@@ -298,8 +298,8 @@ class HoldTests(ReadingTestCase):
 
         self.assertTrue(connection.flow.held)
 
-    def test_who_joins_a_room_that_holds(self) -> None:
-        """Who joins a room whose publishers are held is held, too, from the 101 on."""
+    def test_join_held_room(self) -> None:
+        """A publisher that joins a held room is held from the 101 on."""
         relay, wire, subscriber = self.begin(slow_policy=("pause-publishers",), room_log_bytes=2**21)
         slow = subscriber.server
         slow.pauseProducing()
@@ -315,8 +315,8 @@ class HoldTests(ReadingTestCase):
 
         self.assertEqual((joined.flow.held, relay.stats.pauses), (0, 1))
 
-    def test_a_pong_that_cannot_come(self) -> None:
-        """Nobody who is held is taken for dead: it has the rest of its time for the pong when it is read again."""
+    def test_pong_timeout_while_held(self) -> None:
+        """A held peer does not time out: it has the rest of its time for the pong once it resumes."""
         relay, wire, subscriber = self.begin(ping_seconds=10)
         connection = self.connection(relay, subscriber)
         relay.wait(12)
@@ -331,8 +331,8 @@ class HoldTests(ReadingTestCase):
         wire.send(b"")
         self.assert_closed(wire, 3008, b"no pong in time")
 
-    def test_closed_while_held(self) -> None:
-        """Who is closed is read again, so that its answer is seen; a hold that comes later is for nothing."""
+    def test_close_while_held(self) -> None:
+        """A closed peer is read again for its reply; a later hold has no effect."""
         relay, wire, subscriber = self.begin()
         connection = self.connection(relay, subscriber)
         connection.member.hold()
@@ -344,8 +344,8 @@ class HoldTests(ReadingTestCase):
         self.assert_reading(False, True)
         self.assertTrue(wire.ended)
 
-    def test_gone_while_released(self) -> None:
-        """Who is gone when it would be read again is left alone."""
+    def test_gone_before_resume(self) -> None:
+        """A peer that is gone when it would resume is left alone."""
         relay, wire, subscriber = self.begin()
         connection = self.connection(relay, subscriber)
         connection.member.hold()
@@ -357,10 +357,10 @@ class HoldTests(ReadingTestCase):
 
 
 class MessageDeadlineTests(ReadingTestCase):
-    """A message that does not end."""
+    """Unfinished messages."""
 
-    def test_never_finished(self) -> None:
-        """A message that has begun, in whatever way, is to end within message-seconds: else 1008."""
+    def test_message_timeout(self) -> None:
+        """A message that is not complete within message-seconds is closed with 1008, in any form."""
         for begun in [
             client_frame(1, b"x", fin=False),
             client_frame(1, b"hello")[:-1],
@@ -377,8 +377,8 @@ class MessageDeadlineTests(ReadingTestCase):
             self.assert_closed(wire, 1008, b"the message took too long")
             self.assertTrue(subscriber.open)
 
-    def test_each_has_its_time(self) -> None:
-        """Who is always in the middle of a message, but of another one each time, is not too slow."""
+    def test_message_timeout_each(self) -> None:
+        """Each message has its own time: a client always within some message stays connected."""
         relay, wire, subscriber = self.begin(message_seconds=2, ping_seconds=0)
         frame = client_frame(1, b"hello")
         wire.send(frame[:3])
@@ -392,8 +392,8 @@ class MessageDeadlineTests(ReadingTestCase):
         relay.wait(10)
         self.assertFalse(wire.ended)
 
-    def test_fragments_do_not_help(self) -> None:
-        """One message in many fragments has no more time than one in one."""
+    def test_message_timeout_fragments(self) -> None:
+        """Fragments do not extend the deadline."""
         relay, wire, _ = self.begin(message_seconds=2, ping_seconds=0)
         received = wire.send(client_frame(1, b"x", fin=False))
         for _ in range(4):
@@ -402,7 +402,7 @@ class MessageDeadlineTests(ReadingTestCase):
 
         self.assertEqual([frame.data[:2] for frame in parse(received)], [(1008).to_bytes(2)])
 
-    def test_off(self) -> None:
+    def test_message_timeout_off(self) -> None:
         """0 is no limit."""
         relay, wire, _ = self.begin(message_seconds=0, ping_seconds=0)
         wire.send(client_frame(1, b"x", fin=False))
@@ -410,8 +410,8 @@ class MessageDeadlineTests(ReadingTestCase):
 
         self.assertFalse(wire.ended)
 
-    def test_held_meanwhile(self) -> None:
-        """The time in which it was not read does not count."""
+    def test_message_timeout_while_held(self) -> None:
+        """Time while held does not count."""
         relay, wire, subscriber = self.begin(message_seconds=2, ping_seconds=0)
         wire.send(client_frame(1, b"x", fin=False))
         [connection] = [one for one in relay.factory.connections if one is not subscriber.server]

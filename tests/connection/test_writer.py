@@ -1,4 +1,4 @@
-"""Tests of wsrelay.connection.writer: writing at once, on a connection with a transport of Twisted's."""
+"""Tests of wsrelay.connection.writer, on a connection with Twisted's transport."""
 
 import socket
 from typing import Any
@@ -19,7 +19,7 @@ from wsrelay.settings import Settings
 
 
 class WriteTests(RelayTestCase):
-    """Writing on Twisted's own transport, to a socket whose other end the test reads."""
+    """Writing through Twisted's transport to a socketpair."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -31,8 +31,8 @@ class WriteTests(RelayTestCase):
         self.connection: Any = self.relay().factory.buildProtocol(None)
         self.transport = TcpTransport(ours, self.connection, self.reactor)
         self.transport.connected = 1
-        self.transport.getPeer = lambda: IPv4Address("TCP", "192.0.2.1", 1)  # type: ignore[method-assign]  # nor this
-        self.transport.setTcpNoDelay = lambda enabled: None  # type: ignore[method-assign]  # it is no TCP socket
+        self.transport.getPeer = lambda: IPv4Address("TCP", "192.0.2.1", 1)  # type: ignore[method-assign]  # no address
+        self.transport.setTcpNoDelay = lambda enabled: None  # type: ignore[method-assign]  # no TCP
 
     def connect(self) -> None:
         self.connection.makeConnection(self.transport)
@@ -49,8 +49,8 @@ class WriteTests(RelayTestCase):
             except BlockingIOError:
                 return b"".join(read)
 
-    def test_at_once(self) -> None:
-        """What the kernel takes is written without asking the reactor; frames of Autobahn's, too."""
+    def test_write_at_once(self) -> None:
+        """The kernel gets the bytes without a reactor turn, also of Autobahn's own frames."""
         self.connect()
         self.connection.write(b"hello")
         self.connection.sendData(b"ping")
@@ -59,8 +59,8 @@ class WriteTests(RelayTestCase):
         self.assertEqual(self.peer.recv(100), b"hellopingframe")
         self.assertEqual(self.reactor.getWriters(), [])
 
-    def test_the_rest_waits_in_order(self) -> None:
-        """What the kernel does not take waits in the transport, what comes later behind it; nothing is lost."""
+    def test_write_rest_in_order(self) -> None:
+        """Bytes that the kernel does not take wait in the transport, in order; nothing is lost."""
         self.connect()
         sent = [bytes([number]) * 300_000 for number in range(5)]
         for data in sent:
@@ -72,8 +72,8 @@ class WriteTests(RelayTestCase):
         self.connection.write(b"again")
         self.assertEqual(self.peer.recv(100), b"again")
 
-    def test_however_little_waits(self) -> None:
-        """The transport tells when it has written the rest, be it one byte: until then nothing may overtake it."""
+    def test_write_resume(self) -> None:
+        """Until the transport has written the rest, even one byte, nothing overtakes it."""
         self.connect()
         self.connection.writer.write_later(b"yx", 1)
         self.assertTrue(self.connection.paused)
@@ -81,8 +81,8 @@ class WriteTests(RelayTestCase):
 
         self.assertFalse(self.connection.paused)
 
-    def test_the_rest_is_shared(self) -> None:
-        """Of a large message that several do not take, none has a copy."""
+    def test_write_rest_shared(self) -> None:
+        """Subscribers share the rest of a large message without a copy."""
         self.connect()
         data = bytes(2**20)
         self.connection.write(data)
@@ -90,16 +90,16 @@ class WriteTests(RelayTestCase):
         self.assertIs(self.transport.dataBuffer, data)
         self.assertEqual(self.read(), data)
 
-    def test_keeping_for_one_that_has_gone(self) -> None:
-        """A transport that is not connected any more is not asked to write."""
+    def test_write_later_disconnected(self) -> None:
+        """A disconnected transport gets no rest to write."""
         self.connect()
         self.transport.connected = 0
         self.connection.writer.write_later(b"x", 0)
 
         self.assertEqual(self.reactor.getWriters(), [])
 
-    def test_a_full_socket(self) -> None:
-        """A socket that takes nothing at all raises, and that is no error."""
+    def test_write_full_socket(self) -> None:
+        """EAGAIN of a full socket is not an error."""
         self.connect()
         self.connection.write(bytes(2**21))
         self.assertRaises(BlockingIOError, self.connection.writer.send, b"x")
@@ -109,8 +109,8 @@ class WriteTests(RelayTestCase):
 
         self.assertEqual(self.read(), b"y")
 
-    def test_lost(self) -> None:
-        """A socket that has broken is found out by the reactor, as with any other write."""
+    def test_write_broken_socket(self) -> None:
+        """The reactor finds a broken socket, as with any other write."""
         self.connect()
         self.peer.close()
         self.connection.write(b"hello")
@@ -118,8 +118,8 @@ class WriteTests(RelayTestCase):
 
         self.assertIsInstance(writer.doWrite(), ConnectionLost)
 
-    def test_not_past_tls(self) -> None:
-        """Behind TLS all goes through the transport, which else would send it in the clear."""
+    def test_write_tls(self) -> None:
+        """With TLS all bytes go through the transport, or they would be sent in the clear."""
         self.transport.TLS = True
         written: list[bytes] = []
         self.transport.write = written.append  # type: ignore[method-assign]
@@ -127,8 +127,8 @@ class WriteTests(RelayTestCase):
 
         self.assertEqual((self.connection.writer.send(b"abc"), written), (3, [b"abc"]))
 
-    def test_transports_that_are_no_sockets(self) -> None:
-        """Transports without TCP_NODELAY do, too, and are written to as they want."""
+    def test_write_without_nodelay(self) -> None:
+        """Transports without TCP_NODELAY work, and are written to by ``write``."""
         relay = self.relay()
         connection = relay.factory.buildProtocol(None)
         transport = StringTransport()
@@ -137,8 +137,8 @@ class WriteTests(RelayTestCase):
 
         self.assertEqual(transport.value(), b"abc")
 
-    def test_the_101(self) -> None:
-        """The response to the handshake is followed by frames, in that order."""
+    def test_write_101(self) -> None:
+        """The 101 is followed by frames, in that order."""
         relay = self.relay()
         wire = relay.wire()
         wire.send(request_bytes())
@@ -149,18 +149,18 @@ class WriteTests(RelayTestCase):
 
 
 class OptionsTests(RelayTestCase):
-    """Settings applied to Autobahn."""
+    """Autobahn's options."""
 
-    def test_every_option_is_set(self) -> None:
-        """No option of Autobahn is left to its default: most of those are traps (TRAPS 14-19, 21, 22)."""
+    def test_options_complete(self) -> None:
+        """No option of Autobahn has its default: most of those are traps (TRAPS 14-19, 21, 22)."""
         parameters = FactoryBase.setProtocolOptions.__code__.co_varnames[
             1 : FactoryBase.setProtocolOptions.__code__.co_argcount
         ]
 
         self.assertEqual(set(autobahn_options(Settings())), set(parameters))
 
-    def test_options_are_the_connections(self) -> None:
-        """What is set on the factory holds for its connections, without being copied to each (TRAPS 7)."""
+    def test_options_on_class(self) -> None:
+        """Options of the factory hold for its connections, without a copy in each (TRAPS 7)."""
         relay = self.relay(max_message_bytes=4321, no_compress=True)
         relay.wire()
         [connection] = relay.factory.connections
@@ -169,16 +169,16 @@ class OptionsTests(RelayTestCase):
         self.assertEqual(set(vars(connection)) & set(WebSocketServerProtocol.CONFIG_ATTRS), set())
         self.assertIsInstance(connection, RelayProtocol)
 
-    def test_factories_do_not_share_options(self) -> None:
-        """Two relays in one process have their own settings."""
+    def test_options_per_factory(self) -> None:
+        """Two relays in one process have their own options."""
         one, other = (self.relay(max_message_bytes=size, no_compress=True) for size in (1, 2))
         one.wire()
         other.wire()
 
         self.assertEqual([next(iter(r.factory.connections)).maxMessagePayloadSize for r in (one, other)], [1, 2])
 
-    def test_nagle_is_off(self) -> None:
-        """TCP_NODELAY is asked for; Autobahn alone would not (TRAPS 1). A real socket: test_interop."""
+    def test_tcp_nodelay(self) -> None:
+        """TCP_NODELAY is set, as Autobahn alone would not (TRAPS 1); a real socket: test_interop."""
         relay = self.relay()
         wire = relay.wire()
         asked: list[bool] = []
@@ -187,8 +187,8 @@ class OptionsTests(RelayTestCase):
 
         self.assertEqual(asked, [True])
 
-    def test_rest_of_a_response(self) -> None:
-        """A member whose own frame was not taken is left where it stands in the log, as with a batch."""
+    def test_write_rest_of_frame(self) -> None:
+        """A member whose own frame is not taken keeps its position in the log, as with a batch."""
         relay = self.relay()
         client = relay.client()
         client.server.writer = mock.Mock(write=lambda data: False, unsent=b"")
