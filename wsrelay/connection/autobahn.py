@@ -1,8 +1,8 @@
-"""The adapter to Autobahn: its frames and its options, without what it costs per connection.
+"""The adapter to Autobahn: its frames and options, without its cost per connection.
 
-The only module that touches Autobahn's internals. What Autobahn does with each new connection took some 40 of the
-150 µs from accept to 101, and 5 of its 6.6 KiB. Must not live here: what a connection does (protocol, phases), what
-options mean to users (:mod:`wsrelay.settings`).
+The only module that touches Autobahn's internals. Autobahn's setup of a connection took some 40 of the 150 µs from
+accept to 101, and 5 of its 6.6 KiB. Must not live here: behaviour of connections (protocol, phases), the users'
+options (:mod:`wsrelay.settings`).
 """
 
 from collections.abc import Callable
@@ -28,20 +28,20 @@ __all__ = ["AutobahnProtocol", "Silence", "autobahn_options", "configured", "ini
 #: Values that connections may share.
 _IMMUTABLE: Final = (int, float, str, bytes, tuple, type(None))
 
-#: What Autobahn's handshake, which is not used, leaves to the frames; and no queue for each, where none is ever used.
+#: Attributes that Autobahn's handshake, not used here, would set for the frames; and no send queue per connection.
 _ATTRIBUTES: Final = {"websocket_version": 13, "inside_message": False, "current_frame": None, "send_queue": ()}
 
-#: Objects of which one serves all connections: Autobahn counts in it, and nothing reads it.
+#: Objects shared by all connections: Autobahn's counters, which nothing reads.
 _SHARED: Final = frozenset(["trafficStats"])
 
-#: Autobahn's attributes that every connection sets sooner or later: it opens, and it gets a pong.
+#: Autobahn's attributes that every connection sets sooner or later: on opening, and with its first pong.
 _NAMES: Final = ("data", "state", "current_frame", "current_frame_masker", "control_frame_data")
 
 #: The same for its transport.
 _TRANSPORT_NAMES: Final = ("producer", "streamingProducer", "producerPaused", "dataBuffer", "offset")
 
 
-#: Stage → Autobahn's own state, which its methods look at.
+#: Stage → Autobahn's own state, for its methods.
 _STATES: Final = {
     Stage.REQUEST: WebSocketProtocol.STATE_CONNECTING,
     Stage.GRANT: WebSocketProtocol.STATE_CONNECTING,
@@ -57,10 +57,10 @@ Made = TypeVar("Made", bound="AutobahnProtocol")
 
 
 class Silence:
-    """Autobahn's logger on our connections: it says nothing.
+    """Autobahn's logger on the relay's connections: it logs nothing.
 
-    Autobahn writes up to two warnings per bad client, and at debug level the raw request with its cookies
-    and tokens (TRAPS 33). What an operator needs is in our own lines, one at each end.
+    Autobahn logs up to two warnings per bad client, and at debug level the raw request with its cookies and tokens
+    (TRAPS 33). Operators get the relay's own lines: one when a connection opens, one when it ends.
     """
 
     def _ignore(self, *args: object, **kwargs: object) -> None:
@@ -72,13 +72,13 @@ class Silence:
 class AutobahnProtocol(WebSocketServerProtocol):
     """Autobahn's frames, made cheap: no logging, no timers, no queue, no handshake.
 
-    What it calls of its subclass: ``deny``, ``reject``, ``write``, and its ``phase`` for each event of a peer's frames.
+    It calls ``deny``, ``reject`` and ``write`` of its subclass, and its ``phase`` for each event of a peer's frames.
 
     Attributes:
-        phase: what the connection does now.
-        data: bytes that have come and are not parsed.
+        phase: the current phase.
+        data: received bytes that are not parsed yet.
         mid_message: whether a message or a frame of the peer is incomplete, as of the last :meth:`parse_next`.
-        forwarded_for: the client's address, where a trusted proxy has told it.
+        forwarded_for: the client's address from a trusted proxy; empty without one.
     """
 
     __slots__ = ("mid_message", "phase")
@@ -89,21 +89,21 @@ class AutobahnProtocol(WebSocketServerProtocol):
     tcpNoDelay: bool
     perMessageCompressionAccept: Callable[[list[PerMessageDeflateOffer]], PerMessageDeflateOfferAccept | None]
     phase: Phase
-    write: Callable[[bytes], None]  # this and the next two are the subclass's
+    write: Callable[[bytes], None]  # this and the next two: methods of the subclass
     deny: Callable[[Denied], None]
     reject: Callable[[CloseReason, str], None]
     _isMessageCompressed: bool
     _perMessageCompress: Any  # Autobahn declares it None
 
     def __init__(self) -> None:
-        """Set nothing of Autobahn's: all of that is on the class (:func:`configured`)."""
+        """Set no attribute of Autobahn's: they are on the class (:func:`configured`)."""
         self.mid_message = False
 
-    # --- what connections use -----------------------------------------------------------------------
+    # --- for the connection -------------------------------------------------------------------------
 
     @property
     def peer(self) -> str:  # type: ignore[override]  # Autobahn's connectionMade writes it
-        """The client's address. Asked for each time: behind PROXY it is not known at first (TRAPS 56)."""
+        """The client's address. Not cached: with PROXY it is unknown at first (TRAPS 56)."""
         text: str = peer2str(self.transport)
         return f"{self.forwarded_for} through {text}" if self.forwarded_for else text
 
@@ -114,10 +114,10 @@ class AutobahnProtocol(WebSocketServerProtocol):
 
     @property
     def message_bytes(self) -> int:
-        """Bytes kept of a message that is not complete."""
+        """Bytes buffered of an incomplete message."""
         if not self.inside_message:
             return len(self.data)
-        # Autobahn keeps the payload of each read and of each frame as an object of its own, which costs 64 bytes more.
+        # Autobahn keeps the payload of each read and of each frame as a separate object: 64 bytes more each.
         parts = [*(self.message_data or ()), *(self.frame_data or ())]
         return len(self.data) + sum([len(part) + 64 for part in parts])
 
@@ -126,7 +126,7 @@ class AutobahnProtocol(WebSocketServerProtocol):
         more = self.processData()
         self.mid_message = self.inside_message or self.current_frame is not None
         if not self.mid_message:
-            self.current_frame_masker = None  # 0.3 KiB, which an idle connection would keep of its last pong
+            self.current_frame_masker = None  # else an idle connection keeps 0.3 KiB of its last pong
         return more
 
     def agree_deflate(self, offers: str) -> tuple[str, int] | None:
@@ -136,7 +136,7 @@ class AutobahnProtocol(WebSocketServerProtocol):
             offers: the ``Sec-WebSocket-Extensions`` field.
 
         Returns:
-            What the response's field says, and the window that messages to the client may use, in bits.
+            The value of the response's field, and the window for messages to the client, in bits.
         """
         well_formed = deflate.well_formed(self._parseExtensionsHeader(offers))
         parsed = [PerMessageDeflateOffer.parse(parameters) for _, parameters in well_formed]
@@ -152,11 +152,11 @@ class AutobahnProtocol(WebSocketServerProtocol):
         WebSocketServerProtocol.sendCloseFrame(self, self.remoteCloseCode if is_reply else code, reason, is_reply)
 
     def closed_by_relay(self, code: int | None, reason: bytes | None) -> None:
-        """Note who closed and why, where there is no close frame."""
+        """Record a close by the relay without a close frame."""
         vars(self).update(closedByMe=True, localCloseCode=code, localCloseReason=reason)
 
     def close_cause(self) -> tuple[str, int | None, str] | None:
-        """Return who closed, the code (``None``: none was sent) and the reason; ``None`` where TCP just ended."""
+        """Return the closing side, the code (``None``: none sent) and the reason; ``None`` if TCP ended without one."""
         if self.closedByMe:
             return "relay", self.localCloseCode, (self.localCloseReason or b"").decode()
         if self.wasClean:
@@ -164,10 +164,10 @@ class AutobahnProtocol(WebSocketServerProtocol):
         return None
 
     def take_stage(self, stage: Stage) -> None:
-        """Tell Autobahn's methods, which have states of their own."""
+        """Set Autobahn's own state, for its methods."""
         self.state = _STATES[stage]
 
-    # --- what Autobahn calls. Overridden internals; tests/connection/test_autobahn.py has a canary for each ----------
+    # --- called by Autobahn. Overridden internals; canary: test_canary_signatures ------------------------------------
 
     def onFrameBegin(self) -> None:
         """Count a frame."""
@@ -197,10 +197,10 @@ class AutobahnProtocol(WebSocketServerProtocol):
         self.phase.on_pong(payload)
 
     def onFrameData(self, payload: bytes) -> bool | None:
-        """Discard what comes after a violation, but for the peer's close frame.
+        """After a violation, discard everything except the peer's close frame.
 
-        Autobahn guards data frames only: an illegal ping of 2^40 bytes would be collected, further deflate bombs
-        inflated, and a frame that does not inflate never be finished.
+        Autobahn guards data frames only: it would collect an illegal ping of 2^40 bytes, inflate further deflate bombs,
+        and never finish a frame that does not inflate.
         """
         frame = self.current_frame
         if self.failedByMe and not (frame.opcode == frames.CLOSE and frame.length <= frames.MAX_CONTROL_BYTES):
@@ -210,35 +210,35 @@ class AutobahnProtocol(WebSocketServerProtocol):
         return outcome
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
-        """Write a frame of Autobahn's, without its line for the log (TRAPS 5) and its queue."""
+        """Write a frame made by Autobahn, without its log line (TRAPS 5) and its queue."""
         self.write(data)
 
     def failHandshake(self, reason: str, code: int = 400, responseHeaders: object = None) -> None:
-        """Autobahn refuses, with a reason that may hold the client's words. Peer sees: 400 and a fixed text."""
+        """Refuse for Autobahn. Peer sees: 400 and a fixed text, as Autobahn's reason may quote the client."""
         self.deny(Denied(400, "the handshake is malformed", cause="malformed"))
 
     def _fail_connection(self, code: int = 1001, reason: str = "going away") -> None:
         """Close for a violation with the table's row for it.
 
-        Autobahn ends TCP at the second one, but text that is not UTF-8 counts as two, and the reset would
-        overtake the close frame. Here the rest is discarded until the deadline.
+        Autobahn ends TCP at the second violation, but invalid UTF-8 counts as two, and the reset would overtake the
+        close frame. Here the rest is discarded until the deadline.
         """
         self.reject(closecodes.for_code(code), reason)
 
 
 def initial_attributes(factory: WebSocketServerFactory) -> dict[str, object]:
-    """Return what Autobahn sets on each new connection, as attributes of a class.
+    """Return Autobahn's attributes of a new connection, as class attributes.
 
-    Each connection would copy 29 options and pretty-print them for the log (TRAPS 7), set 40 other attributes, most
-    of them to ``None``, ``False`` or 0, and make objects that few connections use: two Deferreds, a queue, counters,
-    a validator.
+    Otherwise each connection would copy 29 options and pretty-print them for the log (TRAPS 7), set 40 other
+    attributes, most of them to ``None``, ``False`` or 0, and make objects that few connections use: two Deferreds, a
+    queue, counters, a validator.
 
     Args:
-        factory: has had its options set.
+        factory: a factory with its options set.
     """
     fresh = WebSocketServerProtocol()
     fresh.factory = factory
-    WebSocketProtocol._connectionMade(fresh)  # not the server's, which counts
+    WebSocketProtocol._connectionMade(fresh)  # the server's override would count it
     attributes = vars(fresh) | _ATTRIBUTES
     del attributes["factory"]
     for name, value in attributes.items():
@@ -252,7 +252,7 @@ def initial_attributes(factory: WebSocketServerFactory) -> dict[str, object]:
 
 
 class _OnFirstUse:
-    """An attribute of which a connection gets one of its own when it is first asked for."""
+    """An attribute that is made at first use, one per connection."""
 
     def __init__(self, name: str, make: Callable[[], object]) -> None:
         self._name = name
@@ -265,11 +265,11 @@ class _OnFirstUse:
 
 
 def share_names(protocol: type[AutobahnProtocol]) -> None:
-    """Let CPython know which attributes connections set, and their transports, while there are none of them.
+    """Set the attributes of connections and transports once, before any exists, so that CPython shares their names.
 
-    The instances of a class share one table of their attributes' names, but only of names that are set before some 15
-    of them exist. One that comes later costs each instance 0.6 KB, for a table of its own; and when a crowd comes, all
-    connect before the first one opens (TRAPS 61).
+    The instances of a class share one table of attribute names, but only names that are set before some 15 instances
+    exist. A later name costs each instance 0.6 KB, for its own table; and a crowd connects before its first connection
+    opens (TRAPS 61).
     """
     for instance, names in (protocol(), _NAMES), (TcpServer.__new__(TcpServer), _TRANSPORT_NAMES):
         for name in names:
@@ -280,12 +280,12 @@ def autobahn_options(settings: Settings) -> dict[str, object]:
     """Return every protocol option of Autobahn, for one single call (a second one resets some: TRAPS 17)."""
     return {
         "versions": [13],  # 8 takes the origin from another field (TRAPS 15)
-        "webStatus": False,  # it is an open redirect (TRAPS 14)
+        "webStatus": False,  # an open redirect (TRAPS 14)
         "utf8validateIncoming": True,
         "requireMaskedClientFrames": True,
         "maskServerFrames": False,
         "applyMask": True,
-        # Unlimited by default (TRAPS 21). Nothing goes out through Autobahn that these could apply to.
+        # Unlimited by default (TRAPS 21). For input only: messages are not sent through Autobahn.
         "maxFramePayloadSize": _autobahn_limit_bytes(settings),
         "maxMessagePayloadSize": _autobahn_limit_bytes(settings),
         "autoFragmentSize": 0,
@@ -293,7 +293,7 @@ def autobahn_options(settings: Settings) -> dict[str, object]:
         "echoCloseCodeReason": False,  # send_close_frame echoes the code
         "tcpNoDelay": True,
         "perMessageCompressionAccept": deflate.accept_nothing if settings.no_compress else deflate.accept,
-        # Timers: the sweep's (TRAPS 29).
+        # No timers: see the sweep (TRAPS 29).
         "openHandshakeTimeout": 0,
         "closeHandshakeTimeout": 0,
         "autoPingInterval": 0,
@@ -302,33 +302,32 @@ def autobahn_options(settings: Settings) -> dict[str, object]:
         "autoPingRestartOnAnyTraffic": False,
         "serveFlashSocketPolicy": False,
         "flashSocketPolicy": "",
-        # Origins are the origin validator's: Autobahn's patterns match suffixes (TRAPS 16).
+        # See the origin validator: Autobahn's patterns match suffixes (TRAPS 16).
         "allowedOrigins": ["*"],
         "allowNullOrigin": True,
-        "maxConnections": 0,  # ours: wsrelay.limits.admission (TRAPS 18)
-        "trustXForwardedFor": 0,  # it would not ask whether the peer is a proxy (TRAPS 19)
+        "maxConnections": 0,  # see wsrelay.limits.admission (TRAPS 18)
+        "trustXForwardedFor": 0,  # Autobahn does not check the proxy's address (TRAPS 19)
     }
 
 
 def _autobahn_limit_bytes(settings: Settings) -> int:
-    """Return where Autobahn stops reading a message; the phase has the exact limit.
+    """Return Autobahn's limit on a message, in bytes; the phase enforces the exact one.
 
-    Autobahn counts deflated bytes, too, and noise gets longer by being deflated (5 bytes for each stored block, of at
-    most 64 KiB); and what inflates to just its limit is over it.
+    Autobahn also counts deflated bytes, and noise grows when deflated (5 bytes for each stored block of at most
+    64 KiB); and a message that inflates to exactly its limit is over it.
     """
     limit = settings.max_message_bytes
     return limit if settings.no_compress else limit + limit // 256 + 1024
 
 
 def configured(protocol: type[Made], factory: WebSocketServerFactory) -> type[Made]:
-    """Return a protocol class with Autobahn's options, and the rest of what it sets, as class attributes.
+    """Return a protocol class with Autobahn's options and other attributes as class attributes.
+
+    Otherwise each connection would copy them (TRAPS 7), after Autobahn's only look at ``tcpNoDelay`` (TRAPS 1).
 
     Args:
         protocol: the class.
-        factory: has had its :func:`autobahn_options` set.
-
-    Otherwise each connection would copy them (TRAPS 7), and ``setTcpNoDelay`` come before that, so that it would
-    never be called (TRAPS 1).
+        factory: a factory with its :func:`autobahn_options` set.
     """
     configured = type(protocol.__name__, (protocol,), {"CONFIG_ATTRS": (), **initial_attributes(factory)})
     share_names(configured)

@@ -1,4 +1,4 @@
-"""What a connection needs of the factory that made it, as a type. Implemented by :class:`wsrelay.factory.RelayFactory`.
+"""The factory as its connections see it, as a type. Implemented by :class:`wsrelay.factory.RelayFactory`.
 
 A type only, so that connections need not import the factory, which imports them.
 """
@@ -25,11 +25,11 @@ __all__ = ["Relay"]
 
 
 class Relay(Protocol):
-    """See :class:`wsrelay.factory.RelayFactory`, which has more.
+    """The part of :class:`wsrelay.factory.RelayFactory` that connections use.
 
     Attributes:
-        reactor: for the time, and what is to happen in a later turn.
-        now: the time of the last sweep, for what need not be exact.
+        reactor: for the time, and for calls in a later turn.
+        now: the time of the last sweep, in seconds; for inexact uses.
         settings: the limits and deadlines.
         stats: the counters.
         hub: the rooms.
@@ -40,10 +40,10 @@ class Relay(Protocol):
         methods: the HTTP methods that are served.
         web: the :class:`wsrelay.http.site.PublicSite`; ``None`` where only WebSocket is served.
         admission: the limits on connections.
-        trusted_proxies: proxies whose ``X-Forwarded-For`` is believed.
+        trusted_proxies: proxies with a trusted ``X-Forwarded-For``.
         rates: the rate limits of each connection.
         message_types: the message types that rooms accept.
-        slowed_down: connections that are held because of their rate.
+        slowed_down: connections held by their rate limits.
         wall_clock: seconds since the epoch.
         random: a number from 0 to 1.
     """
@@ -63,7 +63,7 @@ class Relay(Protocol):
     trusted_proxies: TrustedProxies
     rates: Rates
     message_types: ByRoom[int | None]
-    slowed_down: set[Any]  # Any, here and below: its connections, whose type would be a circle
+    slowed_down: set[Any]  # Any, here and below: a connection; its type would be an import cycle
     wall_clock: Callable[[], float]
     random: Callable[[], float]
 

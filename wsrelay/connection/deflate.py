@@ -1,5 +1,6 @@
-"""permessage-deflate (RFC 7692): which offers are taken, and what comes in. What goes out is
-:mod:`wsrelay.wire.frames`'.
+"""permessage-deflate (RFC 7692): negotiation, and inflating messages of the peer.
+
+Must not live here: deflating messages to the peer (:mod:`wsrelay.wire.frames`).
 """
 
 from autobahn.websocket.compress import PerMessageDeflate, PerMessageDeflateOffer, PerMessageDeflateOfferAccept
@@ -11,9 +12,9 @@ Parameters = dict[str, list[str | bool]]
 
 
 class Inflater(PerMessageDeflate):
-    """Inflates the messages of one connection; between them it keeps nothing.
+    """Inflates the messages of one connection, without state between messages.
 
-    Autobahn's own keeps its decompressor, some 40 KB once a first message has come, to throw it away with the next one.
+    Autobahn's class keeps its decompressor after a message, some 40 KB, and discards it at the next one.
     """
 
     def __init__(self) -> None:
@@ -33,9 +34,9 @@ class Inflater(PerMessageDeflate):
 
 
 def well_formed(extensions: list[tuple[str, Parameters]]) -> list[tuple[str, Parameters]]:
-    """Return the well-formed permessage-deflate offers among the extensions that a client offers.
+    """Return the well-formed permessage-deflate offers among a client's extensions.
 
-    All others must be declined (RFC 7692 section 7), but Autobahn would refuse the handshake for one.
+    Others must be declined (RFC 7692 section 7); Autobahn would refuse the whole handshake.
 
     Args:
         extensions: (name, parameters), as Autobahn parses the header field.
@@ -46,15 +47,15 @@ def well_formed(extensions: list[tuple[str, Parameters]]) -> list[tuple[str, Par
 class _Accept(PerMessageDeflateOfferAccept):
     """Accepts an offer, without context in either direction.
 
-    A server may demand both, whether they are offered or not (RFC 7692 sections 7.1.1.1 and 7.1.1.2). We send
-    without context anyway, and a client that knows it need not keep its window.
+    A server may demand both, offered or not (RFC 7692 sections 7.1.1.1 and 7.1.1.2). The relay sends without context
+    anyway; a client that knows it need not keep its window.
     """
 
     def __init__(self, offer: PerMessageDeflateOffer) -> None:
         super().__init__(offer, request_no_context_takeover=True, no_context_takeover=True)
 
     def get_extension_string(self) -> str:
-        """Return the value of the response's field; Autobahn's lacks what the client has not asked for."""
+        """Return the value of the response's field; Autobahn's lacks parameters that the client did not offer."""
         agreed: str = super().get_extension_string()
         if self.offer.request_no_context_takeover:
             return agreed

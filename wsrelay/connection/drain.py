@@ -1,6 +1,6 @@
 """Drain: closing all connections of a relay, spread over a time with jitter, so that clients do not reconnect at once.
 
-Must not live here: what a close does (:mod:`wsrelay.connection.protocol`), when listening stops
+Must not live here: the close itself (:mod:`wsrelay.connection.protocol`), the end of listening
 (:mod:`wsrelay.service`).
 """
 
@@ -42,7 +42,7 @@ class Drain:
     over: then all remaining connections are closed, later arrivals included.
 
     Complexity:
-        Twenty steps a second; each visits the connections whose turn it is, and the postponed ones.
+        Twenty steps a second; each visits the connections with their turn in it, and the postponed ones.
 
     Args:
         connections: a view of the relay's connections.
@@ -105,7 +105,7 @@ class Drain:
         if elapsed >= self._spread_seconds:
             self._stepping.stop()
             try:
-                self._hub.flush()  # one join of the frames for all, instead of one for each
+                self._hub.flush()  # joins the frames once for all connections
             finally:
                 each(tuple(self._connections), lambda connection: connection.close(self._reason))
             return
@@ -116,7 +116,7 @@ class Drain:
 
     def _close_unless_paused(self, connection: Host) -> None:
         if connection.member is not None and not connection.paused:
-            self._hub.finish(connection.member)  # which may pause it
+            self._hub.finish(connection.member)  # may pause it
         if connection.paused:
             self._postponed.append(connection)
         else:
@@ -133,5 +133,5 @@ def each(connections: Iterable[One], act: Callable[[One], None]) -> None:
     for connection in connections:
         try:
             act(connection)
-        except Exception as error:  # noqa: BLE001 - the others have their turn all the same
+        except Exception as error:  # noqa: BLE001 - the loop goes on with the others
             connection.fail(error)

@@ -1,7 +1,7 @@
-"""EventStream: the phase of a connection that tails its room as server-sent events, instead of speaking WebSocket.
+"""EventStream: the phase of an open connection that gets its room's messages as server-sent events.
 
-It is a member of its room as any other; its messages have another encoding (:mod:`wsrelay.wire.sse`). Must not live
-here: who may have one, and how its response begins (:mod:`wsrelay.http.site`).
+A member of its room like any other, with another encoding (:mod:`wsrelay.wire.sse`). Must not live here: access, and
+the head of the response (:mod:`wsrelay.http.site`).
 """
 
 from wsrelay import closecodes
@@ -32,20 +32,20 @@ class EventStream(Member):
         super().__init__(host, grant.narrowed(can_publish=False), sse.encode)
 
     def receive(self, data: bytes) -> None:
-        """Discard what follows the request, at the rates of any connection."""
+        """Discard input behind the request; the connection's rate limits apply."""
         now = self._host.factory.now
         self._host.flow.bytes -= len(data)
         if self._host.flow.is_overdrawn(now):
             limit_rate(self._host, now)
 
     def ping(self, payload: bytes) -> None:
-        """Write a comment. There are no pongs: a peer that takes nothing from one ping to the next is dead, too."""
+        """Write a comment. There are no pongs: a peer that takes no bytes between two pings is dead."""
         if not self._host.paused:
             self._host.write(sse.ALIVE)
             self._host.keepalive.alive()
 
     def on_writable(self) -> None:
-        """The peer has taken what waited: it is alive."""
+        """The peer has taken the waiting bytes: it is alive."""
         self._host.keepalive.alive()
 
     def write_close(self, code: int | None, reason: bytes | None, is_reply: bool) -> None:

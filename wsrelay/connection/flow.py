@@ -1,7 +1,7 @@
 """Flow: reasons for which a connection is not read, and its rate limits.
 
-Pure: no I/O, no clock. Must not live here: pausing the transport, and what a message means; see the connection's
-protocol and phases.
+Pure: no I/O, no clock. Must not live here: pausing the transport (:mod:`wsrelay.connection.reading`), handling messages
+(the phases).
 
 A peer above its rate limits is *held*: it is not read, so that TCP slows it down (backpressure). Its room may hold it,
 too (slow policy ``pause-publishers``). It is read again when no reason is left.
@@ -29,7 +29,7 @@ class Hold(IntFlag):
 
 
 class Flow(Allowance):
-    """Flow control of what one open connection sends: what it may still send, and whether it is read.
+    """Flow control of one open connection's input: its allowance, and the reasons for not reading.
 
     Args:
         rates: the rate limits.
@@ -37,9 +37,8 @@ class Flow(Allowance):
 
     Attributes:
         messages, frames, bytes: see :class:`wsrelay.limits.rates.Allowance`.
-        held: the reasons for not reading, as bits of :class:`Hold`; 0 while it is read. A plain integer, as each read
-            looks at it.
-        held_since: since when the peer's deadlines stand still; infinite while they run.
+        held: the reasons for not reading, as bits of :class:`Hold`; 0 while it is read. A plain integer, for speed.
+        held_since: the time when the peer's deadlines stopped; infinite while they run.
     """
 
     __slots__ = ("held", "held_since")
@@ -50,7 +49,7 @@ class Flow(Allowance):
         self.held_since = math.inf
 
     def hold(self, why: Hold, now: float) -> bool:
-        """Add a reason. Deadlines stand still, but not for :attr:`Hold.TURN`, which the peer causes itself.
+        """Add a reason. It stops the deadlines, except :attr:`Hold.TURN`, which the peer causes itself.
 
         Returns:
             Whether reading has to be paused: there was no reason before.
@@ -65,8 +64,8 @@ class Flow(Allowance):
         """Take reasons back.
 
         Returns:
-            Whether :meth:`resume` is to be called in a later turn: none is left. Until then it counts as held, so that
-            no deadline is found to have passed before it was read again.
+            Whether no reason is left, and :meth:`resume` must be called in a later turn. Until then it counts as held,
+            so that no deadline passes before the first read.
         """
         if not self.held & why:
             return False
@@ -80,7 +79,7 @@ class Flow(Allowance):
         """Read again.
 
         Returns:
-            For how long deadlines stood still, in seconds; ``None`` where another reason has come meanwhile.
+            For how long the deadlines stopped, in seconds; ``None`` if a new reason has come meanwhile.
         """
         if self.held != Hold.RESUMING:
             self.held &= ~int(Hold.RESUMING)

@@ -1,7 +1,7 @@
-"""What phases, and what reports on a connection, need of it, as a type.
+"""The connection as its phases and reports see it, as a type.
 
-Implemented by :class:`wsrelay.connection.protocol.RelayProtocol`. A type only, so that phases need not import the
-connection, which has them.
+Implemented by :class:`wsrelay.connection.protocol.RelayProtocol`. A type only, to avoid an import cycle between the
+connection and its phases.
 """
 
 from typing import Any, Protocol
@@ -24,27 +24,27 @@ __all__ = ["Host"]
 
 
 class Host(Protocol):
-    """A connection as its phases and its member see it. See :class:`wsrelay.connection.protocol.RelayProtocol`.
+    """The part of :class:`wsrelay.connection.protocol.RelayProtocol` that phases and reports use.
 
     Attributes:
         factory: the relay.
-        transport: Twisted's.
+        transport: Twisted's transport.
         number: its number in this process.
         stage: its state.
-        phase: what it does now.
-        data: bytes that have come and are not parsed.
+        phase: the current phase.
+        data: received bytes that are not parsed yet.
         mid_message: whether a message or a frame of the peer is incomplete.
-        forwarded_for: the client's address, where a trusted proxy has told it.
-        deadline: when its deadline is due.
-        visit: its place among the connections that are counted.
-        writer: the way out.
+        forwarded_for: the client's address from a trusted proxy; empty without one.
+        deadline: its one deadline, in the reactor's seconds.
+        visit: its entry in the limits on connections.
+        writer: writes to the transport.
         member: its phase while it is open; ``None`` until it joins a room.
-        flow: its flow control; there once it has joined a room.
-        keepalive: its deadlines while open; there once it has joined a room.
+        flow: its flow control; not set before it joins a room.
+        keepalive: its deadlines while open; not set before it joins a room.
     """
 
     factory: Relay
-    transport: Any  # no interface has all that Twisted's transports have in common
+    transport: Any  # no interface has all methods that Twisted's transports share
     number: int
     stage: Stage
     phase: Phase
@@ -60,7 +60,7 @@ class Host(Protocol):
 
     @property
     def grant(self) -> Grant:
-        """What it may do."""
+        """Its rights."""
 
     @property
     def peer(self) -> str:
@@ -68,11 +68,11 @@ class Host(Protocol):
 
     @property
     def paused(self) -> bool:
-        """Whether something waits to be written."""
+        """Whether written bytes wait in the transport."""
 
     @property
     def message_bytes(self) -> int:
-        """Bytes kept of a message that is not complete."""
+        """Bytes buffered of an incomplete message."""
 
     def seconds(self) -> float:
         """Return the reactor's time."""
@@ -81,25 +81,25 @@ class Host(Protocol):
         """Set the deadline."""
 
     def become(self, stage: Stage) -> None:
-        """Take a stage."""
+        """Enter a stage."""
 
     def join(self, member: Member) -> None:
         """Join a room."""
 
     def open(self, stage: Stage, response: bytes) -> None:
-        """Begin to be open."""
+        """Enter an open stage."""
 
     def write(self, data: bytes) -> None:
         """Write in order."""
 
     def write_later(self, data: bytes, sent: int) -> None:
-        """Write what ``send`` did not take."""
+        """Write the rest that ``send`` did not take."""
 
     def close(self, reason: CloseReason, detail: str = "") -> None:
         """Close."""
 
     def reject(self, reason: CloseReason, detail: str = "") -> None:
-        """Close because of what the peer sent."""
+        """Close for a violation or an exceeded limit."""
 
     def deny(self, denied: Denied) -> None:
         """Refuse the request."""
@@ -123,7 +123,7 @@ class Host(Protocol):
         """End TCP behind a whole response."""
 
     def dropConnection(self) -> None:
-        """End TCP behind what was written."""
+        """End TCP behind the written bytes."""
 
     def parse_next(self) -> bool:
         """Let Autobahn parse a step of the unread data; return whether there may be more."""
@@ -135,10 +135,10 @@ class Host(Protocol):
         """Write a close frame."""
 
     def closed_by_relay(self, code: int | None, reason: bytes | None) -> None:
-        """Note who closed and why, where there is no close frame."""
+        """Record a close by the relay without a close frame."""
 
     def dataReceived(self, data: bytes) -> None:
-        """Take bytes that have come; empty: those that are not parsed yet."""
+        """Take received bytes; empty: go on with the unparsed ones."""
 
     def sendPing(self, payload: bytes) -> None:
         """Send a ping, if open."""

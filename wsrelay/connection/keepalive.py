@@ -1,6 +1,6 @@
 """KeepAlive: pings, their pongs, grant expiry, and the deadline of a message.
 
-Pure: no I/O, no clock. Must not live here: sending pings and closing; the phase does what :meth:`KeepAlive.due` says.
+Pure: no I/O, no clock. Must not live here: sending pings and closing (:mod:`wsrelay.connection.protocol`).
 """
 
 import math
@@ -13,10 +13,10 @@ __all__ = ["Due", "KeepAlive"]
 
 
 class Due(Enum):
-    """What the deadline of an open connection is about.
+    """The outcome of an open connection's deadline.
 
     Attributes:
-        close: the close that it ends with, if it does.
+        close: the close reason; ``None``: the connection stays open.
     """
 
     #: Nothing yet: wait for the next deadline.
@@ -25,7 +25,7 @@ class Due(Enum):
     PING = 1, None
     #: The grant has expired.
     EXPIRED = 2, closecodes.EXPIRED
-    #: A message has not come to its end in time.
+    #: A message is not complete in time.
     MESSAGE_TIMEOUT = 3, closecodes.MESSAGE_TOO_SLOW
     #: The last ping has no pong.
     PONG_TIMEOUT = 4, closecodes.PING_TIMEOUT
@@ -40,14 +40,14 @@ class KeepAlive:
     Args:
         now: the time, in seconds.
         ping_seconds: between pings; 0 for none.
-        chance: from 0 to 1: jitter of the first ping, so that clients that came together are not pinged together.
+        chance: jitter of the first ping, from 0 to 1, so that a crowd is not pinged in one instant.
         expires: when the grant expires; infinite for never.
 
     Attributes:
         expires: the same.
         progress: whether bytes of a frame have come since the last ping; to be set when a read ends within a frame. No
             pong can come within a frame (RFC 6455 section 5.4).
-        message_by: when the message that is being sent must have ended; infinite while there is none.
+        message_by: when the incomplete message must be complete; infinite without one.
     """
 
     __slots__ = ("_ping_at", "_ping_count", "_pong_missing", "expires", "message_by", "progress")
@@ -62,15 +62,15 @@ class KeepAlive:
 
     @property
     def deadline(self) -> float:
-        """When :meth:`due` is to be asked next."""
+        """When :meth:`due` must be called next."""
         return min(self._ping_at, self.expires, self.message_by)
 
     def due(self, now: float, *, held: bool = False, within_frame: bool = False) -> Due:
-        """Return what is to be done.
+        """Return the due action.
 
         Args:
             now: the time.
-            held: whether the peer is not read: what it owes cannot come, so that only the expiry counts.
+            held: whether the peer is not read: its pong and message cannot come, so only the expiry counts.
             within_frame: whether a frame of the peer is incomplete.
         """
         if now >= self.expires:
@@ -93,7 +93,7 @@ class KeepAlive:
             ping_seconds: until the next ping.
 
         Returns:
-            The payload of the ping to send; ``None`` where the last one is still unanswered.
+            The payload of the ping to send; ``None`` if the last one is still unanswered.
         """
         self._ping_at = now + ping_seconds
         self.progress = False
@@ -104,16 +104,16 @@ class KeepAlive:
         return self._payload
 
     def pong(self, payload: bytes) -> None:
-        """Take the answer to the last ping; an unsolicited pong means nothing."""
+        """Take a pong; it counts only if it answers the last ping."""
         if payload == self._payload:
             self._pong_missing = False
 
     def alive(self) -> None:
-        """The peer has taken what was written: as good as a pong, where there are no pongs."""
+        """The peer has taken written bytes: counts as a pong, where there are none."""
         self._pong_missing = False
 
     def read_again(self, held_seconds: float) -> None:
-        """Let what the peer owes come later: it was not read for that time."""
+        """Extend the deadlines for pong and message by the time for which the peer was held."""
         self.message_by += held_seconds
         if self._pong_missing:
             self._ping_at += held_seconds

@@ -1,7 +1,7 @@
-"""Member: the phase of an open connection, which is a subscriber of its room.
+"""Member: the phase of an open connection, and the subscriber in its room.
 
-Must not live here: what the peer sends (:mod:`wsrelay.connection.websocket`, :mod:`wsrelay.connection.event_stream`),
-what the room does (:mod:`wsrelay.rooms`).
+Must not live here: input of the peer (:mod:`wsrelay.connection.websocket`, :mod:`wsrelay.connection.event_stream`),
+rooms (:mod:`wsrelay.rooms`).
 """
 
 import math
@@ -19,17 +19,17 @@ from wsrelay.wire.frames import Encoding
 
 __all__ = ["NO_GRANT", "Member"]
 
-#: What a connection may do before it opens.
+#: The rights of a connection that is not open: none.
 NO_GRANT: Final = Grant(room="", can_publish=False, can_subscribe=False)
 
 
 class Owner(Reader, Protocol):
-    """What a member needs of its connection. See :class:`wsrelay.connection.protocol.RelayProtocol`."""
+    """The part of :class:`wsrelay.connection.protocol.RelayProtocol` that a member uses."""
 
     writer: Writer
 
     def write_later(self, data: bytes, sent: int) -> None:
-        """Write what ``send`` did not take."""
+        """Write the rest that ``send`` did not take."""
 
     def close(self, reason: CloseReason) -> None:
         """Close."""
@@ -39,22 +39,22 @@ class Owner(Reader, Protocol):
 
 
 class Member(Phase):
-    """A :class:`wsrelay.interfaces.Subscriber`. What all open connections have in common, whatever they speak.
+    """A :class:`wsrelay.interfaces.Subscriber`: the common part of WebSocket connections and event streams.
 
-    One object for both, phase and subscriber: a second one would cost each idle connection 60 bytes.
+    One object is phase and subscriber: a second one would cost each idle connection 60 bytes.
 
     Args:
         host: the connection.
-        grant: what it may do.
-        encoding: makes its frames of plain ones.
+        grant: its rights.
+        encoding: encodes plain frames for it.
 
     Attributes:
         grant: the same.
         encoding: the same.
         opened_at: when it opened, in the reactor's seconds; infinite until then.
-        messages_in: messages that it published.
-        bytes_in: these as plain frames, in bytes.
-        given: messages and plain bytes that it was given in all; ``None`` until it has left its room.
+        messages_in: its published messages.
+        bytes_in: the same as plain frames, in bytes.
+        given: all messages and plain bytes sent to it; ``None`` until it leaves its room.
     """
 
     __slots__ = ("_host", "bytes_in", "encoding", "given", "grant", "messages_in", "opened_at")
@@ -69,23 +69,23 @@ class Member(Phase):
 
     @property
     def send(self) -> Send:
-        """The socket's own, where it is a plain one; rooms ask for it once, when it joins."""
+        """The socket's own ``send`` for plain TCP; the room reads it once, at the join."""
         return self._host.writer.send
 
     def write_later(self, data: bytes, sent: int) -> None:
-        """Write what ``send`` did not take. See :class:`wsrelay.interfaces.Subscriber`."""
+        """Write the rest that ``send`` did not take. See :class:`wsrelay.interfaces.Subscriber`."""
         self._host.write_later(data, sent)
 
     def hold(self) -> None:
-        """Stop reading: the room takes no more for now. See :class:`wsrelay.interfaces.Subscriber`."""
+        """Stop reading: the room holds its publishers. See :class:`wsrelay.interfaces.Subscriber`."""
         hold(self._host, Hold.ROOM)
 
     def release(self) -> None:
-        """Read on: the room takes more. See :class:`wsrelay.interfaces.Subscriber`."""
+        """Read on: the room releases its publishers. See :class:`wsrelay.interfaces.Subscriber`."""
         release(self._host, Hold.ROOM)
 
     def evict(self, reason: CloseReason) -> None:
-        """Close. What waits in the transport goes out before the close frame, or the deadline ends it."""
+        """Close. Bytes waiting in the transport go out before the close frame, or the deadline aborts TCP."""
         self._host.close(reason)
 
     def fail(self, error: Exception) -> None:

@@ -1,9 +1,9 @@
 """Opening: the phase from accept to the 101, or to a granted HTTP exchange.
 
-It admits a connection, waits for its request, and asks the validators. All of it replaces Autobahn's handshake, whose
-parser accepts what it should not (TRAPS 9-11), and whose 101 costs 11 µs, most of them for log lines. Must not live
-here: what a request looks like (:mod:`wsrelay.http.head`), who may come in (:mod:`wsrelay.validators`), how many
-connections there may be (:mod:`wsrelay.limits.admission`).
+It admits a connection, waits for its request, and asks the validators. It replaces Autobahn's handshake: that parser
+accepts malformed requests (TRAPS 9-11), and its 101 costs 11 µs, mostly for log lines. Must not live here: parsing of
+requests (:mod:`wsrelay.http.head`), access (:mod:`wsrelay.validators`), limits on connections
+(:mod:`wsrelay.limits.admission`).
 """
 
 import math
@@ -36,7 +36,7 @@ from wsrelay.wire import frames
 
 __all__ = ["Opening"]
 
-#: How long an over-limit client may take to send its request, so that it can be told, in seconds.
+#: Time for an over-limit client to send its request, so that it can be refused by a response, in seconds.
 _TURN_AWAY_SECONDS: Final = 1.0
 
 
@@ -53,20 +53,20 @@ class Opening(Phase):
         self._host = host
         #: The refusal of an over-limit client.
         self._turned_away: Denied | None = None
-        #: The validators' answer that is awaited.
+        #: The validators' pending answer.
         self._granting: Deferred[Grant] | None = None
-        #: The request and its body, where it is plain HTTP.
+        #: The request and its body, for plain HTTP.
         self._exchange: Exchange | None = None
 
     @property
     def incoming_bytes(self) -> int:
-        """Bytes kept of the request and its body."""
+        """Bytes buffered of the request and its body."""
         return len(self._host.data) + (0 if self._exchange is None else self._exchange.incoming_bytes)
 
     # --- admission ----------------------------------------------------------------------------------
 
     def arrive(self) -> None:
-        """Count the connection, before anything of what it sends is looked at."""
+        """Count the connection, before its first byte is read."""
         host = self._host
         address = None if _speaks_proxy(host.transport) else self._address(host.transport.getPeer())
         try:
@@ -75,22 +75,22 @@ class Opening(Phase):
             self._turn_away(denied)
 
     def _address(self, peer: object) -> str | None:
-        """Return the address for which it is counted. Not that of a proxy, behind which there are many."""
+        """Return the address for the limit per address; ``None`` for a proxy, which has many clients."""
         address = _ip_address(peer)
         return None if address == UNIX or address in self._host.factory.trusted_proxies else address
 
     def _identify(self) -> None:
-        """Count it for its address, now that a PROXY header has told it."""
+        """Count it for its address, once the PROXY header has come."""
         host = self._host
         address = None if host.visit.is_identified else self._address(host.transport.getPeer())
         if address is not None:
             host.visit.identify(address, host.seconds())
 
     def _turn_away(self, denied: Denied) -> None:
-        """Wait for the request of an over-limit client, to refuse it; drop it where there are many of those.
+        """Wait for the request of an over-limit client, to refuse it; drop it if no slot for a refusal is free.
 
         Peer sees:
-            The response; the end of TCP where no slot is free for a refusal.
+            The response; the end of TCP without a slot.
         """
         host = self._host
         if host.factory.turn_away(host):
@@ -99,7 +99,7 @@ class Opening(Phase):
             return
         host.abort()
         if isinstance(host.transport, TcpTransport):
-            # Its descriptor would be free at the end of the turn, too, but a whole backlog comes in one (TRAPS 75).
+            # Free its descriptor now, not at the end of the turn: a whole backlog comes in one turn (TRAPS 75).
             host.transport.connectionLost(Failure(ConnectionAborted()))
 
     # --- the request --------------------------------------------------------------------------------
@@ -120,7 +120,7 @@ class Opening(Phase):
             self._host.deny(denied)
 
     def _take_request(self) -> None:
-        """Ask the validators, once all of the head has come.
+        """Ask the validators, once the head is complete.
 
         Raises:
             Denied: it is malformed, the client is over a limit, or it is not granted.
@@ -144,7 +144,7 @@ class Opening(Phase):
         self._ask(self._behind_proxies(request), rest)
 
     def _behind_proxies(self, request: HandshakeRequest) -> HandshakeRequest:
-        """Return the request as that of the client that trusted proxies name."""
+        """Return the request with the client's address as named by trusted proxies."""
         host, proxies = self._host, self._host.factory.trusted_proxies
         address = _ip_address(request.peer)
         if address not in proxies:
@@ -163,7 +163,7 @@ class Opening(Phase):
         """Ask the validators.
 
         Raises:
-            Denied: it is neither a handshake nor anything that is served, or it is not granted.
+            Denied: it is neither a handshake nor a served HTTP request, or it is not granted.
         """
         host, web = self._host, self._host.factory.web
         if web is None or request.wants_websocket:
@@ -195,13 +195,13 @@ class Opening(Phase):
         if self._granting is not None:
             reason = "the handshake could not be validated in time"
             self._host.deny(Denied(504, reason, [("Retry-After", "10")], cause="validate_seconds"))
-            self._granting.cancel()  # a validator that swallows the cancellation is not heard any more
+            self._granting.cancel()  # a later answer is ignored
         else:
             late = Denied(408, "the request did not come in time", cause="handshake_seconds")
             self._host.deny(self._turned_away or late)
 
     def lost(self, reason: Failure) -> None:
-        """TCP has ended: no answer of the validators is needed any more."""
+        """TCP has ended: cancel the validators."""
         if self._granting is not None:
             self._granting.cancel()
         if self._exchange is not None:
@@ -214,7 +214,7 @@ class Opening(Phase):
     # --- granted ------------------------------------------------------------------------------------
 
     def _admit_later(self, grant: Grant, request: HandshakeRequest) -> None:
-        """Do as granted, unless the connection has ended while the validators were asked."""
+        """Open or serve it, unless the connection has ended meanwhile."""
         if self._host.stage in OPENING_STAGES:
             try:
                 self._admit(grant, request)
@@ -222,10 +222,10 @@ class Opening(Phase):
                 self._host.deny(denied)
 
     def _admit(self, grant: Grant, request: HandshakeRequest) -> None:
-        """Do as granted.
+        """Open or serve it.
 
         Raises:
-            Denied: it cannot be done.
+            Denied: the grant has expired, or the room or the relay is full.
         """
         if grant.expires_at is not None and grant.expires_at <= self._host.factory.wall_clock():
             raise Denied(401, closecodes.EXPIRED.text, cause="expired")
@@ -235,7 +235,7 @@ class Opening(Phase):
             self._serve(self._exchange, grant)
 
     def _serve(self, exchange: Exchange, grant: Grant) -> None:
-        """Serve plain HTTP. A body must have come within ``message_seconds``."""
+        """Serve plain HTTP. The body must be complete within ``message_seconds``."""
         host = self._host
         host.become(Stage.EXCHANGE)
         host.phase = PlainHTTP(host, exchange)
@@ -263,13 +263,13 @@ def _data_behind() -> Denied:
 
 
 def _ip_address(address: object) -> str:
-    """Return the IP address of an address, ``UNIX`` for one that has none."""
+    """Return the IP address of an address; ``UNIX`` without one."""
     host: str = getattr(address, "host", UNIX)
     return host
 
 
 def _speaks_proxy(transport: object) -> bool:
-    """Whether the client's address is known only when a PROXY header has come; until then it is the proxy's."""
+    """Whether the client's address comes in a PROXY header; until then the transport has the proxy's."""
     while transport is not None and not isinstance(transport, HAProxyProtocolWrapper):
         transport = getattr(transport, "transport", None)
     return transport is not None

@@ -1,6 +1,6 @@
-"""Phase: what the bytes of a peer mean to its connection, and what their end means. One at a time.
+"""Phase: the base class of a connection's phases, which handle the peer's bytes and their end. One at a time.
 
-Must not live here: the phases that do something; each has a module of its own.
+Must not live here: phases with behaviour; each has its own module.
 """
 
 from twisted.python.failure import Failure
@@ -9,10 +9,10 @@ __all__ = ["Ended", "Phase"]
 
 
 class Phase:
-    """What a connection does now. This one discards everything; others override what they take part in.
+    """The current behaviour of a connection. The base class discards everything; phases override their events.
 
     Attributes:
-        leaves_without_close: whether a peer that has enough just ends TCP, so that this is no loss.
+        leaves_without_close: whether peers leave by ending TCP, so that it counts as a close by the client.
     """
 
     __slots__ = ()
@@ -21,11 +21,11 @@ class Phase:
 
     @property
     def incoming_bytes(self) -> int:
-        """Bytes kept of what is incomplete."""
+        """Bytes buffered of incomplete input."""
         return 0
 
     def receive(self, data: bytes) -> None:
-        """Bytes have come; empty after a pause in reading. May raise: the connection's guard ends it then."""
+        """Bytes have come; empty after a pause in reading. An exception ends the connection, by its guard."""
 
     def on_deadline(self) -> None:
         """The deadline of an unanswered request has passed."""
@@ -36,15 +36,15 @@ class Phase:
     # --- an open connection -------------------------------------------------------------------------
 
     def ping(self, payload: bytes) -> None:
-        """Make the peer show that it is there."""
+        """Send a ping."""
 
     def on_writable(self) -> None:
-        """What waited to be written has been written."""
+        """The waiting bytes have been written."""
 
     def write_close(self, code: int | None, reason: bytes | None, is_reply: bool) -> None:
-        """Write the last that the peer gets, and take the next stage."""
+        """Write the close frame or the last event, and enter the next stage."""
 
-    # --- frames of the peer, by the parser of Autobahn ----------------------------------------------
+    # --- frames of the peer, from Autobahn's parser -------------------------------------------------
 
     def on_frame(self) -> None:
         """A frame begins."""
@@ -66,10 +66,10 @@ class Phase:
 
 
 class Ended(Phase):
-    """A connection whose last byte is written: what still comes is discarded.
+    """The phase after the last written byte: input is discarded.
 
     Args:
-        before: the phase that has ended; it is told when TCP ends.
+        before: the previous phase; its :meth:`lost` is called at the end of TCP.
     """
 
     __slots__ = ("_before",)

@@ -1,6 +1,6 @@
-"""PlainHTTP: the phase of a connection whose request was plain HTTP, is granted, and is not answered yet.
+"""PlainHTTP: the phase between the grant of a plain HTTP request and its response.
 
-Must not live here: what is served (:mod:`wsrelay.http.site`), how a body is read and a response written
+Must not live here: the content of responses (:mod:`wsrelay.http.site`), reading bodies and writing responses
 (:mod:`wsrelay.http.exchange`).
 """
 
@@ -19,7 +19,7 @@ class PlainHTTP(Phase):
 
     Args:
         host: the connection.
-        exchange: the request, with what has come of its body.
+        exchange: the request, with the first bytes of its body.
     """
 
     __slots__ = ("_exchange", "_host")
@@ -30,7 +30,7 @@ class PlainHTTP(Phase):
 
     @property
     def incoming_bytes(self) -> int:
-        """Bytes kept of the body."""
+        """Bytes buffered of the body."""
         return self._exchange.incoming_bytes
 
     def receive(self, data: bytes) -> None:

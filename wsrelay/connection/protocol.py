@@ -2,13 +2,13 @@
 
 ::
 
-    RelayProtocol ── phase: Opening │ PlainHTTP │ OpenWebSocket │ EventStream │ Ended       what bytes of the peer mean
-        ├── writer     the way out
+    RelayProtocol ── phase: Opening │ PlainHTTP │ OpenWebSocket │ EventStream │ Ended       handles bytes of the peer
+        ├── writer     writes to the transport
         ├── flow       rate limits, held or read
         └── keepalive  pings, expiry, message deadline
 
 Here: the stages (:mod:`wsrelay.connection.stage`), one deadline, one guard around callbacks, one close, one refusal.
-Must not live here: what a request or a frame means (phases), who gets what (:mod:`wsrelay.rooms`), Autobahn's internals
+Must not live here: handling of requests and frames (phases), delivery (:mod:`wsrelay.rooms`), Autobahn's internals
 (:mod:`wsrelay.connection.autobahn`).
 """
 
@@ -45,13 +45,13 @@ from wsrelay.stats import ConnectionStatus
 
 __all__ = ["RelayProtocol"]
 
-#: Who closed, the code and the reason where TCP just ended, by whether that is how a peer leaves.
+#: ``leaves_without_close`` → closing side, code and reason of an end of TCP without a close.
 _JUST_ENDED: Final = {
     False: ("lost", closecodes.LOST, ""),
     True: ("client", closecodes.NO_CODE, ""),
 }
 
-#: The phase of all connections whose TCP has ended.
+#: The phase of all connections after the end of TCP.
 _GONE: Final = Phase()
 
 
@@ -63,15 +63,14 @@ class RelayProtocol(AutobahnProtocol):
         number: its number in this process, counted from 1; set when TCP begins.
         stage: its state.
         deadline: when :meth:`on_deadline` is due, in the reactor's seconds; infinite for never.
-        visit: its place among the connections that are counted.
-        writer: the way out; set when TCP begins.
-        member: its phase while it is open, which is the subscriber of its room; ``None`` until it joins. This and the
-            next two are there from then on.
-        flow: what it may send, and whether it is read.
-        keepalive: its deadlines while it is open.
+        visit: its entry in the limits on connections.
+        writer: writes to the transport; set when TCP begins.
+        member: its phase while open, and the subscriber in its room; ``None`` until it joins.
+        flow: its allowance, and the reasons for not reading; not set before it joins.
+        keepalive: its deadlines while open; not set before it joins.
     """
 
-    # Not in the instance's dictionary, whose names CPython shares between instances only up to 30 (TRAPS 61).
+    # Not in the instance's dictionary: CPython shares at most 30 names between instances (TRAPS 61).
     __slots__ = ("deadline", "flow", "keepalive", "member", "number", "stage", "visit", "writer")
 
     factory: Relay
@@ -87,7 +86,7 @@ class RelayProtocol(AutobahnProtocol):
         self.visit = UNCOUNTED
         self.member: Member | None = None
 
-    # --- what Twisted calls -------------------------------------------------------------------------
+    # --- called by Twisted --------------------------------------------------------------------------
 
     def connectionMade(self) -> None:
         """A client has connected; its request must be complete within ``handshake_seconds``."""
@@ -104,17 +103,17 @@ class RelayProtocol(AutobahnProtocol):
             self.fail(error)
 
     def dataReceived(self, data: bytes) -> None:
-        """Let the phase take what has come; whatever raises on the way ends this connection and no other."""
+        """Let the phase take received bytes; an exception ends this connection and no other."""
         try:
             self.phase.receive(data)
         except Exception as error:  # noqa: BLE001 - the guard of all callbacks: else the peer sees 1006 (TRAPS 27)
             self.fail(error)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """TCP has ended. Also called for connections that never opened (TRAPS 27), and for some a second time."""
+        """TCP has ended. Also called for connections that never opened (TRAPS 27), sometimes twice."""
         if self.stage is Stage.LOST:
             return
-        phase, self.phase = self.phase, _GONE  # a phase refers to its connection: without a circle, all is freed here
+        phase, self.phase = self.phase, _GONE  # breaks the reference cycle, which frees both here
         try:
             self.visit.end()
             self.leave()
@@ -129,13 +128,13 @@ class RelayProtocol(AutobahnProtocol):
             self.factory.disconnected(self)
 
     def pauseProducing(self) -> None:
-        """The peer does not read: its room leaves it where it stands in the log."""
+        """The peer does not read: its cursor in the room's log stays."""
         self.writer.writable = False
         if self.member is not None:
             self.factory.hub.pause(self.member)
 
     def resumeProducing(self) -> None:
-        """What waited has been written: go on from the cursor."""
+        """The waiting bytes have been written: go on from the cursor."""
         self.writer.writable = True
         self.phase.on_writable()
         if self.member is not None:
@@ -152,7 +151,7 @@ class RelayProtocol(AutobahnProtocol):
         return self.factory.reactor.seconds()
 
     def expect_within(self, seconds: float) -> None:
-        """Set the one deadline, from now on; what is due then depends on the stage."""
+        """Set the one deadline, from now on; the stage decides which action is due."""
         self.deadline = self.seconds() + seconds
 
     def on_deadline(self) -> None:
@@ -166,11 +165,11 @@ class RelayProtocol(AutobahnProtocol):
             self.phase.on_deadline()
 
     def _keep_alive(self) -> None:
-        """Do what is due on an open connection."""
+        """Ping an open connection, or close it for expiry or a timeout, if due."""
         keepalive, now, held = self.keepalive, self.seconds(), self.flow.held_since != math.inf
         due = keepalive.due(now, held=held, within_frame=self.mid_frame)
         if due.close is not None:
-            (self.reject if due is Due.MESSAGE_TIMEOUT else self.close)(due.close)  # the others are no violations
+            (self.reject if due is Due.MESSAGE_TIMEOUT else self.close)(due.close)  # only this one is a violation
             return
         if due is Due.PING:
             payload = keepalive.ping(now, self.factory.settings.ping_seconds)
@@ -181,37 +180,37 @@ class RelayProtocol(AutobahnProtocol):
     # --- writing ------------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
-        """Write at once, if nothing waits to be written; else behind that."""
+        """Write at once if no bytes wait in the transport, else behind them."""
         if not self.writer.write(data) and self.member is not None:
             self.factory.hub.pause(self.member)
 
     def write_later(self, data: bytes, sent: int) -> None:
-        """Write what ``send`` did not take of a batch. See :class:`wsrelay.interfaces.Subscriber`."""
+        """Write the rest of a batch that ``send`` did not take. See :class:`wsrelay.interfaces.Subscriber`."""
         self.writer.write_later(data, sent)
         self.factory.hub.pause(self._joined)
 
     @property
     def paused(self) -> bool:
-        """Whether something waits to be written, because the peer does not read."""
+        """Whether written bytes wait in the transport, because the peer does not read."""
         return not self.writer.writable
 
     @property
     def unsent(self) -> bytes:
-        """What waits to be written. See :class:`wsrelay.limits.memory.Holder`."""
+        """Bytes waiting in the transport. See :class:`wsrelay.limits.memory.Holder`."""
         return self.writer.unsent if self.stage in OPEN_STAGES else b""
 
     @property
     def incoming_bytes(self) -> int:
-        """Bytes kept of what is incomplete. See :class:`wsrelay.limits.memory.Holder`."""
+        """Bytes buffered of incomplete input. See :class:`wsrelay.limits.memory.Holder`."""
         return self.phase.incoming_bytes
 
     # --- stages -------------------------------------------------------------------------------------
 
     def become(self, stage: Stage) -> None:
-        """Take a stage.
+        """Enter a stage.
 
         Raises:
-            ValueError: it does not follow; a bug.
+            ValueError: a bug: it may not follow the current stage.
         """
         if stage not in TRANSITIONS[self.stage]:
             raise ValueError(f"{self.stage} is not followed by {stage}")
@@ -220,17 +219,17 @@ class RelayProtocol(AutobahnProtocol):
 
     @property
     def grant(self) -> Grant:
-        """What it may do; nothing until it joins a room."""
+        """Its rights; none until it joins a room."""
         return NO_GRANT if self.member is None else self.member.grant
 
     def join(self, member: Member) -> None:
-        """Join a room. The response is to follow, and :meth:`open`.
+        """Join a room. The response and :meth:`open` follow.
 
         Raises:
             Denied: the room or the relay is full.
         """
         grant, settings, now = member.grant, self.factory.settings, self.seconds()
-        # The only use of the wall clock: tokens are dated by it.
+        # The only use of the wall clock: the expiry of a token is a date.
         expires = math.inf if grant.expires_at is None else now + grant.expires_at - self.factory.wall_clock()
         self.flow = Flow(self.factory.rates, self.factory.now)
         self.keepalive = KeepAlive(now, settings.ping_seconds, self.factory.random(), expires)
@@ -238,13 +237,13 @@ class RelayProtocol(AutobahnProtocol):
         self.member = member
 
     def open(self, stage: Stage, response: bytes) -> None:
-        """Begin to be open.
+        """Enter an open stage.
 
         Args:
             stage: ``OPEN`` or ``STREAM``.
             response: the last bytes before frames or events.
         """
-        # The only sign there is of a peer that does not read (TRAPS 25).
+        # A producer is told when the peer does not read; there is no other sign (TRAPS 25).
         self.transport.registerProducer(self, True)
         self.write(response)
         self.phase = member = self._joined
@@ -256,7 +255,7 @@ class RelayProtocol(AutobahnProtocol):
         self.onOpen()
 
     def begin_stream(self, grant: Grant) -> None:
-        """Join a room as a subscriber that gets server-sent events; the head of the response is to follow.
+        """Join a room as an event stream; the head of the response follows.
 
         Raises:
             Denied: the room or the relay is full.
@@ -270,12 +269,12 @@ class RelayProtocol(AutobahnProtocol):
     # --- ends ---------------------------------------------------------------------------------------
 
     def close(self, reason: CloseReason, detail: str = "") -> None:
-        """Close the connection, in whatever stage it is; the only way in which the relay does.
+        """Close the connection in any stage; the relay has no other way to close.
 
         Peer sees:
-            A close frame with the row's code and reason, or the event of a stream; 503 while its request is not
-            answered; just the end where no byte of one has come: browsers open sockets on speculation, and would take
-            a 503 for the answer to whatever they ask on one of them later.
+            A close frame with the row's code and reason, or a stream's event; 503 while its request is unanswered; the
+            end of TCP before the first byte of a request: browsers open sockets on speculation, and would take a 503
+            for the answer to their next request.
         """
         if self.stage in OPEN_STAGES:
             self.factory.stats.closes_sent[reason.code] += 1
@@ -287,35 +286,35 @@ class RelayProtocol(AutobahnProtocol):
             self.deny(Denied(503, reason.text, [("Retry-After", "10")], cause=f"close_{reason.code}"))
 
     def reject(self, reason: CloseReason, detail: str = "") -> None:
-        """Close because of what the peer sent, and discard all that it still sends."""
+        """Close for a violation or an exceeded limit, and discard further input."""
         self.failedByMe = True
         self.close(reason, detail)
 
     def sendCloseFrame(self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False) -> None:
-        """Close an open connection: what each close does, ours or the reply to the peer's, in this order.
+        """Close an open connection, by the relay or in reply to the peer, in this order.
 
-        1. Deliver what was published before, as far as the peer takes it.
+        1. Deliver messages published before, as far as the peer takes them.
         2. Leave the room: nothing follows the close frame.
-        3. Write the close frame (or the last event of a stream, and the end).
-        4. Set the deadline, which aborts TCP: ``close_seconds``.
-        5. Read on: unread bytes would make TCP overtake the close frame with a reset. What comes is discarded.
+        3. Write the close frame, or a stream's last event and end.
+        4. Set the deadline for aborting TCP: ``close_seconds``.
+        5. Read on, and discard the input: with unread bytes, TCP would overtake the close frame with a reset.
         """
         if self.stage not in OPEN_STAGES:
             return
         self.factory.hub.finish(self._joined)
         self.leave()
-        if self.stage in OPEN_STAGES:  # the delivery may have failed, which closes, too
+        if self.stage in OPEN_STAGES:  # else a failed delivery has closed it
             self.phase.write_close(code, reasonUtf8, isReply)
             self.expect_within(self.factory.settings.close_seconds)
             release(self, self.flow.held)
 
     def leave(self) -> None:
-        """Leave the room: the first sign of an end. Called more than once."""
+        """Leave the room, at the first sign of an end. May be called again."""
         if self.member is not None and (given := self.factory.hub.leave(self.member)) is not None:
             self.member.given = given
 
     def deny(self, denied: Denied) -> None:
-        """Refuse the request; nothing happens if it was granted and answered.
+        """Refuse the request; no effect after its response.
 
         Peer sees:
             The HTTP response, then the end of the connection.
@@ -331,7 +330,7 @@ class RelayProtocol(AutobahnProtocol):
         self.respond(refusal(denied))
 
     def respond(self, response: bytes) -> None:
-        """Write the last response, and end; a body that is still coming is read away."""
+        """Write the last response, and end; the rest of a body is read and discarded."""
         if self.factory.web is None:
             self.transport.write(response)
             self.dropConnection()
@@ -340,7 +339,7 @@ class RelayProtocol(AutobahnProtocol):
             self._discard()
 
     def dropConnection(self, abort: bool = False) -> None:
-        """End TCP. After a clean close with FIN: Autobahn's reset could overtake the last frames."""
+        """End TCP; after a clean close with FIN, as Autobahn's reset could overtake the last frames."""
         self.leave()
         super().dropConnection(abort and not self.wasClean)
         self._discard()
@@ -348,7 +347,7 @@ class RelayProtocol(AutobahnProtocol):
     end = dropConnection  #: behind a whole response; see :class:`wsrelay.http.exchange.Line`
 
     def _discard(self) -> None:
-        """Nothing more is written; what still comes is discarded until TCP ends.
+        """Write no more, and discard further input until TCP ends.
 
         The deadline is for peers that do not read, or never answer TLS's close_notify (TRAPS 26).
         """
@@ -359,14 +358,14 @@ class RelayProtocol(AutobahnProtocol):
         self.expect_within(self.factory.settings.close_seconds)
 
     def fail(self, error: Failure | Exception) -> None:
-        """A bug, ours or an extension's: log it, and end this connection.
+        """End this connection after a bug in the relay or an extension, and log it.
 
         Args:
-            error: what was raised.
+            error: the exception.
 
         Peer sees:
-            500 during the handshake, then 1011, each with a fixed text and the id of the line in the log; the end of
-            TCP where a close was on its way already.
+            500 during the handshake, 1011 after it, with a fixed text and the incident id of the log line; the end of
+            TCP if a close has begun.
         """
         self.factory.stats.failures += 1
         failure = error if isinstance(error, Failure) else Failure(error)
@@ -389,7 +388,7 @@ class RelayProtocol(AutobahnProtocol):
         self.transport.abortConnection()
 
     def status(self) -> ConnectionStatus:
-        """Return what is known of it now."""
+        """Return its current status."""
         return status(self, self.member)
 
     @property

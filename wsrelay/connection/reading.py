@@ -1,6 +1,6 @@
-"""Reading of an open connection: paused and resumed for the reasons of its :class:`~wsrelay.connection.flow.Flow`.
+"""Reading of an open connection: paused and resumed by the reasons of its :class:`~wsrelay.connection.flow.Flow`.
 
-Must not live here: what the bytes mean (the phases), when a room holds its publishers (:mod:`wsrelay.rooms`).
+Must not live here: handling of bytes (the phases), the rooms' decision to hold publishers (:mod:`wsrelay.rooms`).
 """
 
 from typing import Any, Protocol
@@ -16,10 +16,10 @@ __all__ = ["Reader", "end_turn", "hold", "limit_rate", "release", "speed_up"]
 
 
 class Reader(Protocol):
-    """A connection whose reading is controlled. See :class:`wsrelay.connection.protocol.RelayProtocol`."""
+    """The part of :class:`wsrelay.connection.protocol.RelayProtocol` that is used here."""
 
     factory: Relay
-    transport: Any  # no interface has all that Twisted's transports have in common
+    transport: Any  # no interface has all methods that Twisted's transports share
     stage: Stage
     flow: Flow
     keepalive: KeepAlive
@@ -30,28 +30,28 @@ class Reader(Protocol):
         """Return the reactor's time."""
 
     def reject(self, reason: CloseReason) -> None:
-        """Close because of what the peer sent."""
+        """Close for a violation or an exceeded limit."""
 
     def dataReceived(self, data: bytes) -> None:
-        """Take bytes that have come; empty: those that are not parsed yet."""
+        """Take received bytes; empty: go on with the unparsed ones."""
 
 
 def hold(reader: Reader, why: Hold) -> None:
     """Stop reading."""
-    # While it closes, the room and the rates do not hold it: what it still sends is discarded, in turns.
+    # While it closes, only yielded turns hold it: its input is discarded in turns, without room and rate limits.
     may_hold = why == Hold.TURN or reader.stage not in CLOSING_STAGES
     if may_hold and reader.flow.hold(why, reader.seconds()):
         reader.transport.pauseProducing()
 
 
 def release(reader: Reader, why: int) -> None:
-    """Take back reasons for not reading; where none is left, it is read again in a later turn."""
+    """Take back reasons for not reading; when none is left, reading resumes in a later turn."""
     if reader.flow.release(why):
         reader.factory.reactor.callLater(0, _read_on, reader)
 
 
 def end_turn(reader: Reader) -> None:
-    """Let other connections have their turn of the reactor before the rest of what was read is parsed."""
+    """Yield the reactor's turn to other connections; the rest of the read is parsed in a later turn."""
     hold(reader, Hold.TURN)
     reader.factory.reactor.callLater(0, release, reader, Hold.TURN)
 
@@ -60,7 +60,7 @@ def limit_rate(reader: Reader, now: float) -> None:
     """Hold a peer above its rate limits.
 
     Peer sees:
-        TCP taking no more; 1008 after ``rate_grace_seconds`` of that.
+        TCP backpressure; 1008 once the excess, paying its debt included, takes more than ``rate_grace_seconds``.
     """
     factory = reader.factory
     if reader.flow.over_seconds(now) > factory.settings.rate_grace_seconds:
@@ -72,7 +72,7 @@ def limit_rate(reader: Reader, now: float) -> None:
 
 
 def speed_up(reader: Reader) -> None:
-    """Read a peer again that was above its rate limits, if it no longer is. For the sweep."""
+    """Release a peer that is within its rate limits again. Called by the sweep."""
     if not reader.flow.is_overdrawn(reader.factory.now):
         reader.factory.slowed_down.discard(reader)
         release(reader, Hold.RATE)

@@ -1,6 +1,6 @@
-"""What operators read about a connection: its status, and its two lines in the log.
+"""Reports on a connection for operators: its status, and its two log lines.
 
-Must not live here: how lines are written (:mod:`wsrelay.logs.lines`), who shows a status (:mod:`wsrelay.admin.views`).
+Must not live here: writing of lines (:mod:`wsrelay.logs.lines`), views of a status (:mod:`wsrelay.admin.views`).
 """
 
 import math
@@ -14,10 +14,10 @@ from wsrelay.stats import NOTHING, ConnectionStatus, Tally
 
 __all__ = ["LOG_CHARS", "report_end", "report_open", "status"]
 
-#: The most characters of a client's own words in a log line.
+#: The most characters of a text from the client in a log line.
 LOG_CHARS: Final = 80
 
-#: The stages as an operator reads them.
+#: Stage → its name for operators.
 _NAMES: Final = {
     **dict.fromkeys(OPENING_STAGES, "handshake"),
     **dict.fromkeys(OPEN_STAGES, "open"),
@@ -27,11 +27,11 @@ _NAMES: Final = {
 
 
 def status(host: Host, member: Member | None) -> ConnectionStatus:
-    """Return what is known of a connection now.
+    """Return the current status of a connection.
 
     Args:
         host: the connection.
-        member: its place in a room; ``None`` where it has none.
+        member: its subscriber in a room; ``None`` without one.
     """
     grant = NO_GRANT if member is None else member.grant
     messages_out, bytes_out = NOTHING if member is None else _given(host, member)
@@ -52,18 +52,18 @@ def status(host: Host, member: Member | None) -> ConnectionStatus:
 
 
 def report_open(host: Host, member: Member) -> None:
-    """Count a connection that has opened, and log a line."""
+    """Count an opened connection, and log a line."""
     host.factory.stats.connections_opened += 1
     host.factory.lines.add("opened", **_who(host, member))
 
 
 def report_end(host: Host, member: Member, by: str, code: int, reason: str) -> None:
-    """Count the end of a connection, and log a line; nothing where it has not opened.
+    """Count the end of a connection, and log a line; no effect if it has not opened.
 
     Args:
         host: the connection.
-        member: its place in a room.
-        by: who closed it: ``relay``, ``client``, or ``lost`` where TCP just ended.
+        member: its subscriber in a room.
+        by: the closing side: ``relay``, ``client``, or ``lost`` if TCP ended without a close.
         code: the close code.
         reason: its text.
     """
@@ -87,12 +87,12 @@ def report_end(host: Host, member: Member, by: str, code: int, reason: str) -> N
 
 
 def _given(host: Host, member: Member) -> Tally:
-    """Return the messages and plain bytes that a member was given, also where it has left its room."""
+    """Return the messages and plain bytes sent to a member, also after it has left its room."""
     return host.factory.hub.given(member) if member.given is None else member.given
 
 
 def _who(host: Host, member: Member) -> dict[str, object]:
-    """Return the fields of a log line that say which connection it is about."""
+    """Return the fields of a log line that identify the connection."""
     identity = member.grant.identity
     return {
         "connection": host.number,

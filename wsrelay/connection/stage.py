@@ -1,6 +1,6 @@
-"""The state of a connection: one enum, and which states follow which.
+"""The state of a connection: one enum, and a table of transitions.
 
-Must not live here: what a connection does in a state; that is its phase.
+Must not live here: behaviour in a state (the phases).
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ class Stage(Enum):
 
         stage     begins with                  phase          deadline                followed by
         REQUEST   accept                       Opening        the whole request       GRANT OPEN EXCHANGE ENDING
-        GRANT     validators that are awaited  Opening        their answer            OPEN EXCHANGE ENDING
+        GRANT     asynchronous validators      Opening        their answer            OPEN EXCHANGE ENDING
         EXCHANGE  a granted HTTP request       PlainHTTP      the whole body          STREAM ENDING
         OPEN      the 101                      OpenWebSocket  ping, expiry, message   CLOSING ENDING
         STREAM    the head of an event stream  EventStream    ping, expiry            ENDING
@@ -49,11 +49,11 @@ TRANSITIONS: Final[Mapping[Stage, frozenset[Stage]]] = {
     Stage.LOST: frozenset(),
 }
 
-#: A refusal may still be the response.
+#: Before the response, which may be a refusal.
 OPENING_STAGES: Final = frozenset([Stage.REQUEST, Stage.GRANT, Stage.EXCHANGE])
 
-#: A member of a room.
+#: In a room.
 OPEN_STAGES: Final = frozenset([Stage.OPEN, Stage.STREAM])
 
-#: The end has begun: what a missed deadline aborts.
+#: The end has begun; a missed deadline aborts TCP.
 CLOSING_STAGES: Final = frozenset([Stage.CLOSING, Stage.ENDING, Stage.LOST])

@@ -1,7 +1,7 @@
-"""The sweep: the half-second housekeeping tick, which meets all deadlines.
+"""The sweep: the half-second housekeeping tick, which checks all deadlines.
 
-One timer for all connections, instead of one or more for each (TRAPS 29). Must not live here: what is due on a
-connection (:mod:`wsrelay.connection.protocol`).
+One timer for all connections, instead of one or more for each (TRAPS 29). Must not live here: actions at a deadline
+(:mod:`wsrelay.connection.protocol`).
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -19,22 +19,22 @@ from wsrelay.stats import Stats
 
 __all__ = ["SWEEP_SECONDS", "Sweep"]
 
-#: Seconds between two sweeps. A deadline is met up to this much late, and twice that after a blocked reactor.
+#: Seconds between two sweeps. A deadline's action comes up to this much late, and twice that after a blocked reactor.
 SWEEP_SECONDS: Final = 0.5
 
 
 class Sweep:
-    """Calls what is due.
+    """Calls connections at their deadlines, and periodic steps.
 
-    After a blocked reactor one sweep skips the deadlines: pongs and answers that have come meanwhile are read before
-    the next one, so that no peer pays for our delay.
+    After a blocked reactor one sweep skips the deadlines, so that pongs and answers that came meanwhile are read before
+    the next sweep, and no peer is closed for the relay's delay.
 
     Complexity:
         One comparison per connection, every :data:`SWEEP_SECONDS`.
 
     Args:
         connections: a view of the relay's connections.
-        slowed_down: connections that are held because of their rate.
+        slowed_down: connections held by their rate limits.
         steps: other periodic work; each gets the time. An exception is logged and ends nothing else.
         stats: for the reactor's lag and failures.
         reactor: for the time.
@@ -76,12 +76,12 @@ class Sweep:
         self._stats.reactor_lag_seconds.observe(max(0.0, now - self._due_at))
         self._due_at = now + SWEEP_SECONDS
         late = self._swept_at is not None and now - self._swept_at > 2 * SWEEP_SECONDS
-        # Skipped once only: a reactor that is always late must not keep every connection for ever.
+        # Skipped once only: else a reactor that is always late keeps every connection for ever.
         self._swept_at = None if late else now
         for step in self.steps:
             try:
                 step(now)
-            except Exception:  # noqa: BLE001 - a bug in one must not end the others, and all deadlines with them
+            except Exception:  # noqa: BLE001 - the other steps and the deadlines go on
                 self._stats.failures += 1
                 log_failure("a step of the sweep failed", Failure())
         each(tuple(self._slowed_down), speed_up)

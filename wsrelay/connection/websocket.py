@@ -1,7 +1,7 @@
-"""OpenWebSocket: the phase of an open WebSocket connection. What it reads is published, what it pings must answer.
+"""OpenWebSocket: the phase of an open WebSocket connection: publishes messages, sends and answers pings.
 
-Must not live here: who gets a message (:mod:`wsrelay.rooms`), the parser of common frames (:mod:`wsrelay.wire.frames`),
-Autobahn's parser, which takes all other frames (:mod:`wsrelay.connection.autobahn`).
+Must not live here: delivery (:mod:`wsrelay.rooms`), the parser of common frames (:mod:`wsrelay.wire.frames`),
+Autobahn's parser for all other frames (:mod:`wsrelay.connection.autobahn`).
 """
 
 import math
@@ -20,11 +20,11 @@ from wsrelay.wire.frames import Encoding
 
 __all__ = ["STRETCH_BYTES", "STRETCH_FRAMES", "OpenWebSocket"]
 
-#: The most uncommon frames of one connection in one reactor turn. One takes Autobahn's parser some 40 µs, and a read
-#: has room for 10 000 of them (TRAPS 4).
+#: The most uncommon frames of one connection in one reactor turn. Autobahn's parser takes some 40 µs for each, and a
+#: read can hold 10 000 of them (TRAPS 4).
 STRETCH_FRAMES: Final = 256
 
-#: The most bytes of messages in one turn, about: a read of 64 KiB may inflate to 60 MiB.
+#: About the most bytes of messages in one turn: a read of 64 KiB may inflate to 60 MiB.
 STRETCH_BYTES: Final = 2**20
 
 
@@ -33,8 +33,8 @@ class OpenWebSocket(Member):
 
     Args:
         host: the connection.
-        grant: what it may do.
-        encoding: makes its frames of plain ones.
+        grant: its rights.
+        encoding: encodes plain frames for it.
         deflated: whether permessage-deflate was agreed.
     """
 
@@ -52,20 +52,20 @@ class OpenWebSocket(Member):
 
     @property
     def incoming_bytes(self) -> int:
-        """Bytes kept of what is incomplete."""
+        """Bytes buffered of incomplete input."""
         return self._host.message_bytes
 
     # --- from the peer ------------------------------------------------------------------------------
 
     def receive(self, data: bytes) -> None:
-        """Publish the messages that have come, as far as flow control lets it.
+        """Publish received messages, within flow control.
 
-        Autobahn's loop, with the common frames taken out before it sees them: its parser is quadratic in the frames of
-        a read (TRAPS 4).
+        Common frames are taken by the fast path, all others by Autobahn's parser, which is quadratic in the frames of a
+        read (TRAPS 4).
         """
         host, flow = self._host, self._host.flow
         host.data += data
-        if flow.held:  # TLS delivers what it has decrypted already
+        if flow.held:  # TLS may still deliver decrypted bytes
             return
         limit_bytes, unread = host.factory.settings.max_message_bytes, len(host.data)
         messages_in, bytes_in, may_publish = self.messages_in, self.bytes_in, self.grant.can_publish
@@ -113,31 +113,31 @@ class OpenWebSocket(Member):
         factory.backplane.publish(self.grant.room, [Message(frame, publisher) for frame in plain])
 
     def _account(self, messages: int, read_bytes: int) -> None:
-        """Charge a read to the allowance, and see whether a message has come to its end.
+        """Charge a read to the allowance, and set the deadline of an incomplete message.
 
         Args:
-            messages: how many were published.
-            read_bytes: what came on the wire or was published of it, whichever is more: inflated, that is more.
+            messages: the number of published messages.
+            read_bytes: bytes received or published, the larger of the two: inflated bytes count.
         """
         host, flow, now = self._host, self._host.flow, self._host.factory.now
         flow.messages -= messages
         flow.bytes -= read_bytes
         keepalive = host.keepalive
         if host.data or host.mid_message:
-            if messages or keepalive.message_by == math.inf:  # it may have begun only now
+            if messages or keepalive.message_by == math.inf:  # it may be a new message
                 keepalive.message_by = now + (host.factory.settings.message_seconds or math.inf)
                 host.deadline = min(host.deadline, keepalive.message_by)
             keepalive.progress = True
         else:
-            # The deadline stays: that it was for nothing is found out when it passes.
+            # The connection's deadline stays; when it passes, nothing is due.
             keepalive.message_by = math.inf
-        # Asked at once by is_overdrawn, too; its call would be 1 % of a message in a pair.
+        # is_overdrawn begins with the same test; its call would cost 1 % of a message in a room of two.
         is_due = now > flow.refilled_at or flow.messages < 0 or flow.frames < 0 or flow.bytes < 0
         if is_due and flow.is_overdrawn(now):
             limit_rate(host, now)
 
     def on_frame(self) -> None:
-        """Count a frame that Autobahn parses; a control frame or an empty one is one, too."""
+        """Count a frame from Autobahn's parser, control frames and empty ones included."""
         self._host.flow.frames -= 1
 
     def on_message_begin(self) -> None:
@@ -145,13 +145,13 @@ class OpenWebSocket(Member):
         self._fragments = 0
 
     def on_fragment(self) -> None:
-        """Count a fragment: without a limit, empty ones are free memory for an attacker (TRAPS 21)."""
+        """Count a fragment: without a limit, empty ones fill the memory (TRAPS 21)."""
         self._fragments += 1
         if self._fragments > self._host.factory.settings.max_fragments:
             self._host.reject(closecodes.TOO_MANY_FRAGMENTS)
 
     def on_message(self, payload: bytes, is_binary: bool) -> None:
-        """Publish a message; text is known to be UTF-8 here."""
+        """Publish a message; text is valid UTF-8 here."""
         host = self._host
         if host.stage is not Stage.OPEN:
             host.factory.stats.messages_dropped += 1
@@ -163,7 +163,7 @@ class OpenWebSocket(Member):
             self._publish([frames.encode(frames.BINARY if is_binary else frames.TEXT, payload)])
 
     def on_ping(self, payload: bytes) -> None:
-        """Answer a ping; while the peer does not read, only the last one, later: pongs would pile up.
+        """Answer a ping; while the peer does not read, pongs are coalesced: only the last ping is answered, later.
 
         Source: RFC 6455 section 5.5.3.
         """
@@ -185,10 +185,10 @@ class OpenWebSocket(Member):
     def on_writable(self) -> None:
         """Answer the last ping that came while the peer did not read."""
         if self._ping_to_answer is not None:
-            self._host.sendPong(self._ping_to_answer)  # nothing happens while it closes
+            self._host.sendPong(self._ping_to_answer)  # no effect while it closes
             self._ping_to_answer = None
 
     def write_close(self, code: int | None, reason: bytes | None, is_reply: bool) -> None:
-        """Write a close frame; the peer's is to come, or has come."""
+        """Write a close frame."""
         self._host.send_close_frame(code, reason, is_reply)
         self._host.become(Stage.CLOSING)

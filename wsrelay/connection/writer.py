@@ -1,6 +1,6 @@
-"""Writer: the bytes that leave a connection, and what waits while the peer does not read.
+"""Writer: writes to the transport, and knows whether bytes wait there (backpressure).
 
-Must not live here: rooms, frames, connections. It knows a Twisted transport and nothing else of ours.
+Must not live here: rooms, frames, connections. It uses a Twisted transport only.
 """
 
 from functools import partial
@@ -19,43 +19,43 @@ _NAME: Final = "wsrelay"
 
 
 class Writer:
-    """Writes to a transport at once where the socket takes it.
+    """Writes to the socket at once, as far as it takes the bytes.
 
-    ``transport.write`` only queues: two ``epoll_ctl`` and a turn of the reactor later it costs 19 µs instead of 6
-    (TRAPS 2). As long as :attr:`writable` is true, nothing waits in the transport, so that no frame overtakes another.
+    ``transport.write`` only queues: with two ``epoll_ctl`` and another turn of the reactor it costs 19 µs instead of 6
+    (TRAPS 2). While :attr:`writable` is true, no bytes wait in the transport, so that no frame overtakes another.
 
     Args:
-        transport: a connected transport of Twisted's.
+        transport: a connected Twisted transport.
 
     Attributes:
-        send: writes bytes and returns how many were taken. See :class:`wsrelay.interfaces.Subscriber`.
-        writable: whether nothing waits to be written, and ``send`` may be called.
+        send: writes bytes and returns the number of bytes taken. See :class:`wsrelay.interfaces.Subscriber`.
+        writable: whether no bytes wait in the transport, and ``send`` may be called.
     """
 
     __slots__ = ("_transport", "send", "writable")
 
-    def __init__(self, transport: Any) -> None:  # a transport has no interface that tells of its socket and its buffer
+    def __init__(self, transport: Any) -> None:  # no interface has a transport's socket and buffer
         self._transport = transport
         self.writable = True
-        # Not hasattr: the wrappers of TLS and PROXY have all that the TCP transport below them has (TRAPS 64).
+        # Not hasattr: the wrappers of TLS and PROXY pass on all attributes of the TCP transport (TRAPS 64).
         direct = isinstance(transport, TcpTransport) and not transport.TLS
         if direct:
-            # Names of the transport for log lines and reprs that we do not have; Twisted makes two per connection.
+            # Names for log lines and reprs, unused here; Twisted makes two per connection.
             transport.logstr = transport.repstr = _NAME
         self.send: Send = transport.socket.send if direct else partial(_write_all, transport)
 
     def write(self, data: bytes) -> bool:
-        """Write, behind what waits already.
+        """Write, behind waiting bytes.
 
         Returns:
-            Whether ``writable`` is as it was: ``False`` where the rest of ``data`` has begun to wait.
+            Whether ``writable`` is unchanged; ``False``: a rest of ``data`` has begun to wait.
         """
         if not self.writable:
             self._transport.write(data)
             return True
         try:
             sent = self.send(data)
-        except OSError:  # BlockingIOError is one; the transport meets any other again, and ends with it
+        except OSError:  # BlockingIOError; any other one ends the transport at its next write
             sent = 0
         if sent == len(data):
             return True
@@ -63,23 +63,23 @@ class Writer:
         return False
 
     def write_later(self, data: bytes, sent: int) -> None:
-        """Write what ``send`` did not take, without a copy: all slow subscribers share the bytes of a batch.
+        """Write the rest that ``send`` did not take, without a copy: all slow subscribers share the bytes of a batch.
 
         Args:
-            data: what was to be sent; nothing else waits.
-            sent: how many bytes of it were taken.
+            data: the bytes passed to ``send``; no others wait.
+            sent: the number of bytes taken.
         """
         self.writable = False
         if self._transport.connected:
-            # What doWrite itself leaves behind when the socket takes a part; write would copy the rest.
+            # The same state as after a partial doWrite; write would copy the rest.
             self._transport.dataBuffer, self._transport.offset = data, sent
-            # A transport calls resumeProducing only after it has asked for a pause: at 64 KiB (TRAPS 65).
+            # A transport calls resumeProducing only after pauseProducing, which it calls at 64 KiB (TRAPS 65).
             self._transport.producerPaused = True
             self._transport.startWriting()
 
     @property
     def unsent(self) -> bytes:
-        """What waits to be written, as far as it may be shared with others."""
+        """Bytes waiting in the transport that may be shared with other connections."""
         if self.writable:
             return _NOTHING
         waiting: bytes = getattr(self._transport, "dataBuffer", _NOTHING)

@@ -1,5 +1,5 @@
-"""HTTP/1.1: the strict parser of heads, responses, one exchange on a connection, and what the relay's ports serve.
+"""HTTP/1.1: the strict parser of heads, responses, one exchange on a connection, and the site on the relay's ports.
 
-Must not live here: who may come in (validators), frames and streams of an open connection (connection), the admin
-endpoint's views (admin).
+Must not live here: access (validators), frames and streams of an open connection (connection), views of the admin
+endpoint (admin).
 """

@@ -7,7 +7,7 @@ length needs no parser; h11 would add two thirds to the cost of a POST.
 h11 rather than twisted.web: it is sans-I/O, so chunks take one object and one loop. ``HTTPChannel`` needs a subclass,
 a subclass of ``Request``, and a transport of ours around the connection, and would write long bodies to the disk.
 
-Must not live here: who may send a body (:mod:`wsrelay.http.site`), deadlines (connection).
+Must not live here: the methods with a body (:mod:`wsrelay.http.site`), deadlines (connection).
 """
 
 import re

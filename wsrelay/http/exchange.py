@@ -23,12 +23,12 @@ __all__ = ["Exchange", "Line"]
 #: Source: RFC 9110 section 10.1.1.
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-#: The grant of a request that no validator was asked about.
+#: The grant of a public request, without validators.
 _NO_GRANT: Final = Grant(room="", can_publish=False, can_subscribe=False)
 
 
 class Line(Protocol):
-    """What an exchange needs of its connection. None of it raises."""
+    """A connection as its exchange sees it. No method raises."""
 
     def write(self, data: bytes) -> None:
         """Write bytes of the response."""
@@ -37,7 +37,7 @@ class Line(Protocol):
         """The response is written: end TCP once the peer has it, or at a deadline."""
 
     def deny(self, denied: Denied) -> None:
-        """Write a refusal and end; nothing happens once a response has begun."""
+        """Write a refusal and end; no effect once a response has begun."""
 
     def fail(self, error: Failure | Exception) -> None:
         """A bug: log it, refuse with 500, end."""
@@ -51,8 +51,8 @@ class Exchange:
         request: the parsed head.
         answer: called once, with this exchange, when the request is granted and its body complete. It calls
             :meth:`respond`, at once or later, or raises :class:`~wsrelay.errors.Denied`.
-        max_body_bytes: the longest body; 0 for a request without one, whose fields the caller has checked.
-        is_public: whether no validator need be asked.
+        max_body_bytes: the longest body; 0 for a request without one, as checked by the caller.
+        is_public: whether it needs no validators.
 
     Raises:
         Denied: 400, 411 or 413, see :class:`~wsrelay.http.body.Body`.
@@ -127,7 +127,7 @@ class Exchange:
         self._answer_if_complete()
 
     def respond(self, status: int, fields: Iterable[tuple[str, str]], body: bytes = b"") -> None:
-        """Write the whole response and end; nothing happens if the peer has gone.
+        """Write the whole response and end; no effect if the peer has gone.
 
         Args:
             status: the HTTP status.

@@ -1,7 +1,7 @@
 """The strict parser of request heads: bytes in, one :class:`~wsrelay.request.HandshakeRequest` out.
 
 Pure: no I/O, no clock. It accepts only heads that every proxy on the way reads in the same way. Must not live here:
-who may come in (validators), bodies (:mod:`wsrelay.http.body`). Sequence of calls::
+access (validators), bodies (:mod:`wsrelay.http.body`). Sequence of calls::
 
     head, rest = split_head(buffer)         None: wait for more bytes; Denied: answer and drop
     request = parse_request(head, peer)     a WebSocket handshake; Denied: answer and drop

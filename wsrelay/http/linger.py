@@ -11,8 +11,8 @@ __all__ = ["linger"]
 def linger(transport: ITransport, response: bytes) -> None:
     """Write the last response and end our half of TCP.
 
-    The caller reads the peer's remaining bytes away until it ends its half, and aborts at a deadline of its own. Unread
-    bytes would make TCP overtake the response with a reset. TLS has no halves: both are ended.
+    The caller discards the peer's remaining bytes until the peer ends its half, and aborts at its own deadline. With
+    unread bytes, TCP would overtake the response with a reset. TLS has no half-close: both directions end.
     """
     transport.write(response)
     half_close = None if ISSLTransport.providedBy(transport) else getattr(transport, "loseWriteConnection", None)

@@ -55,7 +55,7 @@ _UTF8: Final = re.compile(r'charset="?(utf-?8|us-ascii)"?\s*(;|$)')
 
 
 class Connection(Line, Protocol):
-    """What this site needs of a connection; see :class:`wsrelay.connection.protocol.RelayProtocol`.
+    """The part of :class:`wsrelay.connection.protocol.RelayProtocol` that this site uses.
 
     Attributes:
         number: its number.
@@ -65,14 +65,14 @@ class Connection(Line, Protocol):
 
     @property
     def grant(self) -> Grant:
-        """What it may do."""
+        """Its rights."""
 
     @property
     def member(self) -> Subscriber | None:
-        """Its place in its room."""
+        """Its subscriber in the room."""
 
     def begin_stream(self, grant: Grant) -> None:
-        """Join the room; raises ``Denied`` where that cannot be done."""
+        """Join the room; raises ``Denied`` if the room or the relay is full."""
 
     def stream_begun(self) -> None:
         """The stream's head is written: the connection is open."""
@@ -80,11 +80,11 @@ class Connection(Line, Protocol):
 
 class _Hub(Protocol):
     def status(self, name: str) -> RoomStatus | None:
-        """Return what is known of a room; ``None`` where it is not open."""
+        """Return the status of a room; ``None`` if it is not open."""
 
 
 class Relay(Protocol):
-    """What this site needs of the relay; see :class:`wsrelay.factory.RelayFactory`."""
+    """The part of :class:`wsrelay.factory.RelayFactory` that this site uses."""
 
     settings: Settings
     stats: Stats
@@ -108,7 +108,7 @@ class PublicSite:
         relay: the relay.
 
     Attributes:
-        methods: the methods that are served.
+        methods: the served methods.
     """
 
     def __init__(self, relay: Relay) -> None:
@@ -162,7 +162,7 @@ class PublicSite:
         self._respond(exchange, 202, {"room": grant.room, "members": status.members if status else 0})
 
     def _except(self, headers: Mapping[str, str], room: str) -> Subscriber | None:
-        """Return the member of the connection named by :data:`EXCEPT`; ``None`` where it is gone or in another room.
+        """Return the member of the connection named by :data:`EXCEPT`; ``None`` if it is gone or in another room.
 
         Complexity:
             One look at each connection.
@@ -177,7 +177,7 @@ class PublicSite:
         return next((one.member for one in numbered), None)
 
     def _describe(self, exchange: Exchange) -> None:
-        """Count the members and publishers of a room; zero where it is not open."""
+        """Count the members and publishers of a room; zero if it is not open."""
         room = exchange.grant.room
         status = self._relay.hub.status(room)
         members, publishers = (status.members, status.publishers) if status else (0, 0)

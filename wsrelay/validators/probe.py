@@ -1,7 +1,7 @@
 """Credentials of the readiness probe: they let its two connections pass the validators.
 
-Its connections skip the validators, which cannot know them, and are subject to every limit. They show a secret that is
-made at start and sent only to this relay. Must not live here: the probe (:mod:`wsrelay.admin.probe`).
+Its connections skip the validators, but no limit. They carry a secret, made at start and sent to this relay only. Must
+not live here: the probe (:mod:`wsrelay.admin.probe`).
 """
 
 import secrets
