@@ -1,9 +1,8 @@
-"""A whole relay against a model: what each of several peers must have seen, whatever they do to it and to each other.
+"""A whole relay against a model: the messages that each peer sees, for any acts of the peers.
 
-The model knows nothing of connections, logs and flushes: a message is appended to the list of every other peer in the
-room when the relay has read it, and that is what must come out. The relay is the real one, on Twisted's own transports,
-over sockets that take little (:mod:`tests.harness.sockets`). :mod:`tests.rooms.test_hub_model` does the same to the hub
-alone.
+The model knows no connections, logs and flushes: a message is appended to the expected list of every other peer in the
+room when the relay has read it. The relay is the real one, on Twisted's own transports, over sockets with small buffers
+(:mod:`tests.harness.sockets`). The same for the hub alone: :mod:`tests.rooms.test_hub_model`.
 """
 
 import os
@@ -25,7 +24,7 @@ from tests.harness.support import Relay, request_bytes
 from tests.wire.test_frames import parse
 from wsrelay import closecodes
 
-#: What breaks the protocol, in a message or out of one, and the code for it.
+#: Violation, within a message or not → close code.
 GARBAGE = {
     wire_frame(0x83, b"x"): 1002,
     wire_frame(0x91, b"x"): 1002,
@@ -37,7 +36,7 @@ GARBAGE = {
     fragmented(2, [b""] * 9): 1008,
 }
 
-#: What never becomes a connection: nothing, half a request, and what is none.
+#: Input that opens no connection: none, half a request, an invalid one.
 STRANGERS = (b"", request_bytes()[:40], b"GET / HTTP/1.0\r\n\r\n", b"\x16\x03\x01" * 20, b"\r\n" * 5000)
 
 #: Mostly one, so that peers meet.
@@ -55,22 +54,22 @@ SETTINGS: dict[str, Any] = {
 
 
 class NoCase:
-    """Stands in for a test case: there are no clients of Autobahn's here, for which something would be patched."""
+    """A stand-in for a test case, without patching: no Autobahn clients are used."""
 
     def patch(self, owner: Any, name: str, value: Any) -> None:
         pass
 
 
 class Peer:
-    """A peer, with what it must see and what it has seen.
+    """A peer, with its expected and seen messages.
 
     Attributes:
         expected: opcode and payload, in order.
-        seen: the same, of what it has read.
-        codes: of the close frames it has read; None for an empty one.
-        pings: how many it has sent, and pongs: how many it has read.
-        present: whether, as far as the model knows, it is in its room.
-        reads: whether it reads at once what comes.
+        seen: the same for received messages.
+        codes: codes of the received close frames; None for an empty one.
+        pings, pongs: the numbers of sent pings and of received pongs.
+        present: whether it is in its room, according to the model.
+        reads: whether it reads at once.
         gone: whether it has ended TCP.
     """
 
@@ -88,7 +87,7 @@ class Peer:
         self._capacity = self.socket.free_bytes
 
     def read(self) -> bool:
-        """Read all there is, and return whether there was anything."""
+        """Read all sent bytes, and return whether there were any."""
         taken = bytes(self.socket.sent)
         self.socket.sent.clear()
         self.socket.free_bytes = self._capacity
@@ -126,7 +125,7 @@ class Peer:
 
 
 def whole_frames_bytes(data: bytes) -> int:
-    """Return how many bytes of what a server sends are whole frames."""
+    """Return the length of the whole frames at the beginning of a server's bytes."""
     at = 0
     while len(data) - at >= 2:
         length, begin = data[at + 1], at + 2
@@ -140,7 +139,7 @@ def whole_frames_bytes(data: bytes) -> int:
 
 
 class RelayMachine(RuleBasedStateMachine):
-    """Peers do what they like; the relay is given a turn now and then."""
+    """Peers act at random, and the relay gets a turn now and then."""
 
     peers = Bundle("peers")
 
@@ -155,7 +154,7 @@ class RelayMachine(RuleBasedStateMachine):
         self.everybody: list[Peer] = []
         self.strangers: list[Any] = []
 
-    # --- what peers do ----------------------------------------------------------------------------
+    # --- acts of peers ----------------------------------------------------------------------------
 
     @initialize(target=peers)
     def gather(self) -> Any:
@@ -230,7 +229,7 @@ class RelayMachine(RuleBasedStateMachine):
         peer.socket.ended, peer.socket.broken = politely, not politely
         self.world.read(peer.socket)  # the kernel tells at once, or later
 
-    # --- what time does ---------------------------------------------------------------------------
+    # --- time -------------------------------------------------------------------------------------
 
     @rule()
     def turn(self) -> None:
@@ -251,18 +250,18 @@ class RelayMachine(RuleBasedStateMachine):
             self.relay.clock.advance(0.25)
             self.settle()
 
-    # --- what holds -------------------------------------------------------------------------------
+    # --- invariants -------------------------------------------------------------------------------
 
     @invariant()
-    def nothing_but_the_sequence(self) -> None:
-        """Others-only, in order, once each, type and bytes kept: what was seen is how the expected begins."""
+    def seen_is_prefix_of_expected(self) -> None:
+        """Messages come in order, once each, unchanged, and only from others: the seen ones begin the expected ones."""
         for peer in self.everybody:
             assert peer.seen == peer.expected[: len(peer.seen)], peer
             assert peer.pongs <= peer.pings, peer
 
     @invariant()
-    def told_when_not(self) -> None:
-        """Nobody is closed but for what it did itself, or for being slow, and then it was."""
+    def closes_are_explained(self) -> None:
+        """A peer is closed for its own acts or for being slow only, with the code of the reason."""
         self.notice_evictions()
         evicted = [peer for peer in self.everybody if peer.connection.localCloseCode == closecodes.TOO_SLOW.code]
         stats = self.relay.stats
@@ -270,8 +269,8 @@ class RelayMachine(RuleBasedStateMachine):
         assert not evicted or stats.messages_missed
 
     @invariant()
-    def rooms_are_those_with_members(self) -> None:
-        """Empty rooms are gone, all others are there with their members."""
+    def rooms_match_members(self) -> None:
+        """Each room has its members; empty rooms are gone."""
         self.notice_evictions()
         present = [peer for peer in self.everybody if peer.present]
         assert sorted(self.relay.factory.hub) == sorted({peer.room for peer in present})
@@ -279,18 +278,18 @@ class RelayMachine(RuleBasedStateMachine):
             assert self.relay.factory.hub.member_count(room) == sum(peer.room == room for peer in present)
 
     @invariant()
-    def containers_agree(self) -> None:
+    def invariants_hold(self) -> None:
         """The invariants of the hub, its rooms and their subscribers hold."""
         self.relay.factory.hub.check()
 
     @invariant()
     def no_failure(self) -> None:
-        """No callback of ours has raised, and nothing was logged as a failure."""
+        """No callback of the relay raises, and no failure is logged."""
         assert self.relay.stats.failures == 0
         assert not [event for event in self._events if "log_failure" in event]
 
     def teardown(self) -> None:
-        """In the end everybody reads, and all is seen; all close, and nothing is left behind."""
+        """When all read, all expected messages are seen; when all close, nothing is left behind."""
         globalLogPublisher.removeObserver(self._events.append)
         for peer in self.everybody:
             peer.reads = True
@@ -307,15 +306,15 @@ class RelayMachine(RuleBasedStateMachine):
         assert self.relay.clock.getDelayedCalls() == []
         self._stretch.stop()
 
-    # --- for all of these -------------------------------------------------------------------------
+    # --- helpers ----------------------------------------------------------------------------------
 
     def send(self, peer: Peer, data: bytes) -> None:
-        """Let the relay read what a peer sends, at once, so that the order of events is that of the rules."""
+        """Let the relay read a peer's bytes at once, so that events have the order of the rules."""
         peer.socket.unread += data
         self.world.read(peer.socket)
 
     def notice_evictions(self) -> None:
-        """Learn who was closed for being slow: the model does not know how much a room's log holds."""
+        """Mark evicted peers as absent: the model does not know the capacity of a log."""
         for peer in self.everybody:
             if peer.present and peer.connection.state != peer.connection.STATE_OPEN:
                 assert peer.connection.localCloseCode == closecodes.TOO_SLOW.code, peer
@@ -323,9 +322,9 @@ class RelayMachine(RuleBasedStateMachine):
                 peer.present = False
 
     def end(self, peer: Peer, data: bytes, code: int | None) -> None:
-        """Let a peer send what ends it; if it reads, it is told why, or its own code, behind what was said before.
+        """Let a peer send its last bytes; if it reads, it gets the pending messages, then the close code.
 
-        One that the relay waits for to read may miss what is still in the room's log; all others get everything.
+        A paused peer may miss messages that are still in the room's log; all others get everything.
         """
         peer.present = False
         everything = not peer.connection.paused
@@ -339,11 +338,11 @@ class RelayMachine(RuleBasedStateMachine):
         self.read_all()
 
     def read_all(self) -> bool:
-        """Let everybody read who does, and return whether there was anything."""
+        """Let all reading peers read, and return whether there were any bytes."""
         return any([peer.read() for peer in self.everybody if peer.reads])  # noqa: C419 - all of them
 
     def settle(self) -> None:
-        """Take turns until nothing happens any more."""
+        """Take turns until there is nothing to do."""
         while self.world.turn() or self.read_all():
             pass
 

@@ -24,7 +24,7 @@ from wsrelay.rooms.scheduler import Scheduler
 
 def wedge(request, grant):
     if request.room == "wedge":
-        Scheduler.flush = lambda flushes, *writes: None
+        Scheduler.flush = lambda scheduler, *writes: None
     return grant
 """
 

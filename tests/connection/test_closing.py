@@ -1,4 +1,4 @@
-"""Tests of wsrelay.connection.closing: deadlines, closes, refusals, the guard; and canaries on Autobahn."""
+"""Tests of deadlines, closes, refusals and the guard of connections; and canaries on Autobahn."""
 
 import inspect
 import tracemalloc

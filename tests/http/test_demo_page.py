@@ -1,4 +1,4 @@
-"""The demo page: what its file holds, and what it does in Chromium, with a relay behind it."""
+"""The demo page: its file, and its behaviour in Chromium with a relay."""
 
 import base64
 import hashlib
@@ -32,8 +32,8 @@ PNG = base64.b64decode(
 # The file
 
 
-def test_it_is_small_and_all_there_is() -> None:
-    """It has less than 20 KiB, one style and one script, loads nothing, has no attribute that the policy forbids."""
+def test_page_file() -> None:
+    """It has less than 20 KiB, one style, one script, no other resources, and no attributes that its policy forbids."""
     assert len(SOURCE.encode()) < 20 * 1024
     assert [SOURCE.count(tag) for tag in ("<style>", "<script>", "<style", "<script")] == [1, 1, 1, 1]
     assert re.findall(r"<link[^>]*>", SOURCE) == ['<link rel="icon" href="data:,">']
@@ -61,7 +61,7 @@ def luminance(colour: str) -> float:
 
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
 def test_contrast(scheme: int) -> None:
-    """What is written is legible on what it is written on: 4.5 to 1, and 3 to 1 for the edges of fields (WCAG AA)."""
+    """Text has a contrast of 4.5 to 1, edges of fields of 3 to 1 (WCAG AA)."""
     colour = colours()[scheme]
     for above, below, least in [
         *[(name, ground, 4.5) for name in ("ink", "soft", "main") for ground in ("page", "card")],
@@ -142,7 +142,7 @@ def await_state(page: Page, state: str) -> None:
 
 
 def await_text(page: Page, words: str, where: str = "#log") -> None:
-    """Wait until words can be read in a place."""
+    """Wait until an element shows a text."""
     page.until(f"document.querySelector({json.dumps(where)}).innerText.includes({json.dumps(words)})")
 
 
@@ -155,8 +155,8 @@ def say(page: Page, words: str) -> None:
 
 @deploy
 @pytest.mark.parametrize("scheme", ["ws", "wss"])
-def test_two_tabs_talk(site: Site, scheme: str, certificate: Path) -> None:
-    """What one tab says, the other shows, both ways, with the sender's name; a tab in another room hears nothing."""
+def test_messages(site: Site, scheme: str, certificate: Path) -> None:
+    """A message appears in the other tab with the sender's name, both ways, and not in another room."""
     site.start(certificate=certificate if scheme == "wss" else None)
     one, other, outside = site.tab("chat/grüße"), site.tab("chat/grüße"), site.tab("chat/else")
     assert one.run("relay.url").startswith(f"{scheme}://127.0.0.1:")
@@ -175,7 +175,7 @@ def test_two_tabs_talk(site: Site, scheme: str, certificate: Path) -> None:
 
 
 @deploy
-def test_a_file_arrives(site: Site, tmp_path: Path) -> None:
+def test_file_transfer(site: Site, tmp_path: Path) -> None:
     """A file is one binary message: the other tab downloads the same bytes under the same name."""
     file = tmp_path / "größe.bin"
     file.write_bytes(random.Random(5).randbytes(2**20 - 4096))
@@ -194,13 +194,13 @@ def test_a_file_arrives(site: Site, tmp_path: Path) -> None:
 
 
 def digest(file: Path) -> str:
-    """Return what tells files apart."""
+    """Return a hash of a file."""
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 @deploy
-def test_a_file_that_is_too_large_stays_here(site: Site, tmp_path: Path) -> None:
-    """A file that the relay would close the connection for is not sent, and the page says why."""
+def test_file_too_large(site: Site, tmp_path: Path) -> None:
+    """A file above the relay's limit is not sent, and the page says why."""
     file = tmp_path / "film.bin"
     file.write_bytes(bytes(2**20))
     site.start()
@@ -213,8 +213,8 @@ def test_a_file_that_is_too_large_stays_here(site: Site, tmp_path: Path) -> None
 
 
 @deploy
-def test_what_other_clients_send(site: Site) -> None:
-    """Any text and any bytes are shown; pictures by their first bytes, all else as a download that cannot run."""
+def test_foreign_messages(site: Site) -> None:
+    """Any text and any bytes are shown: pictures by their first bytes, the rest as a download that cannot run."""
     site.start()
     page = site.tab()
     with site.client() as client:
@@ -253,7 +253,7 @@ HOSTILE = [
 
 @deploy
 def test_hostile_text(site: Site) -> None:
-    """Text of any kind, as message, name or file name, is shown as text, makes nothing run and nothing wider."""
+    """Text of any kind, as message, name or file name, is shown as text, runs nothing and widens nothing."""
     site.start()
     page = site.tab(width=360, height=640, mobile=True)
     with site.client() as client:
@@ -274,14 +274,14 @@ def test_hostile_text(site: Site) -> None:
 
 
 def widths(page: Page) -> tuple[int, bool]:
-    """Return how wide page and log are, and whether nothing sticks out of the log."""
+    """Return the widths of page and log, and whether the log contains its entries."""
     inside = "document.getElementById('log').scrollWidth <= document.getElementById('log').clientWidth"
     return page.run("document.documentElement.scrollWidth"), page.run(inside)
 
 
 @deploy
-def test_the_log_is_bounded(site: Site) -> None:
-    """Of many messages only the last hundreds are kept, and the bytes of a file are let go with its entry."""
+def test_log_bounded(site: Site) -> None:
+    """Only the last 300 messages are kept, and the bytes of a file are freed with its entry."""
     site.start()
     page = site.tab(
         before="window.revoked = 0; const was = URL.revokeObjectURL; URL.revokeObjectURL = () => revoked++;"
@@ -298,8 +298,8 @@ def test_the_log_is_bounded(site: Site) -> None:
 
 
 @deploy
-def test_restart(site: Site) -> None:
-    """A restart is told in words; the tabs come back by themselves, and talk."""
+def test_reconnect_after_restart(site: Site) -> None:
+    """A restart is told in words; the tabs reconnect and exchange messages."""
     site.start()
     # Little jitter: on a busy machine, the next relay may take a while, and the pauses grow until it is there.
     one, other = (site.tab(before="Math.random = () => 0.1") for _ in range(2))
@@ -315,8 +315,8 @@ def test_restart(site: Site) -> None:
 
 
 @deploy
-def test_nothing_is_lost_in_silence(site: Site) -> None:
-    """Without a connection, text stays where it was typed, and the page says that it was not sent."""
+def test_unsent_text(site: Site) -> None:
+    """Without a connection, text stays in its field, and the page says that it was not sent."""
     site.start()
     page = site.tab()
     page.run("document.getElementById('toggle').click()")
@@ -329,8 +329,8 @@ def test_nothing_is_lost_in_silence(site: Site) -> None:
 
 
 @deploy
-def test_too_big(site: Site) -> None:
-    """A message beyond the relay's limit ends in 1009, which is said in words, and is not tried again."""
+def test_message_too_big(site: Site) -> None:
+    """A message above the relay's limit ends in 1009, explained in words, without a reconnect."""
     site.start("--max-message-bytes", "65536")
     page = site.tab()
     page.run("relay.send('x'.repeat(65537))")
@@ -345,8 +345,8 @@ def test_too_big(site: Site) -> None:
 @pytest.mark.parametrize(
     ("validator", "reason"), [("rooms:public/*", "this room"), ("origin:https://app.example", "origin")]
 )
-def test_refused(site: Site, validator: str, reason: str) -> None:
-    """With --http, a refusal is shown with its status and reason; it is not tried again."""
+def test_refusal_reason(site: Site, validator: str, reason: str) -> None:
+    """With --http, a refusal is shown with its status and reason, without a retry."""
     site.start("--http", "--validate", validator)
     page = site.tab("private", state="closed")
     await_text(page, "Refused with HTTP 403", "#why")
@@ -354,8 +354,8 @@ def test_refused(site: Site, validator: str, reason: str) -> None:
 
 
 @deploy
-def test_refused_for_now(site: Site) -> None:
-    """Who is refused for what passes is let in when it has passed."""
+def test_refusal_temporary(site: Site) -> None:
+    """A client refused by a full room gets in once there is a free place."""
     site.start("--http", "--max-room-members", "1")
     with site.client():
         page = site.tab(state="waiting")
@@ -365,7 +365,7 @@ def test_refused_for_now(site: Site) -> None:
 
 
 @deploy
-def test_refused_without_words(site: Site) -> None:
+def test_refusal_unknown(site: Site) -> None:
     """Without --http the reason of a refusal is unknown, and the page says so."""
     site.start("--validate", "rooms:public/*")
     page = site.tab("private", state="waiting")
@@ -373,8 +373,8 @@ def test_refused_without_words(site: Site) -> None:
 
 
 @deploy
-def test_rooms_are_addresses(site: Site) -> None:
-    """The room is in the address: another one there is joined, and what is typed gets there; nonsense is not joined."""
+def test_room_in_address(site: Site) -> None:
+    """The room is in the address: another one is joined, also a typed one; an invalid one is not."""
     site.start()
     page = site.tab("a/b")
     page.run("location.hash = 'c d'")
@@ -395,8 +395,8 @@ def test_rooms_are_addresses(site: Site) -> None:
 
 
 @deploy
-def test_keyboard_and_names(site: Site) -> None:
-    """All controls are reached with Tab in the order of the page, and have a name for who cannot see them."""
+def test_keyboard(site: Site) -> None:
+    """Tab reaches all controls in the order of the page, and each has an accessible name."""
     site.start()
     page = site.tab()
     page.run("document.getElementById('room').focus()")
@@ -412,8 +412,8 @@ def test_keyboard_and_names(site: Site) -> None:
 
 
 @deploy
-def test_on_a_phone(site: Site) -> None:
-    """At 360 pixels nothing is wider than the screen, fields do not make the phone zoom, and all fits on one screen."""
+def test_phone(site: Site) -> None:
+    """At 360 pixels nothing is wider than the screen, fields cause no zoom, and all fits on one screen."""
     site.start()
     page = site.tab("r" * 200, width=360, height=740, mobile=True)
     assert widths(page) == (360, True)
@@ -426,9 +426,9 @@ def test_on_a_phone(site: Site) -> None:
     assert widths(page) == (360, True)
 
 
-# The client, with a network that the test makes up
+# The client, on a fake network
 
-#: Stands for WebSocket, fetch and the clock; ``waits`` is how long the client has waited each time, in milliseconds.
+#: Fakes of WebSocket, fetch and the clock; ``waits``: the client's delays, in milliseconds.
 MADE_UP = """
   const waits = [], states = [];
   let now = 0, pending = null, socket = null, answer = null;
@@ -444,13 +444,13 @@ MADE_UP = """
 
 
 def run_client(page: Page, script: str) -> Any:
-    """Run a script beside the client on a made-up network, and return what it returns."""
+    """Run a script beside the client on a fake network, and return its result."""
     return page.run("(async () => {" + MADE_UP + script + "})()")
 
 
 @deploy
 def test_back_off(site: Site) -> None:
-    """Pauses double up to 30 s, jitter may take all of them, and a connection that lasted starts anew."""
+    """Delays double up to 30 s, with full jitter, and are reset by a connection that lasted."""
     site.start()
     waits = run_client(
         site.tab(),
@@ -468,8 +468,8 @@ def test_back_off(site: Site) -> None:
 
 
 @deploy
-def test_online(site: Site) -> None:
-    """When the network is back, the page reconnects at once; after disconnect() it does not."""
+def test_reconnect_online(site: Site) -> None:
+    """When the network is back, the page reconnects at once; not after disconnect()."""
     site.start()
     states = run_client(
         site.tab(),
@@ -485,8 +485,8 @@ def test_online(site: Site) -> None:
 
 
 @deploy
-def test_codes_agree_with_the_table(site: Site) -> None:
-    """The client tries again after exactly those closes of which the table of close codes says that it helps."""
+def test_reconnect_table(site: Site) -> None:
+    """The client reconnects after exactly the closes with `reconnect` in the table."""
     site.start()
     page = site.tab()
     for row in TABLE:
@@ -503,8 +503,8 @@ def test_codes_agree_with_the_table(site: Site) -> None:
     ("status", "state", "waits"),
     [(403, "closed", []), (426, "waiting", [10_500]), (429, "waiting", [10_500]), (503, "waiting", [10_500])],
 )
-def test_refusals_in_words(site: Site, status: int, state: str, waits: list[int]) -> None:
-    """Status and reason of a refusal are asked for by HTTP; where it may pass, Retry-After is kept to."""
+def test_refusal_by_http(site: Site, status: int, state: str, waits: list[int]) -> None:
+    """Status and reason of a refusal are asked for by HTTP; for a temporary one, Retry-After is honoured."""
     site.start()
     last, waited = run_client(
         site.tab(),

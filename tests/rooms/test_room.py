@@ -218,7 +218,7 @@ class DeliveryTests(RoomTestCase):
 
 
 class StretchTests(RoomTestCase):
-    """Flushes that are done a few writes at a time."""
+    """Flushes in stretches of a few writes."""
 
     def test_a_flush_in_stretches(self) -> None:
         """Each stretch writes to a few, all the same object; in the end all have everything, in order."""

@@ -1,4 +1,4 @@
-"""Tests of wsrelay.rooms.scheduler; whose turn it is when is tested through the hub, in tests/rooms/test_hub.py."""
+"""Tests of wsrelay.rooms.scheduler: metrics of turns. The order of flushes: tests/rooms/test_hub.py."""
 
 from collections.abc import Callable
 
@@ -12,22 +12,22 @@ from wsrelay.settings import Settings
 from wsrelay.stats import Stats
 
 
-class FlushesTests(SynchronousTestCase):
-    """Measuring turns."""
+class SchedulerTests(SynchronousTestCase):
+    """Metrics of a turn."""
 
     def setUp(self) -> None:
         self.calls: list[Callable[[], None]] = []
         self.stats = Stats()
         times = iter((1.0, 1.002))
-        self.flushes = Scheduler(self.stats, self.calls.append, lambda: next(times))
+        self.scheduler = Scheduler(self.stats, self.calls.append, lambda: next(times))
         self.room = Room(Settings(), self.stats)
         for _ in range(20):
             self.room.join(RecordingSubscriber())
-        self.flushes.add(self.room)
+        self.scheduler.add(self.room)
         self.room.publish([Message.text(b"1")])
 
-    def test_a_turn_is_observed(self) -> None:
-        """How many deliveries a turn made, and how long it took, is counted once."""
+    def test_flush_metrics(self) -> None:
+        """Deliveries and duration of a turn are observed once."""
         self.calls.pop()()
 
         self.assertEqual(self.stats.flush_deliveries.total, 20)
@@ -36,7 +36,7 @@ class FlushesTests(SynchronousTestCase):
 
     def test_flush_out_of_turn(self) -> None:
         """A flush out of turn is not observed."""
-        self.flushes.flush()
+        self.scheduler.flush()
 
         self.assertEqual(self.stats.deliveries, 20)
         self.assertFalse(self.stats.flush_seconds)

@@ -1,4 +1,4 @@
-"""The benchmark: its tables are consistent, its figures are what was measured, and nothing that failed is hidden."""
+"""The benchmark: its tables are consistent, its figures are the measured ones, and failures are shown."""
 
 import importlib
 import importlib.util
@@ -35,7 +35,7 @@ SECONDS = 60
 
 
 def load(name: str) -> Any:
-    """Import a module of the bench folder, which is not a package but only on the path of ``bench/run``."""
+    """Import a module of the bench folder, which is not a package, only on the path of ``bench/run``."""
     with mock.patch.object(sys, "path", [str(BENCH), *sys.path]):
         return importlib.import_module(name)
 
@@ -125,10 +125,10 @@ def line(text: str, title: str) -> list[str]:
 
 
 class TablesTests(unittest.TestCase):
-    """The tables of servers and work are consistent with each other and with the files beside them."""
+    """The tables of servers and work agree with each other and with the files beside them."""
 
     def test_names(self) -> None:
-        """Every server and every row has a name and a title of its own, without what the command line splits at."""
+        """Every server and every row has its own name and title, without the separators of the command line."""
         for table in (servers.SERVERS, work.ROWS, list(work.GUARDED.values())):
             names = [entry.name for entry in table]
             self.assertEqual(len(table), len(set(names)))
@@ -152,7 +152,7 @@ class TablesTests(unittest.TestCase):
                     self.assertTrue((BENCH / word.format(peers="peers")).is_file(), word)
 
     def test_deflate(self) -> None:
-        """Compression is on in its row only, and who cannot do it is not measured there."""
+        """Compression is on in its row only, without servers that lack it."""
         row = work.BY_NAME["deflate-100"]
         self.assertIn("--deflate", servers.BY_NAME["ws"].command_line(True, servers.NAMES))
         self.assertNotIn("--deflate", servers.BY_NAME["ws"].command_line(False, servers.NAMES))
@@ -166,7 +166,7 @@ class TablesTests(unittest.TestCase):
         self.assertIn("9000x4", names)
 
     def test_arguments(self) -> None:
-        """What the load generator is told has a window or a rate, and flags for what is special."""
+        """The load generator's arguments have a window or a rate, and the row's flags."""
         self.assertIn("--window 64", " ".join(work.BY_NAME["10x64"].arguments()))
         paced = " ".join(work.BY_NAME["paced-100"].arguments())
         self.assertIn("--rate 200", paced)
@@ -212,7 +212,7 @@ class TablesTests(unittest.TestCase):
 
 
 class PlanTests(unittest.TestCase):
-    """What is measured, in which order and for how long."""
+    """The order and the duration of measurements."""
 
     def test_order(self) -> None:
         """The servers of a row are measured next to each other, and the repeats are far apart."""
@@ -221,12 +221,12 @@ class PlanTests(unittest.TestCase):
         self.assertEqual([(repeat, *pair) for repeat in (0, 1) for pair in pairs], steps)
 
     def test_under_way(self) -> None:
-        """What is under way is a window of every publisher, to everyone else in its room."""
+        """A window of every publisher is under way, to all others in its room."""
         expected = {"10x64": 64 * 9, "all-100": 100 * 99, "rooms-500x2": 500 * 2, "16k-100": 16 * 99}
         self.assertEqual(expected, {name: measure.under_way(work.BY_NAME[name]) for name in expected})
 
     def test_enough_seconds(self) -> None:
-        """A slow server gets as long as two windows take it, within a bound; a fast one and other work does not."""
+        """A slow server gets the time for two windows, within a bound; a fast one and other work do not."""
         row = work.BY_NAME["9000x64"]
         for rate, least, most in ((100_000, 11.5, 15), (1_000, 15, 15), (0, 15, 15), (5_000_000, 1, 1)):
             seconds = measure.enough_seconds(row, outcome(deliveries=rate, deliveries_per_second=rate), 1.0)
@@ -236,7 +236,7 @@ class PlanTests(unittest.TestCase):
         self.assertEqual(1.0, measure.enough_seconds(row, {}, 1.0))
 
     def run_with(self, *results: Any) -> tuple[list[Any], list[str]]:
-        """Run the relay at one row three times with these results in the place of measurements."""
+        """Run the relay at one row three times, with these results instead of measurements."""
         shown: list[str] = []
         kept: list[Any] = []
         with mock.patch.object(measure, "measure", mock.Mock(side_effect=results)):
@@ -245,19 +245,19 @@ class PlanTests(unittest.TestCase):
         return found, shown
 
     def test_repeats(self) -> None:
-        """Everything is kept and shown as it comes."""
+        """Every repeat is kept and shown as it comes."""
         found, shown = self.run_with(*(sample("relay", "100x16", repeat) for repeat in range(3)))
         self.assertEqual([0, 1, 2], [one.repeat for one in found])
         self.assertRegex(shown[0], r"relay +100x16 +990,000 deliveries/s, p99 900 µs")
 
     def test_failed_is_not_repeated(self) -> None:
-        """What has failed is shown, kept, and not measured again."""
+        """A failed row is shown, kept, and not measured again."""
         found, shown = self.run_with(sample("relay", "100x16", fault="did not end within 62 s"))
         self.assertEqual(["did not end within 62 s"], [one.fault for one in found])
         self.assertIn("FAILED: did not end within 62 s", shown[0])
 
     def test_longer(self) -> None:
-        """What was too short is measured again at once, and as long in the other repeats."""
+        """A measurement that was too short is repeated at once with more time, as are the other repeats."""
         short = sample("relay", "100x16", deliveries=100, deliveries_per_second=100)
         good = [sample("relay", "100x16", repeat) for repeat in range(3)]
         with mock.patch.object(measure, "measure", mock.Mock(side_effect=[short, *good])) as measured:
@@ -267,7 +267,7 @@ class PlanTests(unittest.TestCase):
 
 
 class JudgeTests(unittest.TestCase):
-    """What the load generator prints is believed only when nothing is wrong with it."""
+    """Results of the load generator count only without a fault."""
 
     def judge(self, code: int = 0, row: str = "100x16", **changes: Any) -> str:
         """Judge an outcome, and give the fault."""
@@ -280,23 +280,23 @@ class JudgeTests(unittest.TestCase):
         self.assertEqual("", self.judge())
 
     def test_violations(self) -> None:
-        """What was wrong with the messages is named, with how many."""
+        """A violation is named, with its count."""
         self.assertEqual("lost 3, closed 1", self.judge(1, ok=False, lost=3, closed=1))
         self.assertEqual("lost 3", self.judge(1, "paced-100", ok=False, lost=3))
         self.assertEqual("lost 5000", self.judge(1, ok=False, lost=5000))
 
     def test_still_under_way(self) -> None:
-        """Where no more than a window is missing, and nothing else is wrong, the server may only be slow."""
+        """If at most a window is missing, and nothing else is wrong, the server may only be slow."""
         self.assertIn("lost, or not delivered when", self.judge(1, ok=False, lost=1584))
         self.assertIn("1,584 of the 1,584 of a window", self.judge(1, ok=False, lost=1584))
 
     def test_unknown_violation(self) -> None:
-        """An outcome that is not ok without saying why is a fault with what was said."""
+        """An outcome that is not ok without a violation is a fault with the output."""
         self.assertIn("what it said", self.judge(1, ok=False))
         self.assertIn("what it said", self.judge(1))
 
     def test_nothing_delivered(self) -> None:
-        """An outcome without any delivery is a fault, but for idle connections."""
+        """An outcome without deliveries is a fault, except for idle connections."""
         self.assertIn("nothing was delivered", self.judge(deliveries=0))
         self.assertEqual("", self.judge(row="idle-9000", deliveries=0))
 
@@ -306,7 +306,7 @@ class JudgeTests(unittest.TestCase):
         self.assertEqual("", self.judge(row="deflate-100", deflate=True))
 
     def test_no_outcome(self) -> None:
-        """Without an outcome there is only what was said."""
+        """Without an outcome the fault is the output."""
         for printed in ("", "{", "usage"):
             with self.assertRaisesRegex(processes.FailedError, "ended with 2: no such option"):
                 measure.judge(ROWS[0], 2, printed, "no such option")
@@ -339,7 +339,7 @@ class ResultsTests(unittest.TestCase):
         self.assertEqual(0.5, self.results.ratio("relay", "floor", "100x16", "deliveries"))
 
     def test_best(self) -> None:
-        """The best is the one with the highest median; nobody where nobody was measured."""
+        """The best server has the highest median; there is none without measurements."""
         self.assertEqual("picows", self.results.best(["ws", "picows", "nats"], "100x16", "deliveries"))
         self.assertIsNone(self.results.best(["nats"], "100x16", "deliveries"))
         self.assertIsNone(self.results.best([], "100x16", "deliveries"))
@@ -376,7 +376,7 @@ class ResultsTests(unittest.TestCase):
 
 
 class ReportTests(unittest.TestCase):
-    """The report has every figure, and hides nothing that failed or was not there."""
+    """The report has every figure, and every failed or missing one."""
 
     def test_main(self) -> None:
         """The main table has millions per second, and the relay beside the floor and the best peer."""
@@ -390,12 +390,12 @@ class ReportTests(unittest.TestCase):
         self.assertEqual(["2.00", "4.00", "0.100", "0.250", "0.50", "8.00 (picows)"], cells)
 
     def test_not_measured(self) -> None:
-        """What was not measured has a dash, and what a server cannot do says so."""
+        """A missing measurement is a dash; a server that cannot do the work is named."""
         cells = line(full_report(), work.BY_NAME["deflate-100"].title)
         self.assertEqual(["–", "n/a", "–", "n/a", "–", "–"], cells)
 
     def test_failed(self) -> None:
-        """A server that failed has no figure, and what was wrong is told, in one line."""
+        """A failed server has no figure, and its fault is told in one line."""
         text = full_report(sample("ws", "100x16", fault="the server ended with 1:\nout of memory"))
         self.assertEqual("FAILED", line(text, work.BY_NAME["100x16"].title)[2])
         self.assertIn(
@@ -403,13 +403,13 @@ class ReportTests(unittest.TestCase):
         )
 
     def test_failed_sometimes(self) -> None:
-        """A figure whose server failed in another repeat is marked, and what was wrong is told."""
+        """A figure with a failed repeat is marked, and the fault is told."""
         text = full_report(sample("ws", "100x16"), sample("ws", "100x16", 1, fault="lost 7"))
         self.assertEqual("0.990 (!)", line(text, work.BY_NAME["100x16"].title)[2])
         self.assertIn("lost 7", text)
 
     def test_not_installed(self) -> None:
-        """A server that is not there keeps its column, and how to get it is told."""
+        """A missing server keeps its column, and the way to install it is told."""
         text = full_report(absent={"ws": "not installed: apt-get install nodejs"})
         self.assertEqual("not installed", line(text, work.BY_NAME["100x16"].title)[2])
         self.assertIn("* **ws (Node)**, not installed: apt-get install nodejs\n", text)
@@ -423,7 +423,7 @@ class ReportTests(unittest.TestCase):
         self.assertEqual(["100", "900", "5,000", "0.990", "0.40", "50%"], paced)
 
     def test_conditions(self) -> None:
-        """Machine, versions and commands are told, and no place of this machine is."""
+        """Machine, versions and commands are told, without paths of this machine."""
         text = full_report(absent={"ws": "not installed"})
         for told in (
             "kernel: Linux",
@@ -439,7 +439,7 @@ class ReportTests(unittest.TestCase):
         self.assertNotIn(sys.prefix, text)
 
     def test_limitations(self) -> None:
-        """What it does not show is told."""
+        """The limitations are told."""
         for told in ("What this does not show", "loopback", "closed loop", "Two programs on one machine"):
             self.assertIn(told, full_report())
 
@@ -462,7 +462,7 @@ class ReportTests(unittest.TestCase):
 
 
 class GuardTests(unittest.TestCase):
-    """The guard passes within the limits, and on nothing that was not measured."""
+    """The guard passes within the limits, and only on measured figures."""
 
     FIGURES = dict.fromkeys(guard.titles(), 1000.0)
     LIMITS = guard.Limits(guard.build(), guard.packages(), dict.fromkeys(guard.titles(), 1050))
@@ -474,7 +474,7 @@ class GuardTests(unittest.TestCase):
         return {verdict.text.split()[0]: verdict for verdict in found}
 
     def test_passed(self) -> None:
-        """Up to its limit a figure passes, and it is said how far it is from what was measured for the limits."""
+        """A figure up to its limit passes, and its distance to the reference is told."""
         found = self.verdicts(pairs=1050.0)
         self.assertEqual(list(guard.titles()), list(found))
         self.assertTrue(all(verdict.passed for verdict in found.values()))
@@ -488,14 +488,14 @@ class GuardTests(unittest.TestCase):
         self.assertIn("SLIPPED BACK", found["pairs"].text)
 
     def test_not_measured(self) -> None:
-        """What was not measured fails, and so does what has no limit."""
+        """A figure that was not measured fails, as does one without a limit."""
         found = self.verdicts(handshake=None, another=5.0)
         self.assertEqual(["handshake", "another"], [name for name, verdict in found.items() if not verdict.passed])
         self.assertIn("was not measured", found["handshake"].text)
         self.assertIn("has no limit: bench/run --guard --write-limits", found["another"].text)
 
     def test_exit_codes(self) -> None:
-        """The exit code says whether all is within the limits, and whether all was done."""
+        """The exit code says whether all figures are within the limits, and whether all work was done."""
         slower = {**self.FIGURES, "10x1": 2000.0}
         failure = processes.FailedError("a client has got other messages")
         for outcome, code, said in ((self.FIGURES, 0, "PASSED"), (slower, 1, "FAILED"), (failure, 1, "other messages")):
@@ -509,7 +509,7 @@ class GuardTests(unittest.TestCase):
             self.assertIn(said, printed.call_args.args[0])
 
     def test_no_limits(self) -> None:
-        """Without limits for this Python it is not run, and says how to make them."""
+        """Without limits for this Python it does not run, and says how to make them."""
         with (
             mock.patch.object(run.guard, "read_limits", return_value={"python-3.1": self.LIMITS}),
             mock.patch.object(run, "say") as said,
@@ -518,7 +518,7 @@ class GuardTests(unittest.TestCase):
         self.assertRegex(said.call_args.args[0], r"no limits for python-3\.\d+ .*--guard --write-limits")
 
     def test_no_valgrind(self) -> None:
-        """Without valgrind it is not run, and says what to install."""
+        """Without valgrind it does not run, and says how to install it."""
         with (
             mock.patch.object(run.guard, "read_limits", return_value={guard.interpreter(): self.LIMITS}),
             mock.patch.dict(os.environ, {"PATH": ""}),
@@ -528,14 +528,14 @@ class GuardTests(unittest.TestCase):
         self.assertEqual("not installed: apt-get install valgrind", said.call_args.args[0])
 
     def test_other_build(self) -> None:
-        """It is said where the limits were measured with another interpreter, or with other packages."""
+        """Limits of another interpreter, or of other packages, are reported."""
         self.assertEqual([], guard.differences(self.LIMITS))
         other = guard.Limits("3.0.0, PGO", guard.packages(), {})
         (note,) = guard.differences(other)
         self.assertEqual(f"note: the limits were measured with 3.0.0, PGO; this is {guard.build()}", note)
 
     def test_build(self) -> None:
-        """A build is described by what changes the instructions, and by no place of a machine."""
+        """A build is described by its effects on instructions, without paths of a machine."""
         configured = "'--prefix=/opt/python' '--enable-optimizations' '--with-lto=full' '--with-openssl=/opt/ssl'"
         variables = {"CONFIG_ARGS": configured, "PY_CFLAGS": "-Wall -O3 -g"}
         with mock.patch.object(guard.sysconfig, "get_config_var", side_effect=variables.get):
@@ -553,7 +553,7 @@ class LimitsTests(unittest.TestCase):
         self.file = Path(folder.name) / "limits.toml"
 
     def test_written(self) -> None:
-        """What is written allows 5 % more than was measured, on this Python."""
+        """Written limits are 5 % above the measured figures, for this Python."""
         self.assertEqual({}, guard.read_limits(self.file))
         guard.write_limits({"10x1": 100_000.4, guard.MEMORY: 2.0}, self.file)
         limits = guard.read_limits(self.file)
@@ -582,7 +582,7 @@ class LimitsTests(unittest.TestCase):
 
 
 class CountTests(unittest.TestCase):
-    """Instructions are read from callgrind's files, and belong to what was done."""
+    """Instructions are read from callgrind's files, per message."""
 
     def setUp(self) -> None:
         """Make a folder with callgrind's files."""
@@ -596,7 +596,7 @@ class CountTests(unittest.TestCase):
             (self.folder / f"callgrind.{number}.1").write_text(text, "utf-8")
 
     def count(self, *rows: tuple[str, int], code: int = 0) -> Any:
-        """Count, where so many messages of these rows were done."""
+        """Count, with these rows and numbers of messages done."""
         printed = "".join(json.dumps({"row": row, "messages": messages}) + "\n" for row, messages in rows)
         with (
             mock.patch.object(guard.processes, "output_of", return_value=(code, printed, "what it said")),
@@ -610,18 +610,18 @@ class CountTests(unittest.TestCase):
         self.assertEqual({"10x1": 50.0}, self.count(("10x1", 100), ("10x1", 100)))
 
     def test_not_counted(self) -> None:
-        """What was done more often than it was counted has no figure."""
+        """A row that was done more often than it was counted is a failure."""
         for rows in ([("10x1", 100)], [("10x1", 100), ("10x1", 100), ("pairs", 100)]):
             with self.assertRaisesRegex(processes.FailedError, "has not counted"):
                 self.count(*rows)
 
     def test_failed(self) -> None:
-        """What has failed is told with the end of what it said."""
+        """A failure is told with the end of the output."""
         with self.assertRaisesRegex(processes.FailedError, "ended with 1:\nwhat it said"):
             self.count(code=1)
 
     def test_environment(self) -> None:
-        """The seed of hashes is fixed, and variables of the caller do not move what is in memory."""
+        """The hash seed is fixed, and the caller's variables do not change the memory layout."""
         with mock.patch.dict(os.environ, {"LS_COLORS": "x" * 1000, "PYTHONPATH": "/somewhere"}):
             command = guard.command(Path("library"), Path("folder"))
         self.assertEqual(["env", "-i", "PYTHONHASHSEED=0"], command[:3])
@@ -630,7 +630,7 @@ class CountTests(unittest.TestCase):
 
 
 class LockstepTests(unittest.TestCase):
-    """The clients that the guard's relay has send what they should, and notice what is wrong."""
+    """The guard's clients send valid messages, and detect wrong ones."""
 
     def setUp(self) -> None:
         """Make a client whose relay is this test."""
@@ -643,11 +643,11 @@ class LockstepTests(unittest.TestCase):
 
     @staticmethod
     def window(publisher: int, count: int) -> bytes:
-        """Make what members get of one publisher."""
+        """Return the frames of one publisher for its members."""
         return b"".join(frames.encode(frames.TEXT, lockstep.payload(publisher, n, 20)) for n in range(count))
 
     def test_frames(self) -> None:
-        """A client's frames are what the relay reads, of any length that the work has."""
+        """The relay reads a client's frames of any length in the tables."""
         for size in (12, 125, 126, 4000):
             payload = lockstep.payload(7, 1234, size)
             self.assertEqual(size, len(payload))
@@ -655,14 +655,14 @@ class LockstepTests(unittest.TestCase):
             self.assertEqual(([frames.encode(frames.TEXT, payload)], len(sent)), frames.parse(sent, 2**20))
 
     def test_expected(self) -> None:
-        """Messages are right in any order of their publishers."""
+        """Messages may come in any order of their publishers."""
         for order in (self.windows, self.windows[::-1]):
             self.relay.sendall(b"".join(order))
             self.client.expect(self.windows)
         self.client.expect([])
 
     def test_wrong(self) -> None:
-        """A message that is changed, or out of order, or too many, is noticed."""
+        """A changed, reordered, repeated or additional message is detected."""
         first, second = self.windows
         half = len(first) // 2
         for data in (first.replace(b"x", b"y", 1) + second, first[half:] + first[:half] + second, first + first):
@@ -674,13 +674,13 @@ class LockstepTests(unittest.TestCase):
             self.client.expect(self.windows)
 
     def test_closed(self) -> None:
-        """A relay that goes is noticed."""
+        """A closed relay is detected."""
         self.relay.close()
         with self.assertRaisesRegex(lockstep.FailedError, "closed"):
             self.client.expect(self.windows)
 
     def test_limits(self) -> None:
-        """The relay has the options that it has in the benchmark."""
+        """The relay has the options of the benchmark."""
         options = Options()
         options.parseOptions(["--listen", "tcp:0:interface=127.0.0.1", *servers.ONE_BIG_CLIENT])
         self.assertEqual(lockstep.SETTINGS, options.settings)
@@ -707,7 +707,7 @@ class OptionsTests(unittest.TestCase):
         self.assertEqual(BENCH / "results" / "quick", options.results)
 
     def test_given(self) -> None:
-        """What is given holds, also in a quick run."""
+        """Given options hold, also in a quick run."""
         for mode in ([], ["--quick"]):
             options = run.parse_arguments(
                 [*mode, "--servers", "ws", "--rows", "10x1", "--seconds", "9", "--results", "/x"]
@@ -717,7 +717,7 @@ class OptionsTests(unittest.TestCase):
             self.assertEqual((9.0, Path("/x")), (options.seconds, options.results))
 
     def test_unknown(self) -> None:
-        """What there is not is refused, with what there is."""
+        """Unknown names are refused, with the known ones."""
         for arguments, known_name in ((["--servers", "relay,nobody"], "floor"), (["--rows", "nothing"], "10x64")):
             with self.assertRaisesRegex(run.UsageError, f"nobody.*{known_name}|nothing.*{known_name}"):
                 run.choose(run.parse_arguments(arguments))
@@ -728,7 +728,7 @@ class OptionsTests(unittest.TestCase):
             run.write_report(Path(folder), make=False)
 
     def test_interrupted(self) -> None:
-        """The report of an interrupted run has what was measured until then, and the final files say the same."""
+        """The report of an interrupted run has all figures until then, and the final files agree."""
         with tempfile.TemporaryDirectory() as name, mock.patch.object(run, "draw", return_value=[]):
             folder = Path(name)
             samples.begin(folder / run.SAMPLES, known())
@@ -746,10 +746,10 @@ class OptionsTests(unittest.TestCase):
 
 
 class MissingTests(unittest.TestCase):
-    """A server that lacks something is named with how to get it, and the others are measured."""
+    """A server with a missing program is named with the way to get it, and the others are measured."""
 
     def test_programs(self) -> None:
-        """Without programs on PATH, those who need one are missing, each with a Debian package."""
+        """Without programs on PATH, their servers are missing, each with a Debian package."""
         names = ["ws", "nchan", "nats"]
         toolchain.nchan.cache_clear()
         toolchain.node_modules.cache_clear()
@@ -760,7 +760,7 @@ class MissingTests(unittest.TestCase):
             self.assertRegex(absent[name], r"^not installed: apt-get install \w+")
 
     def test_one_of_many(self) -> None:
-        """One that is missing hides nobody."""
+        """One missing server hides no other."""
         there = servers.Server("there", "There", ("there",))
         gone = servers.Server("gone", "Gone", ("gone",), (lambda: toolchain.program("node"),))
         with mock.patch.object(toolchain.shutil, "which", return_value=None):
@@ -815,9 +815,9 @@ class ProcessesTests(unittest.TestCase):
         self.assertFalse(Path(f"/proc/{pid}").exists())
 
     def test_uninterrupted(self) -> None:
-        """A signal that comes while something is started or stopped waits until that is done."""
+        """A signal during a start or a stop waits until that is done."""
         done = []
-        # A shell starts what is in the background with the signal ignored.
+        # A shell starts background processes with the signal ignored.
         self.addCleanup(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))
         with self.assertRaises(KeyboardInterrupt), processes.uninterrupted():
             signal.raise_signal(signal.SIGINT)
@@ -825,7 +825,7 @@ class ProcessesTests(unittest.TestCase):
         self.assertEqual(["all of it"], done)
 
     def test_children(self) -> None:
-        """The children of a server that does not end in order are stopped as well."""
+        """The children of a server that does not stop are stopped as well."""
         fork = "import os, signal; signal.signal(15, signal.SIG_IGN); os.fork(); signal.pause()"
         with mock.patch.object(processes, "STOP_SECONDS", 0.2), self.listening(self.SERVER + fork) as (pid, _):
             deadline = time.monotonic() + SECONDS
@@ -881,7 +881,7 @@ def test_lockstep() -> None:
     """All work of the guard is done and checked, in as many turns as it should take; without valgrind, uncounted."""
     done = subprocess.run([sys.executable, BENCH / "instructions.py"], capture_output=True, timeout=SECONDS, check=True)
     found = [json.loads(printed) for printed in done.stdout.splitlines()]
-    # One turn for each window of everyone; two for a handshake, which is an accept and a request.
+    # One turn per window of all publishers; two per handshake: accept and request.
     turns = {"pairs": 6, "10x1": 100, "10x64": 6, "all-100": 6, "small-in": 6, "handshake": 200}
     messages = {"pairs": 600, "10x1": 100, "10x64": 384, "all-100": 600, "small-in": 3072, "handshake": 100}
     assert turns == {row["row"]: row["turns"] for row in found}

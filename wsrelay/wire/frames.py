@@ -130,7 +130,7 @@ def parse(data: bytes, max_payload_bytes: int, *, deflated: bool = False) -> tup
 
     It stops after a MiB, so that inflated messages are published before more are inflated. It also stops at any other
     frame, an incomplete or a wrong one included: those are left to Autobahn. Nothing may be accepted here that Autobahn
-    rejects (``tests/connection/test_protocol.py`` compares the two).
+    rejects (``tests/connection/test_fast_path.py`` compares the two).
 
     Args:
         data: what a client sent, from the beginning of a frame on, outside a fragmented message.
