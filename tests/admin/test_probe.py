@@ -272,7 +272,7 @@ class IllTests(ProbeTestCase):
         self.assertEqual(answers, [])
 
 
-#: What Twisted calls of pyOpenSSL.
+#: pyOpenSSL methods that Twisted calls.
 pytestmark = pytest.mark.filterwarnings("ignore:.*You should use.*cryptography:DeprecationWarning")
 
 

@@ -898,7 +898,7 @@ def test_idle() -> None:
 
 @pytest.mark.interop
 def test_interrupted(tmp_path: Path) -> None:
-    """On Ctrl-C, the server and the load generator are stopped, and what was measured stays."""
+    """Ctrl-C stops the server and the load generator; measured samples stay."""
     compiler()
     command = [sys.executable, RUN, "--servers", "floor", "--rows", "10x1", "--repeats", "99", "--seconds", "0.3"]
     process = subprocess.Popen([*command, "--results", tmp_path], stderr=subprocess.PIPE, text=True)

@@ -19,7 +19,7 @@ class EventStream(Member):
 
     Args:
         host: the connection.
-        grant: what it may do; a stream publishes nothing.
+        grant: its rights; a stream publishes nothing.
     """
 
     __slots__ = ()
