@@ -59,7 +59,7 @@ class Message(msgspec.Struct, eq=False, gc=False):
 
     @property
     def opcode(self) -> int:
-        """The type: 1 is text, 2 is binary (RFC 6455 section 5.2)."""
+        """Message type, 1 for text and 2 for binary (RFC 6455 section 5.2)."""
         return frames.opcode_of(self.plain)
 
     @property
