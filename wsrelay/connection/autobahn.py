@@ -209,6 +209,12 @@ class AutobahnProtocol(WebSocketServerProtocol):
         outcome: bool | None = super().onFrameData(payload)
         return outcome
 
+    def dropConnection(self, abort: bool = False) -> None:
+        """End TCP. After a clean close with FIN: Autobahn's reset could overtake the last frames."""
+        super().dropConnection(abort and not self.wasClean)
+        # A Deferred whose result is this connection: a circle, which only the garbage collector would find.
+        vars(self).pop("is_closed", None)
+
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         """Write a frame made by Autobahn, without its log line (TRAPS 5) and its queue."""
         self.write(data)

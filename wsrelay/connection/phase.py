@@ -77,6 +77,11 @@ class Ended(Phase):
     def __init__(self, before: Phase) -> None:
         self._before = before
 
+    @property
+    def incoming_bytes(self) -> int:
+        """Bytes that the phase still keeps."""
+        return self._before.incoming_bytes
+
     def lost(self, reason: Failure) -> None:
         """TCP has ended."""
         self._before.lost(reason)

@@ -341,7 +341,7 @@ class RelayProtocol(AutobahnProtocol):
     def dropConnection(self, abort: bool = False) -> None:
         """End TCP; after a clean close with FIN, as Autobahn's reset could overtake the last frames."""
         self.leave()
-        super().dropConnection(abort and not self.wasClean)
+        super().dropConnection(abort)
         self._discard()
 
     end = dropConnection  #: behind a whole response; see :class:`wsrelay.http.exchange.Line`

@@ -38,14 +38,13 @@ class OpenWebSocket(Member):
         deflated: whether permessage-deflate was agreed.
     """
 
-    __slots__ = ("_deflated", "_fragments", "_message_type", "_ping_to_answer", "_publisher")
+    __slots__ = ("_deflated", "_fragments", "_message_type", "_ping_to_answer")
 
     _host: Host
 
     def __init__(self, host: Host, grant: Grant, encoding: Encoding, *, deflated: bool) -> None:
         super().__init__(host, grant, encoding)
         self._deflated = deflated
-        self._publisher = None if host.factory.settings.echo else self
         self._message_type = host.factory.message_types.of(grant.room)
         self._fragments = 0
         self._ping_to_answer: bytes | None = None
@@ -109,7 +108,7 @@ class OpenWebSocket(Member):
         self.bytes_in += size_bytes
         factory.stats.messages_in += count
         factory.stats.bytes_in += size_bytes
-        publisher = self._publisher
+        publisher = None if factory.settings.echo else self
         factory.backplane.publish(self.grant.room, [Message(frame, publisher) for frame in plain])
 
     def _account(self, messages: int, read_bytes: int) -> None:
