@@ -59,6 +59,10 @@ class ServerTestCase(RelayTestCase):
 class RequestTests(ServerTestCase):
     """One request."""
 
+    def test_escaped_path(self) -> None:
+        """Routes see the path as it is written: a proxy in front may forbid one by that."""
+        self.assertEqual(self.connect().send(head("/%64rain?a=%20", "POST")).text, "POST /%64rain")
+
     def test_methods(self) -> None:
         """A well-formed request is answered, and the connection ends."""
         for method in ("GET", "POST", "DELETE"):

@@ -40,7 +40,7 @@ def asked(server: Relay, count: int = 0) -> list[str]:
 
     Bystanders do not come through it, and what was printed of them may be read late.
     """
-    return server.output.wait_for(r"asked for ((?!None from None$).*)", count)
+    return server.output.wait_for(r"(?m)asked for ((?!None from None$).*)", count)
 
 
 def test_proxied_upgrade(server: Relay, proxy: int) -> None:

@@ -8,6 +8,7 @@ Must not live here: who may ask (:mod:`wsrelay.admin.gate`), which path is answe
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from twisted.internet.interfaces import (
@@ -101,7 +102,9 @@ class AdminConnection(Protocol):
         if rest:
             raise Denied(400, "there is data behind the request; send one request per connection")
         self._server.check(request)
-        return request
+        # The path as it is written: a proxy in front may forbid one by that, and no route has an escape.
+        path = head.split(b" ", 2)[1].partition(b"?")[0].decode("ascii")
+        return replace(request, path=path)
 
     # --- what the exchange calls --------------------------------------------------------------------
 

@@ -82,7 +82,7 @@ class Accounts:
 
     def take_back(self, subscriber: Subscriber, batch: Batch) -> None:
         """The write of a batch that was counted already has failed."""
-        self._given[subscriber] = _minus(self._given[subscriber], batch.tally_for(subscriber))
+        self._given[subscriber] = _minus(self.given(subscriber), batch.tally_for(subscriber))
 
     def given_of_flushed(self, subscriber: Subscriber, due: Batch) -> Tally:
         """Return what an up-to-date subscriber was given. Arguments: see :meth:`part`."""
