@@ -17,7 +17,7 @@ class TableTests(SynchronousTestCase):
     def test_stage_rows(self) -> None:
         """Each stage has its row, also in the docstring; LOST may follow every other stage."""
         self.assertEqual(list(TRANSITIONS), list(Stage))
-        documented = re.findall(r"^        ([A-Z]+) .*?  ([A-Z ]+)$", Stage.__doc__ or "", re.MULTILINE)
+        documented = re.findall(r"^ *([A-Z]+) .*?  ([A-Z ]+)$", Stage.__doc__ or "", re.MULTILINE)
         rows = {name: set(followers.split()) for name, followers in documented}
         for stage in list(Stage)[:-1]:
             self.assertIn(Stage.LOST, TRANSITIONS[stage])
