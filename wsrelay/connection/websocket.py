@@ -130,7 +130,7 @@ class OpenWebSocket(Member):
         else:
             # The connection's deadline stays; when it passes, nothing is due.
             keepalive.message_by = math.inf
-        # is_overdrawn begins with the same test; its call would cost 1 % of a message in a room of two.
+        # The same test as is_overdrawn begins with, without its call (0.2 % of a message): few reads pass it.
         is_due = now > flow.refilled_at or flow.messages < 0 or flow.frames < 0 or flow.bytes < 0
         if is_due and flow.is_overdrawn(now):
             limit_rate(host, now)
