@@ -77,7 +77,7 @@ function connection() {
     };
     socket = new WebSocket(url, { headers, handshakeTimeout: 10_000 });
     socket.on("open", () => {
-      openedAt = Date.now();
+      openedAt = performance.now();
       say("connected");
       pinging = setInterval(ping, pingSeconds * 1000);
       opened.emit("open");
@@ -98,7 +98,7 @@ function connection() {
       clearInterval(pinging);
       const reason = bytes.toString();
       const why = failure ?? `closed: ${code} ${reason}`.trimEnd();
-      resolve({ why, final: isFinal(code, reason), lasted: (Date.now() - openedAt) / 1000 });
+      resolve({ why, final: isFinal(code, reason), lasted: (performance.now() - openedAt) / 1000 });
     });
   });
 }
