@@ -106,7 +106,7 @@ class Relay:
         self.count: Callable[[], object] = int  # nothing, until somebody counts
         self.turns = 0
         self._reactor = EPollReactor()
-        # A callable in C, as the real clock is.
+        # Stands still. It is not Twisted's own, so the factory leaves it.
         self._reactor.seconds = repeat(NOW).__next__
         self._factory = RelayFactory(SETTINGS, reactor=self._reactor)
         service = RelayService(self._factory)

@@ -22,6 +22,7 @@ from zope.interface import implementer
 from wsrelay.backplane.local import LocalBackplane
 from wsrelay.closecodes import CloseReason
 from wsrelay.connection.autobahn import autobahn_options, configured
+from wsrelay.connection.clock import Expiry, make_steady
 from wsrelay.connection.drain import Drain
 from wsrelay.connection.protocol import RelayProtocol
 from wsrelay.connection.sweep import Sweep
@@ -55,7 +56,7 @@ class RelayFactory(WebSocketServerFactory):
     Args:
         settings: ``listen`` is for the service; ``validate`` is used unless ``validators`` are given.
         validators: the handshake validators, in order; an empty sequence admits every handshake.
-        reactor: ``None`` is the global one.
+        reactor: ``None`` is the global one. It gets a steady clock: see :func:`wsrelay.connection.clock.make_steady`.
         wall_clock: seconds since the epoch, for the expiry of grants.
         random: a number from 0 to 1, for the jitter of pings and drains.
 
@@ -96,8 +97,8 @@ class RelayFactory(WebSocketServerFactory):
     ) -> None:
         # server="": no version in responses (TRAPS 14).
         super().__init__(server="", reactor=reactor)
-        # Its own: reload changes it.
-        self.settings = settings = copy(settings)
+        make_steady(self.reactor)
+        self.settings = settings = copy(settings)  # its own: reload changes it
         self.wall_clock = wall_clock
         self.random = random
         self.now: float = self.reactor.seconds()
@@ -201,6 +202,7 @@ class RelayFactory(WebSocketServerFactory):
         """Return the steps of a sweep beside the deadlines of connections."""
         return (
             partial(setattr, self, "now"),
+            Expiry(self.connections, self.wall_clock, self.reactor.seconds()).tick,
             self.hub.tick,
             self.admission.tick,
             lambda _: self.memory.keep(self.connections),

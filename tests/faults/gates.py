@@ -31,3 +31,9 @@ def raising(request, grant):
     if request.room.startswith("hooked"):
         raise LookupError(f"no such user: {request.query['user'][0]}")
     return grant
+
+
+def expiring(request, grant):
+    """Let the grant expire at the date in the query, if there is one."""
+    [date] = request.query.get("expires", [None])
+    return grant if date is None else grant.narrowed(expires_at=float(date))

@@ -6,7 +6,7 @@ wait in the backlog. Each proxy replaces ``X-User`` and ``X-Forwarded-For`` of t
 
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,13 +57,19 @@ backend relay
 
 
 @contextmanager
-def nginx(relay: int, folder: Path, _options: str = "") -> Iterator[int]:
-    """Run nginx in front of a relay's port; yield nginx's port."""
+def nginx(relay: int, folder: Path, _options: str = "", *, environ: Mapping[str, str] | None = None) -> Iterator[int]:
+    """Run nginx in front of a relay's port; yield nginx's port.
+
+    Args:
+        relay: the relay's port.
+        folder: for the configuration.
+        environ: added to our environment.
+    """
     with taken_port() as listening:
         port = listening.getsockname()[1]
         (folder / "nginx.conf").write_text(_NGINX.format(port=port, relay=relay))
         # nginx inherits listening sockets this way in an upgrade.
-        environ = {"NGINX": f"{listening.fileno()};"}
+        environ = {**(environ or {}), "NGINX": f"{listening.fileno()};"}
         command = [require("nginx"), "-p", str(folder), "-c", "nginx.conf", "-e", "stderr"]
         with Process(command, str(folder), environ, [listening.fileno()]) as process:
             try:

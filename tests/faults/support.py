@@ -23,8 +23,8 @@ from wsrelay.closecodes import CloseReason
 #: The attacked room, and another one.
 ATTACKED, ELSEWHERE = "attacked", "elsewhere"
 
-#: The environment with which relay processes find gates.py.
-GATES = {"PYTHONPATH": str(Path(__file__).resolve().parent)}
+#: The environment with which relay processes find gates.py, beside what the tests' own environment lets them find.
+GATES = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).resolve().parent), os.environ.get("PYTHONPATH", "")])}
 
 #: The prefix of the bystanders' messages; the attacked room has others, too.
 _MARK = "bystander "

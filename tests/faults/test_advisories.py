@@ -416,11 +416,11 @@ class TokenTests(FaultTestCase, KeyFileTestCase):
 
         OpenClaw CVE-2026-41356 (a revoked token keeps its socket).
         """
-        stale = jwt.encode({**self.claims, "exp": PAST}, RSA_KEY, "RS256")
+        stale, short = (jwt.encode({**self.claims, "exp": exp}, RSA_KEY, "RS256") for exp in (PAST, FUTURE - 100))
         with self.attacked([self.validator], options=self.options()) as relay:
             self.assertEqual(relay.client(headers={"Authorization": f"Bearer {stale}"}).status, 401)
-            relay.now = FUTURE - 10.0 - relay.clock.seconds()
-            client = relay.client(headers=self.options()["headers"])
+            relay.now = FUTURE - 110.0 - relay.clock.seconds()
+            client = relay.client(headers={"Authorization": f"Bearer {short}"})
             relay.wait(11)
             self.assertEqual(client.closed[0], 4401)
 

@@ -49,6 +49,7 @@ ADMIN = re.compile(r"admin endpoint on ([^\s\"]+)")
 #: Program → how to install it.
 PROGRAMS = {
     "caddy": "apt-get install caddy",
+    "cc": "apt-get install gcc libc6-dev",
     "chromium": "apt-get install chromium",
     "curl": "apt-get install curl",
     "groff": "apt-get install groff-base",

@@ -229,7 +229,7 @@ class RelayProtocol(AutobahnProtocol):
             Denied: the room or the relay is full.
         """
         grant, settings, now = member.grant, self.factory.settings, self.seconds()
-        # The only use of the wall clock: the expiry of a token is a date.
+        # The expiry of a grant is a date; see clock.Expiry for a wall clock that is set later.
         expires = math.inf if grant.expires_at is None else now + grant.expires_at - self.factory.wall_clock()
         self.flow = Flow(self.factory.rates, self.factory.now)
         self.keepalive = KeepAlive(now, settings.ping_seconds, self.factory.random(), expires)
