@@ -1,9 +1,12 @@
-"""Settings of all tests: Hypothesis' profile, and which tests count as coverage."""
+"""Settings of all tests: Hypothesis' profile, which tests count as coverage, and the browsers."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.harness.browsers import BROWSERS, AnyBrowser
 
 TOOLS = Path(__file__).parent / "tools"
 
@@ -22,3 +25,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.path.is_relative_to(TOOLS) or any(map(item.get_closest_marker, NOT_IN_MEMORY)):
             item.add_marker("no_cover")
+
+
+@pytest.fixture(scope="module", params=BROWSERS)
+def each_browser(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnyBrowser]:
+    """A running browser; a test with it runs once per browser, and must be marked deploy."""
+    with BROWSERS[request.param](tmp_path_factory.mktemp(request.param)) as started:
+        yield started

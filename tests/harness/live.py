@@ -52,6 +52,7 @@ PROGRAMS = {
     "cc": "apt-get install gcc libc6-dev",
     "chromium": "apt-get install chromium",
     "curl": "apt-get install curl",
+    "firefox-esr": "apt-get install firefox-esr",
     "groff": "apt-get install groff-base",
     "haproxy": "apt-get install haproxy",
     "man": "apt-get install man-db",
