@@ -52,6 +52,7 @@ REQUESTS: Mapping[str, bytes] = {
     "tls-hello": bytes.fromhex("1603010200010001fc0303"),
     "post": request_bytes(line="POST /room HTTP/1.1", fields={"Content-Length": "5"}) + b"hello",
     "head": request_bytes(line="HEAD /room HTTP/1.1"),
+    "put": request_bytes(line="PUT /room HTTP/1.1"),
     "non-ascii-room": request_bytes("/caf%C3%A9/%F0%9F%99%82"),
     "dots": request_bytes("/a/../admin"),
     "encoded-slash": request_bytes("/a%2Fb%00%0d%0aX:1"),

@@ -123,7 +123,7 @@ class RelayFactory(WebSocketServerFactory):
         self.protocol = configured(self.protocol, self)
         self.numbers: Iterator[int] = count(1)
         self.web = PublicSite(self) if settings.http or settings.demo else None
-        self.methods: Collection[str] = ("GET",) if self.web is None else self.web.methods
+        self.methods: Collection[str] = ("GET", "HEAD") if self.web is None else self.web.methods
         self.sweep = Sweep(self.connections, self.slowed_down, self._steps(), self.stats, self.reactor)
         self._drains: list[Drain] = []
 

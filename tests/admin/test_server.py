@@ -114,6 +114,37 @@ class RequestTests(ServerTestCase):
             self.assertEqual(refused, status, data)
             self.assertGreater(len(reason), 15)
 
+    def test_refusals_of_head(self) -> None:
+        """HEAD is refused with the same head as GET, and without content."""
+
+        def check(request: HandshakeRequest) -> None:
+            if request.path == "/gate":
+                raise Denied(418, "no")
+
+        self.server.check = check
+        self.answer = lambda exchange: exchange.respond(1 // 0, [])
+        for data in (head("/gate"), head("/bug"), head(X_A="a\x0b"), head("http://localhost/"), head()[:20], b"GET /"):
+            answers = []
+            for method in (b"GET", b"HEAD"):
+                connection = self.connect()
+                response = connection.send(data.replace(b"GET", method))
+                if not response.status:
+                    self.clock.advance(self.server.request_seconds)
+                    response = connection.send(b"")
+                answers.append(response)
+            get, bare = answers
+            self.assertEqual((bare.status, bare.fields, bare.text), (get.status, get.fields, ""), data)
+            self.assertGreater(len(get.text), 0)
+        self.flushLoggedErrors(ZeroDivisionError)
+
+    def test_options(self) -> None:
+        """OPTIONS is a 405, and no answer is for pages of other origins: a preflight fails."""
+        fields = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
+        for method, status in (("OPTIONS", 405), ("GET", 200)):
+            response = self.connect().send(head(method=method, **fields))
+            self.assertEqual(response.status, status)
+            self.assertNotIn("access-control-allow-origin", response.fields)
+
     def test_check(self) -> None:
         """The gate may refuse a well-formed request."""
 

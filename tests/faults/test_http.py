@@ -81,6 +81,17 @@ class RequestTests(FaultTestCase):
             for client in relay._clients:
                 client.messages = [message for message in client.messages if message != "{}"]
 
+    def test_http_head(self) -> None:
+        """HEAD, refused or not, gets one response without content, whatever comes behind it."""
+        with self.attacked(http=True) as relay:
+            for first in (DESCRIBE, TAIL, http_bytes(f"GET /{ATTACKED}"), b"GET /..\r\n\r\n", b"GET /" + b"x" * 70_000):
+                wire = relay.wire()
+                answer = wire.send(first.replace(b"GET", b"HEAD") + http_bytes("POST /elsewhere", b"smuggled"))
+                self.assertEqual((answer.count(b"HTTP/1.1 "), answer[-4:]), (1, b"\r\n\r\n"))
+                relay.bystanders.exchange()
+                wire.hang_up()
+            self.assertEqual(relay.stats.messages_in, self.said(relay))
+
     def said(self, relay: Any) -> int:
         """Return the number of the bystanders' messages."""
         return sum(connection.status().messages_in for connection in relay.guests)

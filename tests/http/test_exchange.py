@@ -106,6 +106,20 @@ class ExchangeTests(SynchronousTestCase):
 
         self.assertEqual(self.line.written, b"")
 
+    def test_continue_without_body(self) -> None:
+        """A request without a body gets no 100 Continue."""
+        self.exchange("HEAD /", {"Expect": "100-continue"}, lambda exchange: None, 0).begin()
+
+        self.assertEqual(self.line.written, b"")
+
+    def test_refusal(self) -> None:
+        """The refusal of HEAD has the length, and no content."""
+        for method, content in (("GET", b"no\n"), ("HEAD", b"")):
+            exchange = self.exchange(f"{method} /", {"X-A": "b"}, max_body_bytes=0)
+            head, _, body = exchange.refusal(Denied(403, "no")).partition(b"\r\n\r\n")
+            self.assertIn(b"\r\nContent-Length: 3\r\n", head)
+            self.assertEqual(body, content)
+
     def test_head(self) -> None:
         """The response to HEAD has the length, and no body."""
         long = self.exchange("HEAD /", {"X-A": "b"}, lambda exchange: exchange.respond(200, [], b"12345"), 0)

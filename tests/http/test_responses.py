@@ -21,6 +21,11 @@ class RefusalTests(RelayTestCase):
             b"Connection: close\r\n\r\nnot you\n",
         )
 
+    def test_head(self) -> None:
+        """The refusal of HEAD is the same without the reason."""
+        denied = Denied(403, "not you")
+        self.assertEqual(refusal(denied, is_head=True) + b"not you\n", refusal(denied))
+
     def test_statuses_that_do_not_refuse(self) -> None:
         """A validator that denies with 200, 101 or nonsense refuses with 500."""
         for status in (101, 200, 302, 0, 999, "403", None):

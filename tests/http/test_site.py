@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 
 from tests.harness.http import ask, http_bytes
 from tests.harness.support import Answer, RelayTestCase, request_bytes
+from wsrelay import closecodes
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
 
@@ -274,6 +275,127 @@ class TailTests(RelayTestCase):
         self.assertEqual(self.get(relay).status, 503)
 
 
+class HeadTests(RelayTestCase):
+    """HEAD: the status and the fields of GET, without content."""
+
+    GETS = (
+        ("/room", {"Accept": "application/json"}, 200),
+        ("/", {"Accept": "text/html"}, 200),
+        ("/room", {}, 426),
+        ("/room", {"Content-Length": "5"}, 400),
+        ("/a/../b", {"Accept": "application/json"}, 400),
+        ("/denied", {"Accept": "application/json"}, 403),
+        ("/room", {"Host": None}, 400),
+        ("/room", {"X-A": "a" * 70_000}, 431),
+        ("/" + "a" * 70_000, {}, 414),
+    )
+
+    def pair(self, relay: Any, request: bytes) -> list[tuple[bytes, bytes]]:
+        """Return head and content of the responses to GET and to HEAD."""
+        parts = []
+        for method in (b"GET", b"HEAD"):
+            head, end, content = relay.wire().send(request.replace(b"GET", method, 1)).partition(b"\r\n\r\n")
+            self.assertTrue(end)
+            parts.append((head, content))
+        return parts
+
+    def test_head(self) -> None:
+        """With --http and --demo, without, and for each refusal, HEAD has the same head as GET, and no content."""
+
+        def validate(request: Any, grant: Grant) -> Grant:
+            if request.room == "denied":
+                raise Denied(403, "no")
+            return grant
+
+        for options, served in (
+            ({"http": True, "demo": True}, (200, 400, 403, 414, 426, 431)),
+            ({}, (400, 414, 426, 431)),
+        ):
+            relay = self.relay([Answer(validate)], **options)
+            statuses = set()
+            for target, fields, status in self.GETS:
+                request = http_bytes(f"GET {target}", None, fields)
+                (head, content), (bare, nothing) = self.pair(relay, request)
+                self.assertEqual((bare, nothing), (head, b""), request[:100])
+                self.assertIn(b"\r\nContent-Length: %d\r\n" % len(content), head)
+                statuses.add(int(head.split()[1]))
+                self.assertIn(int(head.split()[1]), (status, 426))
+            self.assertEqual(statuses, set(served))
+        self.assertEqual(relay.stats.http_requests, {})
+
+    def test_head_counted(self) -> None:
+        """HEAD is a method of its own in the counters."""
+        relay = self.relay(http=True, demo=True)
+        for target, accept in (("/", "text/html"), ("/", "application/json"), ("/", "text/event-stream")):
+            relay.wire().send(http_bytes(f"HEAD {target}", None, {"Accept": accept}))
+        self.assertEqual(relay.stats.http_requests, {("HEAD", 200): 3})
+
+    def test_head_of_stream(self) -> None:
+        """HEAD of a stream gets the head of the stream and joins no room; a full room refuses it as it refuses GET."""
+        relay = self.relay(http=True, max_room_members=1, max_rooms=1)
+        tail = http_bytes("HEAD /room", None, {"Accept": "text/event-stream"})
+        wire = relay.wire()
+        head, end, content = wire.send(tail).partition(b"\r\n\r\n")
+        self.assertEqual((wire.status, end, content, wire.ended), (200, b"\r\n\r\n", b"", True))
+        self.assertIn(b"\r\nContent-Type: text/event-stream\r\n", head)
+        self.assertIn(b"\r\nTransfer-Encoding: chunked\r\n", head)
+        wire.hang_up()
+        self.assertEqual((len(relay.factory.hub), relay.stats.connections_closed), (0, {}))
+
+        relay.client()
+        for target, text in (("/room", "this room is full"), ("/other", "too many rooms")):
+            (head, content), (bare, nothing) = self.pair(relay, tail.replace(b"HEAD /room", f"GET {target}".encode()))
+            self.assertIn(text, content.decode())
+            self.assertEqual((bare, nothing), (head, b""))
+
+    def test_head_of_handshake(self) -> None:
+        """HEAD opens no WebSocket: 426."""
+        for options in ({}, {"http": True}):
+            relay = self.relay(**options)
+            wire = relay.wire()
+            answer = wire.send(request_bytes(line="HEAD /room HTTP/1.1"))
+            self.assertEqual((wire.status, answer.partition(b"\r\n\r\n")[2]), (426, b""))
+            self.assertEqual(relay.stats.connections_opened, 0)
+
+    def test_head_while_it_is_received(self) -> None:
+        """An incomplete HEAD that is late, or is refused at a stop, gets no content, either."""
+        for options in ({}, {"http": True}):
+            for late in (True, False):
+                relay = self.relay(**options)
+                wire = relay.wire()
+                wire.send(b"HEAD /room HT")
+                if late:
+                    relay.wait(relay.factory.settings.handshake_seconds + 1)
+                else:
+                    relay.factory.close_all(closecodes.RESTARTING, 5)
+                answer = wire.send(b"")
+                self.assertEqual((wire.status, answer[-4:]), (408 if late else 503, b"\r\n\r\n"))
+
+    def test_head_over_limit(self) -> None:
+        """An over-limit client gets no content for HEAD."""
+        relay = self.relay(max_connections_per_address=1)
+        relay.client()
+        wire = relay.wire()
+        self.assertEqual((wire.send(http_bytes("HEAD /"))[-4:], wire.status), (b"\r\n\r\n", 429))
+
+    def test_head_denied_later(self) -> None:
+        """A grant without can_subscribe, late validators and a bug refuse HEAD without content."""
+        tail = http_bytes("HEAD /room", None, {"Accept": "text/event-stream"})
+        for answer, status in (
+            (narrowed(can_subscribe=False), 403),
+            (Answer(Deferred()), 504),
+            (Answer(KeyError()), 500),
+        ):
+            relay = self.relay([answer], http=True)
+            wire = relay.wire()
+            head = wire.send(tail)
+            if status == 504:
+                relay.wait(relay.factory.settings.validate_seconds + 1)
+                head = wire.send(b"")
+            self.assertEqual((wire.status, head[-4:]), (status, b"\r\n\r\n"))
+        self.flushLoggedErrors(KeyError)
+
+
 class PageTests(RelayTestCase):
     """The demo page."""
 
@@ -329,9 +451,9 @@ class GateTests(RelayTestCase):
 
     def test_methods(self) -> None:
         """Other methods are refused; Allow names the served ones."""
-        for method in ("PUT", "DELETE", "OPTIONS", "HEAD", "TRACE", "CONNECT", "BREW"):
+        for method in ("PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "BREW"):
             wire = self.relay(http=True).wire()
-            self.assertIn(b"\r\nAllow: GET, POST\r\n", wire.send(http_bytes(f"{method} /room")), method)
+            self.assertIn(b"\r\nAllow: GET, HEAD, POST\r\n", wire.send(http_bytes(f"{method} /room")), method)
             self.assertEqual(wire.status, 405)
 
     def test_bodies_of_gets(self) -> None:

@@ -79,6 +79,16 @@ def test_describe_room(server: Relay) -> None:
     assert json.loads(answer.split("\n")[0]) == {"room": "described", "members": 1, "publishers": 1}
 
 
+def test_head(server: Relay) -> None:
+    """A HEAD ends at once, with the fields of GET: for a room, a stream and a refusal, over TLS, too."""
+    for accept, status in (("application/json", 200), ("text/event-stream", 200), ("*/*", 426)):
+        for endpoint in (0, 1):
+            url = http_url(server, "headed", endpoint)
+            head, _, shown = curl(url, "--head", "--header", f"Accept: {accept}").rpartition("\n")
+            assert (head.startswith(f"HTTP/1.1 {status} "), shown) == (True, str(status))
+            assert head.endswith("Connection: close\n\n"), head
+
+
 def test_http_refusals(server: Relay) -> None:
     """Refusals reach curl with status and reason, also in the middle of a request body."""
     assert curl(http_url(server, "room")).endswith("a WebSocket client\n\n426")

@@ -212,6 +212,17 @@ class HubTests(SynchronousTestCase):
 
         self.assertEqual(hub.member_count("room"), 2)
 
+    def test_check_join(self) -> None:
+        """check_join() raises what join() would raise, and opens no room."""
+        hub = self.hub(max_rooms=2, max_room_members=1)
+        hub.check_join("a")
+        self.assertEqual(len(hub), 0)
+        self.member(hub, "a")
+        self.assertRaises(RoomFull, hub.check_join, "a")
+        hub.check_join("b")
+        self.member(hub, "b")
+        self.assertRaises(TooManyRooms, hub.check_join, "c")
+
     def test_resume(self) -> None:
         """resume() continues delivery; a subscriber in no room is ignored."""
         hub = self.hub()

@@ -26,7 +26,7 @@ from wsrelay.errors import Denied
 from wsrelay.http.exchange import Exchange
 from wsrelay.http.head import check_no_body, parse_head, split_head
 from wsrelay.http.linger import linger
-from wsrelay.http.responses import PRIVATE_FIELDS, refusal
+from wsrelay.http.responses import HEAD, PRIVATE_FIELDS, refusal
 from wsrelay.logs.failures import log_failure
 from wsrelay.request import HandshakeRequest
 
@@ -117,9 +117,10 @@ class AdminConnection(Protocol):
         self.transport.loseConnection()
 
     def deny(self, denied: Denied) -> None:
-        """Refuse the request. Peer sees: the status and the reason as a line of plain text."""
+        """Refuse the request. Peer sees: the status and the reason as a line of plain text, which HEAD does not get."""
         self._is_complete = True
-        linger(self.transport, refusal(denied, PRIVATE_FIELDS))
+        is_head = self._received.startswith(HEAD)
+        linger(self.transport, refusal(denied, PRIVATE_FIELDS, is_head=is_head))
         self._set_deadline(LINGER_SECONDS, self._abort)
 
     def fail(self, error: Failure | Exception) -> None:

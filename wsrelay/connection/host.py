@@ -104,6 +104,9 @@ class Host(Protocol):
     def deny(self, denied: Denied) -> None:
         """Refuse the request."""
 
+    def respond(self, response: bytes) -> None:
+        """Write the last response, and end."""
+
     def fail(self, error: Failure | Exception) -> None:
         """End because of a bug."""
 

@@ -27,8 +27,8 @@ from wsrelay.connection.websocket import OpenWebSocket
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
 from wsrelay.http.exchange import Exchange
-from wsrelay.http.head import check_upgrade, parse_head, split_head
-from wsrelay.http.responses import acceptance
+from wsrelay.http.head import check_upgrade, not_websocket, parse_head, split_head
+from wsrelay.http.responses import HEAD, acceptance, refusal
 from wsrelay.net.proxies import UNIX
 from wsrelay.request import HandshakeRequest
 from wsrelay.validators import probe
@@ -170,11 +170,13 @@ class Opening(Phase):
             if rest:
                 raise _data_behind()
             check_upgrade(request.headers)
+            if request.method == "HEAD":
+                raise not_websocket()
             host.data = b""
             granted = probe.grant(request) or host.factory.chain.grant(request)
         else:
-            host.data = b""
             exchange = self._exchange = web.exchange(host, request)
+            host.data = b""
             exchange.receive(rest)
             granted = Grant(room=request.room) if exchange.is_public else host.factory.chain.grant(request)
         if isinstance(granted, Grant):
@@ -199,6 +201,14 @@ class Opening(Phase):
         else:
             late = Denied(408, "the request did not come in time", cause="handshake_seconds")
             self._host.deny(self._turned_away or late)
+
+    def write_refusal(self, denied: Denied) -> None:
+        """Write the response to the refused request, as far as that is known, and end."""
+        host = self._host
+        if self._exchange is not None:
+            host.respond(self._exchange.refusal(denied))
+        else:
+            host.respond(refusal(denied, is_head=host.data.startswith(HEAD)))
 
     def lost(self, reason: Failure) -> None:
         """TCP has ended: cancel the validators."""

@@ -5,6 +5,8 @@ Must not live here: phases with behaviour; each has its own module.
 
 from twisted.python.failure import Failure
 
+from wsrelay.errors import Denied
+
 __all__ = ["Ended", "Phase"]
 
 
@@ -29,6 +31,9 @@ class Phase:
 
     def on_deadline(self) -> None:
         """The deadline of an unanswered request has passed."""
+
+    def write_refusal(self, denied: Denied) -> None:
+        """Write the response to a refused request, and end."""
 
     def lost(self, reason: Failure) -> None:
         """TCP has ended."""

@@ -44,6 +44,10 @@ class PlainHTTP(Phase):
         """Refuse: the body is late."""
         self._host.deny(Denied(408, "the body did not come in time", cause="message_seconds"))
 
+    def write_refusal(self, denied: Denied) -> None:
+        """Write the response to the refused request, and end."""
+        self._host.respond(self._exchange.refusal(denied))
+
     def lost(self, reason: Failure) -> None:
         """TCP has ended."""
         self._exchange.lost(reason)

@@ -38,7 +38,6 @@ from wsrelay.connection.writer import Writer
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
 from wsrelay.http.linger import linger
-from wsrelay.http.responses import refusal
 from wsrelay.limits.admission import UNCOUNTED
 from wsrelay.logs.failures import log_failure
 from wsrelay.stats import ConnectionStatus
@@ -327,7 +326,7 @@ class RelayProtocol(AutobahnProtocol):
         self.factory.lines.add_refusal(
             connection=self.number, peer=self.peer, status=denied.status, cause=cause, reason=reason
         )
-        self.respond(refusal(denied))
+        self.phase.write_refusal(denied)
 
     def respond(self, response: bytes) -> None:
         """Write the last response, and end; the rest of a body is read and discarded."""

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
 from wsrelay.http.body import MAX_FRAMING_BYTES, Body, too_long
-from wsrelay.http.responses import response
+from wsrelay.http.responses import refusal, response
 from wsrelay.request import HandshakeRequest
 
 __all__ = ["Exchange", "Line"]
@@ -118,11 +118,11 @@ class Exchange:
         """The request is granted: answer now, or when the body is complete. Raises nothing.
 
         Peer sees:
-            ``100 Continue`` if it expects that and the body has not begun.
+            ``100 Continue`` if it expects that and has a body, which has not begun.
         """
         self.grant = grant
         self._is_begun = True
-        if not self.incoming_bytes and self.request.headers.get("expect", "").lower() == "100-continue":
+        if self._body is not None and not self.incoming_bytes and self._expects_continue:
             self.connection.write(_CONTINUE)
         self._answer_if_complete()
 
@@ -135,12 +135,25 @@ class Exchange:
             body: the body; for HEAD, that of the same GET.
         """
         if not self._is_lost:
-            self.connection.write(response(status, fields, body, is_head=self.request.method == "HEAD"))
+            self.connection.write(response(status, fields, body, is_head=self.is_head))
             self.connection.end()
+
+    def refusal(self, denied: Denied) -> bytes:
+        """Return the response to the refused request."""
+        return refusal(denied, is_head=self.is_head)
 
     def lost(self, reason: Failure) -> None:
         """TCP has ended: a later :meth:`respond` does nothing."""
         self._is_lost = True
+
+    @property
+    def is_head(self) -> bool:
+        """Whether the response has no content."""
+        return self.request.method == "HEAD"
+
+    @property
+    def _expects_continue(self) -> bool:
+        return self.request.headers.get("expect", "").lower() == "100-continue"
 
     def _answer_if_complete(self) -> None:
         """Answer; an exception ends this connection and no other."""

@@ -13,7 +13,10 @@ from typing import Final
 
 from wsrelay.errors import Denied
 
-__all__ = ["PRIVATE_FIELDS", "SAFE_FIELDS", "acceptance", "content_policy", "head", "refusal", "response"]
+__all__ = ["HEAD", "PRIVATE_FIELDS", "SAFE_FIELDS", "acceptance", "content_policy", "head", "refusal", "response"]
+
+#: The first bytes of a request whose response has no content.
+HEAD: Final = b"HEAD "
 
 #: On every answer: no cache may keep it, no browser may guess its type.
 SAFE_FIELDS: Final = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
@@ -58,7 +61,7 @@ def acceptance(
     ).encode("ascii")
 
 
-def refusal(denied: Denied, fields: Iterable[tuple[str, str]] = ()) -> bytes:
+def refusal(denied: Denied, fields: Iterable[tuple[str, str]] = (), *, is_head: bool = False) -> bytes:
     """Return the HTTP response to a refused request.
 
     Bytes other than printable ASCII are a validator's mistake and are mended here, so that no line break
@@ -67,13 +70,16 @@ def refusal(denied: Denied, fields: Iterable[tuple[str, str]] = ()) -> bytes:
     Args:
         denied: status, reason and fields.
         fields: more fields.
+        is_head: whether the request was HEAD.
 
     Peer sees:
-        The status, ``Content-Length``, ``Connection: close``, and the reason as a line of plain text.
+        The status, ``Content-Length``, ``Connection: close``, and the reason as a line of plain text; not for HEAD: the
+        client would read it as its next response (RFC 9112 section 6.3).
     """
     reason = re.sub(r"[^\x20-\x7e]", "?", str(denied.reason))[:MAX_REASON_CHARS]
     text = f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(reason) + 1}\r\n"
-    return head(denied.status, (*denied.headers, *fields), text) + f"{reason}\n".encode("ascii")
+    content = b"" if is_head else f"{reason}\n".encode("ascii")
+    return head(denied.status, (*denied.headers, *fields), text) + content
 
 
 def response(status: int, fields: Iterable[tuple[str, str]], body: bytes, *, is_head: bool = False) -> bytes:

@@ -2,11 +2,12 @@
 
 ::
 
-    POST /room                             publishes the body                       202
-    GET  /room, Accept: text/event-stream  tails the room as server-sent events     200
-    GET  /room, Accept: application/json   describes it                             200
-    GET  /,     Accept: text/html          the demo page, with --demo               200
-    anything else                                                                   426, 405
+    POST    /room                             publishes the body                       202
+    GET     /room, Accept: text/event-stream  tails the room as server-sent events     200
+    GET     /room, Accept: application/json   describes it                             200
+    GET     /,     Accept: text/html          the demo page, with --demo               200
+    HEAD                                      the same as GET, without the content
+    anything else                                                                      426, 405
 
 The validators decide on each of them but the page, as on a handshake. Must not live here: bodies and responses
 (:mod:`wsrelay.http.exchange`), a stream after its first event (:mod:`wsrelay.connection.event_stream`).
@@ -82,6 +83,9 @@ class _Hub(Protocol):
     def status(self, name: str) -> RoomStatus | None:
         """Return the status of a room; ``None`` if it is not open."""
 
+    def check_join(self, name: str) -> None:
+        """Raise ``Denied`` if the room or the relay is full."""
+
 
 class Relay(Protocol):
     """The part of :class:`wsrelay.factory.RelayFactory` that this site uses."""
@@ -117,7 +121,7 @@ class PublicSite:
         self._serves_rooms = settings.http
         self._page = Page("wsrelay.http", "demo.html", connect="'self' ws: wss:", images="blob: data:")
         self._serves_page = settings.demo
-        self.methods = ("GET", "POST") if settings.http else ("GET",)
+        self.methods = ("GET", "HEAD", "POST") if settings.http else ("GET", "HEAD")
 
     def exchange(self, connection: Connection, request: HandshakeRequest) -> Exchange:
         """Return the exchange for a request that is no WebSocket handshake.
@@ -125,19 +129,20 @@ class PublicSite:
         Raises:
             Denied: 426 for a GET that only a WebSocket client can make; 400, 411, 413 and 415 for bodies.
         """
+        begin = partial(Exchange, connection, request)
         if request.method == "POST":
-            exchange = Exchange(connection, request, self._publish, self._relay.settings.max_message_bytes)
+            exchange = begin(self._publish, self._relay.settings.max_message_bytes)
             _opcode(request.headers)
             return exchange
-        check_no_body(request.headers, "a GET")
+        check_no_body(request.headers, "a request other than POST")
         is_page = self._serves_page and request.room == ROOT
         if self._serves_rooms and request.accepts("text/event-stream"):
-            return Exchange(connection, request, partial(self._tail, connection))
+            return begin(partial(self._tail, connection))
         if self._serves_rooms and request.accepts("application/json"):
-            return Exchange(connection, request, self._describe)
+            return begin(self._describe)
         if is_page and request.accepts("text/html"):
             # The page is public; the validators decide on the WebSocket that it opens.
-            return Exchange(connection, request, self._show, is_public=True)
+            return begin(self._show, is_public=True)
         raise not_websocket()
 
     def _publish(self, exchange: Exchange) -> None:
@@ -187,13 +192,20 @@ class PublicSite:
         """Begin a stream of the room's messages."""
         if not exchange.grant.can_subscribe:
             raise Denied(403, "you may not receive here", cause="can_subscribe")
-        connection.begin_stream(exchange.grant)
+        if exchange.is_head:
+            self._relay.hub.check_join(exchange.grant.room)
+        else:
+            connection.begin_stream(exchange.grant)
         fields = [
             *self._about_room(exchange, 200, "text/event-stream"),
             ("X-Accel-Buffering", "no"),  # nginx would fill a buffer first
             (NUMBER, str(connection.number)),
             ("Transfer-Encoding", "chunked"),
         ]
+        if exchange.is_head:
+            connection.write(head(200, fields))
+            connection.end()
+            return
         least, most = _RETRY_SECONDS
         retry_ms = 1e3 * (least + (most - least) * self._relay.random())
         connection.write(head(200, fields) + sse.chunk(b"retry: %d\n\n" % retry_ms))
@@ -201,7 +213,7 @@ class PublicSite:
 
     def _show(self, exchange: Exchange) -> None:
         """Send the demo page."""
-        self._relay.stats.http_requests["GET", 200] += 1
+        self._count(exchange, 200)
         fields = [("Content-Type", self._page.content_type), ("Content-Security-Policy", self._page.policy)]
         exchange.respond(200, [*SAFE_FIELDS, ("Referrer-Policy", "no-referrer"), *fields], self._page.body)
 
@@ -211,10 +223,13 @@ class PublicSite:
 
     def _about_room(self, exchange: Exchange, status: int, content_type: str) -> list[tuple[str, str]]:
         """Count a response about a room and return its fields. A page of a granted origin may read it."""
-        self._relay.stats.http_requests[exchange.request.method, status] += 1
+        self._count(exchange, status)
         origin = exchange.request.origin
         sharing = [("Access-Control-Allow-Origin", origin), ("Vary", "Origin")] if origin else []
         return [*SAFE_FIELDS, *sharing, ("Content-Type", content_type)]
+
+    def _count(self, exchange: Exchange, status: int) -> None:
+        self._relay.stats.http_requests[exchange.request.method, status] += 1
 
 
 def _opcode(headers: Mapping[str, str]) -> int:

@@ -130,14 +130,19 @@ class Hub:
             RoomFull: the room has ``max_room_members`` already.
         """
         room = self._rooms.get(name)
-        if room is None:
-            if len(self._rooms) >= self._settings.max_rooms:
-                raise TooManyRooms
+        if room is None or len(room) >= self._settings.max_room_members:
+            self.check_join(name)
             room = self._rooms[name] = self._new_room(name)
-        elif len(room) >= self._settings.max_room_members:
-            raise RoomFull
         room.join(subscriber, can_subscribe=can_subscribe, can_publish=can_publish)
         self._room_of[subscriber] = name
+
+    def check_join(self, name: str) -> None:
+        """Raise what :meth:`join` would raise now, without joining."""
+        room = self._rooms.get(name)
+        if room is not None and len(room) >= self._settings.max_room_members:
+            raise RoomFull
+        if room is None and len(self._rooms) >= self._settings.max_rooms:
+            raise TooManyRooms
 
     def _new_room(self, name: str) -> Room:
         return Room(
