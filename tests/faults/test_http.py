@@ -13,6 +13,7 @@ from tests.harness.http import Response, http_bytes
 from tests.harness.live import Relay, relay
 from tests.wire.test_sse import read
 from wsrelay import closecodes
+from wsrelay.validators.origin import OriginValidator
 
 interop = pytest.mark.interop
 
@@ -91,6 +92,24 @@ class RequestTests(FaultTestCase):
                 relay.bystanders.exchange()
                 wire.hang_up()
             self.assertEqual(relay.stats.messages_in, self.said(relay))
+
+    def test_http_foreign_page(self) -> None:
+        """A page of an origin that is not allowed gets 403, no CORS field, and publishes nothing."""
+        foreign = {"Origin": "https://evil.example"}
+        preflight = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+        with self.attacked([OriginValidator(words=["same-host"])], http=True) as relay:
+            for request in (
+                http_bytes(f"OPTIONS /{ATTACKED}", None, {**foreign, **preflight}),
+                http_bytes(POST, b"forged", foreign),
+                http_bytes(POST, b"{}", {**foreign, "Content-Type": "application/json"}),
+                TAIL.replace(b"Accept", b"Origin: https://evil.example\r\nAccept"),
+            ):
+                wire = relay.wire()
+                self.assertNotIn(b"Access-Control-", wire.send(request))
+                self.assertEqual(wire.status, 403)
+                relay.bystanders.exchange()
+                wire.hang_up()
+            self.assertEqual((relay.stats.messages_in, relay.stats.http_requests), (self.said(relay), {}))
 
     def said(self, relay: Any) -> int:
         """Return the number of the bystanders' messages."""

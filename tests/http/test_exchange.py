@@ -113,10 +113,12 @@ class ExchangeTests(SynchronousTestCase):
         self.assertEqual(self.line.written, b"")
 
     def test_refusal(self) -> None:
-        """The refusal of HEAD has the length, and no content."""
+        """A refusal has the fields for pages of other origins, and no content for HEAD."""
         for method, content in (("GET", b"no\n"), ("HEAD", b"")):
             exchange = self.exchange(f"{method} /", {"X-A": "b"}, max_body_bytes=0)
+            exchange.sharing = [("Vary", "Origin")]
             head, _, body = exchange.refusal(Denied(403, "no")).partition(b"\r\n\r\n")
+            self.assertIn(b"\r\nVary: Origin\r\n", head)
             self.assertIn(b"\r\nContent-Length: 3\r\n", head)
             self.assertEqual(body, content)
 

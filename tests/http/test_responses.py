@@ -26,6 +26,14 @@ class RefusalTests(RelayTestCase):
         denied = Denied(403, "not you")
         self.assertEqual(refusal(denied, is_head=True) + b"not you\n", refusal(denied))
 
+    def test_fields_of_the_refusal(self) -> None:
+        """A field of the refusal replaces ours: browsers refuse an answer with two Access-Control-Allow-Origin."""
+        head = refusal(
+            Denied(403, "no", [("access-control-allow-origin", "*")]), [("Access-Control-Allow-Origin", "x")]
+        )
+        self.assertIn(b"\r\naccess-control-allow-origin: *\r\n", head)
+        self.assertNotIn(b"\r\nAccess-Control-Allow-Origin", head)
+
     def test_statuses_that_do_not_refuse(self) -> None:
         """A validator that denies with 200, 101 or nonsense refuses with 500."""
         for status in (101, 200, 302, 0, 999, "403", None):

@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
-from tests.harness.http import ask, http_bytes
+from tests.harness.http import Response, ask, http_bytes
 from tests.harness.support import Answer, RelayTestCase, request_bytes
 from wsrelay import closecodes
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
+from wsrelay.validators.origin import OriginValidator
 
 
 def narrowed(**grant: Any) -> Answer:
@@ -220,14 +221,6 @@ class PublishTests(RelayTestCase):
         wire.send(b"x" * 70_000)
         self.assertEqual(wire.status, 413)
 
-    def test_cross_origin(self) -> None:
-        """A page of another origin that the validators granted may read the answer."""
-        response = self.post(self.relay(http=True), Origin="https://app.example")
-        self.assertEqual(response.headers["Access-Control-Allow-Origin"], "https://app.example")
-        self.assertEqual(response.headers["Vary"], "Origin")
-        self.assertNotIn("Access-Control-Allow-Origin", self.post(self.relay(http=True)).headers)
-        self.assertEqual(self.post(self.relay(None, http=True), Origin="https://evil.example").status, 403)
-
 
 class DescribeTests(RelayTestCase):
     """GET as JSON."""
@@ -396,6 +389,189 @@ class HeadTests(RelayTestCase):
         self.flushLoggedErrors(KeyError)
 
 
+class OptionsTests(RelayTestCase):
+    """OPTIONS: the served methods, and CORS preflights."""
+
+    PREFLIGHT = {
+        "Origin": "https://app.example",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,content-type",
+    }
+
+    def options(self, relay: Any, target: str = "/room", **fields: str) -> Response:
+        return ask(relay, http_bytes(f"OPTIONS {target}", None, fields))
+
+    def test_options(self) -> None:
+        """OPTIONS of a room, and of the server as a whole, lists the methods; the validators are not asked."""
+        asked = Answer(Denied(401, "no"))
+        relay = self.relay([asked], http=True)
+        for target in ("/room", "/", "*"):
+            response = self.options(relay, target)
+            self.assertEqual((response.status, response.headers["Allow"]), (204, "GET, HEAD, POST, OPTIONS"))
+            self.assertNotIn("Content-Length", response.headers)
+            self.assertNotIn("Access-Control-Allow-Origin", response.headers)
+        self.assertEqual((asked.requests, relay.stats.http_requests), ([], {("OPTIONS", 204): 3}))
+
+    def test_options_wrong(self) -> None:
+        """OPTIONS has no body, and no other target without a path; without --http it is a 405."""
+        relay = self.relay(http=True)
+        self.assertEqual(self.options(relay, **{"Content-Length": "1"}).status, 400)
+        self.assertEqual(self.options(relay, "*x").status, 400)
+        self.assertEqual(ask(relay, http_bytes("GET *")).status, 400)
+        for options in ({}, {"demo": True}):
+            response = self.options(self.relay(**options))
+            self.assertEqual((response.status, response.headers["Allow"]), (405, "GET, HEAD"))
+
+    def test_preflight(self) -> None:
+        """A preflight of an allowed origin needs no credentials: it gets the methods and its fields."""
+        for words in ("https://app.example", "same-host,https://app.example"):
+            relay = self.relay([OriginValidator.from_arguments(words), Answer(Denied(401, "no"))], http=True)
+            response = self.options(relay, **self.PREFLIGHT)
+            self.assertEqual(response.status, 204)
+            self.assertEqual(response.headers["Access-Control-Allow-Origin"], "https://app.example")
+            self.assertEqual(response.headers["Access-Control-Allow-Credentials"], "true")
+            self.assertEqual(response.headers["Access-Control-Allow-Methods"], "GET, HEAD, POST, OPTIONS")
+            self.assertEqual(response.headers["Access-Control-Allow-Headers"], "authorization, content-type")
+
+    def test_preflight_refused(self) -> None:
+        """A preflight of another origin is a 403 without a field for it, as if it were the request itself."""
+        relay = self.relay(None, http=True)
+        for method in ({}, {"Access-Control-Request-Method": "POST"}):
+            response = self.options(relay, Origin="https://evil.example", **method)
+            self.assertEqual(response.status, 403)
+            self.assertNotIn("Access-Control-Allow-Origin", response.headers)
+        self.assertEqual(relay.stats.handshakes_denied, {(403, "origin"): 2})
+
+
+class SharingTests(RelayTestCase):
+    """Answers and refusals to pages of other origins."""
+
+    NAMED = "https://app.example"
+
+    def relay_for(self, words: str, *others: Any, **settings: Any) -> Any:
+        return self.relay([*others, OriginValidator.from_arguments(words)], http=True, **settings)
+
+    def shared(self, relay: Any, request: bytes, origin: str = NAMED) -> tuple[int, str | None, str | None]:
+        """Return the status, and the fields that let a page read it."""
+        response = ask(relay, request.replace(b"\r\n", f"\r\nOrigin: {origin}\r\n".encode(), 1))
+        allowed, credentials = (response.headers.get(f"Access-Control-Allow-{it}") for it in ("Origin", "Credentials"))
+        return response.status, allowed, credentials
+
+    def test_sharing(self) -> None:
+        """Answers and refusals are for pages of allowed origins; a refusal by the origin validator is for none."""
+        post = http_bytes("POST /room", b"hello")
+        relay = self.relay_for(f"{self.NAMED},null,same-host")
+        client = relay.client(origin=self.NAMED)
+        for origin, status, allowed, credentials in (
+            (self.NAMED, 202, self.NAMED, "true"),
+            ("null", 202, "null", None),
+            ("http://relay.example:3000", 202, "http://relay.example:3000", "true"),
+            ("https://evil.example", 403, None, None),
+            ("no origin", 403, None, None),
+        ):
+            self.assertEqual(self.shared(relay, post, origin), (status, allowed, credentials))
+        relay.settle()
+        self.assertEqual(client.messages, ["hello"] * 3)
+
+    def test_sharing_every_origin(self) -> None:
+        """Where every origin is allowed, pages may read what they ask for without credentials."""
+        post = http_bytes("POST /room", b"hello")
+        for relay in (self.relay_for("*"), self.relay_for(f"{self.NAMED},*"), self.relay(http=True)):
+            self.assertEqual(self.shared(relay, post), (202, "*", None))
+        relay = self.relay([OriginValidator.from_arguments(words) for words in ("*", self.NAMED)], http=True)
+        self.assertEqual(self.shared(relay, post), (202, self.NAMED, "true"))
+
+    def test_sharing_without_origin(self) -> None:
+        """A client without an Origin gets no such field."""
+        headers = ask(self.relay(http=True), http_bytes("POST /room", b"hello")).headers
+        self.assertEqual([name for name in headers if name.startswith("Access-Control") or name == "Vary"], [])
+
+    def test_sharing_of_refusals(self) -> None:
+        """A page may read each refusal whose request was read, or it would publish again."""
+        tail, json = {"Accept": "text/event-stream"}, {"Accept": "application/json"}
+        for status, request, settings in (
+            (400, http_bytes("POST /room", b"\xff"), {}),
+            (400, http_bytes("GET /room", b"x", json), {}),
+            (403, http_bytes("POST /room", b"x"), {"can_publish": False}),
+            (403, http_bytes("GET /room", None, tail), {"can_subscribe": False}),
+            (411, http_bytes("POST /room"), {}),
+            (413, http_bytes("POST /room", b"x" * 2000), {"max_message_bytes": 1000}),
+            (
+                413,
+                http_bytes("POST /room", b"1" * 80_000, {"Transfer-Encoding": "chunked", "Content-Length": None}),
+                {},
+            ),
+            (415, http_bytes("POST /room", b"x", {"Content-Encoding": "gzip"}), {}),
+            (415, http_bytes("POST /room", b"x"), {"message_type": ("binary",)}),
+            (426, http_bytes("GET /room"), {}),
+            (503, http_bytes("GET /room", None, tail), {"max_room_members": 0}),
+        ):
+            rights = {name: settings.pop(name) for name in ("can_publish", "can_subscribe") if name in settings}
+            if "max_room_members" in settings:
+                relay = self.relay_for(self.NAMED, max_room_members=1)
+                relay.client(origin=self.NAMED)
+            else:
+                relay = self.relay_for(self.NAMED, narrowed(**rights), **{"max_message_bytes": 5000, **settings})
+            self.assertEqual(self.shared(relay, request), (status, self.NAMED, "true"), request[:100])
+            self.assertEqual(self.shared(relay, request, "https://evil.example")[1:], (None, None))
+
+    def test_sharing_of_validators_refusals(self) -> None:
+        """A refusal by any other validator, before the origin validator or behind it, at once or late, is readable."""
+        post = http_bytes("POST /room", b"hello")
+        origin = OriginValidator.from_arguments(self.NAMED)
+        for answer, status in ((Denied(401, "no"), 401), (Denied(404, "no"), 404), (KeyError(), 500)):
+            for validators in ([origin, Answer(answer)], [Answer(answer), origin]):
+                self.assertEqual(self.shared(self.relay(validators, http=True), post), (status, self.NAMED, "true"))
+        late: Deferred[Any] = Deferred()
+        late.errback(Denied(429, "later"))
+        self.assertEqual(self.shared(self.relay([origin, Answer(late)], http=True), post), (429, self.NAMED, "true"))
+        self.flushLoggedErrors(KeyError)
+
+    def test_sharing_of_timeouts(self) -> None:
+        """A page may read that its body, or the validators, were late."""
+        origin = OriginValidator.from_arguments(self.NAMED)
+        request = http_bytes("POST /room", None, {"Content-Length": "5", "Origin": self.NAMED})
+        for validators, status in (([origin], 408), ([origin, Answer(Deferred())], 504)):
+            relay = self.relay(validators, http=True, message_seconds=2, validate_seconds=2)
+            wire = relay.wire()
+            wire.send(request)
+            relay.wait(3)
+            response = Response(wire.send(b""))
+            self.assertEqual((response.status, response.headers["Access-Control-Allow-Origin"]), (status, self.NAMED))
+
+    def test_sharing_over_limit(self) -> None:
+        """A page may read that it is over a limit, and when to try again; its request was not read before."""
+        relay = self.relay_for(self.NAMED, max_connections_per_address=1)
+        relay.client(origin=self.NAMED)
+        response = ask(relay, http_bytes("POST /room", b"hello", {"Origin": self.NAMED}))
+        self.assertEqual((response.status, response.headers["Retry-After"]), (429, "10"))
+        self.assertEqual(response.headers["Access-Control-Allow-Origin"], self.NAMED)
+        self.assertIn("Retry-After", response.headers["Access-Control-Expose-Headers"])
+
+    def test_sharing_incomplete_request(self) -> None:
+        """A refused request that is malformed or incomplete is shared with none: its origin is not known."""
+        for data, status in (
+            (b"POST /room HTTP/1.1\r\nOrigin: https://app.example\r\nHost", 408),
+            (b"POST /room HTTP/1.1\r\nOrigin: https://app.example\r\nHost :\r\n\r\n", 400),
+            (b"PUT /room HTTP/1.1\r\nOrigin: https://app.example\r\nHost: relay.example\r\n\r\n", 405),
+        ):
+            relay = self.relay_for(self.NAMED)
+            wire = relay.wire()
+            answer = wire.send(data)
+            if not answer:
+                relay.wait(relay.factory.settings.handshake_seconds + 1)
+                answer = wire.send(b"")
+            self.assertEqual((wire.status, b"Access-Control" in answer), (status, False))
+
+    def test_sharing_after_reload(self) -> None:
+        """The validators of a reload decide on the next request."""
+        relay = self.relay_for(self.NAMED)
+        post = http_bytes("POST /room", b"hello")
+        self.assertEqual(self.shared(relay, post, "https://new.example"), (403, None, None))
+        relay.factory.reload(relay.factory.settings, [OriginValidator.from_arguments("https://new.example")])
+        self.assertEqual(self.shared(relay, post, "https://new.example"), (202, "https://new.example", "true"))
+
+
 class PageTests(RelayTestCase):
     """The demo page."""
 
@@ -451,9 +627,9 @@ class GateTests(RelayTestCase):
 
     def test_methods(self) -> None:
         """Other methods are refused; Allow names the served ones."""
-        for method in ("PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "BREW"):
+        for method in ("PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "BREW"):
             wire = self.relay(http=True).wire()
-            self.assertIn(b"\r\nAllow: GET, HEAD, POST\r\n", wire.send(http_bytes(f"{method} /room")), method)
+            self.assertIn(b"\r\nAllow: GET, HEAD, POST, OPTIONS\r\n", wire.send(http_bytes(f"{method} /room")), method)
             self.assertEqual(wire.status, 405)
 
     def test_bodies_of_gets(self) -> None:

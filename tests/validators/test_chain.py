@@ -11,6 +11,7 @@ from wsrelay.errors import Denied
 from wsrelay.grant import Grant
 from wsrelay.http.head import parse_request
 from wsrelay.validators.chain import ValidatorChain
+from wsrelay.validators.origin import OriginValidator
 
 
 class ChainTests(RelayTestCase):
@@ -146,3 +147,39 @@ class ChainTests(RelayTestCase):
 
         later: Awaitable[Grant] = Later()
         self.assertEqual(self.successResultOf(self.grant(later)), Grant("x"))
+
+
+class OriginTests(RelayTestCase):
+    """The origin check without the other validators."""
+
+    def chain(self, *arguments: str) -> ValidatorChain:
+        self.other = Answer(Denied(401, "no"))
+        return ValidatorChain([self.other, *map(OriginValidator.from_arguments, arguments)])
+
+    def request(self, origin: str | None) -> Any:
+        return parse_request(request_bytes(fields={"Origin": origin})[:-4], None)
+
+    def test_check_origin(self) -> None:
+        """Only origin validators are asked; a refusal names them as its cause."""
+        chain = self.chain("https://app.example")
+        chain.check_origin(self.request("https://app.example"))
+        denied = self.assertRaises(Denied, chain.check_origin, self.request("https://evil.example"))
+
+        self.assertEqual((denied.status, denied.cause, self.other.requests), (403, "origin", []))
+
+    def test_shared_with(self) -> None:
+        """A named origin is itself, any origin is "*", another one and a missing one are None."""
+        for arguments, origin, shared in (
+            (("https://app.example",), "https://app.example", "https://app.example"),
+            (("https://app.example",), "https://app.example.evil.example", None),
+            (("https://app.example,none",), None, None),
+            (("same-host",), "http://relay.example:81", "http://relay.example:81"),
+            (("null",), "null", "null"),
+            (("*",), "https://app.example", "*"),
+            (("*",), "unnamed://origin.invalid", "*"),
+            (("*",), None, None),
+            (("*", "https://app.example"), "https://app.example", "https://app.example"),
+            (("*", "https://app.example"), "https://evil.example", None),
+            ((), "https://app.example", "*"),
+        ):
+            self.assertEqual(self.chain(*arguments).shared_with(self.request(origin)), shared, (arguments, origin))

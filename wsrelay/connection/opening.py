@@ -204,9 +204,11 @@ class Opening(Phase):
 
     def write_refusal(self, denied: Denied) -> None:
         """Write the response to the refused request, as far as that is known, and end."""
-        host = self._host
+        host, web = self._host, self._host.factory.web
         if self._exchange is not None:
             host.respond(self._exchange.refusal(denied))
+        elif web is not None:
+            host.respond(web.refusal(denied, host.data))
         else:
             host.respond(refusal(denied, is_head=host.data.startswith(HEAD)))
 

@@ -7,7 +7,7 @@ Must not live here: deadlines and the end of TCP (the connection), the content o
 :mod:`wsrelay.admin.routes`).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 from twisted.python.failure import Failure
@@ -53,6 +53,8 @@ class Exchange:
             :meth:`respond`, at once or later, or raises :class:`~wsrelay.errors.Denied`.
         max_body_bytes: the longest body; 0 for a request without one, as checked by the caller.
         is_public: whether it needs no validators.
+        sharing: the fields that let pages of other origins read the answer or the refusal, see
+            :mod:`wsrelay.http.cors`.
 
     Raises:
         Denied: 400, 411 or 413, see :class:`~wsrelay.http.body.Body`.
@@ -61,6 +63,7 @@ class Exchange:
         connection: the same.
         request: the same.
         is_public: the same.
+        sharing: the same.
         grant: the validators' grant; no rights before :meth:`begin`.
         content: the body, once it is complete.
         incoming_bytes: bytes received behind the head. See :class:`wsrelay.limits.memory.Holder`.
@@ -78,6 +81,7 @@ class Exchange:
         "incoming_bytes",
         "is_public",
         "request",
+        "sharing",
     )
 
     def __init__(
@@ -88,10 +92,12 @@ class Exchange:
         max_body_bytes: int = 0,
         *,
         is_public: bool = False,
+        sharing: Sequence[tuple[str, str]] = (),
     ) -> None:
         self.connection = connection
         self.request = request
         self.is_public = is_public
+        self.sharing = sharing
         self.grant = _NO_GRANT
         self.content = b""
         self.incoming_bytes = 0
@@ -140,7 +146,7 @@ class Exchange:
 
     def refusal(self, denied: Denied) -> bytes:
         """Return the response to the refused request."""
-        return refusal(denied, is_head=self.is_head)
+        return refusal(denied, self.sharing, is_head=self.is_head)
 
     def lost(self, reason: Failure) -> None:
         """TCP has ended: a later :meth:`respond` does nothing."""

@@ -179,6 +179,8 @@ def parse_head(head: bytes, peer: object, tls: object = None, methods: Collectio
         raise Denied(400, "the Host field is missing or malformed")
     subprotocols, bearers = _parse_subprotocols(headers.get("sec-websocket-protocol"))
     path, _, query = target.partition("?")
+    if target == "*" and method == "OPTIONS":
+        path = "/"  # RFC 9112 section 3.2.4: the server as a whole
     try:
         room = canonical_room(path)
     except BadRoomName as error:

@@ -69,7 +69,7 @@ def refusal(denied: Denied, fields: Iterable[tuple[str, str]] = (), *, is_head: 
 
     Args:
         denied: status, reason and fields.
-        fields: more fields.
+        fields: more fields; those that ``denied`` has, too, are left out.
         is_head: whether the request was HEAD.
 
     Peer sees:
@@ -79,7 +79,9 @@ def refusal(denied: Denied, fields: Iterable[tuple[str, str]] = (), *, is_head: 
     reason = re.sub(r"[^\x20-\x7e]", "?", str(denied.reason))[:MAX_REASON_CHARS]
     text = f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(reason) + 1}\r\n"
     content = b"" if is_head else f"{reason}\n".encode("ascii")
-    return head(denied.status, (*denied.headers, *fields), text) + content
+    given = {name.lower() for name, _ in denied.headers}
+    more = [field for field in fields if field[0].lower() not in given]
+    return head(denied.status, (*denied.headers, *more), text) + content
 
 
 def response(status: int, fields: Iterable[tuple[str, str]], body: bytes, *, is_head: bool = False) -> bytes:

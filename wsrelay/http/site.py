@@ -7,10 +7,12 @@
     GET     /room, Accept: application/json   describes it                             200
     GET     /,     Accept: text/html          the demo page, with --demo               200
     HEAD                                      the same as GET, without the content
+    OPTIONS                                   lists the methods; CORS preflight        204
     anything else                                                                      426, 405
 
-The validators decide on each of them but the page, as on a handshake. Must not live here: bodies and responses
-(:mod:`wsrelay.http.exchange`), a stream after its first event (:mod:`wsrelay.connection.event_stream`).
+The validators decide on each of them as on a handshake, but for the page, and OPTIONS, where the ``origin`` validator
+alone decides. Must not live here: bodies and responses (:mod:`wsrelay.http.exchange`), the fields for pages of other
+origins (:mod:`wsrelay.http.cors`), a stream after its first event (:mod:`wsrelay.connection.event_stream`).
 """
 
 import re
@@ -22,10 +24,11 @@ import msgspec
 
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
+from wsrelay.http.cors import is_preflight, preflight_fields, sharing_fields
 from wsrelay.http.exchange import Exchange, Line
-from wsrelay.http.head import check_no_body, not_websocket
+from wsrelay.http.head import check_no_body, not_websocket, parse_head, split_head
 from wsrelay.http.page import Page
-from wsrelay.http.responses import SAFE_FIELDS, head
+from wsrelay.http.responses import HEAD, SAFE_FIELDS, head, refusal
 from wsrelay.interfaces import Backplane, Subscriber
 from wsrelay.message import Message
 from wsrelay.names import ROOT
@@ -87,6 +90,14 @@ class _Hub(Protocol):
         """Raise ``Denied`` if the room or the relay is full."""
 
 
+class _Chain(Protocol):
+    def check_origin(self, request: HandshakeRequest) -> None:
+        """Raise ``Denied`` if its origin is not allowed."""
+
+    def shared_with(self, request: HandshakeRequest) -> str | None:
+        """Return the origin whose pages may read the answer: named, or ``"*"``."""
+
+
 class Relay(Protocol):
     """The part of :class:`wsrelay.factory.RelayFactory` that this site uses."""
 
@@ -99,6 +110,10 @@ class Relay(Protocol):
     @property
     def hub(self) -> _Hub:
         """The rooms."""
+
+    @property
+    def chain(self) -> _Chain:
+        """The validators."""
 
     @property
     def connections(self) -> Collection[Connection]:
@@ -121,20 +136,25 @@ class PublicSite:
         self._serves_rooms = settings.http
         self._page = Page("wsrelay.http", "demo.html", connect="'self' ws: wss:", images="blob: data:")
         self._serves_page = settings.demo
-        self.methods = ("GET", "HEAD", "POST") if settings.http else ("GET", "HEAD")
+        self.methods = ("GET", "HEAD", "POST", "OPTIONS") if settings.http else ("GET", "HEAD")
 
     def exchange(self, connection: Connection, request: HandshakeRequest) -> Exchange:
         """Return the exchange for a request that is no WebSocket handshake.
 
         Raises:
-            Denied: 426 for a GET that only a WebSocket client can make; 400, 411, 413 and 415 for bodies.
+            Denied: 426 for a GET that only a WebSocket client can make; 400, 411, 413 and 415 for bodies; 403 for an
+                OPTIONS of an origin that is not allowed.
         """
-        begin = partial(Exchange, connection, request)
+        begin = partial(Exchange, connection, request, sharing=self._sharing(request))
         if request.method == "POST":
             exchange = begin(self._publish, self._relay.settings.max_message_bytes)
             _opcode(request.headers)
             return exchange
         check_no_body(request.headers, "a request other than POST")
+        if request.method == "OPTIONS":
+            if request.origin is not None:
+                self._relay.chain.check_origin(request)
+            return begin(self._permit, is_public=True)
         is_page = self._serves_page and request.room == ROOT
         if self._serves_rooms and request.accepts("text/event-stream"):
             return begin(partial(self._tail, connection))
@@ -144,6 +164,33 @@ class PublicSite:
             # The page is public; the validators decide on the WebSocket that it opens.
             return begin(self._show, is_public=True)
         raise not_websocket()
+
+    def refusal(self, denied: Denied, received: bytes) -> bytes:
+        """Return the response to a request that was refused before it had an exchange.
+
+        Args:
+            denied: the refusal.
+            received: the bytes of the request so far.
+
+        Peer sees:
+            The refusal. A page of an allowed origin may read it, if the request's head is complete and well-formed.
+        """
+        try:
+            parts = split_head(received)
+            sharing = self._sharing(parse_head(parts[0], None, methods=self.methods)) if parts else ()
+        except Denied:
+            sharing = ()
+        return refusal(denied, sharing, is_head=received.startswith(HEAD))
+
+    def _sharing(self, request: HandshakeRequest) -> tuple[tuple[str, str], ...]:
+        return sharing_fields(self._relay.chain.shared_with(request))
+
+    def _permit(self, exchange: Exchange) -> None:
+        """List the methods; to a preflight, what a page may send."""
+        headers = exchange.request.headers
+        preflight = preflight_fields(headers, self.methods) if is_preflight(headers) else ()
+        self._count(exchange, 204)
+        exchange.respond(204, [*SAFE_FIELDS, ("Allow", ", ".join(self.methods)), *exchange.sharing, *preflight])
 
     def _publish(self, exchange: Exchange) -> None:
         """Publish a body as one message; text or binary as its Content-Type says."""
@@ -222,11 +269,9 @@ class PublicSite:
         exchange.respond(status, fields, msgspec.json.encode(content) + b"\n")
 
     def _about_room(self, exchange: Exchange, status: int, content_type: str) -> list[tuple[str, str]]:
-        """Count a response about a room and return its fields. A page of a granted origin may read it."""
+        """Count a response about a room and return its fields."""
         self._count(exchange, status)
-        origin = exchange.request.origin
-        sharing = [("Access-Control-Allow-Origin", origin), ("Vary", "Origin")] if origin else []
-        return [*SAFE_FIELDS, *sharing, ("Content-Type", content_type)]
+        return [*SAFE_FIELDS, *exchange.sharing, ("Content-Type", content_type)]
 
     def _count(self, exchange: Exchange, status: int) -> None:
         self._relay.stats.http_requests[exchange.request.method, status] += 1

@@ -9,7 +9,7 @@ import math
 from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import asdict
 from functools import lru_cache
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import msgspec
 from twisted.internet.defer import CancelledError, Deferred
@@ -19,10 +19,24 @@ from wsrelay.errors import Denied
 from wsrelay.grant import Grant
 from wsrelay.interfaces import IHandshakeValidator
 from wsrelay.logs.failures import log_failure
-from wsrelay.names import SHARED, check_room
+from wsrelay.names import ROOT, SHARED, check_room
 from wsrelay.request import HandshakeRequest
+from wsrelay.validators.origin import OriginValidator
 
 __all__ = ["ValidatorChain"]
+
+#: A request from an origin that no rule can name: it is allowed only where every origin is.
+_UNNAMED: Final = HandshakeRequest(
+    path="/",
+    room=ROOT,
+    query={},
+    headers={},
+    host="host.invalid",
+    origin="unnamed://origin.invalid",
+    subprotocols=(),
+    bearers=(),
+    peer=None,
+)
 
 
 class ValidatorChain:
@@ -34,6 +48,8 @@ class ValidatorChain:
 
     def __init__(self, validators: Sequence[IHandshakeValidator]) -> None:
         self._validators = tuple(validators)
+        self._origins = tuple(each for each in self._validators if isinstance(each, OriginValidator))
+        self._allows_every_origin = self._allows_origin(_UNNAMED)
 
     def grant(self, request: HandshakeRequest) -> "Grant | Deferred[Grant]":
         """Ask all validators.
@@ -59,6 +75,32 @@ class ValidatorChain:
         except Exception:  # noqa: BLE001 - fail closed
             _deny(Failure())
         return granted if isinstance(granted, Grant) else granted.addErrback(_deny)
+
+    def check_origin(self, request: HandshakeRequest) -> None:
+        """Ask the ``origin`` validators alone. A CORS preflight has no credentials for the others.
+
+        Raises:
+            Denied: its origin is not allowed.
+        """
+        _ask(request, _whole(request.room), iter(self._origins))
+
+    def shared_with(self, request: HandshakeRequest) -> str | None:
+        """Return the origin whose pages may read the answer to a request, as ``Access-Control-Allow-Origin`` names it.
+
+        Returns:
+            The request's origin where an ``origin`` validator names it; ``"*"`` where every origin is allowed;
+            ``None`` where it is not, or is missing.
+        """
+        if request.origin is None or not self._allows_origin(request):
+            return None
+        return "*" if self._allows_every_origin else request.origin
+
+    def _allows_origin(self, request: HandshakeRequest) -> bool:
+        try:
+            self.check_origin(request)
+        except Denied:
+            return False
+        return True
 
 
 @lru_cache(SHARED)
