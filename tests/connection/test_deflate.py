@@ -26,6 +26,14 @@ class OffersTests(RelayTestCase):
             self.assertIn(b" 101 ", wire.received)
             self.assertEqual(b"permessage-deflate" in wire.received, agreed, extension)
 
+    def test_deflate_long_offers(self) -> None:
+        """Offers above the limit of characters are declined, and the handshake goes on."""
+        for spaces, agreed in ((0, True), (1, False)):
+            offer = "permessage-deflate" + "," * (deflate.MAX_OFFERS_CHARS - len("permessage-deflate") + spaces)
+            wire = self.relay().wire()
+            wire.send(request_bytes(fields={"Sec-WebSocket-Extensions": offer}))
+            self.assertEqual((wire.status, b"permessage-deflate" in wire.received), (101, agreed))
+
     def test_deflate_no_context_takeover(self) -> None:
         """Both directions are without context takeover, stated once each, for any offer."""
         for offer in ("", "; client_no_context_takeover", "; server_no_context_takeover; client_max_window_bits"):

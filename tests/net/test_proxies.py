@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsrelay.net.proxies import UNIX, TrustedProxies
+from wsrelay.net.proxies import MAX_PROXIES, UNIX, TrustedProxies
 
 
 class TrustedProxiesTests(SynchronousTestCase):
@@ -47,11 +47,23 @@ class TrustedProxiesTests(SynchronousTestCase):
             ("::ffff:192.0.2.7", "192.0.2.7"),
             ("192.0.2.7, unknown", "10.0.0.1"),
             ("192.0.2.7, ", "10.0.0.1"),
+            ("192.0.2.7,,", "10.0.0.1"),
+            ("1.1.1.1, , 10.9.9.9", "10.9.9.9"),
+            (", 192.0.2.7", "192.0.2.7"),
+            (",,192.0.2.7, 10.9.9.9", "192.0.2.7"),
+            (",", "10.0.0.1"),
             ("192.0.2.7, _hidden, 10.9.9.9", "10.9.9.9"),
             ("1.1.1.1, 192.0.2.256", "10.0.0.1"),
             (" \t192.0.2.7 ", "192.0.2.7"),
         ]:
             self.assertEqual(trusted.client("10.0.0.1", forwarded_for), client, forwarded_for)
+
+    def test_max_proxies(self) -> None:
+        """Beyond the limit of proxies the field is not read: a long one costs little."""
+        trusted = TrustedProxies(["10.0.0.0/8"])
+        for count, client in ((MAX_PROXIES - 1, "192.0.2.7"), (MAX_PROXIES, "10.0.0.2")):
+            proxies = ", ".join(["10.0.0.2"] * count)
+            self.assertEqual(trusted.client("10.0.0.1", f"192.0.2.8, 192.0.2.7, {proxies}"), client)
 
     def test_forwarded_for_untrusted_peer(self) -> None:
         """The field of an untrusted peer is ignored."""

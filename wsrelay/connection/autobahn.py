@@ -136,8 +136,11 @@ class AutobahnProtocol(WebSocketServerProtocol):
             offers: the ``Sec-WebSocket-Extensions`` field.
 
         Returns:
-            The value of the response's field, and the window for messages to the client, in bits.
+            The value of the response's field, and the window for messages to the client, in bits; ``None`` also for
+            offers above :data:`~wsrelay.connection.deflate.MAX_OFFERS_CHARS`.
         """
+        if len(offers) > deflate.MAX_OFFERS_CHARS:
+            return None
         well_formed = deflate.well_formed(self._parseExtensionsHeader(offers))
         parsed = [PerMessageDeflateOffer.parse(parameters) for _, parameters in well_formed]
         accepted = self.perMessageCompressionAccept(parsed) if parsed else None

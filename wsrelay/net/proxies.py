@@ -8,7 +8,10 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["UNIX", "TrustedProxies"]
+__all__ = ["MAX_PROXIES", "UNIX", "TrustedProxies"]
+
+#: The most addresses of an ``X-Forwarded-For`` that are read.
+MAX_PROXIES: Final = 32
 
 #: The address of every client on a unix socket.
 UNIX: Final = "unix"
@@ -44,16 +47,19 @@ class TrustedProxies:
         """Return the address of the client behind a connection.
 
         Read from right to left, because each proxy appends the address it sees: the first address outside the trusted
-        networks is the client's, and everything left of it may be forged.
+        networks is the client's, and everything left of it may be forged. An empty member is not ignored, unlike in
+        other lists (RFC 9110 section 5.6.1.2): it stands for an address that a proxy did not know, and the member left
+        of it is the client's own word.
 
         Args:
             host: the peer address of the TCP connection.
             forwarded_for: the ``X-Forwarded-For`` field; empty for none.
 
         Returns:
-            The client's address; the address of the last trusted proxy if that proxy wrote something invalid.
+            The client's address; the address of the last trusted proxy if that proxy wrote something invalid, or is
+            one of more than :data:`MAX_PROXIES`.
         """
-        for forwarded in reversed(forwarded_for.split(",")):
+        for forwarded in reversed(forwarded_for.rsplit(",", MAX_PROXIES)):
             if host not in self:
                 break
             match = _FORWARDED.fullmatch(forwarded.strip(" \t"))
