@@ -4,7 +4,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.support import request_bytes
 from wsrelay.http.head import parse_head
-from wsrelay.request import HandshakeRequest, lists, split_host
+from wsrelay.request import MAX_MEMBERS, HandshakeRequest, field_bytes, lists, members, split_host
 
 
 def parsed(**fields: str) -> HandshakeRequest:
@@ -18,7 +18,7 @@ class HandshakeRequestTests(SynchronousTestCase):
 
     def test_wants_websocket(self) -> None:
         """An Upgrade field that lists websocket, in any case, makes a request a handshake."""
-        for upgrade, wanted in (("websocket", True), ("h2c, WebSocket", True), ("h2c", False)):
+        for upgrade, wanted in (("websocket", True), ("h2c, WebSocket", True), (",websocket ,", True), ("h2c", False)):
             self.assertIs(parsed(Upgrade=upgrade).wants_websocket, wanted, upgrade)
 
     def test_accepts(self) -> None:
@@ -26,14 +26,34 @@ class HandshakeRequestTests(SynchronousTestCase):
         for accept, accepted in (
             ("text/event-stream", True),
             ("text/html, TEXT/event-stream;q=0.5", True),
+            (",,text/event-stream,", True),
             ("*/*", False),
+            ("", False),
         ):
             self.assertIs(parsed(Accept=accept).accepts("text/event-stream"), accepted, accept)
 
     def test_lists(self) -> None:
         """An item is found between commas and spaces, and not as a part of another."""
-        for value, found in (("a", True), ("b,\tA ", True), ("ab", False), ("", False)):
+        for value, found in (("a", True), ("b,\tA ", True), (",a,", True), ("ab", False), (",", False), ("", False)):
             self.assertIs(lists(value, "a"), found, value)
+
+    def test_members(self) -> None:
+        """Members keep their order and case; empty ones are ignored (RFC 9110 section 5.6.1.2)."""
+        for value, found in (("B, a", ["B", "a"]), (" ,a;b=c\t,, d,", ["a;b=c", "d"]), ("", []), (" , \t", [])):
+            self.assertEqual(members(value), found)
+
+    def test_max_members(self) -> None:
+        """Beyond the limit, empty members included, the rest is one member, which is no token."""
+        self.assertEqual(members("," * (MAX_MEMBERS - 1) + "a"), ["a"])
+        self.assertEqual(members("," * MAX_MEMBERS + "a, b,"), ["a, b,"])
+        self.assertFalse(lists("," * MAX_MEMBERS + "b, a", "a"))
+
+    def test_field_bytes(self) -> None:
+        """The bytes of a value can be decoded by the character set that the sender used; real text is an error."""
+        self.assertEqual(field_bytes("Jos\uf7c3\uf7a9").decode(), "José")
+        self.assertEqual(field_bytes("Jos\uf7e9").decode("latin-1"), "José")
+        for text in ("José", "\uf700", "\udce9"):
+            self.assertRaises(ValueError, field_bytes, text)
 
 
 class SplitHostTests(SynchronousTestCase):

@@ -4,11 +4,22 @@ Pure data. Must not live here: parsing (:mod:`wsrelay.http.head`), deciding who 
 """
 
 import re
+from codecs import charmap_build, charmap_encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-__all__ = ["BEARER", "TOKEN", "HandshakeRequest", "lists", "split_host"]
+__all__ = [
+    "BEARER",
+    "MAX_MEMBERS",
+    "OPAQUE_BYTES",
+    "TOKEN",
+    "HandshakeRequest",
+    "field_bytes",
+    "lists",
+    "members",
+    "split_host",
+]
 
 #: RFC 9110 section 5.6.2, for names that our own response repeats.
 TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -16,8 +27,20 @@ TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 #: uri-host [":" port] (RFC 3986 section 3.2.2); groups: host, port.
 _HOST: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~-]+)(?::(?P<port>\d{1,5}))?")
 
+#: The most members of a list field, so that a value of commas costs little.
+MAX_MEMBERS: Final = 100
+
 #: Prefix of a subprotocol that carries a token, base64url-encoded behind the last dot.
 BEARER: Final = "base64url.bearer."
+
+#: The characters of the bytes 0x80-0xff in a field's value: U+F700 + byte, for private use. They are no spaces, line
+#: breaks, letters or digits, have no case and no normal form, and can be encoded as UTF-8 and JSON. So a value has the
+#: same pieces here and in every other parser, which latin-1 (U+0085 and U+00A0 are spaces) and UTF-8 (U+2028, U+3000)
+#: do not give; and no validator fails on it, as on the lone surrogates of "surrogateescape". No collision: values are
+#: made of bytes only.
+OPAQUE_BYTES: Final = "".join(map(chr, range(0xF780, 0xF800)))
+
+_TO_BYTES: Final = charmap_build("".join(map(chr, range(0x80))) + OPAQUE_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +50,10 @@ class HandshakeRequest:
     Attributes:
         path: the canonical path: "/" and the room, percent-decoded.
         room: the room of that path (:func:`wsrelay.names.canonical_room`).
-        query: parameter → its values in order; never logged, it may hold tokens.
-        headers: lower-case field name → value; one value each, repeated list fields joined by ", ".
+        query: parameter → its values in order; never logged, it may hold tokens. It is parsed when it is first read,
+            which raises :class:`~wsrelay.errors.Denied` (400) if it is not UTF-8 or has more than 100 fields.
+        headers: lower-case field name → value; one value each, repeated list fields joined by ", ", cookies by "; ".
+            A byte above 0x7f is the character U+F700 + byte: see :func:`field_bytes`.
         host: the ``Host`` field, lower-case, with the port if it has one; never empty.
         origin: the ``Origin`` field, or ``None`` (not a browser).
         subprotocols: the offered subprotocols, in the client's order; no duplicates.
@@ -59,8 +84,8 @@ class HandshakeRequest:
 
     def accepts(self, media_type: str) -> bool:
         """Whether its ``Accept`` field names a media type; ``*/*`` does not."""
-        ranges = self.headers.get("accept", "").split(",")
-        return media_type in [each.partition(";")[0].strip().lower() for each in ranges]
+        ranges = members(self.headers.get("accept", ""))
+        return media_type in [each.partition(";")[0].strip(" \t").lower() for each in ranges]
 
 
 def split_host(value: str) -> tuple[str, int | None] | None:
@@ -76,6 +101,30 @@ def split_host(value: str) -> tuple[str, int | None] | None:
     return match["host"].lower(), int(port) if port else None
 
 
+def members(value: str) -> list[str]:
+    """Return the members of a list field's value, without spaces and tabs around them. Empty ones are ignored.
+
+    At most :data:`MAX_MEMBERS` are separated, empty ones included; the rest of the value is one more member.
+
+    Source: RFC 9110 section 5.6.1.2: "not so much that they could be used as a denial-of-service mechanism".
+    """
+    return [member for each in value.split(",", MAX_MEMBERS) if (member := each.strip(" \t"))]
+
+
 def lists(value: str, item: str) -> bool:
-    """Return whether a comma-separated field value has an item, in any case (RFC 9110 section 5.6.1)."""
-    return value.lower() == item or item in [each.strip(" \t").lower() for each in value.split(",")]
+    """Return whether a list field's value has an item, in any case (RFC 9110 section 5.6.1)."""
+    return value.lower() == item or item in members(value.lower())
+
+
+def field_bytes(value: str) -> bytes:
+    """Return the bytes that a client or proxy sent as the value of a field, to decode them by a character set.
+
+    Each byte is the low eight bits of its character, so that other languages need no table.
+
+    Args:
+        value: from ``headers``.
+
+    Raises:
+        ValueError: a character that no field's value has.
+    """
+    return charmap_encode(value, "strict", _TO_BYTES)[0]
