@@ -57,14 +57,18 @@ REQUESTS: Mapping[str, bytes] = {
     "dots": request_bytes("/a/../admin"),
     "encoded-slash": request_bytes("/a%2Fb%00%0d%0aX:1"),
     "absolute-form": request_bytes("http://relay.example/room"),
+    "absolute-form-without-path": request_bytes("wss://relay.example:443?a=b"),
+    "absolute-form-of-another-host": request_bytes("http://evil.example/room"),
+    "absolute-form-of-a-user": request_bytes("http://relay.example@evil.example/room"),
     "fragment": request_bytes("/room#admin"),
     "silent": b"",
     "old-version": request_bytes(fields={"Sec-WebSocket-Version": "8"}),
     "two-requests": request_bytes("/public") + request_bytes("/admin"),
     "a-frame-behind": request_bytes() + wire_frame(0x81, b"early"),
-    "large": request_bytes(fields={"Cookie": "x" * 8200}),
-    "many-lines": request_bytes(fields={f"X-{number}": "1" for number in range(70)}),
-    "no-line-ends": b"G" * 9000,
+    "two-long-cookies": request_bytes(fields={"Cookie": "x" * 4096, "cookie": "y" * 4096}),
+    "large": request_bytes(fields={"Cookie": "x" * 16400}),
+    "many-lines": request_bytes(fields={f"X-{number}": "1" for number in range(100)}),
+    "no-line-ends": b"G" * 17000,
 }
 
 #: Name → field lines for a valid request.
@@ -79,6 +83,9 @@ FIELD_LINES: Mapping[str, bytes] = {
     "no-name": b": admin\r\n",
     "nul": b"X-A: 1\x00\r\n",
     "latin-1": b"X-A: caf\xe9\r\n",  # Granian: a worker ended
+    "cookie-in-utf-8": "Cookie: name=José\r\n".encode(),
+    "host-in-latin-1": b"Host: relay.example\xa0\r\n",
+    "lists-in-lines": b"Sec-WebSocket-Protocol: a,\r\nSec-WebSocket-Protocol: ,b\r\nVia: 1.1 a\r\nvia: 1.1 b\r\n",
     "two-hosts": b"Host: evil.example\r\n",  # CVE-2022-39348 (Twisted)
     "two-origins": b"Origin: https://a.example\r\nOrigin: https://evil.example\r\n",
     "two-cookies": b"Cookie: a=1\r\nCookie: b=2\r\n",

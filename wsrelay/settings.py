@@ -221,6 +221,14 @@ class Settings:
         200.0, "Connection limits", "Most new connections per second of one address. 0 is no limit.", exceeded="429"
     )
 
+    max_request_bytes: Annotated[int, Meta(ge=1024, le=65536)] = setting(
+        16_384,
+        "Connection limits",
+        "Most bytes of a request without its body: request line and header fields, cookies included.",
+        exceeded="431; 414 for the request line",
+        detail="From 1024 to 65536; also on the admin endpoint. A proxy in front has a limit of its own.",
+    )
+
     handshake_seconds: _Seconds = setting(10.0, "Timeouts", "Time from accept to the complete request.", exceeded="408")
     validate_seconds: _Seconds = setting(5.0, "Timeouts", "Time for all validators together.", exceeded="504")
     message_seconds: _SecondsOrOff = setting(

@@ -7,11 +7,11 @@ from twisted.logger import LogLevel
 from zope.interface import directlyProvides
 
 from tests.harness.admin import Connection, Transport, head, server
-from tests.harness.support import RelayTestCase
+from tests.harness.support import MAX_REQUEST_BYTES, RelayTestCase
 from wsrelay.admin.server import ANSWER_SECONDS, LINGER_SECONDS, MAX_CONNECTIONS
 from wsrelay.errors import Denied
 from wsrelay.http.exchange import Exchange
-from wsrelay.http.head import MAX_HEAD_BYTES
+from wsrelay.http.fields import MAX_FIELDS
 from wsrelay.request import HandshakeRequest
 
 
@@ -97,7 +97,11 @@ class RequestTests(ServerTestCase):
             (head(X_A="a\x0bX-User: admin"), 400),
             (head(X_A="a\nX-User: admin"), 400),
             (head() + head("/second"), 400),
-            (head("http://localhost/"), 400),
+            (head("http://other.example/"), 400),
+            (head("ftp://localhost/"), 400),
+            (head("*"), 400),
+            (head(Host="\xe9"), 400),
+            (head(Origin="a")[:-2] + b"Origin: a\r\n\r\n", 400),
             (head(method="PUT"), 405),
             (head(method="CONNECT"), 405),
             (b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n", 426),
@@ -106,9 +110,9 @@ class RequestTests(ServerTestCase):
             (head(method="POST", Content_Length="5"), 413),
             (head(method="POST", Content_Length="-1"), 413),
             (head(method="POST", Transfer_Encoding="chunked") + b"0\r\n\r\n", 413),
-            (b"GET /" + b"x" * MAX_HEAD_BYTES, 414),
-            (head(X_A="a" * MAX_HEAD_BYTES), 431),
-            (head(**{f"X{number}": "a" for number in range(100)}), 431),
+            (b"GET /" + b"x" * MAX_REQUEST_BYTES, 414),
+            (head(X_A="a" * MAX_REQUEST_BYTES), 431),
+            (head(**{f"X{number}": "a" for number in range(MAX_FIELDS)}), 431),
         ):
             refused, reason = self.refused(data)
             self.assertEqual(refused, status, data)
@@ -144,6 +148,19 @@ class RequestTests(ServerTestCase):
             response = self.connect().send(head(method=method, **fields))
             self.assertEqual(response.status, status)
             self.assertNotIn("access-control-allow-origin", response.fields)
+
+    def test_unusual_requests(self) -> None:
+        """URLs as targets, bytes above 0x7f, repeated lists and an unread malformed query are served."""
+        for data in (
+            head("http://localhost/a"),
+            head("HTTPS://localhost:443/a?b=c"),
+            head("/a?q=%E9"),
+            head("/a", Cookie="name=José"),
+            head("/a", Cookie="a=b", cookie="c=d", Accept="text/html", ACCEPT="*/*"),
+            head("/a", Cookie="a" * 9000),
+        ):
+            self.assertEqual(self.connect().send(data).text, "GET /a", data)
+        self.assertEqual(self.connect().send(head("http://localhost")).text, "GET /")
 
     def test_check(self) -> None:
         """The gate may refuse a well-formed request."""

@@ -12,7 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.harness.live import require, run
 from wsrelay.cli import reference
 from wsrelay.cli.options import OPTIONS, PARAMETERS
-from wsrelay.http.head import MAX_HEAD_BYTES, MAX_HEAD_LINES
+from wsrelay.http.fields import MAX_FIELDS
+from wsrelay.http.target import MAX_QUERY_FIELDS
 from wsrelay.net.endpoints import BACKLOG
 from wsrelay.option import GROUPS, Option
 from wsrelay.rooms.log import SLICE_BYTES
@@ -108,8 +109,8 @@ class LimitsTests(SynchronousTestCase):
     def test_limits_without_option(self) -> None:
         """The table of limits without an option has the numbers of the code."""
         for text, number in [
-            ("Bytes of a request", MAX_HEAD_BYTES),
-            ("Lines of a request", MAX_HEAD_LINES),
+            ("Header fields of a request", MAX_FIELDS),
+            ("Fields of a query that a validator reads", MAX_QUERY_FIELDS),
             ("Connections waiting to be accepted, unless `--listen` has a `backlog=`", BACKLOG),
             ("Bytes written at a time to a subscriber that is behind", SLICE_BYTES),
         ]:

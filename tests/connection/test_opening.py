@@ -51,11 +51,11 @@ class OpeningTests(RelayTestCase):
         relay.client()
         gone, wrong = relay.wire(), relay.wire()
         gone.hang_up()
-        wrong.send(b"GET / HTTP/1.1\r\n" * 600)
+        wrong.send(b"GET / HTTP/1.1\r\n" * 2000)
         relay.wait(5)
 
         self.assertEqual(wrong.status, 431)
-        self.assertEqual(relay.stats.handshakes_denied, {(431, "malformed"): 1})
+        self.assertEqual(relay.stats.handshakes_denied, {(431, "max_request_bytes"): 1})
 
     def test_over_limit_dropped(self) -> None:
         """A dropped connection frees its descriptor at once, before further accepts in the turn."""

@@ -18,14 +18,16 @@ interop = pytest.mark.interop
 MIB = 2**20
 
 #: The addresses of the attacker, of another client, and of a trusted proxy.
-ATTACKER, OTHER, PROXY = "192.0.2.66", "192.0.2.77", "192.0.2.88"
+ATTACKER, OTHER, PROXY, SECOND = "192.0.2.66", "192.0.2.77", "192.0.2.88", "192.0.2.89"
 
 
-def ask(relay: AttackedRelay, host: str = ATTACKER, forwarded_for: str | None = None) -> Wire:
+def ask(
+    relay: AttackedRelay, host: str = ATTACKER, forwarded_for: str | None = None, second_line: str | None = None
+) -> Wire:
     """Connect from an address to the attacked room; leave if refused."""
     address = (IPv6Address if ":" in host else IPv4Address)("TCP", host, 40000)
     wire = relay.wire(address)
-    wire.send(request_bytes(f"/{ATTACKED}", {"X-Forwarded-For": forwarded_for}))
+    wire.send(request_bytes(f"/{ATTACKED}", {"X-Forwarded-For": forwarded_for, "x-forwarded-for": second_line}))
     if wire.ended:
         wire.hang_up()
     return wire
@@ -110,13 +112,16 @@ class OneAddressTests(FaultTestCase):
 
     def test_forged_forwarded_for(self) -> None:
         """Forged addresses have no effect: ignored without a trusted proxy, and left of the real one with it."""
-        with self.attacked(max_connections_per_address=10, trusted_proxies=(PROXY,)) as relay:
+        with self.attacked(max_connections_per_address=10, trusted_proxies=(PROXY, SECOND)) as relay:
             direct = [ask(relay, ATTACKER, f"203.0.113.{number}") for number in range(20)]
             through = [ask(relay, PROXY, f"203.0.113.{number}, {PROXY}, {OTHER}") for number in range(20)]
             words = [ask(relay, PROXY, f"{'x' * number}, 192.0.2.99") for number in range(20)]
             # An invalid address counts for the proxy that wrote it.
             nonsense = [ask(relay, PROXY, f"{PROXY}, not-an-address-{number}") for number in range(20)]
-            for wires in (direct, through, words, nonsense):
+            # Lines are joined: the proxy's own line is the last one. An empty member is no address.
+            lines = [ask(relay, PROXY, f"203.0.113.{number}", "192.0.2.98") for number in range(20)]
+            empty = [ask(relay, SECOND, f"203.0.113.{number}", ", ") for number in range(20)]
+            for wires in (direct, through, words, nonsense, lines, empty):
                 self.assertEqual(counted(*wires), {101: 10, 429: 10})
 
 

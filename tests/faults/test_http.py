@@ -11,6 +11,7 @@ from tests.faults.support import ATTACKED, FaultTestCase, Hook, attacked, pour
 from tests.harness.clients import read_to_end
 from tests.harness.http import Response, http_bytes
 from tests.harness.live import Relay, relay
+from tests.harness.support import MAX_REQUEST_BYTES
 from tests.wire.test_sse import read
 from wsrelay import closecodes
 from wsrelay.validators.origin import OriginValidator
@@ -50,11 +51,22 @@ class RequestTests(FaultTestCase):
             good.replace(b"relay.example", b"relay\x85.example"),
             good.replace(b"\r\nContent", b"\r\nContent-Length: 5\r\nContent"),
             good.replace(b"\r\nContent", b"\r\nTransfer-Encoding: chunked\r\nContent"),
+            good.replace(f"/{ATTACKED} ".encode(), f"http://other.example/{ATTACKED} ".encode()),
             good.replace(b"/room", b"/a/../b").replace(ATTACKED.encode(), b"a/../b"),
             b"\x16\x03\x01\x02\x00\x01" + good,
         )
-        self.refuse(b"POST /" + b"x" * 9000, statuses=(414,))
+        self.refuse(b"POST /" + b"x" * MAX_REQUEST_BYTES, statuses=(414,))
         self.refuse(good.replace(b"Host", b"X-A: a\r\n" * 100 + b"Host"), statuses=(400, 431))
+
+    def test_http_unusual_requests(self) -> None:
+        """URLs as targets, bytes above 0x7f, repeated lists and an unread malformed query are served."""
+        url = f"POST http://relay.example/{ATTACKED}"
+        repeated = {"Cookie": "a=é", "cookie": "b=c", "X-Forwarded-For": "192.0.2.7", "x-forwarded-for": "192.0.2.8"}
+        with self.attacked(http=True) as relay:
+            for line, fields in ((url, {}), (f"{POST}?q=caf%E9", {}), (POST, {"Cookie": "a=é"}), (POST, repeated)):
+                wire = relay.wire()
+                wire.send(http_bytes(line, b"", fields))
+                self.assertEqual(wire.status, 202, line)
 
     def test_http_invalid_bodies(self) -> None:
         """Bodies of unclear length, too long ones, and bodies of GET requests are refused."""

@@ -15,11 +15,11 @@ from tests.connection.test_protocol import client_frame
 from tests.faults.support import ATTACKED, GATES, FaultTestCase, Hook, attacked, connect, pour, remarks
 from tests.harness.clients import handshake, read_to_end, tls_context
 from tests.harness.live import LOOPBACK, Relay, make_certificate, relay
-from tests.harness.support import request_bytes
+from tests.harness.support import MAX_REQUEST_BYTES, REQUEST_FIELDS, request_bytes
 from tests.validators.key_files import RSA_KEY, SECRET, KeyFileTestCase, b64
 from tests.validators.test_token import FUTURE, PAST, RIGHT, hs256, token
 from wsrelay.grant import Grant
-from wsrelay.http.head import MAX_HEAD_BYTES, MAX_HEAD_LINES
+from wsrelay.http.fields import JOINED, MAX_FIELDS
 from wsrelay.validators.host import HostValidator
 from wsrelay.validators.origin import OriginValidator
 from wsrelay.validators.token import TokenValidator
@@ -72,41 +72,145 @@ class BytesTests(FaultTestCase):
                 relay.bystanders.exchange()
             self.assertEqual(relay.factory.hub.member_count(ATTACKED), 2)
 
-    def test_max_head_bytes(self) -> None:
-        """A head over 8 KiB gets 431, complete or not; a request line over 8 KiB 414."""
-        self.refuse(b"x" * MAX_HEAD_BYTES, status=414)
-        self.refuse(b"GET / HTTP/1.1\r\n" + b"X-A: a\r\n" * MAX_HEAD_BYTES, status=431)
+    def accept(self, *requests: bytes, **settings: Any) -> None:
+        """Send requests, one per connection: all are opened."""
+        with self.attacked(**settings) as relay:
+            for request in requests:
+                wire = relay.wire()
+                wire.send(request)
+                self.assertEqual((wire.status, wire.ended), (101, False), request)
+                relay.bystanders.exchange()
+                wire.hang_up()
 
-    def test_max_head_lines(self) -> None:
-        """A head with more than 64 lines gets 431, equal or different."""
-        lines = MAX_HEAD_LINES - len(request_bytes().split(b"\r\n")) + 3
-        different = {f"X-{number}": "" for number in range(lines)}
-        alike = request_bytes()[:-2] + b"X-A:\r\n" * lines + b"\r\n"
-        self.refuse(request_bytes(fields=different), alike, status=431)
+    def test_max_request_bytes(self) -> None:
+        """A head over --max-request-bytes gets 431, complete or not; a request line over it 414."""
+        for size, settings in ((MAX_REQUEST_BYTES, {}), (1024, {"max_request_bytes": 1024})):
+            least = len(request_bytes(fields={"X-A": ""}))
+            largest = request_bytes(fields={"X-A": "a" * (size - least)})
+            self.accept(largest, **settings)
+            self.refuse(largest[:-4] + b"a\r\n\r\n", largest[:-4] + b"aaaa", status=431, **settings)
+            self.refuse(b"x" * size, status=414, **settings)
+            self.refuse(b"GET / HTTP/1.1\r\n" + b"X-A: a\r\n" * size, status=431, **settings)
+
+    def test_two_long_cookies(self) -> None:
+        """Two cookies of 4 KiB each, as a single sign-on sets them, pass by default."""
+        self.accept(request_bytes(fields={"Cookie": f"a={'x' * 4094}; b={'y' * 4094}"}))
+
+    def test_max_fields(self) -> None:
+        """A head with more than 100 fields gets 431, equal or different."""
+        most = MAX_FIELDS - len(REQUEST_FIELDS)
+        different = [b"X-%d:\r\n" % number for number in range(most + 1)]
+        alike = [b"Via: a\r\n"] * (most + 1)
+        self.accept(*[request_bytes()[:-2] + b"".join(lines[:most]) + b"\r\n" for lines in (different, alike)])
+        self.refuse(
+            *[request_bytes()[:-2] + b"".join(lines) + b"\r\n" for lines in (different, alike, [b"X-A:\r\n"] * 200)],
+            status=431,
+        )
 
     def test_invalid_head_bytes(self) -> None:
-        """Only CRLF ends a line; folded lines, a space before a colon and unprintable bytes are refused."""
-        separators = ["\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\r", "\n", "\0", "\x7f", "\xa0", "\xe2\x80\xa8"]
+        """Only CRLF ends a line; folded lines, a space before a colon and control bytes are refused."""
+        separators = ["\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\r", "\n", "\0", "\x7f"]
         lines = ["X-A: a\r\n folded", "X-A : a", " X-A: a", "X-A", ": a", "X\xe9: a"]
         self.refuse(
             *[request_bytes(fields={"X-A": f"a{separator}x-user: admin"}) for separator in separators],
             *[request_bytes()[:-2] + f"{line}\r\n\r\n".encode("latin-1") for line in lines],
-            *[request_bytes(line=f"GET /room{separator} HTTP/1.1") for separator in separators],
+            *[request_bytes(line=f"GET /room{separator} HTTP/1.1") for separator in (*separators, "\x85", "\xe9")],
         )
 
+    def test_bytes_above_ascii(self) -> None:
+        """Bytes above 0x7f are opaque in a field that decides nothing, and no line or space; elsewhere they are 400."""
+        values = ["name=José", "São Paulo".encode().decode("latin-1"), "a\x85admin", "admin\xa0", "a\xe2\x80\xa8admin"]
+        hook = Hook(lambda request, grant: grant.narrowed(identity=request.headers.get("x-user", "").strip()))
+        with self.attacked([hook]) as relay:
+            for value in values:
+                for name in ("Cookie", "cf-ipcity", "X-Auth-User", "X-User"):
+                    wire = relay.wire()
+                    wire.send(request_bytes("/hooked", {name: value}))
+                    self.assertEqual(wire.status, 101, value)
+                    user = wire.transport.protocol.grant.identity.split()
+                    self.assertEqual(("admin" in user, bool(user)), (False, name == "X-User"))
+                    relay.bystanders.exchange()
+                    wire.hang_up()
+        names = ["Host", "Origin", "Authorization", "Upgrade", "Connection", "Content-Length", "Transfer-Encoding"]
+        names += ["X-Forwarded-For", "X-Forwarded-User", "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions"]
+        self.refuse(*[request_bytes(fields={name: value}) for name in names for value in values])
+
     def test_duplicate_fields(self) -> None:
-        """Duplicates of meaningful fields are refused."""
-        names = ["Host", "Origin", "Upgrade", "Authorization", "Cookie", "X-Forwarded-For", "Forwarded", "X-User"]
-        names += [f"Sec-WebSocket-{name}" for name in ("Key", "Version", "Protocol", "Extensions")]
-        usual = {
-            line.partition(": ")[0]: line.partition(": ")[2] for line in request_bytes().decode().split("\r\n")[1:-2]
-        }
-        self.refuse(
+        """Duplicates of fields that are no lists are refused, equal or not; the reason names the field."""
+        names = ["Host", "Origin", "Authorization", "X-Forwarded-User", "X-User", "X-Real-IP", "Content-Length"]
+        names += ["Sec-WebSocket-Key", "Sec-WebSocket-Version", "X-Forwarded-Host", "traceparent"]
+        with self.attacked() as relay:
+            for name in names:
+                wire = relay.wire()
+                usual = REQUEST_FIELDS.get(name, "0")
+                wire.send(request_bytes(fields={name: usual, name.swapcase(): usual}))
+                self.assertIn(f"the field {name.swapcase()} comes more than once\n".encode(), wire.received)
+                self.assertEqual((wire.status, wire.ended), (400, True))
+                relay.bystanders.exchange()
+
+    def test_list_in_several_lines(self) -> None:
+        """List fields in several lines are joined, whatever sent them so: aiohttp, Node, HTTP/2, HAProxy, tracing."""
+        self.accept(
             *[
-                request_bytes(fields={name: usual.get(name, "a"), name.swapcase(): usual.get(name, "a")})
-                for name in names
+                request_bytes(fields={name: REQUEST_FIELDS.get(name.title(), "a"), name.swapcase(): "b"})
+                for name in JOINED
             ]
         )
+        extensions = {"Sec-WebSocket-Extensions": "x-own", "sec-websocket-extensions": "permessage-deflate"}
+        hook = Hook(lambda request, grant: grant.narrowed(subprotocol=request.subprotocols[-1]))
+        with self.attacked([hook]) as relay:
+            wire = relay.wire()
+            protocols = {"Sec-WebSocket-Protocol": "a, , ", "sec-websocket-protocol": ",b"}
+            wire.send(request_bytes("/hooked", {**extensions, **protocols}))
+            self.assertIn(b"\r\nSec-WebSocket-Protocol: b\r\n", wire.received)
+            self.assertIn(b"\r\nSec-WebSocket-Extensions: permessage-deflate; ", wire.received)
+            wire.hang_up()
+
+    def test_empty_members(self) -> None:
+        """Empty members of lists are ignored."""
+        lists = {
+            "Sec-WebSocket-Protocol": ["", ",", "chat, ", ",chat", "a,,b"],
+            "Sec-WebSocket-Extensions": ["", ",", ",permessage-deflate,", "x,, permessage-deflate"],
+            "Upgrade": ["websocket,", ", websocket", "h2c,,websocket"],
+            "Connection": [", upgrade", "keep-alive,,Upgrade", "Upgrade,"],
+            "X-Forwarded-For": ["", ",", "192.0.2.7,"],
+            "Accept": [",", ""],
+        }
+        self.accept(*[request_bytes(fields={name: value}) for name, values in lists.items() for value in values])
+        for name in ("Upgrade", "Connection"):
+            self.refuse(request_bytes(fields={name: ","}), request_bytes(fields={name: ""}), status=426)
+
+    def test_url_as_target(self) -> None:
+        """A URL as target names the room by its path; its host must be the Host, and have no user."""
+        schemes = ("ws", "wss", "http", "https", "WS")
+        self.accept(*[request_bytes(f"{scheme}://Relay.example/attacked?a=b") for scheme in schemes])
+        urls = ["ws://other.example", "ws://user@relay.example", "ws://", "ftp://relay.example", "ws:relay.example"]
+        urls += ["ws://relay.example:81", "ws://relay.example@other.example", "ws://relay.example/%2e%2e"]
+        self.refuse(*[request_bytes(f"{url}/{ATTACKED}") for url in urls], request_bytes("*"), request_bytes("a:80"))
+        self.refuse(request_bytes("ws://relay.example/", {"Host": None}))
+        with self.attacked() as relay:
+            for url, room in (
+                ("ws://relay.example", "/"),
+                ("ws://relay.example?x", "/"),
+                ("wss://relay.example/a", "a"),
+            ):
+                wire = relay.wire()
+                wire.send(request_bytes(url))
+                self.assertEqual((wire.status, wire.transport.protocol.grant.room), (101, room))
+                wire.hang_up()
+
+    def test_malformed_query(self) -> None:
+        """A query that is not UTF-8, or has too many fields, is 400 only for a validator that reads it."""
+        queries = ["q=caf%E9", "%ff", "&".join(["a"] * 200)]
+        self.accept(*[request_bytes(f"/{ATTACKED}?{query}") for query in queries])
+        hook = Hook(lambda request, grant: grant.narrowed(identity=request.query.get("user", ("",))[0]))
+        with self.attacked([hook]) as relay:
+            for query in queries:
+                wire = relay.wire()
+                wire.send(request_bytes(f"/hooked?user=admin&{query}"))
+                self.assertEqual((wire.status, wire.ended), (400, True))
+                self.assertIn(b"\r\n\r\nthe query ", wire.received)
+                relay.bystanders.exchange()
 
     def test_handshake_with_body(self) -> None:
         """A request with a body is refused: it would be read as frames."""
@@ -368,7 +472,7 @@ ENDLESS = [
 @interop
 @pytest.mark.parametrize(("chunk", "times", "seconds"), ENDLESS)
 def test_endless_head(server: Relay, chunk: bytes, times: int, seconds: float) -> None:
-    """An endless request is refused with 431 or 414 at 8 KiB, at almost no cost."""
+    """An endless request is refused with 431 at --max-request-bytes, at almost no cost."""
     with attacked(server) as attack, server.connect() as connection:
         before = attack.cpu_seconds()
         connection.sendall(b"GET / HTTP/1.1\r\n")
@@ -379,11 +483,11 @@ def test_endless_head(server: Relay, chunk: bytes, times: int, seconds: float) -
 
 @interop
 def test_head_byte_by_byte(server: Relay) -> None:
-    """8 KiB byte by byte are not parsed from the start for each byte."""
+    """The longest head byte by byte is not searched from the start for each byte."""
     with attacked(server) as attack, server.connect() as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         before = attack.cpu_seconds()
-        pour(connection, b"x", MAX_HEAD_BYTES)
+        pour(connection, b"x", MAX_REQUEST_BYTES)
         assert read_to_end(connection).startswith(b"HTTP/1.1 414 ")
         assert attack.cpu_seconds() - before < 2
 

@@ -12,6 +12,7 @@ from tests.faults.proxies import PROXIES, haproxy
 from tests.faults.support import ATTACKED, GATES, attacked, port
 from tests.harness.clients import WebsocketsClient, handshake, text
 from tests.harness.live import LOOPBACK, SECONDS, Relay, relay
+from wsrelay.http.fields import JOINED
 
 pytestmark = pytest.mark.interop
 
@@ -130,6 +131,36 @@ def test_proxied_smuggling(server: Relay, proxy: int) -> None:
                 harmful[spelling] = status, seen
             count += len(seen)
     assert harmful == {}
+
+
+#: Lists but those that nginx itself refuses in several lines.
+LISTS = sorted(JOINED.keys() - {"expect", "if-match", "if-none-match"})
+
+#: What honest clients send, and other proxies in front add.
+UNUSUAL = {
+    "a cookie in UTF-8": smuggling("Cookie: name=José".encode()),
+    "a cookie in latin-1": smuggling(b"Cookie: name=Jos\xe9\xa0"),
+    "a city": smuggling("cf-ipcity: São Paulo".encode()),
+    "two cookies": smuggling(b"Cookie: a=b\r\nCookie: c=d"),
+    "long cookies": smuggling(b"Cookie: a=%s; b=%s" % (b"x" * 4094, b"y" * 4094)),
+    "lists": smuggling(b"\r\n".join(f"{name}: {value}".encode() for name in LISTS for value in "ab")),
+    "empty members": smuggling(b"Sec-WebSocket-Protocol: a, \r\nSec-WebSocket-Protocol: ,b,,"),
+    "an address": smuggling(b"X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-For: 192.0.2.2"),
+    "a URL as target": smuggling(b"", first=b"GET http://127.0.0.1/attacked HTTP/1.1"),
+    "a query in latin-1": smuggling(b"", first=b"GET /attacked?q=caf%E9 HTTP/1.1"),
+}
+
+
+@pytest.mark.parametrize("case", UNUSUAL)
+def test_proxied_unusual_requests(server: Relay, proxy: int, case: str) -> None:
+    """Unusual but well-formed requests pass a proxy and the relay, and the user is the proxy's."""
+    with attacked(server) as attack:
+        count = len(asked(server))
+        with socket.create_connection(("127.0.0.1", proxy), SECONDS) as connection:
+            connection.sendall(UNUSUAL[case])
+            assert connection.makefile("rb").readline().split()[1] == b"101"
+        attack.bystanders.exchange()
+        assert asked(server, count + 1)[count:] == [PROXIED]
 
 
 @pytest.mark.parametrize("version", ["send-proxy", "send-proxy-v2"])

@@ -9,6 +9,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 
+from tests.harness.support import MAX_REQUEST_BYTES
 from wsrelay.admin.server import AdminServer
 from wsrelay.http.exchange import Exchange
 from wsrelay.request import HandshakeRequest
@@ -90,6 +91,6 @@ class Connection:
 def server(
     answer: Callable[[Exchange], None], check: Callable[[HandshakeRequest], None] = lambda request: None
 ) -> tuple[AdminServer, MemoryReactorClock]:
-    """Return a server with a deadline of 10 s for requests, and its clock."""
+    """Return a server with a deadline of 10 s for requests of :data:`MAX_REQUEST_BYTES` at most, and its clock."""
     clock = MemoryReactorClock()
-    return AdminServer(answer, clock, 10, check), clock
+    return AdminServer(answer, clock, 10, MAX_REQUEST_BYTES, check), clock

@@ -25,6 +25,9 @@ from wsrelay.settings import Settings
 from wsrelay.wire import frames
 from wsrelay.wire.frames import Encoding
 
+#: The default for the longest request, in bytes.
+MAX_REQUEST_BYTES = Settings().max_request_bytes
+
 #: A valid request; tests change one part of it.
 REQUEST_FIELDS = {
     "Host": "relay.example",

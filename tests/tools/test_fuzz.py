@@ -92,8 +92,9 @@ class SeedTests(unittest.TestCase):
             for name, octets in seeds.gate().items()
         }
         self.assertEqual({answers[name] for name in ("least", "chromium", "firefox", "nginx")}, {b"101"})
+        opaque = ("nel", "latin-1", "cookie-in-utf-8", "two-cookies", "lists-in-lines", "forwarded")
+        self.assertEqual({answers[f"field-{name}"] for name in opaque}, {b"101"})
         smuggled = (
-            "nel",
             "vertical-tab",
             "file-separator",
             "bare-cr",
@@ -160,13 +161,19 @@ class CanFailTests(unittest.TestCase):
         """A gate that accepts line ends of other parsers is found."""
         octets = inputs.encode(seeds.FIELDS, b"X-A: 1\x0bX-User: admin\r\n")
         loose = re.compile(rb"(?:\r\n[!-9;-~]+:[^\r\n]*)*")
-        self.assert_found("gate", octets, patches=[mock.patch("wsrelay.http.head._FIELD_LINES", loose)])
+        self.assert_found("gate", octets, patches=[mock.patch("wsrelay.http.fields._LINES", loose)])
 
     def test_gate_repeated_field(self) -> None:
         """A gate that joins fields allowed only once is found."""
         octets = inputs.encode(seeds.FIELDS, b"Origin: a\r\nOrigin: b\r\n")
-        joins = mock.patch("wsrelay.http.head._REPEATABLE", {"origin"})
+        joins = mock.patch("wsrelay.http.fields.JOINED", {"origin": ", "})
         self.assert_found("gate", octets, patches=[joins])
+
+    def test_gate_other_spaces(self) -> None:
+        """A gate whose values have other spaces than were sent is found."""
+        octets = inputs.encode(seeds.FIELDS, b"X-A: 1\x85X-User: admin\r\n")
+        latin = mock.patch("wsrelay.http.fields._CHARACTERS", "".join(map(chr, range(256))))
+        self.assert_found("gate", octets, patches=[latin])
 
     def test_gate_statuses(self) -> None:
         """An undocumented status is found."""

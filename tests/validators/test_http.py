@@ -15,8 +15,11 @@ from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 from twisted.web.client import Agent
 
+from tests.harness.support import request_bytes
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
+from wsrelay.http.head import parse_head
+from wsrelay.http.target import Query
 from wsrelay.settings import Settings
 from wsrelay.validators.http import DEFAULT_TIMEOUT_SECONDS, HTTPValidator
 
@@ -65,6 +68,19 @@ class HTTPTestCase(BackendTestCase):
 
 class QuestionTests(HTTPTestCase):
     """Questions to the back end."""
+
+    def test_bytes_above_ascii(self) -> None:
+        """The low eight bits of each character of a field's value are the bytes that the client sent."""
+        parsed = parse_head(request_bytes(fields={"Cookie": "name=Jos\xc3\xa9\x85"})[:-4], None)
+        self.ask(headers=parsed.headers)
+
+        sent = self.accept().take()[2]["headers"]["cookie"]
+        self.assertEqual(bytes([ord(character) & 0xFF for character in sent]), b"name=Jos\xc3\xa9\x85")
+
+    def test_malformed_query(self) -> None:
+        """A query that cannot be passed on is refused with 400, without a question."""
+        asked = self.ask(query=Query("q=caf%E9"))
+        self.assertEqual(self.failureResultOf(asked, Denied).value.status, 400)
 
     def test_question(self) -> None:
         """The question has the request and the grant so far, as JSON."""

@@ -11,8 +11,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.harness.support import request_bytes
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
+from wsrelay.http.head import parse_head
 from wsrelay.request import HandshakeRequest
 from wsrelay.validators.token import TokenValidator
 
@@ -319,6 +321,27 @@ class SourceTests(TokenTestCase):
     def test_other_subprotocols(self) -> None:
         """Without a token among them, the offers are left to other validators."""
         self.assertIsNone(self.secret().validate(bearing(token(), subprotocols=("v1",)), GRANT).subprotocol)
+
+    def test_cookie_above_ascii(self) -> None:
+        """Bytes above 0x7f in other cookies change nothing; in the token's own one they make it invalid."""
+        validator = self.secret(",cookie=t")
+        for value, valid in (
+            (f"name=José; t={token()}", True),
+            (f"t={token()}; name=\x85\xa0", True),
+            (f"t={token()}\xa0", False),
+            (f"\x85t={token()}", False),
+        ):
+            parsed = parse_head(request_bytes("/chat/42", {"Cookie": value})[:-4], None)
+            if valid:
+                self.assertEqual(FUTURE, validator.validate(parsed, GRANT).expires_at)
+            else:
+                self.assertDenied(401, validator, parsed)
+
+    def test_malformed_query(self) -> None:
+        """A malformed query is refused only where tokens are read from queries."""
+        parsed = parse_head(request_bytes("/chat/42?q=%E9", {"Authorization": f"Bearer {token()}"})[:-4], None)
+        self.assertEqual(FUTURE, self.secret("").validate(parsed, GRANT).expires_at)
+        self.assertDenied(400, self.secret(",query=t"), parsed)
 
     def test_cookie(self) -> None:
         """The named cookie is read, among any others."""

@@ -27,6 +27,7 @@ from wsrelay.http.exchange import Exchange
 from wsrelay.http.head import check_no_body, parse_head, split_head
 from wsrelay.http.linger import linger
 from wsrelay.http.responses import HEAD, PRIVATE_FIELDS, refusal
+from wsrelay.http.target import origin_form
 from wsrelay.logs.failures import log_failure
 from wsrelay.request import HandshakeRequest
 
@@ -77,7 +78,7 @@ class AdminConnection(Protocol):
             return
         self._received += data
         try:
-            parts = split_head(self._received)
+            parts = split_head(self._received, self._server.max_request_bytes, len(data))
             if parts is None:
                 return
             request = self._parse(*parts)
@@ -103,8 +104,8 @@ class AdminConnection(Protocol):
             raise Denied(400, "there is data behind the request; send one request per connection")
         self._server.check(request)
         # The path as it is written: a proxy in front may forbid one by that, and no route has an escape.
-        path = head.split(b" ", 2)[1].partition(b"?")[0].decode("ascii")
-        return replace(request, path=path)
+        target = head.split(b" ", 2)[1].decode("ascii")
+        return replace(request, path=origin_form(target, request.host).partition("?")[0])
 
     # --- what the exchange calls --------------------------------------------------------------------
 
@@ -154,6 +155,7 @@ class AdminServer(Factory):
         answer: answers a request; see :class:`wsrelay.http.exchange.Exchange`.
         reactor: for the time.
         request_seconds: the most seconds from accept to the complete request.
+        max_request_bytes: the most bytes of a request.
         check: raises :class:`~wsrelay.errors.Denied` for a request that may not be answered.
 
     Attributes:
@@ -167,11 +169,13 @@ class AdminServer(Factory):
         answer: Callable[[Exchange], None],
         reactor: IReactorTime,
         request_seconds: float,
+        max_request_bytes: int,
         check: Callable[[HandshakeRequest], None],
     ) -> None:
         self.answer = answer
         self.reactor = reactor
         self.request_seconds = request_seconds
+        self.max_request_bytes = max_request_bytes
         self.check = check
         self.connections: set[AdminConnection] = set()
 

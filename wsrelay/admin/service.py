@@ -47,7 +47,10 @@ class AdminService(Service):
         self._probe = None if doors is None else Probe(relay, doors, relay.settings.canary_seconds)
         self._guard = Guard()
         routes = Routes(Views(relay, self._probe, drain).routes)
-        self._server = AdminServer(routes.answer, relay.reactor, relay.settings.handshake_seconds, self._guard.check)
+        settings = relay.settings
+        self._server = AdminServer(
+            routes.answer, relay.reactor, settings.handshake_seconds, settings.max_request_bytes, self._guard.check
+        )
         self._endpoint: Endpoint | None = None
         self._port: IListeningPort | None = None
 

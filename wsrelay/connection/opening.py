@@ -115,12 +115,15 @@ class Opening(Phase):
                 self._exchange.receive(data)
                 return
             self._host.data += data
-            self._take_request()
+            self._take_request(len(data))
         except Denied as denied:
             self._host.deny(denied)
 
-    def _take_request(self) -> None:
+    def _take_request(self, new_bytes: int) -> None:
         """Ask the validators, once the head is complete.
+
+        Args:
+            new_bytes: the number of bytes that have just come.
 
         Raises:
             Denied: it is malformed, the client is over a limit, or it is not granted.
@@ -130,7 +133,7 @@ class Opening(Phase):
         if self._granting is not None:
             raise _data_behind()
         host = self._host
-        parts = split_head(host.data)
+        parts = split_head(host.data, host.factory.settings.max_request_bytes, new_bytes)
         if parts is None:
             return
         if self._turned_away is not None:

@@ -16,7 +16,7 @@ from wsrelay.errors import Denied
 from wsrelay.grant import Grant
 from wsrelay.http.body import MAX_FRAMING_BYTES, Body, too_long
 from wsrelay.http.responses import refusal, response
-from wsrelay.request import HandshakeRequest
+from wsrelay.request import HandshakeRequest, lists
 
 __all__ = ["Exchange", "Line"]
 
@@ -159,7 +159,7 @@ class Exchange:
 
     @property
     def _expects_continue(self) -> bool:
-        return self.request.headers.get("expect", "").lower() == "100-continue"
+        return lists(self.request.headers.get("expect", ""), "100-continue")
 
     def _answer_if_complete(self) -> None:
         """Answer; an exception ends this connection and no other."""

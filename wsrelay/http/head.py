@@ -1,26 +1,28 @@
 """The strict parser of request heads: bytes in, one :class:`~wsrelay.request.HandshakeRequest` out.
 
 Pure: no I/O, no clock. It accepts only heads that every proxy on the way reads in the same way. Must not live here:
-access (validators), bodies (:mod:`wsrelay.http.body`). Sequence of calls::
+access (validators), fields (:mod:`wsrelay.http.fields`), targets (:mod:`wsrelay.http.target`), bodies
+(:mod:`wsrelay.http.body`). Sequence of calls::
 
-    head, rest = split_head(buffer)         None: wait for more bytes; Denied: answer and drop
+    head, rest = split_head(buffer, …)      None: wait for more bytes; Denied: answer and drop
     request = parse_request(head, peer)     a WebSocket handshake; Denied: answer and drop
     request = parse_head(head, peer, …)     any request, then check_upgrade or check_no_body
 
 Autobahn's own parser is not used (TRAPS 9-11): it has no bound on bytes or lines, takes 0x85, 0x0b, 0x0c, 0x1c-0x1e,
 bare CR, bare LF and folded lines for line ends, so that ``x-user: admin`` can be smuggled past a proxy that strips
-``X-User``, and joins duplicates.
+``X-User``, and joins all duplicates.
 """
 
 import re
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Final
-from urllib.parse import parse_qs
 
 from wsrelay.errors import BadRoomName, Denied
+from wsrelay.http.fields import parse_fields
+from wsrelay.http.target import NO_QUERY, Query, origin_form
 from wsrelay.names import ROOT, canonical_room
-from wsrelay.request import BEARER, TOKEN, HandshakeRequest, lists, split_host
+from wsrelay.request import BEARER, TOKEN, HandshakeRequest, lists, members, split_host
 
 __all__ = [
     "check_no_body",
@@ -32,55 +34,44 @@ __all__ = [
     "split_head",
 ]
 
-#: The most bytes of a request, blank line included; browsers stay well below it, cookies and all.
-MAX_HEAD_BYTES: Final = 8192
-
-#: The most lines of a request, the request line included.
-MAX_HEAD_LINES: Final = 64
-
 _END: Final = b"\r\n\r\n"
 
 #: RFC 9112 section 3: method SP request-target SP HTTP-version, single spaces, visible ASCII.
 _REQUEST_LINE: Final = re.compile(rb"([A-Z]{1,20}) ([\x21-\x7e]+) HTTP/(\d\.\d)(?=\r\n|\Z)")
 
-#: All lines in one match: cheaper than one match per line. RFC 9110 section 5.1: a field name is a token, the colon
-#: follows at once; RFC 9112 section 5.2: no folding.
-_FIELD_LINES: Final = re.compile(rb"(?:\r\n[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e]*+)*+")
-
 #: RFC 9110 section 15.5.22: a 426 names the protocol to upgrade to.
 _HTTP_1_1: Final = (("Upgrade", "HTTP/1.1"), ("Connection", "Upgrade"))
-
-#: List fields that clients and proxies repeat; any other field may come once.
-_REPEATABLE: Final = frozenset(
-    ["accept", "accept-encoding", "accept-language", "cache-control", "connection", "pragma", "via"]
-)
-
-#: RFC 6455 section 4.1: base64 of 16 bytes.
-_KEY: Final = re.compile(r"[A-Za-z0-9+/]{22}==")
 
 #: The same for WebSocket.
 _WEBSOCKET: Final = (("Upgrade", "websocket"), ("Connection", "Upgrade"))
 
-_NO_QUERY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
+#: RFC 6455 section 4.1: base64 of 16 bytes.
+_KEY: Final = re.compile(r"[A-Za-z0-9+/]{22}==")
 
 
-def split_head(buffer: bytes) -> tuple[bytes, bytes] | None:
+def split_head(buffer: bytes, max_bytes: int, new_bytes: int | None = None) -> tuple[bytes, bytes] | None:
     """Return the head without its blank line, and the bytes behind it; ``None`` when more bytes are needed.
 
+    Args:
+        buffer: all received bytes.
+        max_bytes: the most bytes of a head, blank line included.
+        new_bytes: the number of bytes at the end that no call has seen; ``None``: all.
+
     Raises:
-        Denied: 431 when it is longer than :data:`MAX_HEAD_BYTES`, 414 when its first line is; 400 when it does not
-            begin as a request (as TLS would).
+        Denied: 431 when it is longer than ``max_bytes``, 414 when its first line is; 400 when it does not begin as a
+            request (as TLS would).
 
     Complexity:
-        Linear in ``buffer``, of which at most :data:`MAX_HEAD_BYTES` are looked at.
+        Linear in ``new_bytes``, but for the copy of what is returned.
     """
     if buffer and not buffer[:1].isalpha():
         raise Denied(400, "this is no HTTP request; is it TLS?")
-    end = buffer.find(_END, 0, MAX_HEAD_BYTES)
+    # The blank line may have begun in the bytes before.
+    end = buffer.find(_END, 0 if new_bytes is None else max(0, len(buffer) - new_bytes - 3), max_bytes)
     if end < 0:
-        if len(buffer) >= MAX_HEAD_BYTES:
-            status = 431 if b"\r\n" in buffer[:MAX_HEAD_BYTES] else 414
-            raise Denied(status, f"the request is larger than {MAX_HEAD_BYTES} bytes")
+        if len(buffer) >= max_bytes:
+            status = 431 if b"\r\n" in buffer[:max_bytes] else 414
+            raise Denied(status, f"the request is larger than {max_bytes} bytes", cause="max_request_bytes")
         return None
     return buffer[:end], buffer[end + len(_END) :]
 
@@ -93,18 +84,16 @@ def parse_lines(head: bytes, methods: Collection[str]) -> tuple[str, str, dict[s
         methods: the methods that are served.
 
     Returns:
-        Method, target, and lower-case field name → value; one value each, repeated list fields joined by ", ".
+        Method, target, and lower-case field name → value; see :func:`wsrelay.http.fields.parse_fields`.
 
     Raises:
         Denied: 400 for anything malformed, 405 for another method, 426 for another version of HTTP, 431 for too many
-            lines.
+            fields.
 
     Source: RFC 9112 sections 3-5.
     """
-    if head.count(b"\r\n") >= MAX_HEAD_LINES:
-        raise Denied(431, f"the request has more than {MAX_HEAD_LINES} lines")
     method, target, end = _parse_request_line(head, methods)
-    return method, target, _parse_fields(head, end)
+    return method, target, parse_fields(head, end)
 
 
 def _parse_request_line(head: bytes, methods: Collection[str]) -> tuple[str, str, int]:
@@ -122,28 +111,6 @@ def _parse_request_line(head: bytes, methods: Collection[str]) -> tuple[str, str
     if b"#" in target:
         raise Denied(400, "the request target has a fragment")
     return method, target.decode("ascii"), match.end()
-
-
-def _parse_fields(head: bytes, start: int) -> dict[str, str]:
-    if _FIELD_LINES.fullmatch(head, start) is None:
-        raise Denied(400, "a header line is malformed")
-    lines = head[start:].decode("ascii").split("\r\n")[1:]
-    fields = [(name.lower(), value.strip(" \t")) for name, _, value in [line.partition(":") for line in lines]]
-    headers = dict(fields)
-    return headers if len(headers) == len(fields) else _join(fields)
-
-
-def _join(fields: list[tuple[str, str]]) -> dict[str, str]:
-    """Join the values of repeatable fields; refuse other repeated ones."""
-    headers: dict[str, str] = {}
-    for name, value in fields:
-        if name not in headers:
-            headers[name] = value
-        elif name in _REPEATABLE:
-            headers[name] += f", {value}"
-        else:
-            raise Denied(400, "a header field comes more than once")
-    return headers
 
 
 def parse_request(head: bytes, peer: object, tls: object = None) -> HandshakeRequest:
@@ -178,9 +145,9 @@ def parse_head(head: bytes, peer: object, tls: object = None, methods: Collectio
     if split_host(host) is None:
         raise Denied(400, "the Host field is missing or malformed")
     subprotocols, bearers = _parse_subprotocols(headers.get("sec-websocket-protocol"))
-    path, _, query = target.partition("?")
     if target == "*" and method == "OPTIONS":
-        path = "/"  # RFC 9112 section 3.2.4: the server as a whole
+        target = "/"  # RFC 9112 section 3.2.4: the server as a whole
+    path, _, query = origin_form(target, host).partition("?")
     try:
         room = canonical_room(path)
     except BadRoomName as error:
@@ -188,7 +155,7 @@ def parse_head(head: bytes, peer: object, tls: object = None, methods: Collectio
     return HandshakeRequest(
         path=room if room == ROOT else f"/{room}",
         room=room,
-        query=_parse_query(query),
+        query=Query(query) if query else NO_QUERY,
         headers=MappingProxyType(headers),
         host=host,
         origin=headers.get("origin"),
@@ -232,21 +199,11 @@ def check_upgrade(headers: Mapping[str, str]) -> None:
         raise Denied(400, "the Sec-WebSocket-Key field is missing or malformed")
 
 
-def _parse_query(query: str) -> Mapping[str, tuple[str, ...]]:
-    if not query:  # the common case; parse_qs is slow
-        return _NO_QUERY
-    try:
-        parsed = parse_qs(query, keep_blank_values=True, errors="strict")
-    except ValueError:
-        raise Denied(400, "the query is malformed") from None
-    return MappingProxyType({name: tuple(values) for name, values in parsed.items()})
-
-
 def _parse_subprotocols(value: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the subprotocols, and the bearer tokens among them."""
     if value is None:
         return (), ()
-    names = [name.strip(" \t") for name in value.split(",")]
+    names = members(value)
     if len(set(names)) != len(names) or not all(map(TOKEN.fullmatch, names)):
         raise Denied(400, "the Sec-WebSocket-Protocol field is malformed")
     return (

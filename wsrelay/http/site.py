@@ -176,7 +176,7 @@ class PublicSite:
             The refusal. A page of an allowed origin may read it, if the request's head is complete and well-formed.
         """
         try:
-            parts = split_head(received)
+            parts = split_head(received, self._relay.settings.max_request_bytes)
             sharing = self._sharing(parse_head(parts[0], None, methods=self.methods)) if parts else ()
         except Denied:
             sharing = ()

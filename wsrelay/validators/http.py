@@ -52,8 +52,9 @@ class HTTPValidator:
     """Ask a back end over HTTP.
 
     It gets a POST with a JSON object: ``path``, ``room``, ``query`` (name → list of values), ``headers`` (lower-case
-    name → value), ``host``, ``origin`` (or null), ``subprotocols``, ``peer`` ("192.0.2.1:50000", "[2001:db8::1]:50000"
-    or "unix"), ``tls`` (whether the client showed a certificate) and ``grant`` (so far).
+    name → value; a byte above 0x7f is the character U+F700 + byte, see :func:`wsrelay.request.field_bytes`), ``host``,
+    ``origin`` (or null), ``subprotocols``, ``peer`` ("192.0.2.1:50000", "[2001:db8::1]:50000" or "unix"), ``tls``
+    (whether the client showed a certificate) and ``grant`` (so far).
 
     A 2xx answer is a JSON object with any of a grant's fields: ``room``, ``identity``, ``subprotocol`` (an offered
     one), ``can_publish``, ``can_subscribe``, ``expires_at`` (seconds since the epoch). An empty body changes nothing;
@@ -66,9 +67,9 @@ class HTTPValidator:
         reactor: for the agent and the timeout; ``None`` is the global one, imported with the first handshake.
 
     Peer sees:
-        A 4xx status of the back end, with its ``WWW-Authenticate``. 503 with ``Retry-After`` if the back end cannot be
-        reached, times out, redirects, fails (5xx), or answers with more than 64 KiB or an invalid grant; the log has
-        the cause.
+        400 for a malformed query. A 4xx status of the back end, with its ``WWW-Authenticate``. 503 with ``Retry-After``
+        if the back end cannot be reached, times out, redirects, fails (5xx), or answers with more than 64 KiB or an
+        invalid grant; the log has the cause.
     """
 
     def __init__(

@@ -27,6 +27,6 @@ FIELDS: Final[Mapping[str, str]] = {_FIELD: _SECRET}
 def grant(request: HandshakeRequest) -> Grant | None:
     """Return the probe's grant for a request with the secret, ``None`` for any other."""
     shown = request.headers.get(_FIELD)
-    if shown is None or not compare_digest(shown.encode("ascii"), _SECRET.encode("ascii")):
+    if shown is None or not compare_digest(shown.encode(), _SECRET.encode()):
         return None
     return Grant(room=PROBE_ROOM)
