@@ -378,6 +378,49 @@ class RuleTests(RuleTestCase):
         )
         self.assertEqual(refused, [403] * 5)
 
+    def test_origin_pattern(self) -> None:
+        """A pattern matches subdomains, and no name that is similar; a missing Origin and null match none."""
+        pattern = OriginValidator.from_arguments("https://*.app.example,file://")
+        hosts = [
+            "app.example",
+            "evil-app.example",
+            "x.app.example.evil.example",
+            ".app.example",
+            "x.app.example.",
+            "*.app.example",
+        ]
+        refused = [{"Origin": f"https://{host}"} for host in hosts]
+        others = [
+            "http://x.app.example",
+            "https://x.app.example:444",
+            "https://evil.example/.app.example",
+            "null",
+            "file:///",
+        ]
+        refused += [{"Origin": origin} for origin in others]
+        allowed = [{"Origin": "https://a.b.app.example:443"}, {"Origin": "file://"}]
+        statuses = self.statuses([pattern], *refused, {}, *allowed, origin="https://x.app.example")
+        self.assertEqual(statuses, [403] * 12 + [101] * 2)
+
+    def test_origin_reason(self) -> None:
+        """A refused Origin is quoted cut, without markup and controls, in the answer and in one log line."""
+        with self.attacked(None) as relay:
+            for origin, quoted in (
+                ("https://evil.example", "https://evil.example"),
+                ("<script>alert('x')</script>", "?script?alert??x???/script?"),
+                ("https://" + "e" * 4000, f"https://{'e' * 112}..."),
+                ("a\tdenied with 101: 'x'", "a?denied?with?101:??x?"),
+            ):
+                wire = relay.wire()
+                wire.send(request_bytes("/" + ATTACKED, {"Origin": origin}))
+                head, _, body = wire.received.partition(b"\r\n\r\n")
+                self.assertIn(b"Content-Type: text/plain; charset=utf-8\r\n", head)
+                self.assertIn(b"X-Content-Type-Options: nosniff\r\n", head)
+                self.assertIn(quoted, body.decode())
+                self.assertLess(len(body), 202)
+                relay.settle()
+                self.assertIn(repr(body.decode().strip()), self.logged()[-1])
+
     def test_host_validator(self) -> None:
         """Other hosts get 421 (DNS rebinding), malformed ones 400."""
         ours = HostValidator.from_arguments("relay.example:8080")

@@ -7,18 +7,27 @@ from hypothesis import strategies as st
 
 from tests.harness.support import RelayTestCase
 from wsrelay.errors import Denied
-from wsrelay.http.responses import MAX_REASON_CHARS, acceptance, content_policy, head, refusal, response
+from wsrelay.http.responses import (
+    MAX_REASON_CHARS,
+    PRIVATE_FIELDS,
+    SAFE_FIELDS,
+    acceptance,
+    content_policy,
+    head,
+    refusal,
+    response,
+)
 
 
 class RefusalTests(RelayTestCase):
     """The HTTP response."""
 
     def test_response(self) -> None:
-        """A refusal has status, fields, length, close, and the reason as its body."""
+        """A refusal has status, fields, length, close, and the reason as its body, never as markup."""
         self.assertEqual(
             refusal(Denied(403, "not you", [("X-A", "b")])),
-            b"HTTP/1.1 403 Forbidden\r\nX-A: b\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 8\r\n"
-            b"Connection: close\r\n\r\nnot you\n",
+            b"HTTP/1.1 403 Forbidden\r\nX-A: b\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+            b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: 8\r\nConnection: close\r\n\r\nnot you\n",
         )
 
     def test_head(self) -> None:
@@ -33,6 +42,12 @@ class RefusalTests(RelayTestCase):
         )
         self.assertIn(b"\r\naccess-control-allow-origin: *\r\n", head)
         self.assertNotIn(b"\r\nAccess-Control-Allow-Origin", head)
+
+    def test_fields(self) -> None:
+        """The security fields come once, also where more of them are asked for."""
+        fields = refusal(Denied(403, "not you"), PRIVATE_FIELDS)
+        for name, value in PRIVATE_FIELDS:
+            self.assertEqual(fields.count(f"{name}: {value}\r\n".encode()), 1)
 
     def test_statuses_that_do_not_refuse(self) -> None:
         """A validator that denies with 200, 101 or nonsense refuses with 500."""
@@ -52,7 +67,7 @@ class RefusalTests(RelayTestCase):
         parsed = email.parser.BytesParser().parsebytes(fields + b"\r\n\r\n")
 
         self.assertEqual(status, b"HTTP/1.1 403 Forbidden")
-        self.assertLessEqual(set(parsed), {"Content-Type", "Content-Length", "Connection", name})
+        self.assertLessEqual(set(parsed), {"Content-Type", "Content-Length", "Connection", name, *dict(SAFE_FIELDS)})
         self.assertEqual(fields.count(b"\n"), len(parsed) - 1)
         self.assertEqual(int(parsed["Content-Length"]), len(body))
         self.assertLessEqual(len(body), MAX_REASON_CHARS + 1)

@@ -3,64 +3,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsrelay.validators.origin import OriginValidator, parse_origin
+from wsrelay.errors import Denied
+from wsrelay.http.responses import MAX_REASON_CHARS
+from wsrelay.validators.origin import OriginValidator
+from wsrelay.validators.origin_patterns import parse_origin
 
 from .support import GRANT, ValidatorTestCase, request
 
 make = OriginValidator.from_arguments
-
-
-class ParseOriginTests(ValidatorTestCase):
-    """Parsing origins."""
-
-    def test_parts(self) -> None:
-        """Scheme and host are lower-cased, the port is a number."""
-        self.assertEqual(("https", "b.example", 8443), parse_origin("HTTPS://B.Example:8443"))
-        self.assertEqual(("https", "[::1]", 8443), parse_origin("https://[::1]:8443"))
-        self.assertEqual(("app", "localhost", 65535), parse_origin("app://localhost:65535"))
-
-    def test_default_ports(self) -> None:
-        """Without a port, http means 80 and https 443."""
-        self.assertEqual(("http", "a.example", 80), parse_origin("http://a.example"))
-        self.assertEqual(("https", "a.example", 443), parse_origin("https://a.example"))
-
-    def test_no_ports(self) -> None:
-        """Other schemes have no default port: apps, browser extensions."""
-        self.assertEqual(("capacitor", "localhost", None), parse_origin("capacitor://localhost"))
-        self.assertEqual(("chrome-extension", "abc", None), parse_origin("Chrome-Extension://ABC"))
-        self.assertEqual(("app", "x", None), parse_origin("app://x"))
-
-    def test_malformed(self) -> None:
-        """More or less than scheme, host and port is malformed."""
-        for text in (
-            "",
-            "null",
-            "a.example",
-            "//a.example",
-            "https:a.example",
-            "https:///",
-            "https://a.example/",
-            "https://a.example?q",
-            "https://a.example#f",
-            "https://user@a.example",
-            "https://a.example:443@evil.example",
-            "https://a.example\\@evil.example",
-            "https://a.example:",
-            "https://a.example:0",
-            "https://a.example:65536",
-            "https://a.example:443 ",
-            "https://a.example https://b.example",
-            "https://a.example\n",
-            "https://\u0430.example",
-            "https://::1",
-            "app://localhost/",
-            "app://localhost:",
-            "app://localhost:0",
-            "app://",
-            "app:localhost",
-            "+app://localhost",
-        ):
-            self.assertIsNone(parse_origin(text), text)
 
 
 class OriginListTests(ValidatorTestCase):
@@ -123,6 +73,121 @@ class OriginListTests(ValidatorTestCase):
 
         if parse_origin(origin) != ("https", "app.example", 443):
             self.assertDenied(403, validator, request(origin=origin))
+
+
+class EmptyHostTests(ValidatorTestCase):
+    """Origins without a host, which web views send: Cordova, Android, Qt."""
+
+    def test_allowed(self) -> None:
+        """Each is allowed by its own name."""
+        for origin in ("file://", "content://", "qrc://", "FILE://"):
+            self.assertIs(GRANT, make(origin).validate(request(origin=origin), GRANT), origin)
+
+    def test_denied(self) -> None:
+        """No other scheme, no path, no host, and not "null" passes for one."""
+        for origin in ("content://", "file:///", "file://x", "file:", "null", "https://", None):
+            self.assertDenied(403, make("file://"), request(origin=origin))
+
+    def test_same_host(self) -> None:
+        """It is never the same host."""
+        self.assertDenied(403, make("same-host"), request(origin="file://", host="localhost"))
+
+
+class PatternTests(ValidatorTestCase):
+    """Patterns of origins."""
+
+    def test_allowed(self) -> None:
+        """Matching origins are allowed, beside words and exact ones."""
+        validator = make("none,https://*.example.com,http://localhost:*,moz-extension://*,file://")
+
+        for origin in (
+            None,
+            "https://app.example.com",
+            "http://localhost:5173",
+            "moz-extension://6c1e2b52-8d6a-4f0e-9c3c-0f6f0a4d2a10",
+            "file://",
+        ):
+            self.assertIs(GRANT, validator.validate(request(origin=origin), GRANT), origin)
+
+    def test_denied(self) -> None:
+        """All others are denied."""
+        validator = make("https://*.example.com,http://localhost:*")
+
+        for origin in ("https://example.com", "https://evil-example.com", "https://localhost:1", "null", None, "?"):
+            self.assertDenied(403, validator, request(origin=origin))
+
+
+class ReasonTests(ValidatorTestCase):
+    """The reason of a refusal."""
+
+    def reason(self, arguments: str, origin: str | None) -> str:
+        """Return the reason, which always fits whole into a response."""
+        with self.assertRaises(Denied) as caught:
+            make(arguments).validate(request(origin=origin), GRANT)
+        self.assertLessEqual(len(caught.exception.reason), MAX_REASON_CHARS)
+        return caught.exception.reason
+
+    def test_default(self) -> None:
+        """With the default, it is the argument to write, which allows the origin."""
+        for origin in (
+            "https://a.example",
+            "https://a.example:8443",
+            "http://[::1]:3000",
+            "file://",
+            "tauri://localhost",
+        ):
+            reason = self.reason("same-host", origin)
+            self.assertTrue(reason.startswith(f"the origin {origin} is not allowed; "), reason)
+            _, _, arguments = reason.partition("write --validate origin:")
+            self.assertEqual(f"same-host,{origin}", arguments)
+            self.assertIs(GRANT, make(arguments).validate(request(origin=origin), GRANT))
+
+    def test_list(self) -> None:
+        """With a list, it is the origin to add; the list is not told."""
+        reason = self.reason("https://secret.example", "HTTPS://A.example:443")
+        self.assertEqual(
+            "the origin https://a.example is not allowed; to allow it, add https://a.example to --validate origin:...",
+            reason,
+        )
+        for arguments in ("same-host,null", "https://*.example.com", "same-host,https://b.example"):
+            self.assertIn("add https://a.example to", self.reason(arguments, "https://a.example"))
+
+    def test_null(self) -> None:
+        """For "null", it says which pages send it."""
+        for arguments, remedy in (("same-host", "write --validate origin:same-host,null"), ("none", "add null to")):
+            reason = self.reason(arguments, "null")
+            self.assertIn("file: pages and sandboxed frames of any site", reason)
+            self.assertIn(remedy, reason)
+
+    def test_no_origin(self) -> None:
+        """Without an origin, it says so."""
+        reason = self.reason("https://a.example", None)
+        self.assertTrue(reason.startswith("no Origin was sent; "), reason)
+        self.assertIn("add none to --validate origin:", reason)
+
+    def test_malformed(self) -> None:
+        """For a malformed origin, it says the form, and quotes no markup."""
+        self.assertTrue(
+            self.reason("same-host", "https://a.example/").endswith("SCHEME://HOST:PORT: https://a.example/")
+        )
+        reason = self.reason("same-host", "<img src=x onerror='x'>\r\n\x1b[31m\u202e")
+        self.assertTrue(reason.endswith(": ?img?src?x?onerror??x??????31m?"), reason)
+
+    def test_long(self) -> None:
+        """A long origin is cut, and named once."""
+        host = "a" * 100
+        self.assertIn(
+            f"https://{host} is not allowed; to allow it, add it", self.reason("same-host", f"https://{host}")
+        )
+        self.assertIn(f"https://{'a' * 112}... is not allowed", self.reason("same-host", f"https://{host * 80}"))
+        self.assertIn(f"SCHEME://HOST:PORT: {'/' * 120}...", self.reason("same-host", "/" * 8000))
+
+    @given(st.text())
+    def test_any(self, origin: str) -> None:
+        """Whatever the client sends, the reason is one line of printable ASCII."""
+        for arguments in ("same-host", "https://a.example"):
+            reason = self.reason(arguments, origin)
+            self.assertTrue(reason.isascii() and reason.isprintable(), reason)
 
 
 class WordTests(ValidatorTestCase):
@@ -220,5 +285,9 @@ class ArgumentTests(ValidatorTestCase):
 
     def test_invalid_origin(self) -> None:
         """An invalid origin is refused by name."""
-        for value in ("https://a.example/", "a.example", "*.a.example", "app://", "Null", "https://*"):
+        for value in ("https://a.example/", "a.example", "*.a.example", "https://", "Null", "https://*"):
             self.assertWrong(make, f"https://b.example,{value}", f"{value!r} is not an origin")
+
+    def test_hint_words(self) -> None:
+        """A word in the wrong case is refused with the right one."""
+        self.assertWrong(make, "Same-Host", "is it same-host?")

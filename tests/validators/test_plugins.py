@@ -108,6 +108,14 @@ class LoadTests(ValidatorTestCase):
         self.assertIn("validate: rooms: name at least one pattern", error.problems[1])
         self.assertIn("validate: host:a b: 'a b' is not a host", error.problems[2])
 
+    def test_origin_twice(self) -> None:
+        """Two origin validators are refused: a page would have to be allowed by both."""
+        error = self.assertRaises(SettingsError, load, ["origin:https://a.example", "rooms:a", "origin:same-host"])
+
+        self.assertEqual(
+            ("validate: origin is given more than once; name all origins in one: origin:A,B",), error.problems
+        )
+
     def test_failing_factories(self) -> None:
         """An unreadable file, a missing package or class, and a bug are one line each."""
         for string, problem in (

@@ -8,7 +8,8 @@ from wsrelay.validators.plugins import ValidatorPlugin
 origin = ValidatorPlugin(
     "origin",
     "ORIGIN|same-host|null|none|*[,…]",
-    "Allows these origins only (403); without it, same-host.",
+    "Allows these origins only (403): https://app.example, https://*.app.example, http://localhost:*, file://, …;"
+    " none: no Origin (programs); null: files and sandboxed frames of any site. Without it, same-host.",
     "wsrelay.validators.origin.OriginValidator.from_arguments",
 )
 token = ValidatorPlugin(

@@ -32,12 +32,13 @@ from wsrelay.connection.member import NO_GRANT, Member
 from wsrelay.connection.opening import Opening
 from wsrelay.connection.phase import Ended, Phase
 from wsrelay.connection.reading import release
-from wsrelay.connection.report import LOG_CHARS, report_end, report_open, status
+from wsrelay.connection.report import report_end, report_open, status
 from wsrelay.connection.stage import CLOSING_STAGES, OPEN_STAGES, OPENING_STAGES, TRANSITIONS, Stage
 from wsrelay.connection.writer import Writer
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
 from wsrelay.http.linger import linger
+from wsrelay.http.responses import MAX_REASON_CHARS
 from wsrelay.limits.admission import UNCOUNTED
 from wsrelay.logs.failures import log_failure
 from wsrelay.stats import ConnectionStatus
@@ -322,7 +323,7 @@ class RelayProtocol(AutobahnProtocol):
             return
         cause = denied.cause or "malformed"
         self.factory.stats.handshakes_denied[denied.status, cause] += 1
-        reason = str(denied.reason)[:LOG_CHARS]
+        reason = str(denied.reason)[:MAX_REASON_CHARS]
         self.factory.lines.add_refusal(
             connection=self.number, peer=self.peer, status=denied.status, cause=cause, reason=reason
         )

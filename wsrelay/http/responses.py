@@ -13,7 +13,17 @@ from typing import Final
 
 from wsrelay.errors import Denied
 
-__all__ = ["HEAD", "PRIVATE_FIELDS", "SAFE_FIELDS", "acceptance", "content_policy", "head", "refusal", "response"]
+__all__ = [
+    "HEAD",
+    "MAX_REASON_CHARS",
+    "PRIVATE_FIELDS",
+    "SAFE_FIELDS",
+    "acceptance",
+    "content_policy",
+    "head",
+    "refusal",
+    "response",
+]
 
 #: The first bytes of a request whose response has no content.
 HEAD: Final = b"HEAD "
@@ -28,7 +38,7 @@ PRIVATE_FIELDS: Final = (
     ("Referrer-Policy", "no-referrer"),
 )
 
-#: The most characters of a reason that are sent; a longer one is a validator's mistake.
+#: The most characters of a reason that are sent and logged; a longer one is a validator's mistake.
 MAX_REASON_CHARS: Final = 200
 
 #: RFC 9110 section 5.5: the characters of a response field; no CR or LF can get in.
@@ -73,14 +83,15 @@ def refusal(denied: Denied, fields: Iterable[tuple[str, str]] = (), *, is_head: 
         is_head: whether the request was HEAD.
 
     Peer sees:
-        The status, ``Content-Length``, ``Connection: close``, and the reason as a line of plain text; not for HEAD: the
-        client would read it as its next response (RFC 9112 section 6.3).
+        The status, :data:`SAFE_FIELDS`, ``Content-Length``, ``Connection: close``, and the reason as a line of plain
+        text; not for HEAD: the client would read it as its next response (RFC 9112 section 6.3).
     """
     reason = re.sub(r"[^\x20-\x7e]", "?", str(denied.reason))[:MAX_REASON_CHARS]
     text = f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(reason) + 1}\r\n"
     content = b"" if is_head else f"{reason}\n".encode("ascii")
     given = {name.lower() for name, _ in denied.headers}
-    more = [field for field in fields if field[0].lower() not in given]
+    # SAFE_FIELDS because the reason may quote the client: no browser may take it for markup.
+    more = dict.fromkeys(field for field in (*SAFE_FIELDS, *fields) if field[0].lower() not in given)
     return head(denied.status, (*denied.headers, *more), text) + content
 
 

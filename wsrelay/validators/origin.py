@@ -1,6 +1,7 @@
 """Origins: the ``origin:`` validator. Browsers send the origin of the page; other clients may send any.
 
-Origins are compared here and nowhere else. Must not live here: authenticating clients other than browsers
+Origins are compared here and nowhere else. Must not live here: parsing and patterns of origins
+(:mod:`wsrelay.validators.origin_patterns`), authenticating clients other than browsers
 (:mod:`wsrelay.validators.token`).
 """
 
@@ -15,11 +16,17 @@ from wsrelay.grant import Grant
 from wsrelay.interfaces import IHandshakeValidator
 from wsrelay.request import HandshakeRequest, split_host
 from wsrelay.validators.arguments import parse
+from wsrelay.validators.origin_patterns import (
+    DEFAULT_PORTS,
+    Origin,
+    OriginPattern,
+    OriginPatterns,
+    parse_argument,
+    parse_origin,
+    written,
+)
 
-__all__ = ["Origin", "OriginValidator", "parse_origin"]
-
-#: Scheme and host in lower case, and port; ``None`` without a port in the text or a default for the scheme.
-Origin = tuple[str, str, int | None]
+__all__ = ["OriginValidator"]
 
 SAME_HOST: Final = "same-host"
 NULL: Final = "null"
@@ -28,34 +35,27 @@ ANY: Final = "*"
 
 _WORDS: Final = frozenset([SAME_HOST, NULL, NONE, ANY])
 
-#: Default ports, omitted by browsers. Other schemes have none: ``capacitor://localhost``, ``chrome-extension://…``.
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+#: The most characters of an origin in a refusal, and of one that is named twice: the whole reason fits into
+#: ``MAX_REASON_CHARS``.
+MAX_ORIGIN_CHARS: Final = 120
+MAX_TWICE_CHARS: Final = 62
 
-#: RFC 6454 section 6.2: scheme "://" host [":" port], so no path, no query and no user before the host.
-_ORIGIN: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>.+)")
+#: Characters of a malformed origin that no refusal quotes, markup among them.
+_UNSAFE: Final = re.compile(r"[^0-9A-Za-z:/._~@?#%+-]")
 
-
-def parse_origin(text: str) -> Origin | None:
-    """Parse an origin; ``None`` if malformed.
-
-    A trailing dot belongs to the host, as in browsers: ``good.example.`` is not ``good.example``.
-    """
-    match = _ORIGIN.fullmatch(text)
-    authority = split_host(match["authority"]) if match else None
-    if match is None or authority is None:
-        return None
-    scheme = match["scheme"].lower()
-    host, port = authority
-    if port is None:
-        return scheme, host, _DEFAULT_PORTS.get(scheme)
-    return (scheme, host, port) if 0 < port < 2**16 else None
+#: Beginnings of reasons.
+_NO_ORIGIN: Final = "no Origin was sent; to allow programs, which need not send one"
+_MALFORMED: Final = "the Origin is malformed, it must be SCHEME://HOST or SCHEME://HOST:PORT"
+_NULL_ORIGIN: Final = (
+    "the origin null is not allowed (file: pages and sandboxed frames of any site send it); to allow all of these"
+)
 
 
 @implementer(IHandshakeValidator)
 class OriginValidator:
     """Allow a handshake by its ``Origin``; deny all others.
 
-    Scheme, host and port must be equal; no suffixes, no patterns. ``same-host`` does not protect against DNS
+    Scheme, host and port must be equal, unless a pattern matches. ``same-host`` does not protect against DNS
     rebinding, where the hostile name is both origin and host: add the ``host`` validator.
 
     Args:
@@ -63,16 +63,24 @@ class OriginValidator:
         words: additional rules. ``same-host``: an http or https origin with the host of the ``Host`` field, any port,
             or no origin. ``null``: the origin "null" (sandboxed frames, files). ``none``: no origin (not a browser).
             ``*``: every origin.
+        patterns: patterns of allowed origins.
 
     Peer sees:
-        403 if the origin is not allowed or malformed.
+        403 if the origin is not allowed or malformed. The reason names the origin, and what to write to allow it.
 
     Source: RFC 6454 sections 5 and 6.2, RFC 6455 section 10.2; TRAPS 16 (why Autobahn's own check is off).
     """
 
-    def __init__(self, origins: Collection[Origin] = (), words: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        origins: Collection[Origin] = (),
+        words: Collection[str] = (),
+        patterns: Collection[OriginPattern] = (),
+    ) -> None:
         self._origins = frozenset(origins)
         self._words = frozenset(words)
+        self._patterns = OriginPatterns(patterns)
+        self._is_default = self._words == {SAME_HOST} and not origins and not patterns
 
     @classmethod
     def from_arguments(cls, text: str) -> Self:
@@ -84,23 +92,15 @@ class OriginValidator:
         values = parse(text).values
         if not values:
             raise ValueError("name at least one origin, or same-host, null, none or *")
-        origins = []
-        for value in values:
-            if value in _WORDS:
-                continue
-            origin = parse_origin(value)
-            if origin is None:
-                raise ValueError(
-                    f"{value!r} is not an origin: write SCHEME://HOST or SCHEME://HOST:PORT with nothing behind it"
-                    " (write internationalized hosts as xn--…)"
-                )
-            origins.append(origin)
-        return cls(origins, _WORDS.intersection(values))
+        parsed = [parse_argument(value, _WORDS) for value in values if value not in _WORDS]
+        origins = [value for value in parsed if not isinstance(value, OriginPattern)]
+        patterns = [value for value in parsed if isinstance(value, OriginPattern)]
+        return cls(origins, _WORDS.intersection(values), patterns)
 
     def validate(self, request: HandshakeRequest, grant: Grant) -> Grant:
         """Return the grant unchanged. See :class:`~wsrelay.interfaces.IHandshakeValidator`."""
         if not self._allows(request):
-            raise Denied(403, "this origin is not allowed")
+            raise Denied(403, self._reason(request.origin))
         return grant
 
     def _allows(self, request: HandshakeRequest) -> bool:
@@ -113,10 +113,36 @@ class OriginValidator:
         origin = parse_origin(request.origin)
         if origin is None:
             return False
-        return origin in self._origins or (SAME_HOST in self._words and _is_same_host(origin, request.host))
+        if origin in self._origins or (SAME_HOST in self._words and _is_same_host(origin, request.host)):
+            return True
+        return self._patterns.match(origin)
+
+    def _reason(self, text: str | None) -> str:
+        """Return the reason of a refusal. It quotes nothing of the client but an origin, cut."""
+        if text is None:
+            return f"{_NO_ORIGIN}, {self._remedy(NONE)}"
+        if text == NULL:
+            return f"{_NULL_ORIGIN}, {self._remedy(NULL)}"
+        origin = parse_origin(text)
+        if origin is None:
+            return f"{_MALFORMED}: {_cut(_UNSAFE.sub('?', text))}"
+        name = written(origin)
+        if len(name) > MAX_TWICE_CHARS:
+            return f"the origin {_cut(name)} is not allowed; to allow it, add it to --validate origin:..."
+        return f"the origin {name} is not allowed; to allow it, {self._remedy(name)}"
+
+    def _remedy(self, word: str) -> str:
+        """Return what to write; other arguments are not named, as the client reads this."""
+        if self._is_default:
+            return f"write --validate origin:{SAME_HOST},{word}"
+        return f"add {word} to --validate origin:..."
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_ORIGIN_CHARS else f"{text[:MAX_ORIGIN_CHARS]}..."
 
 
 def _is_same_host(origin: Origin, host_field: str) -> bool:
     # In other schemes the host is not a DNS name: an extension's id, an app's "localhost".
     host = split_host(host_field)
-    return host is not None and host[0] == origin[1] and origin[0] in _DEFAULT_PORTS
+    return host is not None and host[0] == origin[1] and origin[0] in DEFAULT_PORTS

@@ -59,13 +59,16 @@ def load(strings: Sequence[str]) -> list[IHandshakeValidator]:
         Validators in the order of asking.
 
     Raises:
-        SettingsError: names every invalid string.
+        SettingsError: names every invalid string; or ``origin`` is given more than once.
     """
     factories = available()
-    if not any(string.partition(":")[0] == "origin" for string in strings):
+    origins = [string for string in strings if string.partition(":")[0] == "origin"]
+    if not origins:
         strings = [DEFAULT_ORIGIN, *strings]
     validators: list[IHandshakeValidator] = []
     problems: list[str] = []
+    if len(origins) > 1:  # all validators must allow a request: of two lists, that is mostly none
+        problems.append("validate: origin is given more than once; name all origins in one: origin:A,B")
     for string in strings:
         try:
             validators.append(_make(string, factories))

@@ -1,0 +1,126 @@
+"""What pages may do, in Chromium and in Firefox: origins."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness.browser import browser
+from tests.harness.browsers import AnyBrowser, AnyPage, blank_site
+from tests.harness.live import Relay, relay
+
+pytestmark = pytest.mark.deploy
+
+#: Resolves with ``open`` and the subprotocol, or with ``closed`` and the code.
+CONNECT = """new Promise((resolve) => {
+  const socket = new WebSocket(...%s);
+  socket.onclose = (event) => resolve(["closed", event.code]);
+  socket.onopen = () => { resolve(["open", socket.protocol]); socket.close(); };
+})"""
+
+#: The same from a sandboxed frame, whose origin is opaque.
+SANDBOXED = """new Promise((resolve) => {
+  const frame = document.createElement("iframe");
+  frame.sandbox = "allow-scripts";
+  frame.srcdoc = "<script>" + %s + ".then((outcome) => parent.postMessage(outcome, '*'))</" + "script>";
+  onmessage = (event) => resolve(event.data);
+  document.body.append(frame);
+})"""
+
+OPEN = ["open", ""]
+REFUSED = ["closed", 1006]
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    """The port of a site of empty pages."""
+    with blank_site() as started:
+        yield started
+
+
+@pytest.fixture
+def page(each_browser: AnyBrowser) -> Iterator[AnyPage]:
+    """A page without an address; tests open one."""
+    opened = each_browser.page("about:blank")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    """The file: URL of a page."""
+    path = tmp_path / "page.html"
+    path.write_text("<!doctype html><title>a file</title>")
+    return path.as_uri()
+
+
+def connect(page: AnyPage, server: Relay, *protocols: str) -> object:
+    """Return the outcome of a connection from a page."""
+    return page.run(CONNECT % json.dumps([server.url("room"), *([list(protocols)] if protocols else [])]))
+
+
+def remedy(server: Relay, origin: str) -> str:
+    """Return the argument of --validate that the log gives against the refusal of an origin."""
+    line = (
+        rf"denied with 403: 'the origin {re.escape(origin)} is not allowed.*; to allow .*--validate (\S+)' \(origin\)"
+    )
+    return server.output.wait_for(line)[0]
+
+
+def test_origin_refused(page: AnyPage, port: int) -> None:
+    """The log names the refused origin and what to write, with which the page connects."""
+    page.go(f"http://app.localhost:{port}/")
+    with relay() as server:
+        assert connect(page, server) == REFUSED
+        argument = remedy(server, f"http://app.localhost:{port}")
+    with relay("--validate", argument) as server:
+        assert connect(page, server) == OPEN
+
+
+def test_origin_subdomains(page: AnyPage, port: int) -> None:
+    """A pattern allows pages of subdomains, and no page of a similar name."""
+    with relay("--validate", f"origin:http://*.good.localhost:{port}") as server:
+        for host in ("a.good.localhost", "a.b.good.localhost"):
+            page.go(f"http://{host}:{port}/")
+            assert connect(page, server) == OPEN, host
+        for host in ("good.localhost", "evil-good.localhost", "a.good.localhost.evil.localhost", "localhost"):
+            page.go(f"http://{host}:{port}/")
+            assert connect(page, server) == REFUSED, host
+            server.output.wait_for(rf"the origin http://{re.escape(host)}:{port} is not allowed")
+
+
+def test_origin_any_port(page: AnyPage, port: int) -> None:
+    """A pattern allows pages of a host on every port."""
+    with relay("--validate", "origin:http://localhost:*") as server, blank_site() as other:
+        for number in (port, other):
+            page.go(f"http://localhost:{number}/")
+            assert connect(page, server) == OPEN
+        page.go(f"http://a.localhost:{port}/")
+        assert connect(page, server) == REFUSED
+
+
+def test_origin_null(page: AnyPage, port: int, file: str) -> None:
+    """Pages of files, and sandboxed frames of any site, send the origin null, and are refused by default."""
+    with relay() as server, relay("--validate", "origin:null") as lax:
+        page.go(file)
+        assert connect(page, server) == REFUSED
+        assert remedy(server, "null") == "origin:same-host,null"
+        assert connect(page, lax) == OPEN
+        page.go(f"http://a.localhost:{port}/")
+        for started, outcome in ((server, REFUSED), (lax, OPEN)):
+            assert page.run(SANDBOXED % json.dumps(CONNECT % json.dumps([started.url()]))) == outcome
+
+
+def test_origin_file(tmp_path: Path, file: str) -> None:
+    """Chromium as web views set it up sends file://, which is allowed by that name."""
+    with (
+        browser(tmp_path / "profile", "--allow-file-access-from-files") as chromium,
+        relay() as server,
+        relay("--validate", "origin:file://") as lax,
+    ):
+        page = chromium.page(file)
+        assert connect(page, server) == REFUSED
+        assert remedy(server, "file://") == "origin:same-host,file://"
+        assert connect(page, lax) == OPEN
