@@ -2,6 +2,7 @@
 
 from tests.harness.support import RelayTestCase, request_bytes
 from wsrelay.stats import ConnectionStatus
+from wsrelay.validators.plugins import load
 
 
 class StatusTests(RelayTestCase):
@@ -29,3 +30,29 @@ class StatusTests(RelayTestCase):
         """Messages are counted with their bytes as plain frames."""
         status = self.status(request_bytes(), b"\x81\x82\0\0\0\0hi")
         self.assertEqual((status.messages_in, status.bytes_in, status.messages_out), (1, 4, 0))
+
+
+class OpenedTests(RelayTestCase):
+    """The log line of an opened connection."""
+
+    def opened(self, *validators: str, **fields: str) -> dict[str, object]:
+        """Return the record of a connection with these request fields, in which "_" stands for "-"."""
+        relay = self.relay(load(["origin:*", *validators]))
+        relay.wire().send(request_bytes(fields={name.replace("_", "-"): value for name, value in fields.items()}))
+        relay.settle()
+        [record] = self.events[-1]["records"]
+        assert record["event"] == "opened"
+        return record
+
+    def test_subprotocol_unchosen(self) -> None:
+        """Subprotocols of which none was chosen are named; a token is not."""
+        record = self.opened(Sec_WebSocket_Protocol="chat, v2, base64url.bearer.authorization.c2VjcmV0")
+        self.assertEqual(record["subprotocol_none_of"], "chat, v2, base64url.bearer....")
+        self.assertIn("(connection 1); subprotocol: none of chat, v2, base64url", self.logged()[-1])
+        self.assertNotIn("c2VjcmV0", str(self.events))
+
+    def test_subprotocol_chosen(self) -> None:
+        """Without offers, or with a chosen one, nothing is said."""
+        self.assertNotIn("subprotocol_none_of", self.opened())
+        self.events.clear()
+        self.assertNotIn("subprotocol_none_of", self.opened("subprotocol:v2", Sec_WebSocket_Protocol="chat, v2"))

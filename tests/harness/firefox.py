@@ -20,7 +20,7 @@ from tests.harness.live import SECONDS, Process, require
 
 OPTIONS = ["--headless", "--no-remote", "--new-instance", "--remote-debugging-port", "0"]
 
-#: A crash starts no reporter, which would outlive the browser; and ``services.settings.server`` is obeyed.
+#: A crash starts no reporter, which would outlive the browser; and ``services.settings.server`` is obeyed (TRAPS 96).
 ENVIRONMENT = {"MOZ_CRASHREPORTER_DISABLE": "1", "MOZ_REMOTE_SETTINGS_DEVTOOLS": "1"}
 
 #: Preferences of the profile. Firefox adds the recommended ones of its remote agent; these are for a machine without

@@ -1,4 +1,4 @@
-"""What pages may do, in Chromium and in Firefox: origins."""
+"""What pages may do, in Chromium and in Firefox: origins, subprotocols."""
 
 import json
 import re
@@ -124,3 +124,16 @@ def test_origin_file(tmp_path: Path, file: str) -> None:
         assert connect(page, server) == REFUSED
         assert remedy(server, "file://") == "origin:same-host,file://"
         assert connect(page, lax) == OPEN
+
+
+def test_subprotocol_unchosen(page: AnyPage, port: int, request: pytest.FixtureRequest) -> None:
+    """Where a page offers subprotocols and none is chosen, Chromium fails, as its standard says; the log says why."""
+    page.go(f"http://app.localhost:{port}/")
+    with relay("--validate", "origin:*") as server:
+        outcome = REFUSED if "chromium" in request.node.name else OPEN
+        assert connect(page, server, "chat", "v2") == outcome
+        server.output.wait_for(r"joined 'room' .*; subprotocol: none of chat, v2\n")
+    with relay("--validate", "origin:*", "--validate", "subprotocol:v2") as server:
+        assert connect(page, server, "chat", "v2") == ["open", "v2"]
+        assert connect(page, server) == OPEN
+        assert "none of" not in server.output.text

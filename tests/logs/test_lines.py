@@ -29,6 +29,16 @@ class LinesTests(RelayTestCase):
         denied = {"event": "denied", "peer": "1.2.3.4\n", "status": 403, "reason": "no", "cause": "token"}
         self.assertEqual(event["records"], [denied, {"event": "left_out", "count": 7}])
 
+    def test_subprotocol_unchosen(self) -> None:
+        """Offered subprotocols of which none was chosen follow on the line of the opening."""
+        fields = {"peer": "p", "room": "r", "identity": None, "connection": 1}
+        self.lines.add("opened", **fields)
+        self.lines.add("opened", **fields, subprotocol_none_of="a, b")
+        self.lines.flush()
+
+        line = "p joined 'r' as None (connection 1)"
+        self.assertEqual(self.logged(), [line, f"{line}; subprotocol: none of a, b"])
+
     def test_lines_coalesced(self) -> None:
         """All lines of a turn are one event, in order; the next turn has its own."""
         for turn in ("first", "second"):

@@ -1,7 +1,7 @@
 """Tests of wsrelay.validators.subprotocol."""
 
 from wsrelay.grant import Grant
-from wsrelay.validators.subprotocol import SubprotocolValidator
+from wsrelay.validators.subprotocol import SubprotocolValidator, shown_offers
 
 from .support import GRANT, ValidatorTestCase, request
 
@@ -31,7 +31,8 @@ class SubprotocolValidatorTests(ValidatorTestCase):
 
     def test_others_offered(self) -> None:
         """A client with other offers only is denied."""
-        self.assertDenied(400, make("v1"), request(subprotocols=("v2", "V1")))
+        denied = self.assertDenied(400, make("v1"), request(subprotocols=("v2", "V1")))
+        self.assertEqual("none of the offered subprotocols is supported: v2, V1", denied.reason)
         self.assertDenied(400, make("v1"), request(subprotocols=("v2",), bearers=(BEARER,)))
 
     def test_chosen_before(self) -> None:
@@ -48,3 +49,26 @@ class SubprotocolValidatorTests(ValidatorTestCase):
         self.assertWrong(make, "", "at least one subprotocol")
         for value in ("a b", "a/b", "caf\u00e9", "a;b", BEARER):
             self.assertWrong(make, f"v1,{value}", f"{value!r} is not a subprotocol")
+
+
+class ShownOffersTests(ValidatorTestCase):
+    """Offers in log lines and reasons."""
+
+    def test_names(self) -> None:
+        """Names are listed in the client's order."""
+        self.assertEqual(
+            "graphql-transport-ws, v12.stomp", shown_offers(request(subprotocols=("graphql-transport-ws", "v12.stomp")))
+        )
+
+    def test_tokens(self) -> None:
+        """A token is not shown, nor is a long name, which may be one."""
+        secret = "eyJhbGciOiJIUzI1NiJ9.eyJz"
+        self.assertEqual("access_token, [25 characters]", shown_offers(request(subprotocols=("access_token", secret))))
+        self.assertEqual(
+            "chat, base64url.bearer....", shown_offers(request(subprotocols=("chat",), bearers=(BEARER, BEARER)))
+        )
+        self.assertEqual("base64url.bearer....", shown_offers(request(bearers=(BEARER,))))
+
+    def test_length(self) -> None:
+        """Many names are cut."""
+        self.assertEqual(80, len(shown_offers(request(subprotocols=tuple(map(str, range(100)))))))

@@ -86,7 +86,7 @@ class Host(Protocol):
     def join(self, member: Member) -> None:
         """Join a room."""
 
-    def open(self, stage: Stage, response: bytes) -> None:
+    def open(self, stage: Stage, response: bytes, unchosen: str | None = None) -> None:
         """Enter an open stage."""
 
     def write(self, data: bytes) -> None:

@@ -32,6 +32,7 @@ from wsrelay.http.responses import HEAD, acceptance, refusal
 from wsrelay.net.proxies import UNIX
 from wsrelay.request import HandshakeRequest
 from wsrelay.validators import probe
+from wsrelay.validators.subprotocol import shown_offers
 from wsrelay.wire import frames
 
 __all__ = ["Opening"]
@@ -270,7 +271,8 @@ class Opening(Phase):
         host.join(OpenWebSocket(host, grant, encoding, deflated=agreed is not None))
         number = None if factory.web is None else host.number
         response = acceptance(request.headers["sec-websocket-key"], grant.subprotocol, extension, number)
-        host.open(Stage.OPEN, response)
+        is_unchosen = grant.subprotocol is None and (request.subprotocols or request.bearers)
+        host.open(Stage.OPEN, response, shown_offers(request) if is_unchosen else None)
 
 
 def _data_behind() -> Denied:

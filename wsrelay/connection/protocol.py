@@ -236,12 +236,13 @@ class RelayProtocol(AutobahnProtocol):
         self.factory.hub.join(grant.room, member, can_subscribe=grant.can_subscribe, can_publish=grant.can_publish)
         self.member = member
 
-    def open(self, stage: Stage, response: bytes) -> None:
+    def open(self, stage: Stage, response: bytes, unchosen: str | None = None) -> None:
         """Enter an open stage.
 
         Args:
             stage: ``OPEN`` or ``STREAM``.
             response: the last bytes before frames or events.
+            unchosen: the subprotocols of which none was chosen, for the log.
         """
         # A producer is told when the peer does not read; there is no other sign (TRAPS 25).
         self.transport.registerProducer(self, True)
@@ -250,7 +251,7 @@ class RelayProtocol(AutobahnProtocol):
         self.become(stage)
         self.visit.opened()
         member.opened_at = self.seconds()
-        report_open(self, member)
+        report_open(self, member, unchosen)
         self.deadline = self.keepalive.deadline
         self.onOpen()
 

@@ -10,9 +10,10 @@ from wsrelay import closecodes
 from wsrelay.connection.host import Host
 from wsrelay.connection.member import NO_GRANT, Member
 from wsrelay.connection.stage import CLOSING_STAGES, OPEN_STAGES, OPENING_STAGES, Stage
+from wsrelay.logs.lines import UNCHOSEN
 from wsrelay.stats import NOTHING, ConnectionStatus, Tally
 
-__all__ = ["LOG_CHARS", "report_end", "report_open", "status"]
+__all__ = ["report_end", "report_open", "status"]
 
 #: The most characters of a text from the client in a log line.
 LOG_CHARS: Final = 80
@@ -51,10 +52,19 @@ def status(host: Host, member: Member | None) -> ConnectionStatus:
     )
 
 
-def report_open(host: Host, member: Member) -> None:
-    """Count an opened connection, and log a line."""
+def report_open(host: Host, member: Member, unchosen: str | None = None) -> None:
+    """Count an opened connection, and log a line.
+
+    Args:
+        host: the connection.
+        member: its subscriber in a room.
+        unchosen: the subprotocols that it offered, if none was chosen: some clients then fail.
+    """
     host.factory.stats.connections_opened += 1
-    host.factory.lines.add("opened", **_who(host, member))
+    fields = _who(host, member)
+    if unchosen is not None:
+        fields[UNCHOSEN] = unchosen
+    host.factory.lines.add("opened", **fields)
 
 
 def report_end(host: Host, member: Member, by: str, code: int, reason: str) -> None:

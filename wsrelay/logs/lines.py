@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from wsrelay.logs.failures import printable
 from wsrelay.names import PROBE_ROOM
 
-__all__ = ["MAX_LINES", "MAX_REFUSALS", "TEXTS", "Lines"]
+__all__ = ["MAX_LINES", "MAX_REFUSALS", "TEXTS", "UNCHOSEN", "Lines"]
 
 _log = Logger(namespace="wsrelay")
 
@@ -23,7 +23,7 @@ MAX_LINES: Final = 256
 #: The maximum number of lines about refusals per tick (half a second).
 MAX_REFUSALS: Final = 10
 
-#: Event name → text form. docs/logs.md explains the fields.
+#: Event name → text form. docs/logs.md explains the fields. :data:`UNCHOSEN` follows where its field is present.
 TEXTS: Final[Mapping[str, str]] = {
     "opened": "{peer} joined {room!r} as {identity!r} (connection {connection})",
     "closed": "{peer} left {room!r} as {identity!r} (connection {connection}) after {seconds:.1f} s: {by} closed with"
@@ -31,6 +31,10 @@ TEXTS: Final[Mapping[str, str]] = {
     "denied": "{peer} denied with {status}: {reason!r} ({cause})",
     "left_out": "... and {count} more were denied",
 }
+
+#: The field of subprotocols that were offered and not chosen, and its text form.
+UNCHOSEN: Final = "subprotocol_none_of"
+UNCHOSEN_TEXT: Final = "; subprotocol: none of {subprotocol_none_of}"
 
 
 class Lines:
@@ -87,4 +91,9 @@ class _Text:
 
     def __str__(self) -> str:
         # Escaped, so that no field can start another line.
-        return "\n".join([printable(TEXTS[record["event"]].format_map(record)) for record in self._records])
+        return "\n".join([printable(_form(record).format_map(record)) for record in self._records])
+
+
+def _form(record: Mapping[str, Any]) -> str:  # Any: as above
+    form = TEXTS[record["event"]]
+    return form + UNCHOSEN_TEXT if UNCHOSEN in record else form
