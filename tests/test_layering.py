@@ -24,7 +24,7 @@ ROWS = [
     ["logs"],
     ["interfaces", "settings"],
     ["request", "grant", "message", "net", "option", "policies"],
-    ["names", "closecodes", "stats"],
+    ["names", "closecodes", "stats", "text"],
     ["errors", "wire"],
 ]
 
@@ -43,6 +43,7 @@ PURE = {
     "rooms",
     "settings",
     "stats",
+    "text",
     "wire",
 }
 IMPURE_IMPORTS = {

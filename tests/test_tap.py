@@ -174,6 +174,21 @@ class WrongTests(TapTestCase):
         [problem] = self.problems(file="xyzzy = 1\n")
         self.assertEqual(problem, "FILE: xyzzy: there is no such option")
 
+    def test_file_encodings(self) -> None:
+        """A byte order mark and Windows' line ends are read over; other encodings are named."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        path = Path(folder.name, "relay.toml")
+        content = "max-rooms = 7\r\n# é\r\n"
+        path.write_bytes(content.encode("utf-8-sig"))
+        self.assertEqual(self.parse("--config", str(path)).settings.max_rooms, 7)
+        for encoding, problem in (
+            ("utf-16", "this is UTF-16; save it as UTF-8"),
+            ("latin-1", "line 2 is not UTF-8 (byte 0xe9); save it as UTF-8"),
+        ):
+            path.write_bytes(content.encode(encoding))
+            self.assertEqual(self.problems("--config", str(path)), [f"{path}: {problem}"])
+
     def test_unknown_options(self) -> None:
         """An unknown option is a usage error."""
         self.assertRaises(UsageError, self.parse, "--nosuch")

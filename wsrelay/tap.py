@@ -28,6 +28,7 @@ from wsrelay.interfaces import IHandshakeValidator
 from wsrelay.logs.observers import shape
 from wsrelay.net.descriptors import check_limit, most_connections, raise_limit
 from wsrelay.settings import OPTIONS, Settings, check_value
+from wsrelay.text import decode
 from wsrelay.validators.plugins import available, load
 
 __all__ = ["Options", "makeService"]
@@ -199,7 +200,7 @@ def _adding_to(problems: list[str]) -> Iterator[None]:
 
 def _read_file(path: str, problems: list[str]) -> dict[str, object]:
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return tomllib.loads(decode(Path(path).read_bytes()))
     except (OSError, ValueError) as error:
         problems.append(f"{path}: {error}")
         return {}

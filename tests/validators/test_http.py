@@ -163,6 +163,12 @@ class GrantTests(HTTPTestCase):
         for data in (b"HTTP/1.1 204 Yes\r\n\r\n", answer("200 OK"), answer("200 OK", b" {}\n"), answer("200 OK", sent)):
             self.assertEqual(grant, self.successResultOf(self.asked(data, grant)))
 
+    def test_byte_order_mark(self) -> None:
+        """A byte order mark in front of the JSON is read over (RFC 8259 section 8.1)."""
+        asked = self.asked(answer("200 OK", b'\xef\xbb\xbf{"identity": "ann"}'))
+
+        self.assertEqual("ann", self.successResultOf(asked).identity)
+
     def test_narrows_only(self) -> None:
         """Rights removed by an earlier validator stay removed."""
         grant = Grant("chat/42", can_publish=False, expires_at=2.5)

@@ -34,6 +34,20 @@ class ReadKeyTests(KeyFileTestCase):
         for content, key in ((SECRET + b"\n", SECRET), (SECRET + b"\r\n", SECRET), (SECRET + b"\n\n", SECRET + b"\n")):
             self.assertEqual({(None, "HS256"): key}, read_key(self.file(content), "HS256"))
 
+    def test_byte_order_mark(self) -> None:
+        """A byte order mark, which editors write, is no part of a secret or key; UTF-16 is refused."""
+        mark = b"\xef\xbb\xbf"
+        self.assertEqual({(None, "HS256"): b"a" * 32}, read_key(self.file(mark + b"a" * 32 + b"\r\n"), "HS256"))
+        pem = public_pem(RSA_KEY)
+        self.assertEqual({(None, "RS256"): RSA_KEY.public_key()}, read_key(self.file(mark + pem), "RS256"))
+        keys = json.dumps({"keys": [public_jwk(RSA_KEY, "RS256", kid="a")]}).encode()
+        self.assertEqual([("a", "RS256")], list(read_key_set(self.file(mark + keys), ["RS256"])))
+        for content in (b"a" * 32, pem, keys):
+            file = self.file(content.decode().encode("utf-16"))
+            for read in (lambda file: read_key(file, "HS256"), lambda file: read_key_set(file, ["RS256"])):
+                error = self.assertRaises(ValueError, read, file)
+                self.assertEqual(f"{self.folder}/file: this is UTF-16; save it as UTF-8", str(error))
+
     def test_unusable_secret(self) -> None:
         """A secret has at least 32 bytes without its line end, and is not a key of another kind."""
         self.assertNoKey(

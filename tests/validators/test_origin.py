@@ -184,7 +184,7 @@ class ReasonTests(ValidatorTestCase):
 
     @given(st.text())
     def test_any(self, origin: str) -> None:
-        """Whatever the client sends, the reason is one line of printable ASCII."""
+        """For any text of the client, the reason is one line of printable ASCII."""
         for arguments in ("same-host", "https://a.example"):
             reason = self.reason(arguments, origin)
             self.assertTrue(reason.isascii() and reason.isprintable(), reason)

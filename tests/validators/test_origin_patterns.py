@@ -209,7 +209,7 @@ class SchemeTests(PatternCase):
 
 
 class ArgumentTests(ValidatorTestCase):
-    """What operators may write."""
+    """Arguments of operators."""
 
     def test_kinds(self) -> None:
         """Without a star it is an origin, with one a pattern."""
@@ -225,7 +225,7 @@ class ArgumentTests(ValidatorTestCase):
             self.assertWrong(parse_argument, text, "the pages of too many sites")
 
     def test_misplaced_stars(self) -> None:
-        """A star that stands for something else is refused; the text says what it may stand for."""
+        """A star in another place is refused; the text says its valid places."""
         for text in (
             "https://*example.com",
             "https://app*.example.com",
@@ -258,7 +258,7 @@ class ArgumentTests(ValidatorTestCase):
             self.assertWrong(parse_argument, text, "only http and https")
 
     def test_hints(self) -> None:
-        """The text names a similar origin or word that is right, if there is one."""
+        """The text names a similar valid origin or word, if there is one."""
         for text, near in (
             ("https://a.example/", "https://a.example"),
             ("https://a.example/path?query#fragment", "https://a.example"),

@@ -19,6 +19,7 @@ from wsrelay.grant import Grant
 from wsrelay.interfaces import IHandshakeValidator
 from wsrelay.names import check_room
 from wsrelay.request import HandshakeRequest
+from wsrelay.text import without_mark
 from wsrelay.validators.arguments import parse
 from wsrelay.validators.backend import Backend, NoAnswerError
 
@@ -160,7 +161,7 @@ def _answer(response: IResponse, body: bytes) -> _Answer:
     if not 200 <= response.code < 300:
         raise NoAnswerError(f"the answer's status is {response.code}")
     try:
-        return msgspec.json.decode(body, type=_Answer) if body else _Answer()
+        return msgspec.json.decode(without_mark(body), type=_Answer) if body else _Answer()
     except ValueError:  # msgspec's own, or UnicodeDecodeError
         raise NoAnswerError("the answer is not a grant") from None
 

@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from wsrelay.text import without_mark
+
 __all__ = ["ALGORITHMS", "Keys", "read_key", "read_key_set"]
 
 #: Supported algorithm → the required content of a ``key=`` file.
@@ -45,14 +47,14 @@ def read_key(path: Path, algorithm: str) -> Keys:
     """Read a file with one key, for one algorithm only: a public key must not pass for a secret.
 
     Args:
-        path: a file with a secret (one line end is cut off), or with a PEM public key.
+        path: a file with a secret (a byte order mark and one line end are cut off), or with a PEM public key.
         algorithm: HS256, RS256 or ES256.
 
     Raises:
         ValueError: the content does not fit the algorithm.
         OSError: the file cannot be read.
     """
-    content = path.read_bytes()
+    content = _read(path)
     try:
         key = re.sub(rb"\r?\n\Z", b"", content) if algorithm == "HS256" else load_pem_public_key(content)
         return {(None, algorithm): _checked(key, algorithm)}
@@ -71,8 +73,9 @@ def read_key_set(path: Path, algorithms: Sequence[str]) -> Keys:
         ValueError: not a key set, no key for any of the algorithms, or two keys with one kid and algorithm.
         OSError: the file cannot be read.
     """
+    content = _read(path)
     try:
-        entries = msgspec.json.decode(path.read_bytes(), type=_KeySet).keys
+        entries = msgspec.json.decode(content, type=_KeySet).keys
     except ValueError:
         raise ValueError(f"{path} is not a JSON Web Key Set") from None
     keys: dict[tuple[str | None, str], Key] = {}
@@ -84,6 +87,13 @@ def read_key_set(path: Path, algorithms: Sequence[str]) -> Keys:
     if not keys:
         raise ValueError(f"{path} has no public key or secret with a kid for {', '.join(algorithms)}")
     return keys
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return without_mark(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _read_entry(entry: _Entry) -> tuple[tuple[str, str], Key | None]:

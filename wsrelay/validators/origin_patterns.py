@@ -23,7 +23,7 @@ ANY_PORT: Final = -1
 #: RFC 6454 section 6.2: scheme "://" host [":" port], so no path, no query and no user before the host.
 _ORIGIN: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>.*)")
 
-#: What stands before a path, a query or a fragment.
+#: The text before a path, a query or a fragment.
 _BEFORE_PATH: Final = re.compile(r"[^/?#]*(?://[^/?#]*)?")
 
 _FORM: Final = (
@@ -31,7 +31,7 @@ _FORM: Final = (
 )
 _STARS: Final = (
     "* stands for subdomains (https://*.example.com), for ports (http://localhost:*),"
-    " or for all hosts of a scheme that is not the web's (moz-extension://*)"
+    " or for all hosts of a scheme other than http and https (moz-extension://*)"
 )
 _ALL_SITES: Final = "it allows the pages of all sites; name a host, or write * alone to allow everything"
 _TOP_LEVEL: Final = "it allows the pages of too many sites; write two labels or more, as in https://*.example.com"
@@ -115,7 +115,7 @@ def parse_argument(text: str, words: Collection[str] = ()) -> Origin | OriginPat
 
     Args:
         text: the origin or pattern.
-        words: what else may stand there, for the hint in the error.
+        words: other valid arguments, for the hint in the error.
 
     Raises:
         ValueError: neither; or a pattern that matches too much. The text says what to write.
@@ -157,7 +157,7 @@ def _parse_pattern(text: str) -> OriginPattern:
 def _all_hosts(scheme: str, text: str) -> OriginPattern:
     """Return the pattern ``SCHEME://*``.
 
-    Hosts of schemes that are not the web's are ids, often new in each install: ``moz-extension://UUID``.
+    Hosts of schemes other than http and https are ids, often new in each install: ``moz-extension://UUID``.
     """
     origin = parse_origin(f"{scheme}://x")
     if origin is None:
@@ -181,7 +181,7 @@ def _check_domain(host: str) -> None:
 
 
 def _near(text: str, words: Collection[str]) -> str | None:
-    """Return a similar text that is right."""
+    """Return a similar valid argument; ``None`` without one."""
     if text.lower() in words:
         return text.lower()
     before_path = _BEFORE_PATH.match(text)
