@@ -41,6 +41,14 @@ class HostValidatorTests(ValidatorTestCase):
         ):
             self.assertDenied(421, make("relay.example"), request(host=host))
 
+    def test_reason(self) -> None:
+        """The reason names the host, cut, and what to write."""
+        for host, shown in (("a.example:8443", "a.example:8443"), ("a" * 5000, "a" * 100)):
+            denied = self.assertDenied(421, make("relay.example"), request(host=host))
+            self.assertEqual(
+                f"the host {shown} is not allowed; to allow it, add it to --validate host:...", denied.reason
+            )
+
     def test_arguments(self) -> None:
         """Missing and invalid hosts are refused."""
         self.assertWrong(make, "", "at least one host")

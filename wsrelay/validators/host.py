@@ -4,7 +4,7 @@ Must not live here: splitting a ``Host`` field (:mod:`wsrelay.request`), origins
 """
 
 from collections.abc import Collection
-from typing import Self
+from typing import Final, Self
 
 from zope.interface import implementer
 
@@ -15,6 +15,9 @@ from wsrelay.request import HandshakeRequest, split_host
 from wsrelay.validators.arguments import parse
 
 __all__ = ["HostValidator"]
+
+#: The most characters of a host in a refusal.
+MAX_HOST_CHARS: Final = 100
 
 
 @implementer(IHandshakeValidator)
@@ -28,7 +31,7 @@ class HostValidator:
         hosts: the allowed hosts in lower case, each with a port, or with ``None`` for any or no port.
 
     Peer sees:
-        421 for any other host.
+        421 for any other host. The reason names it, cut, and what to write.
 
     Source: RFC 9110 sections 7.2 and 15.5.20.
     """
@@ -57,6 +60,9 @@ class HostValidator:
     def validate(self, request: HandshakeRequest, grant: Grant) -> Grant:
         """Return the grant unchanged. See :class:`~wsrelay.interfaces.IHandshakeValidator`."""
         host = split_host(request.host)
-        if host is None or self._hosts.isdisjoint([host, (host[0], None)]):
-            raise Denied(421, "this host is not allowed")
+        if host is None:
+            raise Denied(421, "the Host is malformed")
+        if self._hosts.isdisjoint([host, (host[0], None)]):
+            shown = request.host[:MAX_HOST_CHARS]
+            raise Denied(421, f"the host {shown} is not allowed; to allow it, add it to --validate host:...")
         return grant
