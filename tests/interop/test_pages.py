@@ -1,15 +1,19 @@
-"""What pages may do, in Chromium and in Firefox: origins, subprotocols."""
+"""What pages may do, in Chromium and in Firefox: origins, subprotocols, cookies."""
 
 import json
 import re
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.harness.browser import browser
 from tests.harness.browsers import AnyBrowser, AnyPage, blank_site
-from tests.harness.live import Relay, relay
+from tests.harness.live import SECONDS, Relay, relay
 
 pytestmark = pytest.mark.deploy
 
@@ -137,3 +141,42 @@ def test_subprotocol_unchosen(page: AnyPage, port: int, request: pytest.FixtureR
         assert connect(page, server, "chat", "v2") == ["open", "v2"]
         assert connect(page, server) == OPEN
         assert "none of" not in server.output.text
+
+
+@contextmanager
+def back_end(questions: list[dict[str, Any]]) -> Iterator[str]:
+    """Run a back end for the http validator, which allows every request and keeps it; give its URL."""
+
+    class Allow(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            questions.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Log nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Allow) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join(SECONDS)
+
+
+@pytest.mark.parametrize("cookies", [["name=José"], ["city=東京", "mood=🙂", "a=b"]], ids=["latin", "others"])
+def test_cookies_not_ascii(page: AnyPage, port: int, cookies: list[str]) -> None:
+    """A page with cookies beyond ASCII connects, and a back end can read their bytes."""
+    questions: list[dict[str, Any]] = []
+    with back_end(questions) as url, relay("--validate", "origin:*", "--validate", f"http:{url}") as server:
+        page.go(f"http://127.0.0.1:{port}/")  # cookies are by host, not by port
+        for cookie in cookies:
+            page.run(f"document.cookie = {json.dumps(cookie)}")
+        assert connect(page, server) == OPEN
+        for cookie in cookies:
+            page.run(f"document.cookie = {json.dumps(cookie.partition('=')[0] + '=; max-age=0')}")
+    sent = questions[0]["headers"]["cookie"]
+    # A byte beyond ASCII is a character whose low eight bits are the byte.
+    assert bytes([ord(character) & 0xFF for character in sent]).decode() == "; ".join(cookies)
