@@ -4,7 +4,7 @@ Pure tables, and the choice of a row by the room's name. Must not live here: app
 (:mod:`wsrelay.rooms.room`, connection).
 
 A subscriber is slow when its cursor has fallen off its room's log, or when the oldest message that it still needs is
-older than ``slow_seconds``.
+older than ``slow_seconds``, or where it is not evicted, than the row's ``late_seconds``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,11 +26,14 @@ class SlowPolicy:
         log_share: the share of the log, from its head, with which a subscriber that has fallen off goes on. 0: only the
             newest message; 1: all of it, and it would fall off again at once. ``None``: it is evicted. Peer sees: 1013
             and "too slow".
+        late_seconds: the oldest message that a paused subscriber which is not evicted still gets; it skips older ones
+            before it falls off the log. 0: no limit.
         holds_publishers: whether the room stops reading its publishers while any subscriber is far behind.
     """
 
     name: str
     log_share: float | None = None
+    late_seconds: float = 0.0
     holds_publishers: bool = False
 
     @property
@@ -49,7 +52,8 @@ SLOW_POLICIES: Final[Mapping[str, SlowPolicy]] = {
         DISCONNECT,
         # Half of the log, so that it does not fall off again at the next flush.
         SlowPolicy("drop-oldest", log_share=0.5),
-        SlowPolicy("latest", log_share=0),
+        # Reported up to a sweep late, so a short pause skips nothing.
+        SlowPolicy("latest", log_share=0, late_seconds=0.25),
         SlowPolicy("pause-publishers", holds_publishers=True),
     )
 }

@@ -38,6 +38,14 @@ class LogTests(SynchronousTestCase):
         self.assertRaises(ValueError, self.log.batch, 0, 2)
         self.assertRaises(ValueError, self.log.batch, 2, 2)
 
+    def test_not_of(self) -> None:
+        """The newest message of another publisher is found, at most back to the tail."""
+        a, b = object(), object()
+        self.log.extend([message(publisher=publisher) for publisher in (a, b, a, a)])
+
+        self.assertEqual([self.log.not_of(a, start) for start in (3, 2, 1, 0)], [1, 1, 1, 0])
+        self.assertEqual([self.log.not_of(publisher, 3) for publisher in (b, None)], [3, 3])
+
     def test_trim(self) -> None:
         """The oldest go first, and only as many as must."""
         for _ in range(5):

@@ -645,13 +645,55 @@ class DroppingTests(RoomTestCase):
 
     def test_slow_seconds_do_not_apply(self) -> None:
         """Where messages may be missed, waiting long is nothing to be closed for."""
-        self.policy("latest", slow_seconds=1)
-        slow = self.stall()
-        self.pass_by(1)
-        for now in range(9):
-            self.room.tick(now)
+        for name in ("drop-oldest", "latest"):
+            self.policy(name, slow_seconds=1)
+            slow = self.stall()
+            self.pass_by(1)
+            for now in range(9):
+                self.room.tick(now)
+            self.assertEqual((slow.evicted, self.stats.evictions), ([], {}), name)
+            self.room.resume(slow)
+            self.assertEqual(self.numbers(slow), [0])
 
-        self.assertEqual(slow.evicted, [])
+    def test_latest_skips_by_age(self) -> None:
+        """latest: a paused subscriber skips messages older than a quarter of a second, long before the log is full."""
+        self.policy("latest")
+        slow = self.stall()
+        self.pass_by(2)
+        self.room.tick(0)
+        self.pass_by(2, first=2)
+        self.room.tick(0.2)
+        self.assertEqual(self.stats.evictions, {})
+        self.room.tick(0.5)
+        self.assertEqual((self.stats.evictions, self.stats.messages_missed), ({"latest": 1}, 3))
+        self.assertEqual((self.room.log.tail, self.room.log.head), (3, 4))
+        self.room.resume(slow)
+
+        self.assertEqual(self.numbers(slow), [3])
+
+    def test_latest_of_another(self) -> None:
+        """latest: the newest message of another member is kept, although the subscriber has published since."""
+        self.policy("latest")
+        slow = self.stall()
+        self.pass_by(3)
+        self.publish(b"03", b"04", publisher=slow)
+        self.room.flush()
+        self.room.tick(0)
+        self.room.tick(1)
+        self.room.resume(slow)
+
+        self.assertEqual((self.numbers(slow), self.stats.messages_missed), ([2], 2))
+
+    def test_drop_oldest_by_age(self) -> None:
+        """drop-oldest: nothing is skipped before the log is full."""
+        self.policy("drop-oldest")
+        slow = self.stall()
+        self.pass_by(7)
+        for now in range(99):
+            self.room.tick(now)
+        self.room.resume(slow)
+
+        self.assertEqual(self.numbers(slow), [*range(7)])
 
 
 class SecondsTests(RoomTestCase):

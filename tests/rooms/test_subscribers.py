@@ -63,14 +63,14 @@ class SubscribersTests(SynchronousTestCase):
 
         self.assertEqual(self.subscribers.low_watermark, 2)
 
-    def test_move(self) -> None:
-        """A moved subscriber goes on from there; the number of skipped messages is returned."""
+    def test_skip_to(self) -> None:
+        """A paused subscriber goes on from a later offset, never from an earlier one; the skipped are counted."""
         a = self.join()
         self.subscribers.pause(a)
         self.publish(5)
         self.subscribers.flush()
 
-        self.assertEqual(self.subscribers.move(a, 3), 3)
+        self.assertEqual([self.subscribers.skip_to(offset, a) for offset in (3, 3, 2)], [3, 0, 0])
         self.subscribers.resume(a)
         self.assertEqual(a.data, frames.encode(frames.TEXT, b"x") * 2)
 

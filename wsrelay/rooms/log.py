@@ -102,6 +102,16 @@ class Log:
         count = sum(1 for _ in takewhile(lambda size: size <= most_bytes, sizes))
         return max(self.tail, self.head - max(1, count))
 
+    def not_of(self, publisher: object, start: int) -> int:
+        """Return the highest offset, at most ``start``, of a message that is not of a publisher; the tail without one.
+
+        Complexity:
+            That of the publisher's messages that end at ``start``.
+        """
+        while start > self.tail and self._messages[start - self.tail].publisher is publisher:
+            start -= 1
+        return start
+
     def trim(self, most_bytes: int) -> None:
         """Forget the oldest messages until the rest costs at most ``most_bytes``."""
         count, size = 0, self.size_bytes

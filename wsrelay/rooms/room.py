@@ -164,7 +164,7 @@ class Room:
         # Not before all had their turn: they would fall off the tail.
         if self.log.size_bytes > self._settings.room_log_bytes and not self.pending:
             self.log.trim(self._settings.room_log_bytes)
-            self._apply_slow_policy()
+            self._apply_slow_policy(self._subscribers.paused_before(self.log.tail))
         # As _settle(), without the call.
         if not self._retention_seconds:
             self.log.forget(self._subscribers.low_watermark)
@@ -192,7 +192,9 @@ class Room:
         self._tell_failed()
 
     def tick(self, now: float) -> None:
-        """Evict paused subscribers whose oldest message is older than ``slow_seconds``, where the policy evicts.
+        """Apply the slow policy to paused subscribers by age of the oldest message that waits for them.
+
+        Where the policy evicts, the limit is ``slow_seconds``; else its ``late_seconds``, after which they skip.
 
         Subscribers that wait for their turn in a flush are not slow.
 
@@ -203,13 +205,15 @@ class Room:
         Complexity:
             That of the evictions, however many lag.
         """
-        seconds = self._settings.slow_seconds
+        policy = self._slow_policy
+        seconds = self._settings.slow_seconds if policy.evicts else policy.late_seconds
         if not seconds:
             return
         self._age = self._age or Age()
-        old_before = self._age.old_before(now, self.log.head, seconds)
-        if self._slow_policy.evicts:
-            self._evict(self._subscribers.paused_before(old_before), closecodes.TOO_SLOW, self._slow_policy.name)
+        late = self._subscribers.paused_before(self._age.old_before(now, self.log.head, seconds))
+        if late:
+            self._apply_slow_policy(late)
+            self._settle()
 
     def shed(self, size_bytes: int) -> None:
         """Evict stalled subscribers until the log costs ``size_bytes`` less, or needs none of it for them.
@@ -234,15 +238,17 @@ class Room:
         """Forget messages that are older than the retention and that no subscriber needs."""
         self.log.expire(self._subscribers.low_watermark, now - self._retention_seconds)
 
-    def _apply_slow_policy(self) -> None:
-        """Apply the slow policy to every cursor that has fallen off the tail."""
-        policy, fallen = self._slow_policy, self._subscribers.paused_before(self.log.tail)
+    def _apply_slow_policy(self, slow: Sequence[Subscriber]) -> None:
+        """Evict slow subscribers, or let them skip messages."""
+        policy = self._slow_policy
         if policy.log_share is None:
-            self._evict(fallen, closecodes.TOO_SLOW, policy.name)
-        elif fallen:
-            onward = self.log.last(policy.log_share * self._settings.room_log_bytes)
-            self._stats.evictions[policy.name] += len(fallen)
-            self._stats.messages_missed += sum([self._subscribers.move(subscriber, onward) for subscriber in fallen])
+            self._evict(slow, closecodes.TOO_SLOW, policy.name)
+            return
+        onward = self.log.last(policy.log_share * self._settings.room_log_bytes)
+        skips = [skipped for one in slow if (skipped := self._subscribers.skip_to(onward, one))]
+        if skips:
+            self._stats.evictions[policy.name] += len(skips)
+            self._stats.messages_missed += sum(skips)
 
     def _evict(self, subscribers: Iterable[Subscriber], reason: CloseReason, counted_as: str) -> None:
         for subscriber in subscribers:

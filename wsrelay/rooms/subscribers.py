@@ -40,7 +40,7 @@ Transitions, and what each changes::
     resume        paused → catching up              _paused
     catching up   → current, newcomer or paused     _behind, _current, _newcomers, _paused
     finish        current, due → catching up        _current, _due, _behind; a paused one stays
-    move          paused → paused                   _behind
+    skip_to       paused → paused                   _behind
     a write raises: any → failed                    all, failed
     take_failed   failed → gone                     failed
     discard       any but failed → gone             all
@@ -225,11 +225,21 @@ class Subscribers:
         standing = self._batch.start if self._due.groups else self._flushed
         return self.paused_before(slowest + 1) if slowest < standing else []
 
-    def move(self, subscriber: Subscriber, offset: int) -> int:
-        """Let a paused subscriber go on from a later offset; return the number of messages that it skips."""
+    def skip_to(self, offset: int, subscriber: Subscriber) -> int:
+        """Let a paused subscriber go on from a later offset, or from a little before: the newest message of another.
+
+        Returns:
+            The number of messages that it skips; 0 if it is not before the offset.
+
+        Complexity:
+            That of its own messages that end at the offset.
+        """
         cursor = self._behind.get(subscriber)
-        self._behind.put(subscriber, offset)
-        return 0 if cursor is None else offset - cursor
+        onward = self._log.not_of(subscriber, offset)
+        if cursor is None or cursor >= onward:
+            return 0
+        self._behind.put(subscriber, onward)
+        return onward - cursor
 
     def take_failed(self) -> list[tuple[Subscriber, Exception]]:
         """Remove and return the failed subscribers, each with its exception."""
