@@ -89,7 +89,12 @@ OVERLOADED = CloseReason(
     True,
     "The memory budget was exceeded, and this client held much of it: it reads slowly, or its messages are unfinished.",
 )
-PING_TIMEOUT = CloseReason(3008, "no pong in time", True, "The client did not answer a ping within --ping-seconds.")
+PING_TIMEOUT = CloseReason(
+    3008,
+    "no pong in time",
+    True,
+    "The client did not answer a ping within --ping-seconds, and took no bytes that waited for it.",
+)
 EXPIRED = CloseReason(4401, "the grant has expired", True, "The token's exp or the grant's expires_at has passed.")
 CLOSED_BY_OPERATOR = CloseReason(
     4403, "closed by the operator", False, "The operator closed this connection (DELETE on the admin endpoint)."

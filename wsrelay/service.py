@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from wsrelay import closecodes
 from wsrelay.factory import RelayFactory
 from wsrelay.interfaces import IHandshakeValidator
-from wsrelay.net.endpoints import Door, Endpoint, end_when_dead, endpoints
+from wsrelay.net.endpoints import Door, Endpoint, bound_unsent, end_when_dead, endpoints
 from wsrelay.settings import Settings
 
 __all__ = ["RelayService"]
@@ -55,8 +55,9 @@ class RelayService(Service):
         self._endpoints = endpoints(self._factory.reactor, self._factory.settings.listen)
         for endpoint in self._endpoints:
             self.ports.append(endpoint.listen_now(self._factory))
-        if self._factory.settings.ping_seconds:
-            for port in self.ports:
+        for port in self.ports:
+            bound_unsent(port)
+            if self._factory.settings.ping_seconds:
                 end_when_dead(port, 2 * self._factory.settings.ping_seconds)
 
     def startService(self) -> None:

@@ -235,10 +235,18 @@ class Settings:
         30.0, "Timeouts", "Time from the beginning of a message to its end. 0 is no limit.", exceeded="close 1008"
     )
     ping_seconds: _SecondsOrOff = setting(
-        20.0, "Timeouts", "Time between pings, and for their pongs. 0 is no pings.", exceeded="close 3008"
+        20.0,
+        "Timeouts",
+        "Time between pings, and for their pongs. 0 is no pings.",
+        exceeded="close 3008",
+        detail="A slow client may answer later while it takes bytes that waited for it.",
     )
     close_seconds: _Seconds = setting(
-        3.0, "Timeouts", "Time from the relay's close frame to the end of TCP.", exceeded="TCP is aborted"
+        3.0,
+        "Timeouts",
+        "Time from the relay's close frame to the end of TCP.",
+        exceeded="TCP is aborted",
+        detail="Up to ten times this long while the client takes bytes that stand before the close frame.",
     )
     drain_seconds: _SecondsOrOff = setting(
         5.0,

@@ -15,6 +15,7 @@ from tests.harness.support import RelayTestCase, request_bytes
 from tests.wire.test_frames import parse
 from wsrelay.connection.autobahn import autobahn_options
 from wsrelay.connection.protocol import RelayProtocol
+from wsrelay.connection.writer import Writer
 from wsrelay.settings import Settings
 
 
@@ -117,6 +118,46 @@ class WriteTests(RelayTestCase):
         [writer] = self.reactor.getWriters()
 
         self.assertIsInstance(writer.doWrite(), ConnectionLost)
+
+    def test_progress_transport(self) -> None:
+        """On a socket without TCP, bytes that leave the transport count as taken; not those that did not wait."""
+        self.connect()
+        writer = self.connection.writer
+        self.connection.write(b"taken at once")
+        self.assertEqual([writer.progressed() for _ in range(2)], [False, False])
+        self.connection.write(bytes(2**21))
+        writer.progressed()
+        self.assertFalse(writer.progressed())
+        self.peer.recv(2**20)
+        [transport] = self.reactor.getWriters()
+        transport.doWrite()
+        self.assertEqual([writer.progressed() for _ in range(2)], [True, False])
+        self.read()
+        self.assertEqual([writer.progressed() for _ in range(2)], [True, False])
+
+        self.assertFalse(writer.delivered)
+
+    def test_progress_tcp(self) -> None:
+        """On TCP, acknowledged bytes count as taken, also those that have left the transport; not the ping itself."""
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listening.close)
+        peer = socket.socket()
+        self.addCleanup(peer.close)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        peer.connect(listening.getsockname())
+        ours = listening.accept()[0]
+        self.addCleanup(ours.close)
+        writer = Writer(TcpTransport(ours, None, self.reactor))
+        self.assertFalse(writer.progressed())
+        self.assertTrue(writer.delivered)
+        ours.sendall(bytes(50_000))  # the kernel takes them, the peer does not
+        self.assertEqual((writer.progressed(), writer.delivered), (False, False))
+        unread = 50_000
+        while unread:
+            unread -= len(peer.recv(50_000))
+        while not writer.delivered:  # the last acknowledgement may be on its way
+            pass
+        self.assertEqual([writer.progressed() for _ in range(2)], [True, False])
 
     def test_write_tls(self) -> None:
         """With TLS all bytes go through the transport, or they would be sent in the clear."""

@@ -21,7 +21,7 @@ http {{
   fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
   underscores_in_headers on; ignore_invalid_headers off; large_client_header_buffers 4 64k;
   server {{
-    listen 127.0.0.1:{port};
+    listen {host}:{port} {options};
     location / {{
       proxy_pass http://127.0.0.1:{relay};
       proxy_http_version 1.1;
@@ -57,17 +57,21 @@ backend relay
 
 
 @contextmanager
-def nginx(relay: int, folder: Path, _options: str = "", *, environ: Mapping[str, str] | None = None) -> Iterator[int]:
+def nginx(
+    relay: int, folder: Path, options: str = "", host: str = "127.0.0.1", environ: Mapping[str, str] | None = None
+) -> Iterator[int]:
     """Run nginx in front of a relay's port; yield nginx's port.
 
     Args:
         relay: the relay's port.
-        folder: for the configuration.
+        folder: for its configuration and files.
+        options: of its ``listen``.
+        host: where it listens.
         environ: added to our environment.
     """
-    with taken_port() as listening:
+    with taken_port(host) as listening:
         port = listening.getsockname()[1]
-        (folder / "nginx.conf").write_text(_NGINX.format(port=port, relay=relay))
+        (folder / "nginx.conf").write_text(_NGINX.format(host=host, port=port, options=options, relay=relay))
         # nginx inherits listening sockets this way in an upgrade.
         environ = {**(environ or {}), "NGINX": f"{listening.fileno()};"}
         command = [require("nginx"), "-p", str(folder), "-c", "nginx.conf", "-e", "stderr"]

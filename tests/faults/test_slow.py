@@ -76,10 +76,47 @@ class SlowReaderTests(SlowTestCase):
             self.assertEqual(relay.stats.evictions, {"disconnect": 1})
             self.assertEqual(relay.stats.closes_sent, {closecodes.TOO_SLOW.code: 1})
             self.assertEqual(other.state, other.STATE_OPEN)
-            for _ in range(7):
-                self.second(relay, peers, {slow: 1000})
+            # It reads on and gets its close frame, although that takes longer than close-seconds.
+            for _ in range(40):
+                self.second(relay, peers, {slow: 3000})
+            self.assertTrue(closes_with(closecodes.TOO_SLOW, bytes(slow.sent).partition(b"\r\n\r\n")[2]))
             self.assertTrue(slow.closed)
             self.leave(peers, fast)
+
+    def test_slow_reader_policies(self) -> None:
+        """A steady slow reader, whose pongs come late, is not closed for them: its room's policy decides."""
+        for policy, ends in (("drop-oldest", None), ("latest", None), ("disconnect", closecodes.TOO_SLOW)):
+            with self.attacked(slow_policy=(policy,), slow_seconds=40, ping_seconds=4, shared=False) as relay:
+                peers = Peers(relay, free_bytes=4000)
+                slow, connection = self.reader(peers)
+                publisher = relay.client()
+                for second in range(60):
+                    self.publish(relay, publisher, second, 1)
+                    self.second(relay, peers, {slow: 1000})
+                self.assertEqual(connection.state != connection.STATE_OPEN, ends is not None, policy)
+                self.assertEqual([*relay.stats.closes_sent], [ends.code] if ends else [], policy)
+                # It reads no more: now it is dead.
+                relay.wait(20)
+                peers.settle()
+                self.assertTrue(slow.closed)
+                self.assertEqual([*relay.stats.closes_sent], [(ends or closecodes.PING_TIMEOUT).code], policy)
+
+    def test_slow_event_stream(self) -> None:
+        """An event stream that is read steadily, but slowly, is not closed for want of progress; else it is."""
+        with self.attacked(http=True, slow_policy=("latest",), ping_seconds=4, shared=False) as relay:
+            peers = Peers(relay, free_bytes=4000)
+            slow, connection = peers.connect()
+            slow.unread += b"GET /attacked HTTP/1.1\r\nHost: relay\r\nAccept: text/event-stream\r\n\r\n"
+            peers.settle()
+            publisher = relay.client()
+            for second in range(30):
+                self.publish(relay, publisher, second, 1)
+                self.second(relay, peers, {slow: 500})
+            self.assertEqual((connection.state, relay.stats.closes_sent), (connection.STATE_OPEN, {}))
+            relay.wait(20)
+            peers.settle()
+            self.assertTrue(slow.closed)
+            self.assertEqual(relay.stats.closes_sent, {closecodes.PING_TIMEOUT.code: 1})
 
     def test_slow_seconds_in_time(self) -> None:
         """A reader within slow-seconds stays, however slow, and misses nothing."""

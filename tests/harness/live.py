@@ -331,10 +331,10 @@ def relay(
             started.stop()
 
 
-def taken_port() -> socket.socket:
-    """Return a listening socket on a port of 127.0.0.1."""
+def taken_port(host: str = "127.0.0.1") -> socket.socket:
+    """Return a listening socket on a port of a host's address, chosen by the kernel."""
     taken = socket.socket()
-    taken.bind(("127.0.0.1", 0))
+    taken.bind((host, 0))
     taken.listen()
     return taken
 

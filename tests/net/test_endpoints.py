@@ -20,14 +20,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.harness.live import make_certificate
 from tests.harness.support import RelayTestCase, request_bytes
 from wsrelay.errors import SettingsError
-from wsrelay.net.endpoints import Door, Endpoint, admin_endpoint, end_when_dead, endpoints
+from wsrelay.net.endpoints import UNSENT_BYTES, Door, Endpoint, admin_endpoint, bound_unsent, end_when_dead, endpoints
 
 #: Deprecated pyOpenSSL functions that Twisted calls.
 pytestmark = pytest.mark.filterwarnings("ignore:.*You should use.*cryptography:DeprecationWarning")
 
 
-class DeadPeerTests(SynchronousTestCase):
-    """TCP keepalive and user timeout."""
+class SocketOptionTests(SynchronousTestCase):
+    """TCP keepalive, and the bound on unsent bytes."""
 
     def test_keepalive_inherited(self) -> None:
         """Accepted connections inherit the options of the listening socket."""
@@ -40,7 +40,7 @@ class DeadPeerTests(SynchronousTestCase):
         self.addCleanup(accepted.close)
 
         self.assertTrue(accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
-        for name, value in (("KEEPIDLE", 20), ("KEEPINTVL", 6), ("KEEPCNT", 3), ("USER_TIMEOUT", 40_000)):
+        for name, value in (("KEEPIDLE", 20), ("KEEPINTVL", 6), ("KEEPCNT", 3)):
             self.assertEqual(accepted.getsockopt(socket.IPPROTO_TCP, getattr(socket, f"TCP_{name}")), value, name)
 
     def test_keepalive_whole_seconds(self) -> None:
@@ -50,14 +50,13 @@ class DeadPeerTests(SynchronousTestCase):
         end_when_dead(FakePort(listening), 0.2)
 
         self.assertEqual(listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE), 1)
-        self.assertEqual(listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT), 200)
 
     def test_keepalive_unavailable(self) -> None:
         """Missing socket options and sockets other than TCP are skipped."""
         listening = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(listening.close)
-        self.patch(socket, "TCP_USER_TIMEOUT", None)  # so that it is put back
-        del socket.TCP_USER_TIMEOUT
+        self.patch(socket, "TCP_KEEPCNT", None)  # so that it is put back
+        del socket.TCP_KEEPCNT
         end_when_dead(FakePort(listening), 40)
         self.assertEqual(listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE), 20)
         ours, theirs = socket.socketpair()
@@ -66,6 +65,35 @@ class DeadPeerTests(SynchronousTestCase):
         end_when_dead(FakePort(ours), 40)
         end_when_dead(FakePort(None), 40)
         self.assertFalse(ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+
+    def test_no_user_timeout(self) -> None:
+        """The kernel does not end steady readers behind a closed receive window (TRAPS 78)."""
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listening.close)
+        end_when_dead(FakePort(listening), 40)
+
+        self.assertEqual(listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT), 0)
+
+    def test_bound_unsent(self) -> None:
+        """The kernel takes a bounded number of bytes for a peer that does not read; without the bound, megabytes."""
+        taken = []
+        for bound in (lambda _: None, bound_unsent):
+            listening = socket.create_server(("127.0.0.1", 0))
+            self.addCleanup(listening.close)
+            bound(FakePort(listening))
+            client = socket.socket()
+            self.addCleanup(client.close)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(listening.getsockname())
+            accepted = listening.accept()[0]
+            self.addCleanup(accepted.close)
+            accepted.setblocking(False)
+            taken.append(0)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    taken[-1] += accepted.send(bytes(UNSENT_BYTES))
+        self.assertGreater(taken[0], 10 * UNSENT_BYTES)
+        self.assertLessEqual(taken[1], 4 * UNSENT_BYTES)
 
 
 class ProxyTests(RelayTestCase):

@@ -67,6 +67,10 @@ class Host(Protocol):
         """The client's address, for people."""
 
     @property
+    def mid_frame(self) -> bool:
+        """Whether a frame of the peer is incomplete."""
+
+    @property
     def paused(self) -> bool:
         """Whether written bytes wait in the transport."""
 
@@ -112,9 +116,6 @@ class Host(Protocol):
 
     def abort(self) -> None:
         """End TCP now."""
-
-    def on_deadline(self) -> None:
-        """The deadline has passed."""
 
     def begin_stream(self, grant: Grant) -> None:
         """Join a room as an event stream."""

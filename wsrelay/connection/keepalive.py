@@ -4,12 +4,20 @@ Pure: no I/O, no clock. Must not live here: sending pings and closing (:mod:`wsr
 """
 
 import math
+from collections.abc import Callable
 from enum import Enum
+from typing import Final
 
 from wsrelay import closecodes
 from wsrelay.closecodes import CloseReason
 
-__all__ = ["Due", "KeepAlive"]
+__all__ = ["CHUNK_TIMES", "Due", "KeepAlive"]
+
+#: While a peer takes bytes before its close frame, a close may take this many times ``close_seconds`` in all.
+CLOSE_TIMES: Final = 10
+
+#: The same between two signs of progress: a proxy on this machine reads 64 KiB at a time, and passes them on slowly.
+CHUNK_TIMES: Final = 2
 
 
 class Due(Enum):
@@ -48,9 +56,10 @@ class KeepAlive:
         progress: whether bytes of a frame have come since the last ping; to be set when a read ends within a frame. No
             pong can come within a frame (RFC 6455 section 5.4).
         message_by: when the incomplete message must be complete; infinite without one.
+        close_by: when TCP is aborted at the latest, once a close has begun.
     """
 
-    __slots__ = ("_ping_at", "_ping_count", "_pong_missing", "expires", "message_by", "progress")
+    __slots__ = ("_ping_at", "_ping_count", "_pong_missing", "close_by", "expires", "message_by", "progress")
 
     def __init__(self, now: float, ping_seconds: float, chance: float, expires: float = math.inf) -> None:
         self._ping_at = now + ping_seconds * (1 + chance) / 2 if ping_seconds else math.inf
@@ -58,18 +67,20 @@ class KeepAlive:
         self._pong_missing = False
         self.progress = False
         self.expires = expires
-        self.message_by = math.inf
+        self.message_by = self.close_by = math.inf
 
     @property
     def deadline(self) -> float:
         """When :meth:`due` must be called next."""
         return min(self._ping_at, self.expires, self.message_by)
 
-    def due(self, now: float, *, held: bool = False, within_frame: bool = False) -> Due:
+    def due(self, now: float, progressed: Callable[[], bool], *, held: bool = False, within_frame: bool = False) -> Due:
         """Return the due action.
 
         Args:
             now: the time.
+            progressed: called once per ping interval: whether the peer has taken bytes that were waiting for it at the
+                last call. Its pong may stand behind them: it is slow, not dead.
             held: whether the peer is not read: its pong and message cannot come, so only the expiry counts.
             within_frame: whether a frame of the peer is incomplete.
         """
@@ -81,7 +92,8 @@ class KeepAlive:
             return Due.MESSAGE_TIMEOUT
         if now < self._ping_at:
             return Due.NOTHING
-        if self._pong_missing and not (within_frame and self.progress):
+        is_alive = progressed() or (within_frame and self.progress)
+        if self._pong_missing and not is_alive:
             return Due.PONG_TIMEOUT
         return Due.PING
 
@@ -111,6 +123,20 @@ class KeepAlive:
     def alive(self) -> None:
         """The peer has taken written bytes: counts as a pong, where there are none."""
         self._pong_missing = False
+
+    def begin_close(self, now: float, close_seconds: float, *, is_slow: bool) -> float:
+        """Begin a close.
+
+        Args:
+            now: the time.
+            close_seconds: for the answer of a peer that reads at once.
+            is_slow: whether bytes had to wait for the peer, and it was taking them.
+
+        Returns:
+            The time until the first look at its progress, in seconds.
+        """
+        self.close_by = now + CLOSE_TIMES * close_seconds
+        return CHUNK_TIMES * close_seconds if is_slow else close_seconds
 
     def read_again(self, held_seconds: float) -> None:
         """Extend the deadlines for pong and message by the time for which the peer was held."""

@@ -27,13 +27,13 @@ from wsrelay.connection.autobahn import AutobahnProtocol
 from wsrelay.connection.context import Relay
 from wsrelay.connection.event_stream import EventStream
 from wsrelay.connection.flow import Flow
-from wsrelay.connection.keepalive import Due, KeepAlive
+from wsrelay.connection.keepalive import KeepAlive
 from wsrelay.connection.member import NO_GRANT, Member
 from wsrelay.connection.opening import Opening
 from wsrelay.connection.phase import Ended, Phase
 from wsrelay.connection.reading import release
 from wsrelay.connection.report import report_end, report_open, status
-from wsrelay.connection.stage import CLOSING_STAGES, OPEN_STAGES, OPENING_STAGES, TRANSITIONS, Stage
+from wsrelay.connection.stage import OPEN_STAGES, OPENING_STAGES, TRANSITIONS, Stage
 from wsrelay.connection.writer import Writer
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
@@ -62,7 +62,7 @@ class RelayProtocol(AutobahnProtocol):
     Attributes:
         number: its number in this process, counted from 1; set when TCP begins.
         stage: its state.
-        deadline: when :meth:`on_deadline` is due, in the reactor's seconds; infinite for never.
+        deadline: when :func:`wsrelay.connection.deadline.act` is due, in the reactor's seconds; infinite for never.
         visit: its entry in the limits on connections.
         writer: writes to the transport; set when TCP begins.
         member: its phase while open, and the subscriber in its room; ``None`` until it joins.
@@ -129,7 +129,7 @@ class RelayProtocol(AutobahnProtocol):
 
     def pauseProducing(self) -> None:
         """The peer does not read: its cursor in the room's log stays."""
-        self.writer.writable = False
+        self.writer.pause()
         if self.member is not None:
             self.factory.hub.pause(self.member)
 
@@ -153,29 +153,6 @@ class RelayProtocol(AutobahnProtocol):
     def expect_within(self, seconds: float) -> None:
         """Set the one deadline, from now on; the stage decides which action is due."""
         self.deadline = self.seconds() + seconds
-
-    def on_deadline(self) -> None:
-        """The deadline has passed. Called by the sweep, once."""
-        self.deadline = math.inf
-        if self.stage in CLOSING_STAGES:
-            self.abort()
-        elif self.stage in OPEN_STAGES:
-            self._keep_alive()
-        else:
-            self.phase.on_deadline()
-
-    def _keep_alive(self) -> None:
-        """Ping an open connection, or close it for expiry or a timeout, if due."""
-        keepalive, now, held = self.keepalive, self.seconds(), self.flow.held_since != math.inf
-        due = keepalive.due(now, held=held, within_frame=self.mid_frame)
-        if due.close is not None:
-            (self.reject if due is Due.MESSAGE_TIMEOUT else self.close)(due.close)  # only this one is a violation
-            return
-        if due is Due.PING:
-            payload = keepalive.ping(now, self.factory.settings.ping_seconds)
-            if payload is not None:
-                self.phase.ping(payload)
-        self.deadline = keepalive.expires if held else keepalive.deadline
 
     # --- writing ------------------------------------------------------------------------------------
 
@@ -297,7 +274,7 @@ class RelayProtocol(AutobahnProtocol):
         1. Deliver messages published before, as far as the peer takes them.
         2. Leave the room: nothing follows the close frame.
         3. Write the close frame, or a stream's last event and end.
-        4. Set the deadline for aborting TCP: ``close_seconds``.
+        4. Set the deadline for aborting TCP: ``close_seconds``, extended while the peer takes waiting bytes.
         5. Read on, and discard the input: with unread bytes, TCP would overtake the close frame with a reset.
         """
         if self.stage not in OPEN_STAGES:
@@ -305,8 +282,9 @@ class RelayProtocol(AutobahnProtocol):
         self.factory.hub.finish(self._joined)
         self.leave()
         if self.stage in OPEN_STAGES:  # else a failed delivery has closed it
+            is_slow, close_seconds = self.writer.progressed(), self.factory.settings.close_seconds
             self.phase.write_close(code, reasonUtf8, isReply)
-            self.expect_within(self.factory.settings.close_seconds)
+            self.expect_within(self.keepalive.begin_close(self.seconds(), close_seconds, is_slow=is_slow))
             release(self, self.flow.held)
 
     def leave(self) -> None:

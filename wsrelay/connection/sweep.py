@@ -1,7 +1,7 @@
 """The sweep: the half-second housekeeping tick, which checks all deadlines.
 
 One timer for all connections, instead of one or more for each (TRAPS 29). Must not live here: actions at a deadline
-(:mod:`wsrelay.connection.protocol`).
+(:mod:`wsrelay.connection.deadline`).
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
+from wsrelay.connection.deadline import act
 from wsrelay.connection.drain import each
 from wsrelay.connection.host import Host
 from wsrelay.connection.reading import speed_up
@@ -87,4 +88,4 @@ class Sweep:
         each(tuple(self._slowed_down), speed_up)
         if not late:
             due = [connection for connection in self._connections if now >= connection.deadline]
-            each(due, lambda connection: connection.on_deadline())
+            each(due, act)

@@ -3,6 +3,8 @@
 Must not live here: rooms, frames, connections. It uses a Twisted transport only.
 """
 
+import socket
+import struct
 from functools import partial
 from typing import Any, Final
 
@@ -16,6 +18,10 @@ _NOTHING: Final = b""
 
 #: Shared by all transports: 0.15 KiB less for each connection.
 _NAME: Final = "wsrelay"
+
+#: The part of Linux's struct tcp_info that is read here: tcpi_unacked, tcpi_bytes_acked, tcpi_notsent_bytes
+#: (linux/tcp.h, since 4.6).
+_TCP_INFO: Final = struct.Struct("=24xI92xQ16xI")
 
 
 class Writer:
@@ -32,10 +38,12 @@ class Writer:
         writable: whether no bytes wait in the transport, and ``send`` may be called.
     """
 
-    __slots__ = ("_transport", "send", "writable")
+    __slots__ = ("_place", "_transport", "_waited", "send", "writable")
 
     def __init__(self, transport: Any) -> None:  # no interface has a transport's socket and buffer
         self._transport = transport
+        #: For :meth:`progressed`: the place at its last call, and whether any bytes have waited since.
+        self._place, self._waited = 0, False
         self.writable = True
         # Not hasattr: the wrappers of TLS and PROXY pass on all attributes of the TCP transport (TRAPS 64).
         direct = isinstance(transport, TcpTransport) and not transport.TLS
@@ -69,13 +77,49 @@ class Writer:
             data: the bytes passed to ``send``; no others wait.
             sent: the number of bytes taken.
         """
-        self.writable = False
+        self.pause()
         if self._transport.connected:
             # The same state as after a partial doWrite; write would copy the rest.
             self._transport.dataBuffer, self._transport.offset = data, sent
             # A transport calls resumeProducing only after pauseProducing, which it calls at 64 KiB (TRAPS 65).
             self._transport.producerPaused = True
             self._transport.startWriting()
+
+    def pause(self) -> None:
+        """Bytes have begun to wait in the transport."""
+        self.writable = False
+        self._waited = True
+
+    def progressed(self) -> bool:
+        """Whether the peer has taken bytes since the last call that had to wait, here or in the kernel.
+
+        Such a peer is slow, but alive: its answer may stand behind these bytes. Not so a peer that took all at once.
+
+        Complexity:
+            One system call.
+        """
+        info, was_waiting, place = self._tcp_info(), self._waited, self._place
+        self._place, unacknowledged = info or (len(self.unsent) - getattr(self._transport, "offset", 0), 0)
+        self._waited = not self.writable or unacknowledged > 0
+        return was_waiting and (self._place != place or (info is None and self.writable))
+
+    @property
+    def delivered(self) -> bool:
+        """Whether the peer's TCP is known to have all written bytes; it may not have read them."""
+        info = self._tcp_info()
+        return info is not None and self.writable and not info[1]
+
+    def _tcp_info(self) -> tuple[int, int] | None:
+        """Return the bytes that the peer's TCP has acknowledged, and a number that is 0 if all are.
+
+        ``None`` for a unix socket, and without Linux.
+        """
+        try:
+            info = self._transport.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+            unacknowledged_segments, acknowledged_bytes, unsent_bytes = _TCP_INFO.unpack(info)
+        except (AttributeError, OSError, struct.error):
+            return None
+        return acknowledged_bytes, unacknowledged_segments + unsent_bytes
 
     @property
     def unsent(self) -> bytes:

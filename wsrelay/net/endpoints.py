@@ -28,10 +28,14 @@ from zope.interface import implementer
 
 from wsrelay.errors import SettingsError
 
-__all__ = ["Door", "Endpoint", "admin_endpoint", "end_when_dead", "endpoints"]
+__all__ = ["Door", "Endpoint", "admin_endpoint", "bound_unsent", "end_when_dead", "endpoints"]
 
 #: Connections waiting to be accepted. Twisted's default of 50 is too few for a reconnect storm (TRAPS 42).
 BACKLOG: Final = 1024
+
+#: The most bytes of a connection that the kernel keeps unsent, about; it takes up to 64 KiB more in one piece. A second
+#: on a link of 256 kbit/s. Bytes on their way do not count, so that it costs no throughput.
+UNSENT_BYTES: Final = 32 * 2**10
 
 #: Endpoints that take a backlog; the sockets from systemd have theirs already.
 _WITH_BACKLOG: Final = frozenset(["ssl", "tcp", "tcp6", "tls", "unix"])
@@ -182,28 +186,48 @@ class _Certificates:
 
 
 def end_when_dead(port: IListeningPort, silent_seconds: float) -> None:
-    """Let the kernel end TCP with a vanished peer, also while the connection is held or paused.
+    """Let the kernel end TCP with a vanished peer to which nothing is sent, also while the connection is held.
 
-    Set on the listening socket, because connections inherit it on Linux (TRAPS 78): no calls per connection.
+    Without TCP_USER_TIMEOUT (RFC 5482): it would end peers that read steadily, but slowly, as well (TRAPS 78).
 
     Args:
-        port: the listening port; anything but a TCP socket is left unchanged.
-        silent_seconds: maximum time without an acknowledgement of sent data (RFC 5482). Keepalive probes start after
-            half of it.
+        port: the listening port.
+        silent_seconds: the maximum time without an answer to keepalive probes. These start after half of it.
+    """
+    half_seconds = max(1, round(silent_seconds / 2))
+    _set_tcp_options(
+        port,
+        SO_KEEPALIVE=1,
+        TCP_KEEPIDLE=half_seconds,
+        TCP_KEEPINTVL=max(1, half_seconds // 3),
+        TCP_KEEPCNT=3,
+    )
+
+
+def bound_unsent(port: IListeningPort) -> None:
+    """Bound what the kernel keeps of a connection before it sends: more waits in the room's log, where policies apply.
+
+    Without it, Linux keeps up to 4 MiB (``net.ipv4.tcp_wmem``): minutes on a slow link, before which stand pings and
+    close frames.
+
+    Args:
+        port: the listening port.
+    """
+    _set_tcp_options(port, TCP_NOTSENT_LOWAT=UNSENT_BYTES)
+
+
+def _set_tcp_options(port: IListeningPort, **options: int) -> None:
+    """Set options on a listening socket: connections inherit them on Linux (TRAPS 78), without a call for each.
+
+    Anything but a TCP socket is left unchanged; so are options that the platform does not have.
     """
     listening = getattr(port, "socket", None)
     if listening is None or listening.family not in (socket.AF_INET, socket.AF_INET6):
         return
-    half_seconds = max(1, round(silent_seconds / 2))
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in {
-        "TCP_KEEPIDLE": half_seconds,
-        "TCP_KEEPINTVL": max(1, half_seconds // 3),
-        "TCP_KEEPCNT": 3,
-        "TCP_USER_TIMEOUT": round(silent_seconds * 1e3),
-    }.items():
-        if hasattr(socket, name):  # not everywhere
-            listening.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    for name, value in options.items():
+        if hasattr(socket, name):
+            level = socket.SOL_SOCKET if name.startswith("SO_") else socket.IPPROTO_TCP
+            listening.setsockopt(level, getattr(socket, name), value)
 
 
 def _refuse_encrypted_keys(description: str) -> None:

@@ -1,0 +1,53 @@
+"""The action at a connection's one deadline, by its stage.
+
+Must not live here: when it is checked (:mod:`wsrelay.connection.sweep`), which action of an open connection is due
+(:mod:`wsrelay.connection.keepalive`), deadlines of requests (the phases).
+"""
+
+import math
+
+from wsrelay.connection.host import Host
+from wsrelay.connection.keepalive import CHUNK_TIMES, Due
+from wsrelay.connection.stage import CLOSING_STAGES, OPEN_STAGES, Stage
+
+__all__ = ["act"]
+
+
+def act(connection: Host) -> None:
+    """Act on a passed deadline. Called by the sweep, once for each."""
+    connection.deadline = math.inf
+    if connection.stage in CLOSING_STAGES:
+        _end(connection)
+    elif connection.stage in OPEN_STAGES:
+        _keep_alive(connection)
+    else:
+        connection.phase.on_deadline()
+
+
+def _end(connection: Host) -> None:
+    """End TCP, unless a slow peer is taking the bytes in front of its close frame, and has time left.
+
+    With FIN where the peer's TCP has everything: a reset would discard what it, or a proxy, has not read yet.
+    """
+    writer = connection.writer
+    may_wait = connection.member is not None and connection.seconds() < connection.keepalive.close_by
+    if may_wait and writer.progressed():
+        connection.expect_within(CHUNK_TIMES * connection.factory.settings.close_seconds)
+    elif connection.stage is Stage.CLOSING and writer.delivered:
+        connection.dropConnection()
+    else:
+        connection.abort()
+
+
+def _keep_alive(connection: Host) -> None:
+    """Ping an open connection, or close it for expiry or a timeout, if due."""
+    keepalive, now, held = connection.keepalive, connection.seconds(), connection.flow.held_since != math.inf
+    due = keepalive.due(now, connection.writer.progressed, held=held, within_frame=connection.mid_frame)
+    if due.close is not None:
+        (connection.reject if due is Due.MESSAGE_TIMEOUT else connection.close)(due.close)  # only this is a violation
+        return
+    if due is Due.PING:
+        payload = keepalive.ping(now, connection.factory.settings.ping_seconds)
+        if payload is not None:
+            connection.phase.ping(payload)
+    connection.deadline = keepalive.expires if held else keepalive.deadline
