@@ -77,7 +77,9 @@ class ProcessTests(ServiceTestCase):
         error = self.assertRaises(SystemExit, self.start)
 
         self.assertEqual(
-            error.code, "wsrelay: cannot listen: Couldn't listen on 127.0.0.1:8080: [Errno 98] Address already in use."
+            error.code,
+            "wsrelay: cannot listen: Couldn't listen on 127.0.0.1:8080: [Errno 98] Address already in use."
+            " Another process has this port (`ss -ltnp` names it), or two of our endpoints have the same.",
         )
 
     def test_announcement(self) -> None:

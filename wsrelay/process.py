@@ -3,6 +3,7 @@
 Must not live here: listening and draining (:mod:`wsrelay.service`), reading options (:mod:`wsrelay.tap`).
 """
 
+import errno
 import gc
 import platform
 import signal
@@ -12,6 +13,7 @@ from types import FrameType
 from typing import Final
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
 import twisted
@@ -35,6 +37,15 @@ _LIMITS: Final = (
     "room_log_bytes",
     "drain_seconds",
 )
+
+
+#: Error number of a failed listen → what to do.
+_HINTS: Final = {
+    errno.EADDRINUSE: " Another process has this port (`ss -ltnp` names it), or two of our endpoints have the same.",
+    errno.EACCES: " Ports below 1024 need the capability CAP_NET_BIND_SERVICE, or a socket of systemd.",
+    errno.EADDRNOTAVAIL: " This machine has no such address (`ip address` lists them).",
+    errno.EAFNOSUPPORT: " This machine has no IPv6: use tcp: instead of tcp6:, and interface= for TLS.",
+}
 
 
 class _CannotListen(SystemExit, Exception):
@@ -79,7 +90,7 @@ class RelayProcess(RelayService):
             if self._admin is not None:
                 self._admin.privilegedStartService()
         except Exception as error:  # noqa: BLE001 - address in use, no such folder, permission denied …
-            raise _CannotListen(f"wsrelay: cannot listen: {error}") from None
+            raise _CannotListen(f"wsrelay: cannot listen: {error}{_hint(error)}") from None
 
     def startService(self) -> None:
         """Listen, unless :meth:`privilegedStartService` did; start the admin endpoint."""
@@ -159,6 +170,11 @@ class RelayProcess(RelayService):
                 validators=len(validators),
                 rest=f"; changed, but it needs a restart: {', '.join(waiting)}" if waiting else "",
             )
+
+
+def _hint(error: Exception) -> str:
+    """Return what to do about a failed listen on a TCP port."""
+    return _HINTS.get(error.socketError.errno, "") if isinstance(error, CannotListenError) else ""
 
 
 def announcement(settings: Settings, max_connections: int, reactor: object) -> list[str]:

@@ -59,8 +59,9 @@ class Settings:
         ("tcp:8080:interface=127.0.0.1",),
         "Listening",
         "Where to listen: a Twisted server endpoint (tcp, tcp6, ssl, tls, unix, systemd, haproxy:...).",
-        detail="Endpoints of Twisted's plugins work, too, and each can stand behind `haproxy:`. The backlog is 1024"
-        " unless `:backlog=` sets another. If the port is in use, the relay exits with 1.",
+        detail="Endpoints of Twisted's plugins work, too, and each can stand behind `haproxy:`. `tcp6:PORT` serves"
+        " IPv4, too, unless another endpoint has this port on IPv4. The backlog is 1024 unless `:backlog=` sets"
+        " another. If the port is in use, the relay exits with 1.",
         value="ENDPOINT",
         choices=ENDPOINTS,
     )

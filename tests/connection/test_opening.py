@@ -126,6 +126,23 @@ class OpeningTests(RelayTestCase):
                 wire.send(request_bytes(fields={"X-Forwarded-For": "192.0.2.7"}))
                 self.assertEqual((wire.status, asked.requests[-1].peer), (101, client))
 
+    def test_dual_stack_peer(self) -> None:
+        """An IPv4 client at a dual-stack socket has its IPv4 address in the request, the log and the limits."""
+        asked = Answer(lambda request, grant: grant)
+        relay = self.relay([asked], max_connections_per_address=1)
+        mapped = relay.wire(IPv6Address("TCP", "::ffff:192.0.2.7", 5))
+        mapped.send(request_bytes())
+        relay.settle()
+        second = relay.wire(IPv4Address("TCP", "192.0.2.7", 6))
+        second.send(request_bytes())
+        self.assertEqual((mapped.status, second.status), (101, 429))
+        self.assertEqual(asked.requests[0].peer, IPv4Address("TCP", "192.0.2.7", 5))
+        self.assertTrue(self.logged()[0].startswith("tcp4:192.0.2.7:5 joined "))
+        translated = relay.wire(IPv6Address("TCP", "::ffff:0:102:304", 5))
+        translated.send(request_bytes())
+        relay.settle()
+        self.assertIn("tcp6:::ffff:0:102:304:5 joined ", self.logged()[-1])
+
     def test_proxy_protocol(self) -> None:
         """On a haproxy: endpoint the address is the PROXY header's; the client is counted once it is read."""
         relay = self.relay(max_handshakes_per_address=1)

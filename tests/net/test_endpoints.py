@@ -139,7 +139,7 @@ class EndpointTests(RelayTestCase):
         for description, backlog in [
             ("tcp:80", 1024),
             ("tcp:80:backlog=9", 9),
-            ("tcp6:80", 1024),
+            (r"tcp6:80:interface=\:\:1", 1024),
             ("haproxy:tcp:80", 1024),
         ]:
             reactor = MemoryReactorClock()
@@ -148,6 +148,41 @@ class EndpointTests(RelayTestCase):
         reactor = MemoryReactorClock()
         Endpoint(reactor, "unix:/run/relay").listen(self.relay().factory)
         self.assertEqual(reactor.unixServers[0][2], 1024)
+
+    def test_ipv6_beside_ipv4(self) -> None:
+        """All IPv6 addresses leave IPv4 to an endpoint with the same port on it, of any kind and in any order."""
+        folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        pem = make_certificate(folder)
+        every = r"interface=\:\:"
+        for ipv6 in (
+            "tcp6:80",
+            f"tcp6:80:{every}",
+            f"tcp:80:{every}",
+            "haproxy:tcp6:80",
+            f"ssl:80:privateKey={pem}:{every}",
+            f"tls:{folder}:port=80",
+            f"haproxy:tls:{folder}:port=80",
+        ):
+            for ipv4, only in (
+                ("tcp:80", True),
+                ("tcp:80:interface=192.0.2.1", True),
+                ("haproxy:tcp:80", True),
+                (f"ssl:80:privateKey={pem}", True),
+                (f"tls:{folder}:port=80:interface=0.0.0.0", True),
+                ("tcp:81", False),
+                ("tcp:0", False),
+                (r"tcp6:80:interface=\:\:1", False),
+                ("unix:/run/80", False),
+            ):
+                made = endpoints(None, [ipv6, "tcp6:0", ipv4])
+                self.assertEqual([e._listener.ipv6_only for e in made[:2]], [only, False], (ipv6, ipv4))
+                made = endpoints(None, [ipv4, ipv6])
+                self.assertEqual(made[1]._listener.ipv6_only, only, (ipv4, ipv6))
+
+    def test_ports_chosen_by_kernel(self) -> None:
+        """``tcp:0`` and ``tcp6:0`` are two ports, so the second serves IPv4, too."""
+        made = endpoints(None, ["tcp:0", "tcp6:0"])
+        self.assertFalse(made[1]._listener.ipv6_only)
 
     def test_invalid_endpoint(self) -> None:
         """An invalid endpoint string raises."""
@@ -199,7 +234,7 @@ class CertificatesTests(RelayTestCase):
         self.kinds = [
             prefix + kind
             for prefix in ("", "haproxy:")
-            for kind in (f"ssl:443:privateKey={self.file}", f"tls:{self.folder}")
+            for kind in (f"ssl:443:privateKey={self.file}", f"tls:{self.folder}:interface=127.0.0.1")
         ]
 
     def listening(self, endpoint: Endpoint, reactor: MemoryReactorClock) -> Any:

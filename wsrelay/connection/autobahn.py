@@ -105,6 +105,8 @@ class AutobahnProtocol(WebSocketServerProtocol):
     def peer(self) -> str:  # type: ignore[override]  # Autobahn's connectionMade writes it
         """The client's address. Not cached: with PROXY it is unknown at first (TRAPS 56)."""
         text: str = peer2str(self.transport)
+        if text.startswith("tcp6:::ffff:") and "." in text:  # an IPv4 client at a dual-stack socket
+            text = f"tcp4:{text[12:]}"
         return f"{self.forwarded_for} through {text}" if self.forwarded_for else text
 
     @property

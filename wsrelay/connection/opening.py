@@ -30,6 +30,7 @@ from wsrelay.http.exchange import Exchange
 from wsrelay.http.head import check_upgrade, not_websocket, parse_head, split_head
 from wsrelay.http.responses import HEAD, acceptance, refusal
 from wsrelay.net.proxies import UNIX
+from wsrelay.net.sockets import unmapped
 from wsrelay.request import HandshakeRequest
 from wsrelay.validators import probe
 from wsrelay.validators.subprotocol import shown_offers
@@ -144,7 +145,7 @@ class Opening(Phase):
             raise _data_behind()
         transport = host.transport
         certificate = transport.getPeerCertificate() if ISSLTransport.providedBy(transport) else None
-        request = parse_head(head, transport.getPeer(), certificate, host.factory.methods)
+        request = parse_head(head, unmapped(transport.getPeer()), certificate, host.factory.methods)
         self._ask(self._behind_proxies(request), rest)
 
     def _behind_proxies(self, request: HandshakeRequest) -> HandshakeRequest:

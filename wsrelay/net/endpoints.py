@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from OpenSSL.SSL import Connection
+from twisted.internet.abstract import isIPv6Address
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import _parse, serverFromString
@@ -27,6 +28,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from wsrelay.errors import SettingsError
+from wsrelay.net.sockets import Listener
 
 __all__ = ["Door", "Endpoint", "admin_endpoint", "bound_unsent", "end_when_dead", "endpoints"]
 
@@ -42,6 +44,9 @@ _WITH_BACKLOG: Final = frozenset(["ssl", "tcp", "tcp6", "tls", "unix"])
 
 #: TLS endpoints → the attribute of Twisted's object that makes their connections (canary: test_renew_certificates).
 _TLS: Final = {"ssl": "_sslContextFactory", "tls": "connectionCreator"}
+
+#: Endpoints of Twisted that listen with TCP, on an interface and a port.
+_ON_PORTS: Final = frozenset(["ssl", "tcp", "tcp6", "tls"])
 
 #: Endpoints allowed for the admin endpoint → their loopback interface; ``None``: access is set by the socket's owner.
 _ADMIN: Final = {"ssl": "127.0.0.1", "tcp": "127.0.0.1", "tcp6": r"\:\:1", "systemd": None, "unix": None}
@@ -91,13 +96,19 @@ class Endpoint:
             _refuse_encrypted_keys(description)
         if self._kind in _WITH_BACKLOG and ":backlog=" not in description:
             description = f"{description}:backlog={BACKLOG}"
+        self._listener = Listener(reactor)
         try:
-            self._endpoint = serverFromString(reactor, description)
+            self._endpoint = serverFromString(self._listener if self._kind in _ON_PORTS else reactor, description)
         except LookupError:
             raise ValueError("the service manager has passed no such socket") from None
         if description.startswith("haproxy:"):
             self._endpoint._wrapperFactory = _ProxiedFactory
         self.certificates = self._take_certificates() if self._kind in _TLS else None
+
+    def leave_ipv4_to(self, others: "Iterable[Endpoint]") -> None:
+        """Refuse IPv4 on all IPv6 addresses if another endpoint has the port there; else serve both (TRAPS 99)."""
+        taken = {port for interface, port in (other._place() for other in others) if not isIPv6Address(interface)}
+        self._listener.ipv6_only = self._place()[1] in taken - {0}
 
     def listen(self, factory: IProtocolFactory) -> "Deferred[IListeningPort]":
         """Listen. See :class:`twisted.internet.interfaces.IStreamServerEndpoint`."""
@@ -135,6 +146,12 @@ class Endpoint:
         """Take over the certificates of a fresh endpoint for new connections; open ones keep theirs."""
         if self.certificates is not None and fresh.certificates is not None:
             self.certificates.creator = fresh.certificates.creator
+
+    def _place(self) -> tuple[str, int]:
+        """Return the interface and port in the description; port 0: the kernel chooses, or not TCP."""
+        unwrapped = getattr(self._endpoint, "_wrappedEndpoint", self._endpoint)  # haproxy:
+        innermost = getattr(unwrapped, "endpoint", unwrapped)  # tls: (canary: test_ipv6_beside_ipv4)
+        return getattr(innermost, "_interface", ""), getattr(innermost, "_port", 0)
 
     def _take_certificates(self) -> "_Certificates":
         """Wrap the endpoint's creator of TLS connections."""
@@ -255,6 +272,8 @@ def endpoints(reactor: IReactorCore | None, descriptions: Iterable[str], option:
             problems.append(f"{option}: {description}: {error}")
     if problems:
         raise SettingsError(problems)
+    for endpoint in made:
+        endpoint.leave_ipv4_to(made)
     return made
 
 
