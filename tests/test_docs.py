@@ -48,7 +48,7 @@ OTHERS = {
         "--rundir",
         "--nodaemon",
     ),
-    *("--log-file", "--syslog", "--logger", "--auth", "--backpressure", "--data", "--rate", "--help"),
+    *("--log-opt", "--syslog", "--logger", "--auth", "--backpressure", "--data", "--rate", "--help"),
 }
 
 #: A number after words that call it a close code.

@@ -53,11 +53,12 @@ class ProcessTests(ServiceTestCase):
         self.stops = 0
         #: The result of reading the settings: settings, or an exception.
         self.now: Any = Settings()
+        self.log_file: Any = None
 
     def make(self) -> RelayService:
         self.reactor.stop = self.stop
         self.reactor.callFromThread = lambda call, *args: call(*args)
-        return RelayProcess(self.harness.factory, self.read)
+        return RelayProcess(self.harness.factory, self.read, self.log_file)
 
     def read(self) -> Any:
         if isinstance(self.now, Exception):
@@ -116,6 +117,45 @@ class ProcessTests(ServiceTestCase):
         error = self.assertRaises(SystemExit, self.start, admin="tcp:9100")
 
         self.assertIn("wsrelay: cannot listen: ", str(error.code))
+
+    def test_reopen_log(self) -> None:
+        """SIGUSR1 and SIGHUP open the log file again; a failure is one line, and the reload goes on."""
+        self.log_file = FakeLogFile()
+        self.start()
+        self.events.clear()
+        self.signal(signal.SIGUSR1)
+        self.signal(signal.SIGHUP)
+        self.assertEqual(self.log_file.count, 2)
+        self.log_file.error = OSError(13, "Permission denied")
+        self.signal(signal.SIGUSR1)
+        self.signal(signal.SIGHUP)
+        self.assertEqual(
+            [line.partition(" 0 cert")[0] for line in self.logged()],
+            [
+                "SIGUSR1: opened the log file again",
+                "SIGHUP: opened the log file again",
+                "SIGHUP: reloaded",
+                "SIGHUP: reloaded",
+            ],
+        )
+        self.assertEqual(
+            self.logged(LogLevel.error),
+            [f"{name}: the log file stays as it was: [Errno 13] Permission denied" for name in ("SIGUSR1", "SIGHUP")],
+        )
+
+    def test_no_log_file(self) -> None:
+        """Without a log file SIGUSR1 ends nothing, and is left to twistd where it rotates twistd's own file."""
+        self.start()
+        self.events.clear()
+        self.signal(signal.SIGUSR1)
+        self.assertEqual(self.logged(), ["SIGUSR1: there is no --log-file to open again"])
+        self.handlers.clear()
+        self.patch(signal, "getsignal", lambda number: self.signal)
+        self.start()
+        self.assertNotIn(signal.SIGUSR1, self.handlers)
+        self.log_file = FakeLogFile()
+        self.start()
+        self.assertIn(signal.SIGUSR1, self.handlers)
 
     def test_doors(self) -> None:
         """Doors are listed while the relay accepts connections."""
@@ -242,3 +282,16 @@ class ProcessTests(ServiceTestCase):
 
         self.assertEqual(self.logged(LogLevel.critical), ["SIGHUP: nothing was reloaded"])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class FakeLogFile:
+    """A log file that counts how often it is opened again."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.error: OSError | None = None
+
+    def reopen(self) -> None:
+        if self.error is not None:
+            raise self.error
+        self.count += 1

@@ -31,6 +31,7 @@ TEXTS: dict[str, object] = {
     "message-type": ["text", "video/**=binary"],
     "trusted-proxies": ["10.0.0.0/8", "::1", "unix"],
     "slow-policy": ["latest", "a/**=disconnect"],
+    "log-file": "/dev/null",
     "log-format": "json",
     "log-level": "warn",
 }
@@ -378,7 +379,7 @@ class OpenFilesTests(TapTestCase):
         """The limit on open files is raised before it is counted."""
         raised: list[bool] = []
         self.patch(tap, "raise_limit", lambda: raised.append(True))
-        self.patch(tap, "shape", lambda form, least: None)
+        self.patch(tap, "shape", lambda form, least, log_file: None)
         makeService(self.parse())
 
         self.assertEqual(raised, [True])
@@ -389,15 +390,44 @@ class MakeServiceTests(TapTestCase):
 
     def test_service(self) -> None:
         """The parsed options become a RelayProcess."""
-        shaped: list[tuple[str, str]] = []
-        self.patch(tap, "shape", lambda *given: shaped.append(given))
+        shaped: list[object] = []
+        self.patch(tap, "shape", lambda *given, log_file: shaped.append((*given, log_file)))
         options = self.parse("--listen", "tcp:0:interface=127.0.0.1", "--echo", "--log-format=json")
         service = makeService(options)
-        self.assertEqual(shaped, [("json", "info")])
+        self.assertEqual(shaped, [("json", "info", None)])
 
         self.assertIsInstance(service, RelayProcess)
         self.assertEqual(service._factory.settings, options.settings)  # type: ignore[attr-defined]
         self.assertEqual(service._read, options.read)  # type: ignore[attr-defined]
+
+    def test_log_file(self) -> None:
+        """The log file is opened for the log and for the signals; a failure is one line."""
+        given: list[Any] = []
+        self.patch(tap, "shape", lambda *_, log_file: given.append(log_file))
+        folder = self.enterContext(tempfile.TemporaryDirectory())
+        path = Path(folder, "relay.log")
+        options = self.parse("--log-file", str(path), "--log-file-bytes=9", "--log-files-kept=2")
+        self.assertFalse(path.exists())
+        service = makeService(options)
+        self.addCleanup(given[0].close)
+        self.assertIs(service._log_file, given[0])  # type: ignore[attr-defined]
+        self.assertEqual((given[0]._path, given[0]._max_bytes, given[0]._kept), (str(path), 9, 2))
+        path.unlink()
+        path.mkdir()
+        error = self.assertRaises(SystemExit, makeService, options)
+        self.assertIn("wsrelay: cannot open the log file: [Errno 21] Is a directory", str(error.code))
+
+    def test_log_file_unwritable(self) -> None:
+        """A log file that cannot be written is a wrong option, at the start and with --check-config."""
+        problem = "log-file: /nowhere/relay.log: there is no folder /nowhere"
+        self.assertEqual(self.problems("--log-file=/nowhere/relay.log"), [problem])
+        with redirect_stderr(io.StringIO()) as said:
+            self.assertRaises(UsageError, self.parse, "--log-file=/nowhere/relay.log", "--check-config")
+        self.assertEqual(said.getvalue(), f"{problem}\n")
+        [problem] = self.problems("--log-file=-")
+        self.assertIn("--log-file: not a file; ", problem)
+        [problem] = self.problems("--log-file=a\0b")
+        self.assertEqual(problem, r"--log-file: expected a path, got 'a\x00b'")
 
     def test_no_reactor_is_imported(self) -> None:
         """Parsing options installs no reactor: twistd's --reactor must still be able to (TRAPS 38)."""

@@ -22,6 +22,7 @@ from wsrelay.connection.drain import abort_all
 from wsrelay.errors import SettingsError
 from wsrelay.factory import RelayFactory
 from wsrelay.interfaces import IHandshakeValidator
+from wsrelay.logs.files import LogFile
 from wsrelay.service import RelayService
 from wsrelay.settings import Settings
 
@@ -62,18 +63,23 @@ class RelayProcess(RelayService):
     SIGTERM drains over ``drain_seconds``, SIGINT closes all at once; exit status 0. A second signal aborts the
     remaining connections. ``POST /drain`` of the admin endpoint drains as SIGTERM does, and repeating it has no
     effect; the admin endpoint stops last. SIGHUP reloads. Twisted's own handlers would end with the signal's exit
-    status (TRAPS 57), and SIGHUP would kill the process without close frames (TRAPS 40).
+    status (TRAPS 57), and SIGHUP and SIGUSR1 would kill the process without close frames (TRAPS 40).
 
     Args:
         factory: the relay.
         read: reads the current settings and makes their validators; raises :class:`SettingsError`.
+        log_file: opened again by SIGUSR1 and SIGHUP; ``None``: there is none.
     """
 
     def __init__(
-        self, factory: RelayFactory, read: Callable[[], tuple[Settings, Sequence[IHandshakeValidator]]]
+        self,
+        factory: RelayFactory,
+        read: Callable[[], tuple[Settings, Sequence[IHandshakeValidator]]],
+        log_file: LogFile | None = None,
     ) -> None:
         super().__init__(factory)
         self._read = read
+        self._log_file = log_file
         self._stopping = False
         self._spread_seconds = factory.settings.drain_seconds
         self._admin = None
@@ -129,13 +135,16 @@ class RelayProcess(RelayService):
         # The reactor has installed its own handlers by now (TRAPS 57). Before the log lines: a reader may signal us.
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
+        if self._log_file is not None or signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL:
+            signal.signal(signal.SIGUSR1, self._on_signal)  # else it rotates the file of twistd --logfile
         for line in announcement(self._factory.settings, self._factory.max_connections, self._factory.reactor):
             _log.info("{line}", line=line)
         super()._announce()
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        act = self._reload if number == signal.SIGHUP else self._stop
-        self._factory.reactor.callFromThread(act, signal.Signals(number).name)
+        received = signal.Signals(number)
+        act = {signal.SIGHUP: self._reload, signal.SIGUSR1: self._reopen_log}.get(received, self._stop)
+        self._factory.reactor.callFromThread(act, received.name)
 
     def _stop(self, name: str) -> None:
         if self._stopping or name == "SIGINT":
@@ -152,8 +161,22 @@ class RelayProcess(RelayService):
         )
         self._factory.reactor.stop()
 
+    def _reopen_log(self, name: str) -> None:
+        """Open the log file again, behind logrotate; a file that cannot be opened leaves the old one open."""
+        if self._log_file is None:
+            if name == "SIGUSR1":
+                _log.info("{name}: there is no --log-file to open again", name=name)
+            return
+        try:
+            self._log_file.reopen()
+        except OSError as error:
+            _log.error("{name}: the log file stays as it was: {why}", name=name, why=str(error))
+        else:
+            _log.info("{name}: opened the log file again", name=name)
+
     def _reload(self, name: str) -> None:
         """Reload, or change nothing after any error; one log line says which."""
+        self._reopen_log(name)
         try:
             settings, validators = self._read()
             self.reload(settings, validators)

@@ -43,6 +43,13 @@ _SecondsOrOff = Annotated[float, Meta(ge=0, le=86400)]
 _Bytes = Annotated[int, Meta(ge=1, le=2**31)]
 
 
+def _check_log_file(path: str) -> None:
+    if path == "-":
+        raise ValueError("not a file; without this option the log of a process in the foreground goes to stdout")
+    if "\0" in path:
+        raise ValueError(f"expected a path, got {path!r}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """The settings of one relay. Frozen, except for :meth:`take_over`.
@@ -266,6 +273,28 @@ class Settings:
         value="ENDPOINT",
         shown_default="none",
         choices=("tcp:", "tcp6:", "ssl:", "unix:", "systemd:"),
+    )
+    log_file: str = setting(
+        "",
+        "Observability",
+        "File for the log, instead of where twistd or twist would write it.",
+        detail="Appended to; opened again by SIGUSR1 and SIGHUP: [The log](logs.md#to-a-file). Overrides `twistd`'s own"
+        " `--logfile` and `twist`'s own `--log-file`.",
+        value="FILE",
+        shown_default="none",
+        check=_check_log_file,
+    )
+    log_file_bytes: _CountOrOff = setting(
+        100 * 2**20,
+        "Observability",
+        "Largest log file, in bytes. 0 is no limit.",
+        exceeded="rotated: FILE becomes FILE.1, and so on",
+    )
+    log_files_kept: Annotated[int, Meta(ge=0, le=100)] = setting(
+        5,
+        "Observability",
+        "Most rotated log files. 0 is none: a full file is emptied.",
+        exceeded="the oldest is overwritten",
     )
     log_format: str = setting(
         "text",

@@ -25,6 +25,7 @@ from wsrelay.cli.options import FLAGS, PARAMETERS, REPEATABLE
 from wsrelay.cli.reference import help_text
 from wsrelay.errors import SettingsError
 from wsrelay.interfaces import IHandshakeValidator
+from wsrelay.logs.files import LogFile, check_log_file
 from wsrelay.logs.observers import shape
 from wsrelay.net.descriptors import check_limit, most_connections, raise_limit
 from wsrelay.settings import OPTIONS, Settings, check_value
@@ -99,7 +100,9 @@ class Options(usage.Options):
         """
         try:
             self.settings, self.validators = self.read()
-            check_limit(self.settings.max_connections)  # not when reloading, with connections among the open files
+            # Not when reloading, with connections among the open files, and perhaps as another user.
+            check_limit(self.settings.max_connections)
+            check_log_file(self.settings.log_file)
         except SettingsError as error:
             if self["check-config"]:
                 # Not in the UsageError: twistd prints that to stdout.
@@ -225,5 +228,16 @@ def makeService(options: Options) -> IService:
     from wsrelay.process import RelayProcess  # noqa: PLC0415
 
     raise_limit()
-    shape(options.settings.log_format, options.settings.log_level)
-    return RelayProcess(RelayFactory(options.settings, options.validators, reactor), options.read)
+    log_file = _log_file(options.settings)
+    shape(options.settings.log_format, options.settings.log_level, log_file=log_file)
+    return RelayProcess(RelayFactory(options.settings, options.validators, reactor), options.read, log_file)
+
+
+def _log_file(settings: Settings) -> LogFile | None:
+    """Open the log file; a failure that the check of the options has not foreseen ends the process with one line."""
+    if not settings.log_file:
+        return None
+    try:
+        return LogFile(settings.log_file, settings.log_file_bytes, settings.log_files_kept)
+    except OSError as error:
+        raise SystemExit(f"wsrelay: cannot open the log file: {error}") from None

@@ -4,6 +4,7 @@ import io
 import json
 import re
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,17 @@ from twisted.logger import (
     LogLevel,
     LogLevelFilterPredicate,
     LogPublisher,
+    formatEventAsClassicLogText,
     jsonFileLogObserver,
     textFileLogObserver,
 )
 from twisted.python.failure import Failure
+from twisted.python.log import textFromEventDict
 from twisted.trial.unittest import SynchronousTestCase
 
+from wsrelay.logs.files import LogFile
 from wsrelay.logs.lines import TEXTS, UNCHOSEN
-from wsrelay.logs.observers import as_json, shape
+from wsrelay.logs.observers import as_json, as_text, shape
 
 
 def fields(**event: Any) -> dict[str, Any]:
@@ -88,6 +92,40 @@ class JsonTests(SynchronousTestCase):
         self.assertTrue(text[:-1].isascii())
         self.assertTrue(text[:-1].isprintable())
         self.assertEqual(json.loads(text)["message"], said)
+
+
+class TextTests(SynchronousTestCase):
+    """Events as text."""
+
+    def test_text_records(self) -> None:
+        """Each record is a line with its own timestamp and system, and equal to the only line of a single record."""
+        records = [{"event": "left_out", "count": count} for count in range(300)]
+        event: dict[str, Any] = {"log_time": 1e9, "log_level": LogLevel.info, "log_namespace": "wsrelay"}
+        lines = (as_text({**event, "records": records}) or "").splitlines(keepends=True)
+        self.assertEqual(len(lines), 300)
+        for line, record in zip(lines, records, strict=True):
+            text = TEXTS["left_out"].format_map(record)
+            self.assertEqual(line, formatEventAsClassicLogText({**event, "log_format": text}))
+
+    def test_text_traceback(self) -> None:
+        """A traceback is several lines, of which the first has a timestamp and the others begin with a TAB."""
+        failure = Failure(ValueError("a\nb"))
+        text = as_text({"log_time": 1e9, "log_format": "it failed", "log_failure": failure}) or ""
+        first, *others = text.splitlines()
+        self.assertRegex(first, r"^2001-09-0\S+ \[-#?-?\S*\] it failed$")
+        self.assertTrue(all(line.startswith("\t") for line in others))
+
+    def test_text_escaped(self) -> None:
+        """Text of others cannot forge a line or control a terminal; letters of all languages stay."""
+        said = "a\r\x1b[2J\x00\x7f\x85\x9b\u2028\u2029\ud800 é 日本 \U0001f600\tb"
+        text = as_text({"log_format": "{said}", "said": said}) or ""
+        self.assertEqual(
+            text.partition("] ")[2], r"a\r\x1b[2J\x00\x7f\x85\x9b\u2028\u2029\ud800 é 日本 " + "\U0001f600\tb\n"
+        )
+
+    def test_text_empty_event(self) -> None:
+        """An empty event is no line."""
+        self.assertIsNone(as_text({"log_level": LogLevel.info}))
 
 
 class DocsTests(SynchronousTestCase):
@@ -191,6 +229,34 @@ class ShapeTests(SynchronousTestCase):
 
         self.assertEqual(seen, ["warn"])
 
+    def test_syslog_lines(self) -> None:
+        """A legacy observer, as for syslog, gets one line per event, without characters that it cannot send."""
+        shape("text", "info", self.beginner)
+        seen: list[str | None] = []
+        self.beginner.beginLoggingTo([LegacyLogObserverWrapper(lambda event: seen.append(textFromEventDict(event)))])
+        records = [{"event": "left_out", "count": count} for count in (1, 2)]
+        self.log.info("two lines", records=records)
+        self.log.info("{said}", said="a\0b\ud800é")
+        self.log.info("plain")
+        self.log.failure("it failed", Failure(ValueError("broken")))
+        self.assertEqual(
+            seen[:4], ["... and 1 more were denied", "... and 2 more were denied", r"a\x00b\ud800é", "plain"]
+        )
+        self.assertIn("ValueError: broken", seen[4] or "")
+
+    def test_log_file(self) -> None:
+        """With a log file, the log goes there and nowhere else."""
+        path = Path(self.enterContext(tempfile.TemporaryDirectory()), "log")
+        log_file = LogFile(str(path))
+        self.addCleanup(log_file.close)
+        shape("text", "info", self.beginner, log_file=log_file)
+        self.log.info("early")
+        self.beginner.beginLoggingTo([textFileLogObserver(self.file)])
+        self.log.debug("not this")
+        self.stdio.stdout.write("printed\n")
+        self.assertRegex(path.read_text(), r"^20\S+ \[wsrelay#info\] early\n20\S+ \[stdout#info\] printed\n$")
+        self.assertEqual(self.file.getvalue(), "")
+
     def test_begin_again(self) -> None:
         """A later beginning is left alone; arguments are passed on."""
         shape("json", "info", self.beginner)
@@ -207,12 +273,9 @@ class CanaryTests(SynchronousTestCase):
     """Twisted internals in use (TRAPS 82)."""
 
     def test_canary_file_observer(self) -> None:
-        """A FileLogObserver writes the result of its formatEvent."""
+        """A FileLogObserver has its file in _outFile."""
         file = io.StringIO()
-        observer = textFileLogObserver(file)
-        observer.formatEvent = lambda event: "ours\n"  # type: ignore[method-assign,assignment]
-        observer({})
-        self.assertEqual(file.getvalue(), "ours\n")
+        self.assertIs(textFileLogObserver(file)._outFile, file)
 
     def test_canary_twist(self) -> None:
         """twist begins its log through the global beginner, with a file observer inside a filtering one."""

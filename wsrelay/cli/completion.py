@@ -40,8 +40,8 @@ def completions() -> usage.Completions:
 
 def _action(option: Option) -> usage.Completer | Callable[[], usage.Completer]:
     what = f"{option.spelling.partition('=')[2]}, {option.default} by default"
-    if option.name == "config":
-        return usage.CompleteFiles("*.toml")
+    if option.value == "FILE":
+        return usage.CompleteFiles("*.toml" if option.name == "config" else "*")
     if option.name == "validate":
         # A function, because looking for plugins takes a while and only this needs it.
         return lambda: _Choices(what, [factory.name + ":" * bool(factory.usage) for factory in available()])

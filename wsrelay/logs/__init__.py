@@ -1,4 +1,4 @@
-"""The log: lines about connections, failures under an incident id, and observers that write them.
+"""The log: lines about connections, failures under an incident id, observers that write them, and the log file.
 
-Must not live here: counters (stats), close codes (closecodes). Only ``observers`` touches Twisted's log observers.
+Must not live here: counters (stats), close codes (closecodes). Only ``observers`` and ``writer`` touch log observers.
 """

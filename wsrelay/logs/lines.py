@@ -1,11 +1,12 @@
 """Log lines about connections, coalesced: the lines of one reactor turn are one log event.
 
 A log event costs 17 µs in Twisted, a quarter of the cost of a connection, mostly timestamp and write (TRAPS 63). In an
-accept burst or a drain, dozens of lines share one timestamp and one write. Each line is a *record*: an event name and
-fields; :data:`TEXTS` has its text form. Must not live here: where the log goes (:mod:`wsrelay.logs.observers`).
+accept burst or a drain, the timestamp is formatted once for dozens of lines, and they share one write. Each line is a
+*record*: an event name and fields; :data:`TEXTS` has its text form. Must not live here: where the log goes
+(:mod:`wsrelay.logs.observers`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from twisted.logger import Logger
@@ -13,9 +14,12 @@ from twisted.logger import Logger
 from wsrelay.logs.failures import printable
 from wsrelay.names import PROBE_ROOM
 
-__all__ = ["MAX_LINES", "MAX_REFUSALS", "TEXTS", "UNCHOSEN", "Lines"]
+__all__ = ["MAX_LINES", "MAX_REFUSALS", "TEXTS", "UNCHOSEN", "Lines", "Record", "texts"]
 
 _log = Logger(namespace="wsrelay")
+
+#: A line as fields. Any: "event" is a str, the others are of any type.
+Record = Mapping[str, Any]
 
 #: The maximum number of lines per log event.
 MAX_LINES: Final = 256
@@ -86,14 +90,18 @@ class Lines:
 class _Text:
     """Records as text, formatted on demand."""
 
-    def __init__(self, records: Sequence[Mapping[str, Any]]) -> None:  # Any: "event" is a str, the fields of any type
+    def __init__(self, records: Sequence[Record]) -> None:
         self._records = records
 
     def __str__(self) -> str:
-        # Escaped, so that no field can start another line.
-        return "\n".join([printable(_form(record).format_map(record)) for record in self._records])
+        return "\n".join(texts(self._records))
 
 
-def _form(record: Mapping[str, Any]) -> str:  # Any: as above
+def texts(records: Iterable[Record]) -> list[str]:
+    """Return the text line of each record; escaped, so that no field can start another line."""
+    return [printable(_form(record).format_map(record)) for record in records]
+
+
+def _form(record: Record) -> str:
     form = TEXTS[record["event"]]
     return form + UNCHOSEN_TEXT if UNCHOSEN in record else form

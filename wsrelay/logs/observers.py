@@ -1,11 +1,12 @@
 """Log observers: the format (text or JSON) and the minimum level of a standalone relay's log.
 
-The only module that touches log observers. twistd and twist decide where the log goes and make the observers, after
-the relay is made; :func:`shape` sets the format when they begin logging, so that all lines have it, the buffered ones
-too (TRAPS 82). Must not live here: the log of a program that embeds a relay; it is left alone.
+twistd and twist make them, after the relay is made, and decide where the log goes unless there is a ``--log-file``;
+:func:`shape` replaces them when logging begins, so that all lines have the format, the buffered ones too (TRAPS 82).
+Must not live here: the log of a program that embeds a relay; it is left alone.
 """
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
@@ -15,19 +16,31 @@ from twisted.logger import (
     FileLogObserver,
     FilteringLogObserver,
     ILogObserver,
+    LegacyLogObserverWrapper,
     LogBeginner,
     LogEvent,
     LogLevel,
     LogLevelFilterPredicate,
     formatEvent,
     formatEventAsClassicLogText,
+    formatTime,
     globalLogBeginner,
 )
+from zope.interface import implementer
 
-__all__ = ["as_json", "shape"]
+from wsrelay.logs.failures import printable
+from wsrelay.logs.files import LogFile
+from wsrelay.logs.lines import texts
+from wsrelay.logs.writer import Writer
+
+__all__ = ["as_json", "as_text", "shape"]
+
+#: Characters that could forge a line, control a terminal, or not be written: control characters but TAB and LF, line
+#: separators, directions, surrogates.
+_UNSAFE: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def shape(form: str, least: str, beginner: LogBeginner = globalLogBeginner) -> None:
+def shape(form: str, least: str, beginner: LogBeginner = globalLogBeginner, *, log_file: LogFile | None = None) -> None:
     """Set the format and the minimum level of the log; takes effect when logging begins.
 
     Args:
@@ -35,14 +48,31 @@ def shape(form: str, least: str, beginner: LogBeginner = globalLogBeginner) -> N
             ``twistd --syslog``, keep their own format.
         least: the minimum level, one of :data:`wsrelay.settings.LOG_LEVELS`.
         beginner: Twisted's object that begins logging.
+        log_file: where to log, instead of where twistd and twist would.
     """
     begin = beginner.beginLoggingTo
 
     def begin_shaped(observers: Iterable[ILogObserver], *arguments: bool, **options: bool) -> None:
         beginner.beginLoggingTo = begin  # type: ignore[method-assign]
+        if log_file is not None:
+            observers = [Writer(log_file, _FORMS[form])]
         begin([_shaped(observer, form, least) for observer in observers], *arguments, **options)
 
     beginner.beginLoggingTo = begin_shaped  # type: ignore[method-assign]
+
+
+def as_text(event: LogEvent) -> str | None:
+    """Return an event as text, ``None`` for an empty one; an event with records is one line per record.
+
+    Each line begins with the time, but for the further lines of an event without records, such as a traceback: they
+    begin with a TAB.
+    """
+    if event.get("records"):
+        level, namespace = event["log_level"].name, event["log_namespace"]
+        head = f"{formatTime(event.get('log_time'))} [{namespace}#{level}] "
+        return "".join([f"{head}{text}\n" for text in texts(event["records"])])
+    text = formatEventAsClassicLogText(event)
+    return None if text is None else _safe(text)
 
 
 def as_json(event: LogEvent) -> str | None:
@@ -66,16 +96,40 @@ def as_json(event: LogEvent) -> str | None:
 
 
 #: Log format → formatter: the lines of an event.
-_FORMS: Final[Mapping[str, Callable[[LogEvent], str | None]]] = {"text": formatEventAsClassicLogText, "json": as_json}
+_FORMS: Final[Mapping[str, Callable[[LogEvent], str | None]]] = {"text": as_text, "json": as_json}
 
 
 def _shaped(observer: ILogObserver, form: str, least: str) -> ILogObserver:
     if isinstance(observer, FilteringLogObserver):
         observer = observer._observer  # without twist's own --log-level: ours counts
     if isinstance(observer, FileLogObserver):
-        observer.formatEvent = _FORMS[form]
+        observer = Writer(observer._outFile, _FORMS[form])
+    elif isinstance(observer, LegacyLogObserverWrapper):
+        observer = _OneByOne(observer)
     level = LogLevel.levelWithName(least)
     return FilteringLogObserver(observer, [LogLevelFilterPredicate(defaultLogLevel=level)])
+
+
+@implementer(ILogObserver)
+class _OneByOne:
+    """Gives a legacy observer, such as that of ``twistd --syslog``, one line per event, without unsafe characters."""
+
+    def __init__(self, observer: ILogObserver) -> None:
+        self._observer = observer
+
+    def __call__(self, event: LogEvent) -> None:
+        if event.get("records"):
+            for line in texts(event["records"]):
+                self._observer({**event, "message": (line,)})
+            return
+        text = formatEvent(event)
+        if _UNSAFE.search(text) and "log_failure" not in event:
+            event = {**event, "message": (_safe(text),)}
+        self._observer(event)
+
+
+def _safe(text: str) -> str:
+    return _UNSAFE.sub(lambda found: printable(found[0]), text)
 
 
 #: Made once: json.dumps would make an encoder for each line.
