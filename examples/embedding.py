@@ -1,6 +1,6 @@
 """A relay in your own Twisted program, beside its web site.
 
-    twistd --nodaemon --python embedding.py
+    twistd --nodaemon --pidfile= --python embedding.py
     curl --data 'the sun is out' http://127.0.0.1:8000/news        # sent to all clients of ws://127.0.0.1:8080/news
 
 The program publishes to the room ``news``, which is read-only for clients; other rooms are not. SIGTERM

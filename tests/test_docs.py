@@ -33,6 +33,12 @@ ABOUT = [*sorted(DOCS.glob("*.md")), *(ROOT / name for name in ("README.md", "CO
 FOLDERS = ("docs", "bench", "conformance", "deploy", "examples", "fuzz", "soak", "tests")
 NOT_OURS = {"node_modules", ".build", ".env", ".venv", "reports", "quick"}
 
+#: Folders with commands to copy.
+COPIED = ("deploy", "docs", "examples", "man", "wsrelay")
+
+#: Options with which no relay starts.
+STARTS_NOTHING = re.compile(r" --(help|help-validators|version|check-config)\b")
+
 #: Options in the pages that belong to other programs, or to the Makefile.
 OTHERS = {
     *("--quick", "--guard", "--seconds", "--servers", "--rows", "--repeats", "--results", "--report", "--summary"),
@@ -113,6 +119,20 @@ def commands(block: Block) -> Iterator[list[str]]:
             yield shlex.split(match[1], comments=True)
 
 
+def starts() -> Iterator[tuple[Path, str]]:
+    """Yield each command that starts a relay with twistd, from all files that people copy from."""
+    files = [path for folder in COPIED for path in (ROOT / folder).rglob("*") if path.is_file()]
+    for path in [*files, *ROOT.glob("*.md"), ROOT / "Makefile"]:
+        if path.suffix in {".png", ".svg", ".pyc"} or NOT_OURS & set(path.parts):
+            continue
+        text = path.read_text("utf-8").replace('", "', " ").replace("\\-", "-")  # a JSON array; a man page
+        for line in re.sub(r"\\e?\n", " ", text).splitlines():
+            for command in re.findall(r"\btwistd(?: [^`]*)", line):
+                before, _, options = command.partition(" wsrelay")
+                if re.search(r" (-[a-z]*n[a-z]*|--nodaemon)\b", before) or re.match(" +--", options):
+                    yield path, command
+
+
 def options() -> set[str]:
     """Return the options of ``twistd wsrelay``, with their dashes."""
     return {f"--{name.rstrip('=')}" for name in Options().longOpt}
@@ -169,6 +189,14 @@ class OptionTests(SynchronousTestCase):
                         if word.startswith("--"):
                             self.assertIn(word.partition("=")[0], known, str(block))
         self.assertGreater(found, 10)
+
+    def test_pid_file(self) -> None:
+        """Each command that starts a relay says --pidfile=: the default may stop the next start (TRAPS 101)."""
+        found = 0
+        for path, command in starts():
+            found += 1
+            self.assertRegex(command, rf" --pidfile=|{STARTS_NOTHING.pattern}", str(path))
+        self.assertGreater(found, 30)
 
     def test_options_in_prose(self) -> None:
         """Each option in a page about the relay is one of the relay, or a known one of another program."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -428,6 +429,29 @@ class MakeServiceTests(TapTestCase):
         self.assertIn("--log-file: not a file; ", problem)
         [problem] = self.problems("--log-file=a\0b")
         self.assertEqual(problem, r"--log-file: expected a path, got 'a\x00b'")
+
+    def test_own_pid_file(self) -> None:
+        """A PID file of twistd that names the starting process is stale and removed; any other is left to twistd."""
+        path = Path(self.enterContext(tempfile.TemporaryDirectory()), "twistd.pid")
+        for text, stays in ((f"{os.getpid()}\n", False), (str(os.getppid()), True), ("x", True), ("", True)):
+            path.write_text(text)
+            self.parse_behind(pidfile=str(path))
+            self.assertEqual(path.exists(), stays, text)
+        path.unlink()
+        self.parse_behind(pidfile=str(path))
+        self.parse_behind(pidfile="")
+        self.parse_behind()  # twist has no such option
+        path.write_text(str(os.getpid()))
+        self.assertRaises(UsageError, self.parse_behind, "--max-rooms=x", pidfile=str(path))
+        self.assertTrue(path.exists())
+
+    def parse_behind(self, *arguments: str, **of_twisted: str) -> None:
+        """Parse as the sub-command of a program with options of its own."""
+        options = Options()
+        options.environ = {}
+        options.parent = UsageOptions()
+        options.parent.update(of_twisted)
+        options.parseOptions(list(arguments))
 
     def test_no_reactor_is_imported(self) -> None:
         """Parsing options installs no reactor: twistd's --reactor must still be able to (TRAPS 38)."""

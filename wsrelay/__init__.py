@@ -1,6 +1,6 @@
 """wsrelay, a WebSocket relay: every message a client sends reaches everyone else in its room.
 
-Run it with ``twistd -n wsrelay``. To embed it, start with :class:`wsrelay.factory.RelayFactory`.
+Run it with ``twistd -n --pidfile= wsrelay``. To embed it, start with :class:`wsrelay.factory.RelayFactory`.
 ``docs/DESIGN.md`` is the map of the modules.
 """
 

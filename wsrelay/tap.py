@@ -11,7 +11,7 @@ import shutil
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -113,6 +113,8 @@ class Options(usage.Options):
             text = as_toml(self.settings, self.sources, most_connections(raised=True))
             print(text.encode(errors="backslashreplace").decode())  # noqa: T201 - asked for
             raise SystemExit(0)
+        if self.parent is not None:
+            _remove_own_pid_file(self.parent.get("pidfile"))
 
     def read(self) -> tuple[Settings, list[IHandshakeValidator]]:
         """Read environment and file, below the parsed command line; at the start, and again for each reload.
@@ -214,6 +216,18 @@ def _words(text: str) -> object:
         return shlex.split(text)
     except ValueError:
         return text  # not a list, so that check_value refuses it
+
+
+def _remove_own_pid_file(path: str | None) -> None:
+    """Remove twistd's PID file if it names this process, which has not written it yet.
+
+    A killed process 1 of a container leaves such a file; twistd would take it for a running relay (TRAPS 101).
+    """
+    if not path:
+        return
+    with suppress(OSError, ValueError):  # twistd says what is wrong with the file
+        if int(Path(path).read_text(encoding="ascii")) == os.getpid():
+            os.remove(path)
 
 
 def makeService(options: Options) -> IService:

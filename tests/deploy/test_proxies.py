@@ -162,7 +162,7 @@ def test_readiness_during_drain(name: str, certificate: Path, tmp_path: Path) ->
 @pytest.mark.parametrize("name", ["caddy/Caddyfile", "haproxy/haproxy.cfg", "nginx/wsrelay.conf"])
 def test_documented_options(name: str) -> None:
     """The relay accepts the options in the comment of the file."""
-    (line,) = re.findall(r"^# +twistd -n wsrelay (.*)$", rendered(name, {}), re.MULTILINE)
+    (line,) = re.findall(r"^# +twistd -n --pidfile= wsrelay (.*)$", rendered(name, {}), re.MULTILINE)
     parsed = Options()
     parsed.environ = {}
     parsed.parseOptions(line.split())
