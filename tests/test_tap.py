@@ -430,6 +430,14 @@ class MakeServiceTests(TapTestCase):
         [problem] = self.problems("--log-file=a\0b")
         self.assertEqual(problem, r"--log-file: expected a path, got 'a\x00b'")
 
+    def test_stdout_escapes(self) -> None:
+        """Options make stdout and stderr escape what their encoding lacks: twistd prints our errors."""
+        with open(os.devnull, "w", encoding="ascii") as out, open(os.devnull, "w", encoding="ascii") as err:
+            self.patch(sys, "stdout", out)
+            self.patch(sys, "stderr", err)
+            Options()
+            self.assertEqual((out.errors, err.errors), ("backslashreplace", "backslashreplace"))
+
     def test_own_pid_file(self) -> None:
         """A PID file of twistd that names the starting process is stale and removed; any other is left to twistd."""
         path = Path(self.enterContext(tempfile.TemporaryDirectory()), "twistd.pid")

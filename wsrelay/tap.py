@@ -5,6 +5,7 @@ twistd has not chosen one yet (TRAPS 38). Must not live here: ranges and default
 """
 
 import difflib
+import io
 import os
 import shlex
 import shutil
@@ -19,7 +20,7 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from wsrelay import __version__
-from wsrelay.cli.check_config import as_toml
+from wsrelay.cli.check_config import as_toml, encodable
 from wsrelay.cli.completion import completions
 from wsrelay.cli.options import FLAGS, PARAMETERS, REPEATABLE
 from wsrelay.cli.reference import help_text
@@ -71,6 +72,9 @@ class Options(usage.Options):
     def __init__(self) -> None:
         super().__init__()
         self._repeated: dict[str, list[str]] = {}
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # we, or twistd, print option values: with LANG=C they may not fit
+                stream.reconfigure(errors="backslashreplace")
 
     def opt_help(self) -> NoReturn:
         """Print the help and exit."""
@@ -111,7 +115,7 @@ class Options(usage.Options):
             raise usage.UsageError("\n    ".join(["wrong options, see --help:", *error.problems])) from None
         if self["check-config"]:
             text = as_toml(self.settings, self.sources, most_connections(raised=True))
-            print(text.encode(errors="backslashreplace").decode())  # noqa: T201 - asked for
+            print(encodable(text, sys.stdout.encoding))  # noqa: T201 - asked for
             raise SystemExit(0)
         if self.parent is not None:
             _remove_own_pid_file(self.parent.get("pidfile"))

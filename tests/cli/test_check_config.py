@@ -5,7 +5,7 @@ from dataclasses import fields
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsrelay.cli.check_config import as_toml
+from wsrelay.cli.check_config import as_toml, encodable
 from wsrelay.settings import Settings
 
 
@@ -65,3 +65,13 @@ class TomlTests(SynchronousTestCase):
 
         self.assertTrue(text.startswith("# Listening\nlisten = "))
         self.assertIn("\n\n# Rooms and slow subscribers\n", text)
+
+    def test_encodable(self) -> None:
+        """In an encoding that lacks characters, the file is the same when read again."""
+        settings = Settings(validate=("rooms:é/€/\U0001f600/\\xe9",))
+        toml = as_toml(settings, {}, 7)
+        self.assertEqual(encodable(toml, None), toml)
+        self.assertIn("é/\\u20ac/\\U0001f600", encodable(toml, "latin-1"))
+        ascii_only = encodable(toml, "ascii")
+        self.assertTrue(ascii_only.isascii())
+        self.assertEqual(tomllib.loads(ascii_only), tomllib.loads(toml))

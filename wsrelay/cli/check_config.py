@@ -10,7 +10,7 @@ from wsrelay.logs.failures import printable
 from wsrelay.option import GROUPS, Option
 from wsrelay.settings import OPTIONS, Settings
 
-__all__ = ["as_toml"]
+__all__ = ["as_toml", "encodable"]
 
 
 def as_toml(settings: Settings, sources: Mapping[str, str], most_connections: int) -> str:
@@ -52,3 +52,21 @@ def _toml(value: object) -> str:
         return repr(value).removesuffix(".0")
     # A JSON string is a TOML string, except for DEL.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def encodable(toml: str, encoding: str | None) -> str:
+    r"""Return TOML with the characters that an encoding lacks as TOML's escapes, such as ``\u00e9``.
+
+    Args:
+        toml: the text.
+        encoding: of the output; ``None`` is UTF-8.
+    """
+    return "".join(_escaped(character, encoding or "utf-8") for character in toml)
+
+
+def _escaped(character: str, encoding: str) -> str:
+    try:
+        character.encode(encoding)
+    except UnicodeEncodeError:
+        return f"\\U{ord(character):08x}" if ord(character) > 0xFFFF else f"\\u{ord(character):04x}"
+    return character
