@@ -1,5 +1,6 @@
 """Logs of relay processes: encodings, --log-file, and files that cannot be written."""
 
+import fcntl
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -200,6 +202,42 @@ def test_log_file_on_full_disk(tmp_path: Path) -> None:
         said = process.communicate(timeout=SECONDS)[1].decode()
     assert (process.returncode, said.count("\n")) == (0, 1)
     assert "the log cannot be written, the relay goes on without: [Errno 28]" in said
+
+
+def test_reader_does_not_read(tmp_path: Path) -> None:
+    """With --log-file /dev/stdout, a reader that does not read does not stop the relay: lines are lost, and counted."""
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    path = tmp_path / "relay.sock"
+    command = command_line("twistd", "--listen", f"unix:{path}", "--log-file", "/dev/stdout")
+    with subprocess.Popen(command, env=environment(), stdout=writing, stderr=subprocess.PIPE) as process:
+        os.close(writing)
+        refused(path)
+        for _ in range(100):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(path))
+                client.sendall(handshake("/room"))
+                assert client.recv(12, socket.MSG_WAITALL) == b"HTTP/1.1 101"
+        seen = os.read(reading, 10**6)
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=SECONDS)[1].decode()
+        with open(reading, "rb") as pipe:
+            seen += pipe.read()
+    assert (process.returncode, said.count("the log cannot be written")) == (0, 1)
+    assert re.search(rb"\d+ log events before this one were lost: \[Errno 11\]", seen)
+
+
+@pytest.mark.parametrize("program", ["twistd", "twist"])
+def test_printed_in_ascii(program: str) -> None:
+    """What is printed without a log is escaped, too: help, a configuration that can be read again, and errors."""
+    environ = environment({**STRICT, "PYTHONIOENCODING": "ascii"})
+    assert run(*command_line(program, "--help-validators"), env=environ).returncode == 0
+    shown = run(*command_line(program, "--validate", "rooms:café/€/\U0001f600", "--check-config"), env=environ)
+    assert shown.returncode == 0
+    assert tomllib.loads(shown.stdout)["validate"] == ["rooms:café/€/\U0001f600"]
+    wrong = run(*command_line(program, "--validate", "café"), env=environ)
+    assert "Traceback" not in wrong.stdout
+    assert r"validate: caf\xe9: there is no validator of this name" in wrong.stdout
 
 
 def test_log_file_unwritable(tmp_path: Path) -> None:

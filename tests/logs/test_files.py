@@ -95,6 +95,17 @@ class OpenTests(FilesTestCase):
         self.write(file, "on\n")
         self.assertEqual(moved.read_text(), "on\n")
 
+    def test_pipe(self) -> None:
+        """A named pipe without a reader raises, and one that is full takes nothing; neither blocks."""
+        os.mkfifo(self.path)
+        self.assertRaises(OSError, self.open)
+        reading = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reading)
+        file = self.open(max_bytes=1)
+        for _ in range(1000):
+            written = file.write(memoryview(bytes(4096)))
+        self.assertIsNone(written)
+
     def test_no_folder(self) -> None:
         """A file that cannot be opened raises."""
         shutil.rmtree(self.folder)

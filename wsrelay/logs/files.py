@@ -26,7 +26,7 @@ class LogFile:
 
     Args:
         path: the file; a relative path is resolved once. Created with mode 0640, less the umask; an existing file is
-            appended to.
+            appended to. A pipe, also as ``/dev/stdout``, loses lines when it is full, and does not block.
         max_bytes: the size beyond which it is rotated; 0: never. A device or a pipe is never rotated.
         kept: how many rotated files are kept: ``path.1`` is the newest. 0: the file is emptied instead.
 
@@ -71,7 +71,7 @@ class LogFile:
         self._file.close()
 
     def _open(self) -> io.FileIO:
-        opener = lambda path, flags: os.open(path, flags, _MODE)  # noqa: E731
+        opener = lambda path, flags: os.open(path, flags | os.O_NONBLOCK, _MODE)  # noqa: E731
         return io.FileIO(self._path, "a", opener=opener)
 
     def _rotate(self, size: int) -> None:
