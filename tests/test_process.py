@@ -39,7 +39,7 @@ class AnnouncementTests(SynchronousTestCase):
         self.assertEqual(
             limits,
             "limits: max-connections=18711 max-connections-per-address=1024 max-message-bytes=1048576"
-            " memory-budget=123456789012 room-log-bytes=4194304 drain-seconds=0.5",
+            " memory-budget=123456789012 room-log-bytes=8388608 drain-seconds=0.5",
         )
 
 

@@ -144,7 +144,9 @@ class Settings:
         10_000, "Rooms and slow subscribers", "Most connections in one room.", exceeded="503"
     )
     room_log_bytes: _Bytes = setting(
-        4 * 2**20,  # several of the largest messages, because some may come before any subscriber could read one
+        # Several of the largest messages, because some may come before any subscriber could read one; and what the
+        # kernel no longer keeps for each subscriber (wsrelay.net.endpoints.bound_unsent).
+        8 * 2**20,
         "Rooms and slow subscribers",
         "Bytes of a room's log, which slow subscribers read from.",
         exceeded="the slow policy",
