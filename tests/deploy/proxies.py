@@ -104,8 +104,8 @@ def nginx_configuration(place: Place, plain: int, encrypted: int) -> Path:
         {
             "listen 80;": f"listen 127.0.0.1:{plain};",
             "listen [::]:80;": "",
-            "listen 443 ssl;": f"listen 127.0.0.1:{encrypted} ssl;",
-            "listen [::]:443 ssl;": "",
+            "listen 443 ssl sndbuf=64k;": f"listen 127.0.0.1:{encrypted} ssl sndbuf=64k;",
+            "listen [::]:443 ssl sndbuf=64k;": "",
             "/etc/nginx/tls/relay.pem": str(place.certificate),
             "/etc/nginx/tls/relay.key": str(place.certificate),
             "127.0.0.1:8080 ": f"127.0.0.1:{port(place.relay)} ",
