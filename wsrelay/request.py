@@ -25,7 +25,7 @@ __all__ = [
 TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 #: uri-host [":" port] (RFC 3986 section 3.2.2); groups: host, port.
-_HOST: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~-]+)(?::(?P<port>\d{1,5}))?")
+_HOST: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]++\]|[0-9A-Za-z._~-]++)(?::(?P<port>\d{1,5}))?")
 
 #: The most members of a list field, so that a value of commas costs little.
 MAX_MEMBERS: Final = 100

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsrelay.http.cors import is_preflight, preflight_fields, sharing_fields
-from wsrelay.request import TOKEN
+from wsrelay.request import MAX_MEMBERS, TOKEN
 
 ORIGIN = "https://app.example"
 REQUESTED = "access-control-request-headers"
@@ -66,6 +66,13 @@ class PreflightTests(SynchronousTestCase):
         for name in ("Forwarded", "via", "X-Real-IP", "x-forwarded-for", "X-Forwarded-User", "", "a b", "\t", "é"):
             self.assertEqual(self.allowed(f"x-ours, {name} ,traceparent"), "x-ours, traceparent", name)
             self.assertIsNone(self.allowed(name))
+
+    def test_preflight_most_fields(self) -> None:
+        """Fields behind the limit for lists are not read."""
+        names = [f"x-{number}" for number in range(MAX_MEMBERS)]
+        self.assertEqual(self.allowed(",".join(names)), ", ".join(names))
+        self.assertEqual(self.allowed(",".join([*names, "x-more", "x-most"])), ", ".join(names))
+        self.assertIsNone(self.allowed("," * MAX_MEMBERS + "x-more,"))
 
     @given(st.text())
     def test_preflight_any_text(self, requested: str) -> None:

@@ -125,7 +125,7 @@ class OriginValidator:
             return f"{_NULL_ORIGIN}, {self._remedy(NULL)}"
         origin = parse_origin(text)
         if origin is None:
-            return f"{_MALFORMED}: {_cut(_UNSAFE.sub('?', text))}"
+            return f"{_MALFORMED}: {_UNSAFE.sub('?', _cut(text))}"
         name = written(origin)
         if len(name) > MAX_TWICE_CHARS:
             return f"the origin {_cut(name)} is not allowed; to allow it, add it to --validate origin:..."
