@@ -51,6 +51,11 @@ class OpenedTests(RelayTestCase):
         self.assertIn("(connection 1); subprotocol: none of chat, v2, base64url", self.logged()[-1])
         self.assertNotIn("c2VjcmV0", str(self.events))
 
+    def test_subprotocol_only_token(self) -> None:
+        """A client that offers only a token is named, too: it fails in the same way."""
+        record = self.opened(Sec_WebSocket_Protocol="base64url.bearer.authorization.c2VjcmV0")
+        self.assertEqual(record["subprotocol_none_of"], "base64url.bearer....")
+
     def test_subprotocol_chosen(self) -> None:
         """Without offers, or with a chosen one, nothing is said."""
         self.assertNotIn("subprotocol_none_of", self.opened())
