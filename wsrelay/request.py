@@ -61,7 +61,8 @@ class HandshakeRequest:
             else. They are never chosen and never logged.
         peer: the client's address, a Twisted ``IAddress``; behind a trusted proxy the forwarded one, with port 0.
         tls: the client's certificate (an OpenSSL ``X509``), or ``None``.
-        method: the HTTP method: ``GET``, ``HEAD`` or ``POST``; always ``GET`` for a WebSocket handshake.
+        method: the HTTP method: ``GET``, ``HEAD`` or ``POST``; always ``GET`` for a WebSocket handshake. The ``origin``
+            validator sees ``OPTIONS``, too.
     """
 
     path: str

@@ -155,6 +155,8 @@ class RoomsTests(ViewsTestCase):
             self.assertEqual((response.status, response.json["error"]), (400, LIMIT), wrong)
         response = self.ask("/rooms?page=2")
         self.assertEqual((response.status, response.json["error"]), (400, UNKNOWN))
+        for ambiguous in ("limit=1&limit=1", "after=%E9"):
+            self.assertEqual(self.ask(f"/rooms?{ambiguous}").status, 400)
         self.assertEqual(self.ask("/rooms?limit=1000").status, 200)
 
 

@@ -51,7 +51,7 @@ class SplitHeadTests(SynchronousTestCase):
         ):
             denied = self.assertRaises(Denied, split_head, buffer, MAX)
             self.assertEqual((denied.status, denied.cause), (status, "max_request_bytes"))
-            self.assertEqual(denied.reason, f"the request is larger than {MAX} bytes")
+            self.assertEqual(denied.reason, f"the request is larger than {MAX} bytes (--max-request-bytes)")
 
     def test_no_request(self) -> None:
         """TLS, and any other bytes that begin no request, are refused at the first byte."""

@@ -263,6 +263,11 @@ class WordTests(ValidatorTestCase):
         for origin in (None, "null", "https://evil.example", "app://localhost", "?"):
             self.assertIs(GRANT, validator.validate(request(origin=origin), GRANT))
 
+    def test_any_alone(self) -> None:
+        """``*`` beside other values is a mistake: pages of a named origin would get no credentials (CORS)."""
+        for arguments in ("*,https://app.example", "same-host,*", "*,none"):
+            self.assertIn("write it alone", str(self.assertRaises(ValueError, make, arguments)))
+
     def test_combined(self) -> None:
         """Words and origins are combined by or."""
         validator = make("null,https://app.example")

@@ -57,7 +57,7 @@ class AvailableTests(ValidatorTestCase):
         arguments = {
             "host": "relay.example,relay.example:8443",
             "http": "https://backend.example/ask,timeout=2",
-            "origin": "same-host,https://app.example,null,none,*",
+            "origin": "same-host,https://app.example,null,none",
             "python": "builtins:id",
             "rooms": "chat/*,news",
             "subprotocol": "v2,v1",

@@ -30,12 +30,22 @@ class Asked:
     """The part of a request that views see.
 
     Attributes:
-        query: parameter → value.
+        query: parameter → its values; parsed, and refused if malformed, when it is first read.
         accept: the ``Accept`` field, or "".
     """
 
-    query: Mapping[str, str]
+    query: Mapping[str, Sequence[str]]
     accept: str
+
+    def parameters(self) -> Mapping[str, str]:
+        """Return the one value of each parameter.
+
+        Raises:
+            Denied: 400, a parameter comes more than once, or the query is malformed.
+        """
+        if any(len(values) > 1 for values in self.query.values()):
+            raise Denied(400, "a parameter comes more than once")
+        return {name: values[0] for name, values in self.query.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,20 +100,13 @@ class Routes:
                 method = "GET" if request.method == "HEAD" else request.method
                 if method not in views:
                     raise Denied(405, f"the method must be {' or '.join(views)}", [("Allow", _allow(views))])
-                asked = Asked(_single(request.query), request.headers.get("accept", ""))
+                asked = Asked(request.query, request.headers.get("accept", ""))
                 return views[method](asked, *match.groups())
         raise Denied(404, "there is nothing here; what there is: / /healthz /readyz /metrics /rooms /connections")
 
 
 def _allow(views: Mapping[str, object]) -> str:
     return ", ".join([*views, "HEAD"] if "GET" in views else views)
-
-
-def _single(query: Mapping[str, Sequence[str]]) -> Mapping[str, str]:
-    """Return the one value of each parameter."""
-    if any(len(values) > 1 for values in query.values()):
-        raise Denied(400, "a parameter comes more than once")
-    return {name: values[0] for name, values in query.items()}
 
 
 def _answer_to_failure(failure: Failure) -> Answer:

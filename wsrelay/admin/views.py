@@ -178,12 +178,13 @@ class Views:
 
 def _paging(asked: Asked) -> tuple[int, str | None]:
     """Return the limit, and the item behind which the page begins."""
-    if unknown := sorted(set(asked.query) - {"limit", "after"}):
+    parameters = asked.parameters()
+    if unknown := sorted(set(parameters) - {"limit", "after"}):
         raise Denied(400, f"{unknown[0][:40]}: there is no such parameter; there are limit and after")
-    limit = asked.query.get("limit", str(USUAL_LIMIT))
+    limit = parameters.get("limit", str(USUAL_LIMIT))
     if not (limit.isascii() and limit.isdigit() and len(limit) <= 4 and 1 <= int(limit) <= MAX_LIMIT):
         raise Denied(400, f"limit: must be a whole number from 1 to {MAX_LIMIT}")
-    return int(limit), asked.query.get("after")
+    return int(limit), parameters.get("after")
 
 
 def _with_probe(outcome: Outcome, checks: dict[str, str]) -> Answer:

@@ -20,18 +20,20 @@ class PlainHTTP(Phase):
     Args:
         host: the connection.
         exchange: the request, with the first bytes of its body.
+        kept_bytes: the cost of its parsed head.
     """
 
-    __slots__ = ("_exchange", "_host")
+    __slots__ = ("_exchange", "_host", "_kept_bytes")
 
-    def __init__(self, host: Host, exchange: Exchange) -> None:
+    def __init__(self, host: Host, exchange: Exchange, kept_bytes: int) -> None:
         self._host = host
         self._exchange = exchange
+        self._kept_bytes = kept_bytes
 
     @property
     def incoming_bytes(self) -> int:
-        """Bytes buffered of the body."""
-        return self._exchange.incoming_bytes
+        """Bytes kept of the head, and buffered of the body."""
+        return self._kept_bytes + self._exchange.incoming_bytes
 
     def receive(self, data: bytes) -> None:
         """Take more of the body."""

@@ -71,7 +71,9 @@ def split_head(buffer: bytes, max_bytes: int, new_bytes: int | None = None) -> t
     if end < 0:
         if len(buffer) >= max_bytes:
             status = 431 if b"\r\n" in buffer[:max_bytes] else 414
-            raise Denied(status, f"the request is larger than {max_bytes} bytes", cause="max_request_bytes")
+            raise Denied(
+                status, f"the request is larger than {max_bytes} bytes (--max-request-bytes)", cause="max_request_bytes"
+            )
         return None
     return buffer[:end], buffer[end + len(_END) :]
 

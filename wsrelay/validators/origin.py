@@ -62,7 +62,7 @@ class OriginValidator:
         origins: the allowed origins.
         words: additional rules. ``same-host``: an http or https origin with the host of the ``Host`` field, any port,
             or no origin. ``null``: the origin "null" (sandboxed frames, files). ``none``: no origin (not a browser).
-            ``*``: every origin.
+            ``*``: every origin, and none.
         patterns: patterns of allowed origins.
 
     Peer sees:
@@ -92,6 +92,8 @@ class OriginValidator:
         values = parse(text).values
         if not values:
             raise ValueError("name at least one origin, or same-host, null, none or *")
+        if ANY in values and len(set(values)) > 1:
+            raise ValueError("* allows every origin and programs: write it alone, or name the origins without it")
         parsed = [parse_argument(value, _WORDS) for value in values if value not in _WORDS]
         origins = [value for value in parsed if not isinstance(value, OriginPattern)]
         patterns = [value for value in parsed if isinstance(value, OriginPattern)]
