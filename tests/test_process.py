@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogLevel
 from twisted.trial.unittest import SynchronousTestCase
@@ -82,6 +83,16 @@ class ProcessTests(ServiceTestCase):
             "wsrelay: cannot listen: Couldn't listen on 127.0.0.1:8080: [Errno 98] Address already in use."
             " Another process has this port (`ss -ltnp` names it), or two of our endpoints have the same.",
         )
+
+    def test_unix_socket_in_use(self) -> None:
+        """A unix socket in use ends the process with one line, without advice on ports; Twisted's reason is a text."""
+        for reason in ("Cannot acquire lock", OSError(13, "Permission denied")):
+            self.patch(Taken, "error", CannotListenError(None, b"/run/relay.sock", reason))
+            self.patch(service, "endpoints", lambda reactor, descriptions: [Taken()])
+            error = self.assertRaises(SystemExit, self.start)
+            self.assertEqual(
+                error.code, f"wsrelay: cannot listen: Couldn't listen on any:b'/run/relay.sock': {reason}."
+            )
 
     def test_announcement(self) -> None:
         """At start versions, limits and URLs are logged once."""

@@ -196,8 +196,10 @@ class RelayProcess(RelayService):
 
 
 def _hint(error: Exception) -> str:
-    """Return what to do about a failed listen on a TCP port."""
-    return _HINTS.get(error.socketError.errno, "") if isinstance(error, CannotListenError) else ""
+    """Return what to do about a failed listen on a TCP port; ``""`` for others, such as a unix socket."""
+    if isinstance(error, CannotListenError) and isinstance(error.port, int):  # for a unix socket, a path
+        return _HINTS.get(error.socketError.errno, "")
+    return ""
 
 
 def announcement(settings: Settings, max_connections: int, reactor: object) -> list[str]:

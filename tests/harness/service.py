@@ -35,5 +35,7 @@ class ServiceTestCase(RelayTestCase):
 class Taken:
     """An endpoint whose address is in use."""
 
+    error = CannotListenError("127.0.0.1", 8080, OSError(98, "Address already in use"))
+
     def listen_now(self, factory: object) -> Any:
-        raise CannotListenError("127.0.0.1", 8080, OSError(98, "Address already in use"))
+        raise self.error

@@ -73,3 +73,13 @@ def test_address_in_use() -> None:
     ended = run(*command_line("twistd", "--listen", twice[0], "--listen", twice[1]))
     assert ended.returncode == 1
     assert "or two of our endpoints have the same" in ended.stdout
+
+
+def test_unix_socket_in_use(tmp_path: Path) -> None:
+    """The unix socket of another relay is refused in one line, without advice on ports."""
+    path = tmp_path / "relay.sock"
+    with relay(listen=[f"unix:{path}"]):
+        ended = run(*command_line("twistd", "--listen", f"unix:{path}"))
+    assert ended.returncode == 1
+    assert f"wsrelay: cannot listen: Couldn't listen on any:{bytes(path)}: Cannot acquire lock.\n" in ended.stdout
+    assert "Traceback" not in ended.stdout
