@@ -337,6 +337,11 @@ class CheckConfigTests(TapTestCase):
         expected = Settings(max_rooms=1, max_fragments=3, validate=("rooms:a", "host:b"))
         self.assertEqual(self.parse(file=printed).settings, expected)
 
+    def test_stdout_closed(self) -> None:
+        """Without stdout the check ends with its exit status, too."""
+        self.patch(sys, "stdout", None)
+        self.assertEqual(self.assertRaises(SystemExit, self.parse, "--check-config").code, 0)
+
     def test_connections(self) -> None:
         """The limit on connections is shown as it will be once the limit on open files is raised."""
         self.patch(tap, "most_connections", lambda raised: 99 if raised else 5)

@@ -115,7 +115,7 @@ class Options(usage.Options):
             raise usage.UsageError("\n    ".join(["wrong options, see --help:", *error.problems])) from None
         if self["check-config"]:
             text = as_toml(self.settings, self.sources, most_connections(raised=True))
-            print(encodable(text, sys.stdout.encoding))  # noqa: T201 - asked for
+            print(encodable(text, getattr(sys.stdout, "encoding", None)))  # noqa: T201 - asked for
             raise SystemExit(0)
         if self.parent is not None:
             _remove_own_pid_file(self.parent.get("pidfile"))
