@@ -148,6 +148,15 @@ class RotateTests(FilesTestCase):
         self.write(file, "1\n", "2\n")
         self.assertFalse(Path("/dev/null.1").exists())
 
+    def test_rotation_of_link(self) -> None:
+        """A symbolic link, such as /dev/stdout, is not renamed; the file behind it grows."""
+        self.path.symlink_to(self.folder / "target")
+        file = self.open(max_bytes=4, kept=1)
+        self.write(file, "1\n", "2\n", "3\n")
+        self.assertTrue(self.path.is_symlink())
+        self.assertEqual(self.found(), {"relay.log": "1\n2\n3\n", "target": "1\n2\n3\n"})
+        self.assertIn("is a symbolic link", self.said[0])
+
     def test_rotation_after_move(self) -> None:
         """Where logrotate has moved the file and has not told us yet, a new one is begun."""
         file = self.open(max_bytes=4, kept=1)

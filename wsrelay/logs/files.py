@@ -27,7 +27,8 @@ class LogFile:
     Args:
         path: the file; a relative path is resolved once. Created with mode 0640, less the umask; an existing file is
             appended to. A pipe, also as ``/dev/stdout``, loses lines when it is full, and does not block.
-        max_bytes: the size beyond which it is rotated; 0: never. A device or a pipe is never rotated.
+        max_bytes: the size beyond which it is rotated; 0: never. A device, a pipe or a symbolic link, such as
+            ``/dev/stdout``, is never rotated.
         kept: how many rotated files are kept: ``path.1`` is the newest. 0: the file is emptied instead.
 
     Raises:
@@ -89,6 +90,8 @@ class LogFile:
 
     def _shift(self) -> None:
         """Rename each file to the next number; the oldest is overwritten."""
+        if os.path.islink(self._path):  # /dev/stdout would be renamed for the whole machine
+            raise OSError(f"{self._path} is a symbolic link")
         names = [self._path, *(f"{self._path}.{number}" for number in range(1, self._kept + 1))]
         for old, new in reversed(list(pairwise(names))):
             with suppress(FileNotFoundError):  # moved away, or not that many yet
