@@ -72,6 +72,12 @@ class JsonTests(SynchronousTestCase):
             [head | {"event": "opened", "room": "a\nb"}, head | {"event": "closed", "peer": str(object)}],
         )
 
+    def test_other_records(self) -> None:
+        """A field of this name in an event of another program, such as a validator, is a field like any other."""
+        event = {"log_level": LogLevel.info, "log_namespace": "mysite", "log_format": "{records} read", "records": 7}
+        self.assertEqual(fields(**event)["message"], "7 read")
+        self.assertTrue((as_text(event) or "").endswith(" [mysite#info] 7 read\n"))
+
     def test_json_failures(self) -> None:
         """A failure has fields for traceback and incident, and may have no text."""
         failure = Failure(ValueError("broken"))

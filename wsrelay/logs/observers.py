@@ -8,7 +8,7 @@ Must not live here: the log of a program that embeds a relay; it is left alone.
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -30,7 +30,7 @@ from zope.interface import implementer
 
 from wsrelay.logs.failures import printable
 from wsrelay.logs.files import LogFile
-from wsrelay.logs.lines import texts
+from wsrelay.logs.lines import Record, texts
 from wsrelay.logs.writer import Writer
 
 __all__ = ["as_json", "as_text", "shape"]
@@ -67,10 +67,10 @@ def as_text(event: LogEvent) -> str | None:
     Each line begins with the time, but for the further lines of an event without records, such as a traceback: they
     begin with a TAB.
     """
-    if event.get("records"):
+    if records := _records(event):
         level, namespace = event["log_level"].name, event["log_namespace"]
         head = f"{formatTime(event.get('log_time'))} [{namespace}#{level}] "
-        return "".join([f"{head}{text}\n" for text in texts(event["records"])])
+        return "".join([f"{head}{text}\n" for text in texts(records)])
     text = formatEventAsClassicLogText(event)
     return None if text is None else _safe(text)
 
@@ -85,8 +85,8 @@ def as_json(event: LogEvent) -> str | None:
         "level": event.get("log_level", LogLevel.info).name,
         "logger": event.get("log_namespace", ""),
     }
-    if event.get("records"):
-        return "".join(_line({**head, **record, **head}) for record in event["records"])
+    if records := _records(event):
+        return "".join(_line({**head, **record, **head}) for record in records)
     said = {"message": formatEvent(event)}
     if event.get("log_failure"):
         said["traceback"] = event["log_failure"].getTraceback()
@@ -118,14 +118,19 @@ class _OneByOne:
         self._observer = observer
 
     def __call__(self, event: LogEvent) -> None:
-        if event.get("records"):
-            for line in texts(event["records"]):
+        if records := _records(event):
+            for line in texts(records):
                 self._observer({**event, "message": (line,)})
             return
         text = formatEvent(event)
         if _UNSAFE.search(text) and "log_failure" not in event:
             event = {**event, "message": (_safe(text),)}
         self._observer(event)
+
+
+def _records(event: LogEvent) -> Sequence[Record]:
+    """Return the lines about connections in an event; another program's field of this name is none of them."""
+    return event.get("records", ()) if event.get("log_namespace") == "wsrelay" else ()
 
 
 def _safe(text: str) -> str:
