@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a member on a slow link gets, by slow policy: whether it is closed, and how old messages are when it reads them.
+"""Members on a slow link, by slow policy: their close codes, and the ages of messages when they are read.
 
 Usage: ``sudo bench/slow_links.py [--kbit 256,2000] [--policies latest,…] [--seconds 90] [--nginx [OPTIONS]]``, with the
 Python of an environment that has wsrelay and websockets installed. Each run has a network of its own (Linux, root,
@@ -35,7 +35,7 @@ OVERLOAD = 3
 #: Where the relay, and nginx, listen at the link; nothing else does there.
 PORT, PROXY_PORT = 8080, 8081
 
-#: The share of a run, from its begin, whose messages are not in the ages: buffers fill.
+#: The share of a run, from its beginning, whose messages are not in the ages: buffers fill.
 WARMUP_SHARE = 1 / 3
 
 NGINX = """

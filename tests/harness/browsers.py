@@ -1,4 +1,4 @@
-"""What tests need of any browser: the same page in Chromium and in Firefox.
+"""Pages in browsers, Chromium and Firefox alike.
 
 The fixture ``each_browser`` of ``tests/conftest.py`` runs a test once per row of :data:`BROWSERS`. What only one of
 them can do stays with it: :mod:`tests.harness.browser` (Chromium) and :mod:`tests.harness.firefox`.

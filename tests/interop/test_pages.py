@@ -1,4 +1,4 @@
-"""What pages may do, in Chromium and in Firefox: origins, subprotocols, cookies."""
+"""Origins, subprotocols and cookies of pages, in Chromium and in Firefox."""
 
 import json
 import re

@@ -1,7 +1,7 @@
 """Two clocks: a steady one for deadlines, timers, rates and ages, and the wall clock for the expiry of grants.
 
 Twisted's reactors read the wall clock: set back by an hour, no timer runs for an hour (TRAPS 91). Must not live here:
-deadlines (:mod:`wsrelay.connection.protocol`), the sweep (:mod:`wsrelay.connection.sweep`).
+deadlines (:mod:`wsrelay.connection.deadline`), the sweep (:mod:`wsrelay.connection.sweep`).
 """
 
 import time

@@ -27,7 +27,8 @@ def act(connection: Host) -> None:
 def _end(connection: Host) -> None:
     """End TCP, unless a slow peer is taking the bytes in front of its close frame, and has time left.
 
-    With FIN where the peer's TCP has everything: a reset would discard what it, or a proxy, has not read yet.
+    With FIN where the peer's TCP has everything: a reset would discard what it, or a proxy, has not read yet
+    (TRAPS 103).
     """
     writer = connection.writer
     may_wait = connection.member is not None and connection.seconds() < connection.keepalive.close_by

@@ -225,7 +225,7 @@ def bound_unsent(port: IListeningPort) -> None:
     """Bound what the kernel keeps of a connection before it sends: more waits in the room's log, where policies apply.
 
     Without it, Linux keeps up to 4 MiB (``net.ipv4.tcp_wmem``): minutes on a slow link, before which stand pings and
-    close frames.
+    close frames (TRAPS 102).
 
     Args:
         port: the listening port.
