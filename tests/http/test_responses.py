@@ -58,6 +58,12 @@ class RefusalTests(RelayTestCase):
         """A status without a standard phrase goes out with one of ours."""
         self.assertTrue(refusal(Denied(499, "x")).startswith(b"HTTP/1.1 499 Refused\r\n"))
 
+    def test_content_fields(self) -> None:
+        """A validator cannot change where the response ends, or what its content is."""
+        expected = refusal(Denied(403, "no"))
+        for name in ("Content-Length", "CONTENT-LENGTH", "Transfer-Encoding", "Content-Type", "Content-Encoding"):
+            self.assertEqual(refusal(Denied(403, "no", [(name, "5")])), expected)
+
     @given(st.text(), st.text(), st.text())
     def test_one_response_whatever_the_text(self, reason: str, name: str, value: str) -> None:
         """No text of a validator adds a line, another field, or a second response (TRAPS 12)."""

@@ -44,6 +44,9 @@ MAX_REASON_CHARS: Final = 200
 #: RFC 9110 section 5.5: the characters of a response field; no CR or LF can get in.
 _FIELD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [\t\x20-\x7e]*")
 
+#: Fields of a refusal's content, in lower case. Twice, they would let two parsers end the response at different bytes.
+_CONTENT_FIELDS: Final = frozenset(["content-encoding", "content-length", "content-type", "transfer-encoding"])
+
 #: RFC 6455 section 1.3: hashed together with the key.
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -78,7 +81,7 @@ def refusal(denied: Denied, fields: Iterable[tuple[str, str]] = (), *, is_head: 
     ever gets into the response (TRAPS 12).
 
     Args:
-        denied: status, reason and fields.
+        denied: status, reason and fields; those about the content are left out.
         fields: more fields; those that ``denied`` has, too, are left out.
         is_head: whether the request was HEAD.
 
@@ -89,10 +92,11 @@ def refusal(denied: Denied, fields: Iterable[tuple[str, str]] = (), *, is_head: 
     reason = re.sub(r"[^\x20-\x7e]", "?", str(denied.reason))[:MAX_REASON_CHARS]
     text = f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(reason) + 1}\r\n"
     content = b"" if is_head else f"{reason}\n".encode("ascii")
-    given = {name.lower() for name, _ in denied.headers}
+    theirs = [field for field in denied.headers if field[0].lower() not in _CONTENT_FIELDS]
+    given = {name.lower() for name, _ in theirs}
     # SAFE_FIELDS because the reason may quote the client: no browser may take it for markup.
     more = dict.fromkeys(field for field in (*SAFE_FIELDS, *fields) if field[0].lower() not in given)
-    return head(denied.status, (*denied.headers, *more), text) + content
+    return head(denied.status, (*theirs, *more), text) + content
 
 
 def response(status: int, fields: Iterable[tuple[str, str]], body: bytes, *, is_head: bool = False) -> bytes:
