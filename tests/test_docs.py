@@ -53,6 +53,7 @@ OTHERS = {
         "--pidfile",
         "--rundir",
         "--nodaemon",
+        "--uid",
         "--umask",
     ),
     *("--log-opt", "--syslog", "--logger", "--auth", "--backpressure", "--data", "--rate", "--help"),

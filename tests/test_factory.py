@@ -353,7 +353,7 @@ class ReloadTests(RelayTestCase):
         self.assertEqual(relay.factory.settings, expected)
         client.server.pauseProducing()
         other = relay.client()
-        for _ in range(6):
+        for _ in range(10):
             other.say(bytes(2**20))
             relay.settle()
         self.assertEqual((client.open, relay.stats.evictions), (True, {"latest": 1}))
