@@ -3,7 +3,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsrelay.message import Message
-from wsrelay.rooms.log import SLICE_BYTES, Age, Log
+from wsrelay.rooms.log import OWN_MESSAGES, SLICE_BYTES, Age, Log
 from wsrelay.stats import Stats
 
 
@@ -39,12 +39,14 @@ class LogTests(SynchronousTestCase):
         self.assertRaises(ValueError, self.log.batch, 2, 2)
 
     def test_not_of(self) -> None:
-        """The newest message of another publisher is found, at most back to the tail."""
+        """The newest message of another publisher is found, if one is near; else nothing is skipped back."""
         a, b = object(), object()
         self.log.extend([message(publisher=publisher) for publisher in (a, b, a, a)])
 
         self.assertEqual([self.log.not_of(a, start) for start in (3, 2, 1, 0)], [1, 1, 1, 0])
         self.assertEqual([self.log.not_of(publisher, 3) for publisher in (b, None)], [3, 3])
+        self.log.extend([message(publisher=a)] * OWN_MESSAGES)
+        self.assertEqual([self.log.not_of(a, OWN_MESSAGES + past) for past in (0, 1)], [1, OWN_MESSAGES + 1])
 
     def test_trim(self) -> None:
         """The oldest go first, and only as many as must."""

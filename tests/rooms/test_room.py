@@ -684,6 +684,18 @@ class DroppingTests(RoomTestCase):
 
         self.assertEqual((self.numbers(slow), self.stats.messages_missed), ([2], 2))
 
+    def test_publisher_fills_log_alone(self) -> None:
+        """A paused subscriber whose own messages fill the log falls off once per full log, not at each message."""
+        for name in ("drop-oldest", "latest"):
+            self.stats = Stats()
+            self.policy(name)
+            slow = self.stall()
+            self.pass_by(1)
+            for _ in range(900):
+                self.publish(bytes(1000), publisher=slow)
+                self.room.flush()
+            self.assertLess(self.stats.evictions[name], 900 / 3, name)
+
     def test_drop_oldest_by_age(self) -> None:
         """drop-oldest: nothing is skipped before the log is full."""
         self.policy("drop-oldest")

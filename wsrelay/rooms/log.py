@@ -15,7 +15,7 @@ from wsrelay.rooms.batch import Batch
 from wsrelay.rooms.invariants import require
 from wsrelay.stats import Stats
 
-__all__ = ["SLICE_BYTES", "Age", "Log"]
+__all__ = ["OWN_MESSAGES", "SLICE_BYTES", "Age", "Log"]
 
 #: The most bytes written to a subscriber before it is asked again whether it is paused (a single message may be more).
 #: Twisted pauses at 64 KiB of unsent bytes, so a transport holds about twice that at most.
@@ -23,6 +23,9 @@ SLICE_BYTES: Final = 65536
 
 #: The most messages in a slice.
 _MOST_MESSAGES: Final = SLICE_BYTES // Message.binary(b"").size_bytes + 1
+
+#: How many messages of its own a subscriber skips back at most, to the newest one of another.
+OWN_MESSAGES: Final = 256
 
 _PLAIN: Final = attrgetter("plain")
 
@@ -103,14 +106,14 @@ class Log:
         return max(self.tail, self.head - max(1, count))
 
     def not_of(self, publisher: object, start: int) -> int:
-        """Return the highest offset, at most ``start``, of a message that is not of a publisher; the tail without one.
+        """Return the highest offset, at most ``start``, of a message that is not of a publisher.
 
-        Complexity:
-            That of the publisher's messages that end at ``start``.
+        ``start`` itself without one among the last :data:`OWN_MESSAGES`: a publisher that does not read would fill the
+        log, and each of its messages cost a search of all.
         """
-        while start > self.tail and self._messages[start - self.tail].publisher is publisher:
-            start -= 1
-        return start
+        last = max(self.tail, start - OWN_MESSAGES + 1)
+        others = (at for at in range(start, last - 1, -1) if self._messages[at - self.tail].publisher is not publisher)
+        return next(others, start)
 
     def trim(self, most_bytes: int) -> None:
         """Forget the oldest messages until the rest costs at most ``most_bytes``."""

@@ -232,7 +232,7 @@ class Subscribers:
             The number of messages that it skips; 0 if it is not before the offset.
 
         Complexity:
-            That of its own messages that end at the offset.
+            That of its own messages that end at the offset, see :meth:`wsrelay.rooms.log.Log.not_of`.
         """
         cursor = self._behind.get(subscriber)
         onward = self._log.not_of(subscriber, offset)
