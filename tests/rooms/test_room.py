@@ -763,6 +763,22 @@ class SecondsTests(RoomTestCase):
         self.assertEqual([self.got(one) for one in (a, late)], [[b"1", b"2"], [b"2"]])
         self.assertEqual([one.evicted for one in (a, late)], [[], []])
 
+    def test_slow_seconds_after_another_policy(self) -> None:
+        """A message that is old for latest is not old for disconnect, when the policy is set while it waits."""
+        self.room.set_slow_policy(SLOW_POLICIES["latest"])
+        slow = self.stall()
+        self.pass_by(1)
+        for now in (0, 1, 2):
+            self.room.tick(now)
+        self.room.set_slow_policy(SLOW_POLICIES["disconnect"])
+        self.room.tick(2.5)
+        self.room.set_slow_policy(SLOW_POLICIES["disconnect"])  # a reload without a change
+        self.room.tick(12)
+        self.assertEqual(slow.evicted, [])
+        self.room.tick(13)
+
+        self.assertEqual(slow.evicted, [closecodes.TOO_SLOW])
+
     def test_slow_seconds_off(self) -> None:
         """With slow_seconds 0, age evicts no subscriber."""
         self.policy("disconnect", slow_seconds=0)

@@ -203,7 +203,7 @@ class Room:
                 regularly while any subscriber lags.
 
         Complexity:
-            That of the evictions, however many lag.
+            That of the evictions, however many lag; where the policy skips by age, one look at each late subscriber.
         """
         policy = self._slow_policy
         seconds = self._settings.slow_seconds if policy.evicts else policy.late_seconds
@@ -231,7 +231,8 @@ class Room:
 
     def set_slow_policy(self, policy: SlowPolicy) -> None:
         """Apply another slow policy from now on; publishers are released where it does not hold them."""
-        self._slow_policy = policy
+        if policy is not self._slow_policy:
+            self._slow_policy, self._age = policy, None  # another limit on ages
         self._settle()
 
     def expire(self, now: float) -> None:
