@@ -1,12 +1,15 @@
 """Tests of wsrelay.connection.event_stream: subscribers over HTTP. Encoding of messages: tests/wire/test_sse.py."""
 
 import json
+from collections.abc import Iterator
+from itertools import count, repeat
 from typing import Any
 
 from tests.harness.http import http_bytes
 from tests.harness.support import Answer, Relay, RelayTestCase, Wire
 from tests.wire.test_sse import read
 from wsrelay import closecodes
+from wsrelay.connection.writer import Writer
 from wsrelay.wire import sse
 
 TAIL = http_bytes("GET /room", None, {"Accept": "text/event-stream"})
@@ -95,6 +98,19 @@ class EventStreamTests(RelayTestCase):
 
         self.assertEqual(wire.send(b""), sse.ALIVE * 3)
         self.assertFalse(wire.ended)
+
+    def test_event_stream_acknowledged(self) -> None:
+        """On TCP, a stream whose comments are acknowledged goes on; one that takes no more is closed."""
+        relay = self.relay(http=True, ping_seconds=10)
+        wire = self.tail(relay)
+        acknowledged: Iterator[int] = count()
+        self.patch(Writer, "_tcp_info", lambda _: (next(acknowledged), 0, 1))
+        relay.wait(65)
+        self.assertEqual(wire.send(b""), sse.ALIVE * 6)
+        acknowledged = repeat(99)
+        relay.wait(25)
+
+        self.assertEqual(relay.stats.closes_sent, {closecodes.PING_TIMEOUT.code: 1})
 
     def stalled(self, **settings: Any) -> tuple[Relay, Wire]:
         relay = self.relay(http=True, ping_seconds=10, slow_policy=("drop-oldest",), **settings)

@@ -42,8 +42,9 @@ def _end(connection: Host) -> None:
 
 def _keep_alive(connection: Host) -> None:
     """Ping an open connection, or close it for expiry or a timeout, if due."""
+    assert connection.member is not None
     keepalive, now, held = connection.keepalive, connection.seconds(), connection.flow.held_since != math.inf
-    due = keepalive.due(now, connection.writer.progressed, held=held, within_frame=connection.mid_frame)
+    due = keepalive.due(now, connection.member.progressed, held=held, within_frame=connection.mid_frame)
     if due.close is not None:
         (connection.reject if due is Due.MESSAGE_TIMEOUT else connection.close)(due.close)  # only this is a violation
         return

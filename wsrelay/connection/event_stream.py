@@ -39,10 +39,18 @@ class EventStream(Member):
             limit_rate(self._host, now)
 
     def ping(self, payload: bytes) -> None:
-        """Write a comment. There are no pongs: a peer that takes no bytes between two pings is dead."""
+        """Write a comment; see :meth:`progressed`."""
         if not self._host.paused:
             self._host.write(sse.ALIVE)
+
+    def progressed(self) -> bool:
+        """There are no pongs: what the peer's TCP has taken since the last ping, at least a comment, counts as one."""
+        writer = self._host.writer
+        place = writer.place
+        progressed = writer.progressed()
+        if writer.place != place or writer.delivered is None:
             self._host.keepalive.alive()
+        return progressed
 
     def on_writable(self) -> None:
         """The peer has taken the waiting bytes: it is alive."""

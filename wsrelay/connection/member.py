@@ -72,6 +72,10 @@ class Member(Phase):
         """The socket's own ``send`` for plain TCP; the room reads it once, at the join."""
         return self._host.writer.send
 
+    def progressed(self) -> bool:
+        """Whether the peer has taken bytes that waited. See :meth:`wsrelay.connection.writer.Writer.progressed`."""
+        return self._host.writer.progressed()
+
     def write_later(self, data: bytes, sent: int) -> None:
         """Write the rest that ``send`` did not take. See :class:`wsrelay.interfaces.Subscriber`."""
         self._host.write_later(data, sent)

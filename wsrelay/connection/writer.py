@@ -36,14 +36,15 @@ class Writer:
     Attributes:
         send: writes bytes and returns the number of bytes taken. See :class:`wsrelay.interfaces.Subscriber`.
         writable: whether no bytes wait in the transport, and ``send`` may be called.
+        place: up to where the peer had taken the bytes at the last call of :meth:`progressed`; compare it only.
     """
 
-    __slots__ = ("_place", "_transport", "_waited", "send", "writable")
+    __slots__ = ("_transport", "_waited", "place", "send", "writable")
 
     def __init__(self, transport: Any) -> None:  # no interface has a transport's socket and buffer
         self._transport = transport
-        #: For :meth:`progressed`: the place at its last call, and whether any bytes have waited since.
-        self._place, self._waited = 0, False
+        #: For :meth:`progressed`: whether any bytes waited at its last call, or since.
+        self.place, self._waited = 0, False
         self.writable = True
         # Not hasattr: the wrappers of TLS and PROXY pass on all attributes of the TCP transport (TRAPS 64).
         direct = isinstance(transport, TcpTransport) and not transport.TLS
@@ -93,24 +94,27 @@ class Writer:
     def progressed(self) -> bool:
         """Whether the peer has taken bytes since the last call that had to wait, here or in the kernel.
 
-        Such a peer is slow, but alive: its answer may stand behind these bytes. Not so a peer that took all at once.
+        Such a peer is slow, but alive: its answer may stand behind these bytes. Not so a peer that took all at once:
+        bytes on their way do not wait, or the TCP of a peer that has died would pass for it until its buffer is full.
 
         Complexity:
             One system call.
         """
-        info, was_waiting, place = self._tcp_info(), self._waited, self._place
-        self._place, unacknowledged = info or (len(self.unsent) - getattr(self._transport, "offset", 0), 0)
-        self._waited = not self.writable or unacknowledged > 0
-        return was_waiting and (self._place != place or (info is None and self.writable))
+        info, was_waiting, place = self._tcp_info(), self._waited, self.place
+        self.place, unsent_bytes = info[:2] if info else (len(self.unsent) - getattr(self._transport, "offset", 0), 0)
+        self._waited = not self.writable or unsent_bytes > 0
+        return was_waiting and (self.place != place or (info is None and self.writable))
 
     @property
-    def delivered(self) -> bool:
-        """Whether the peer's TCP is known to have all written bytes; it may not have read them."""
+    def delivered(self) -> bool | None:
+        """Whether the peer's TCP has all written bytes; it may not have read them. ``None``: unknown."""
         info = self._tcp_info()
-        return info is not None and self.writable and not info[1]
+        if not self.writable:
+            return False
+        return None if info is None else not (info[1] or info[2])
 
-    def _tcp_info(self) -> tuple[int, int] | None:
-        """Return the bytes that the peer's TCP has acknowledged, and a number that is 0 if all are.
+    def _tcp_info(self) -> tuple[int, int, int] | None:
+        """Return the numbers of bytes acknowledged by the peer's TCP and not sent yet, and of segments on their way.
 
         ``None`` for a unix socket, and without Linux.
         """
@@ -119,7 +123,7 @@ class Writer:
             unacknowledged_segments, acknowledged_bytes, unsent_bytes = _TCP_INFO.unpack(info)
         except (AttributeError, OSError, struct.error):
             return None
-        return acknowledged_bytes, unacknowledged_segments + unsent_bytes
+        return acknowledged_bytes, unsent_bytes, unacknowledged_segments
 
     @property
     def unsent(self) -> bytes:
