@@ -72,6 +72,14 @@ class KeepAliveTests(SynchronousTestCase):
 
         self.assertEqual(asked, [10.0])
 
+    def test_close_time(self) -> None:
+        """A close of a slow peer has twice its time between two signs of progress, and ten times in all."""
+        keepalive = KeepAlive(0.0, 10.0, 1.0)
+        self.assertEqual(keepalive.more_time(0.0, 3.0, lambda: True), 0)
+        self.assertEqual([keepalive.begin_close(100.0, 3.0, is_slow=is_slow) for is_slow in (True, False)], [6, 3])
+        more = [keepalive.more_time(now, 3.0, lambda: True) for now in (103.0, 127.0, 130.0)]
+        self.assertEqual((more, keepalive.more_time(103.0, 3.0, took_nothing)), ([6, 3, 0], 0))
+
     def test_alive_without_pongs(self) -> None:
         """Where there are no pongs, a peer that takes written bytes is alive."""
         keepalive = KeepAlive(0.0, 10.0, 1.0)

@@ -7,7 +7,7 @@ Must not live here: when it is checked (:mod:`wsrelay.connection.sweep`), which 
 import math
 
 from wsrelay.connection.host import Host
-from wsrelay.connection.keepalive import CHUNK_TIMES, Due
+from wsrelay.connection.keepalive import Due
 from wsrelay.connection.stage import CLOSING_STAGES, OPEN_STAGES, Stage
 
 __all__ = ["act"]
@@ -30,10 +30,11 @@ def _end(connection: Host) -> None:
     With FIN where the peer's TCP has everything: a reset would discard what it, or a proxy, has not read yet
     (TRAPS 103).
     """
-    writer = connection.writer
-    may_wait = connection.member is not None and connection.seconds() < connection.keepalive.close_by
-    if may_wait and writer.progressed():
-        connection.expect_within(CHUNK_TIMES * connection.factory.settings.close_seconds)
+    writer, close_seconds, more_seconds = connection.writer, connection.factory.settings.close_seconds, 0.0
+    if connection.member is not None:
+        more_seconds = connection.keepalive.more_time(connection.seconds(), close_seconds, writer.progressed)
+    if more_seconds:
+        connection.expect_within(more_seconds)
     elif connection.stage is Stage.CLOSING and writer.delivered:
         connection.dropConnection()
     else:

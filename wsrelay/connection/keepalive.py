@@ -11,7 +11,7 @@ from typing import Final
 from wsrelay import closecodes
 from wsrelay.closecodes import CloseReason
 
-__all__ = ["CHUNK_TIMES", "Due", "KeepAlive"]
+__all__ = ["Due", "KeepAlive"]
 
 #: While a peer takes bytes before its close frame, a close may take this many times ``close_seconds`` in all.
 CLOSE_TIMES: Final = 10
@@ -56,7 +56,7 @@ class KeepAlive:
         progress: whether bytes of a frame have come since the last ping; to be set when a read ends within a frame. No
             pong can come within a frame (RFC 6455 section 5.4).
         message_by: when the incomplete message must be complete; infinite without one.
-        close_by: when TCP is aborted at the latest, once a close has begun.
+        close_by: how long a close may wait for a slow peer; until a close begins, not at all.
     """
 
     __slots__ = ("_ping_at", "_ping_count", "_pong_missing", "close_by", "expires", "message_by", "progress")
@@ -67,7 +67,8 @@ class KeepAlive:
         self._pong_missing = False
         self.progress = False
         self.expires = expires
-        self.message_by = self.close_by = math.inf
+        self.message_by = math.inf
+        self.close_by = -math.inf
 
     @property
     def deadline(self) -> float:
@@ -137,6 +138,17 @@ class KeepAlive:
         """
         self.close_by = now + CLOSE_TIMES * close_seconds
         return CHUNK_TIMES * close_seconds if is_slow else close_seconds
+
+    def more_time(self, now: float, close_seconds: float, progressed: Callable[[], bool]) -> float:
+        """Return for how many seconds a close waits longer; 0: no longer.
+
+        Args:
+            now: the time.
+            close_seconds: as at the begin.
+            progressed: see :meth:`due`.
+        """
+        left_seconds = self.close_by - now
+        return min(left_seconds, CHUNK_TIMES * close_seconds) if left_seconds > 0 and progressed() else 0.0
 
     def read_again(self, held_seconds: float) -> None:
         """Extend the deadlines for pong and message by the time for which the peer was held."""

@@ -33,7 +33,7 @@ from wsrelay.connection.opening import Opening
 from wsrelay.connection.phase import Ended, Phase
 from wsrelay.connection.reading import release
 from wsrelay.connection.report import report_end, report_open, status
-from wsrelay.connection.stage import OPEN_STAGES, OPENING_STAGES, TRANSITIONS, Stage
+from wsrelay.connection.stage import CLOSING_STAGES, OPEN_STAGES, OPENING_STAGES, TRANSITIONS, Stage
 from wsrelay.connection.writer import Writer
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
@@ -258,6 +258,10 @@ class RelayProtocol(AutobahnProtocol):
             self.factory.stats.closes_sent[reason.code] += 1
             # Not sendClose: it takes 1000 and 3000-4999 only (TRAPS 23).
             self.sendCloseFrame(reason.code, reason.reason_bytes(detail))
+            if reason is closecodes.OVERLOADED and self.stage in CLOSING_STAGES:
+                # Its bytes are what is short.
+                self.keepalive.close_by = -math.inf
+                self.expect_within(self.factory.settings.close_seconds)
         elif self.stage is Stage.REQUEST and not self.data:
             self.dropConnection()
         else:
