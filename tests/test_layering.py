@@ -24,7 +24,7 @@ ROWS = [
     ["logs"],
     ["interfaces", "settings"],
     ["request", "grant", "message", "net", "option", "policies"],
-    ["names", "closecodes", "stats", "text"],
+    ["names", "closecodes", "signals", "stats", "text"],
     ["errors", "wire"],
 ]
 

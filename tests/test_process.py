@@ -59,6 +59,8 @@ class ProcessTests(ServiceTestCase):
     def make(self) -> RelayService:
         self.reactor.stop = self.stop
         self.reactor.callFromThread = lambda call, *args: call(*args)
+        # The harness' reactor does not start: its trigger is called as soon as it is added.
+        self.reactor.addSystemEventTrigger = lambda phase, event, call: call()
         return RelayProcess(self.harness.factory, self.read, self.log_file)
 
     def read(self) -> Any:

@@ -3,6 +3,7 @@
 import builtins
 import io
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -48,6 +49,11 @@ def other(field: str) -> object:
 
 class TapTestCase(SynchronousTestCase):
     """Parsing."""
+
+    def setUp(self) -> None:
+        #: The signals whose handlers were replaced.
+        self.taken: list[int] = []
+        self.patch(signal, "signal", lambda number, handler: self.taken.append(number))
 
     def parse(self, *arguments: str, environ: dict[str, str] | None = None, file: str | None = None) -> Options:
         """Parse a command line, with an environment and, if given, a config file."""
@@ -405,6 +411,38 @@ class MakeServiceTests(TapTestCase):
         self.assertIsInstance(service, RelayProcess)
         self.assertEqual(service._factory.settings, options.settings)  # type: ignore[attr-defined]
         self.assertEqual(service._read, options.read)  # type: ignore[attr-defined]
+
+    def test_signals(self) -> None:
+        """Signals are kept from the start on: SIGHUP as soon as a command's options are read."""
+        self.patch(tap, "shape", lambda *_, log_file: None)
+        options = self.parse()
+        self.assertEqual(self.taken, [])
+        service = makeService(options)
+        self.assertIs(service._signals, options.signals)  # type: ignore[attr-defined]
+        self.assertEqual(self.taken, [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
+        self.taken.clear()
+        options.parent = UsageOptions()
+        options.postOptions()
+        self.assertEqual(self.taken, [signal.SIGHUP])
+
+    def test_sigusr1_rotates_twistd_file(self) -> None:
+        """SIGUSR1 is left to twistd where twistd writes a file, unless the relay has a log file of its own."""
+        self.patch(tap, "shape", lambda *_, log_file: None)
+        self.patch(tap, "_log_file", lambda settings: None)
+        for given, of_twistd, is_taken in (
+            ((), {}, True),  # twist
+            ((), {"nodaemon": 1, "logfile": None}, True),
+            ((), {"nodaemon": 1, "logfile": "-"}, True),
+            ((), {"nodaemon": 0, "logfile": None}, False),
+            ((), {"nodaemon": 1, "logfile": "twistd.log"}, False),
+            (("--log-file=/dev/null",), {"nodaemon": 0, "logfile": None}, True),
+        ):
+            options = self.parse(*given)
+            options.parent = UsageOptions()
+            options.parent.update(of_twistd)
+            self.taken.clear()
+            makeService(options)
+            self.assertEqual(signal.SIGUSR1 in self.taken, is_taken, of_twistd)
 
     def test_log_file(self) -> None:
         """The log file is opened for the log and for the signals; a failure is one line."""

@@ -9,7 +9,6 @@ import platform
 import signal
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from types import FrameType
 from typing import Final
 
 from twisted.internet.defer import Deferred
@@ -25,6 +24,7 @@ from wsrelay.interfaces import IHandshakeValidator
 from wsrelay.logs.files import LogFile
 from wsrelay.service import RelayService
 from wsrelay.settings import Settings
+from wsrelay.signals import Signals
 
 __all__ = ["RelayProcess", "announcement"]
 
@@ -63,12 +63,14 @@ class RelayProcess(RelayService):
     SIGTERM drains over ``drain_seconds``, SIGINT closes all at once; exit status 0. A second signal aborts the
     remaining connections. ``POST /drain`` of the admin endpoint drains as SIGTERM does, and repeating it has no
     effect; the admin endpoint stops last. SIGHUP reloads. Twisted's own handlers would end with the signal's exit
-    status (TRAPS 57), and SIGHUP and SIGUSR1 would kill the process without close frames (TRAPS 40).
+    status (TRAPS 57), and SIGHUP and SIGUSR1 would kill the process without close frames (TRAPS 40). Signals that came
+    during the start are handled once it runs: a stop then has no connection to close.
 
     Args:
         factory: the relay.
         read: reads the current settings and makes their validators; raises :class:`SettingsError`.
         log_file: opened again by SIGUSR1 and SIGHUP; ``None``: there is none.
+        signals: has taken the signals since the start began; ``None``: they are taken when the reactor starts.
     """
 
     def __init__(
@@ -76,10 +78,12 @@ class RelayProcess(RelayService):
         factory: RelayFactory,
         read: Callable[[], tuple[Settings, Sequence[IHandshakeValidator]]],
         log_file: LogFile | None = None,
+        signals: Signals | None = None,
     ) -> None:
         super().__init__(factory)
         self._read = read
         self._log_file = log_file
+        self._signals = Signals() if signals is None else signals
         self._stopping = False
         self._spread_seconds = factory.settings.drain_seconds
         self._admin = None
@@ -100,6 +104,8 @@ class RelayProcess(RelayService):
 
     def startService(self) -> None:
         """Listen, unless :meth:`privilegedStartService` did; start the admin endpoint."""
+        # Right behind the reactor's own trigger, which has just installed its handlers (TRAPS 57).
+        self._factory.reactor.addSystemEventTrigger("during", "startup", self._take_signals)
         super().startService()
         if self._admin is not None:
             self._admin.startService()
@@ -128,21 +134,21 @@ class RelayProcess(RelayService):
             self._stop("POST /drain")
 
     def _announce(self) -> None:
+        self._signals.deliver(self._on_signal)  # before the log lines: a reader may signal us
         # Some 50 000 objects of Twisted and Autobahn live until the end. Frozen, they do not cost each full
         # collection a pause of 12 ms (TRAPS 67).
         gc.collect()
         gc.freeze()
-        # The reactor has installed its own handlers by now (TRAPS 57). Before the log lines: a reader may signal us.
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
-        if self._log_file is not None or signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL:
-            signal.signal(signal.SIGUSR1, self._on_signal)  # else it rotates the file of twistd --logfile
         for line in announcement(self._factory.settings, self._factory.max_connections, self._factory.reactor):
             _log.info("{line}", line=line)
         super()._announce()
 
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        received = signal.Signals(number)
+    def _take_signals(self) -> None:
+        self._signals.take(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        if self._log_file is not None or signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL:
+            self._signals.take(signal.SIGUSR1)  # else it rotates the file of twistd --logfile
+
+    def _on_signal(self, received: signal.Signals) -> None:
         act = {signal.SIGHUP: self._reload, signal.SIGUSR1: self._reopen_log}.get(received, self._stop)
         self._factory.reactor.callFromThread(act, received.name)
 

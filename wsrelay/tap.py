@@ -9,6 +9,7 @@ import io
 import os
 import shlex
 import shutil
+import signal
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +31,7 @@ from wsrelay.logs.files import LogFile, check_log_file
 from wsrelay.logs.observers import shape
 from wsrelay.net.descriptors import check_limit, most_connections, raise_limit
 from wsrelay.settings import OPTIONS, Settings, check_value
+from wsrelay.signals import Signals
 from wsrelay.text import decode
 from wsrelay.validators.plugins import available, load
 
@@ -51,6 +53,7 @@ class Options(usage.Options):
         validators: the handshake validators of ``settings.validate``.
         sources: field of the settings → source of its value, for the operator; missing fields are defaults.
         environ: the environment.
+        signals: keeps the signals that come before the relay runs.
     """
 
     synopsis = "[options]"
@@ -72,6 +75,7 @@ class Options(usage.Options):
     def __init__(self) -> None:
         super().__init__()
         self._repeated: dict[str, list[str]] = {}
+        self.signals = Signals()
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):  # we, or twistd, print option values: with LANG=C they may not fit
                 stream.reconfigure(errors="backslashreplace")
@@ -102,6 +106,8 @@ class Options(usage.Options):
         Raises:
             usage.UsageError: names all wrong values, with their sources.
         """
+        if self.parent is not None:  # a command's, so that a relay may follow
+            self.signals.take(signal.SIGHUP)
         try:
             self.settings, self.validators = self.read()
             # Not when reloading, with connections among the open files, and perhaps as another user.
@@ -240,6 +246,7 @@ def makeService(options: Options) -> IService:
     Args:
         options: parsed options.
     """
+    _take_signals(options)
     from twisted.internet import reactor  # noqa: PLC0415 - TRAPS 38
 
     from wsrelay.factory import RelayFactory  # noqa: PLC0415 - it imports Autobahn: not for --help
@@ -248,7 +255,18 @@ def makeService(options: Options) -> IService:
     raise_limit()
     log_file = _log_file(options.settings)
     shape(options.settings.log_format, options.settings.log_level, log_file=log_file)
-    return RelayProcess(RelayFactory(options.settings, options.validators, reactor), options.read, log_file)
+    return RelayProcess(
+        RelayFactory(options.settings, options.validators, reactor), options.read, log_file, options.signals
+    )
+
+
+def _take_signals(options: Options) -> None:
+    """Keep signals until the relay runs; leave SIGUSR1 to twistd where twistd has a log file to rotate."""
+    options.signals.take(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    twistd = {} if options.parent is None else options.parent
+    to_stdout = twistd.get("nodaemon", True) if not twistd.get("logfile") else twistd["logfile"] == "-"
+    if options.settings.log_file or to_stdout:
+        options.signals.take(signal.SIGUSR1)
 
 
 def _log_file(settings: Settings) -> LogFile | None:

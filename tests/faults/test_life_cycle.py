@@ -1,9 +1,13 @@
 """Faults of the relay itself: its end, its callbacks, its clock."""
 
+import os
+import re
 import signal
 import socket
+import tempfile
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +17,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.faults.support import ATTACKED, ELSEWHERE, FaultTestCase, Hook, attacked, closed_with, masked, pour
 from tests.harness.clients import WebsocketsClient, binary, handshake, mute, read_to_end, text
-from tests.harness.live import SECONDS, Process, command_line, relay
+from tests.harness.live import LOOPBACK, SECONDS, Process, command_line, relay
 from tests.harness.support import request_bytes
 from wsrelay import closecodes
 
@@ -138,6 +142,85 @@ def test_stop_by_signal(number: signal.Signals) -> None:
         assert read_to_end(half).startswith(b"HTTP/1.1 503 ")
         assert read_to_end(silent) == b""
         assert "Traceback" not in server.output.text
+
+
+#: A module that signals its own process at three stages of the start: while the options are read, at the beginning of
+#: makeService, and when the reactor has installed its handlers.
+EARLY = """
+import gc, importlib.abc, os, sys
+
+def send(stage):
+    for name in os.environ.get(f"EARLY_{stage}", "").split():
+        os.kill(os.getpid(), getattr(signal, name))
+
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "wsrelay.factory":
+            send("make")
+
+def collect(collect=gc.collect):
+    gc.collect = collect
+    send("run")
+
+import signal
+send("options")
+sys.meta_path.insert(0, Finder())
+gc.collect = collect
+
+def validator(request, grant):
+    return grant
+"""
+
+
+@contextmanager
+def early(**signals: str) -> Iterator[dict[str, str]]:
+    """Write the module; yield an environment in which a relay gets these signals at these stages of its start."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "early.py").write_text(EARLY, "utf-8")
+        path = os.pathsep.join([folder, *filter(None, [os.environ.get("PYTHONPATH")])])
+        stages = {f"EARLY_{stage}": numbers for stage, numbers in signals.items()}
+        yield {"PYTHONPATH": path, "WSRELAY_VALIDATE": "python:early:validator", **stages}
+
+
+@interop
+@pytest.mark.parametrize("program", ["twistd", "twist"])
+def test_reload_during_start(program: str) -> None:
+    """SIGHUP and SIGUSR1 during the start end nothing; the relay reloads when it has started."""
+    with (
+        early(options="SIGHUP", make="SIGHUP SIGUSR1", run="SIGHUP SIGUSR1") as environ,
+        relay(program=program, environ=environ) as server,
+    ):
+        server.output.wait_for("SIGHUP: reloaded 0 certificates, 2 validators")
+        server.output.wait_for("SIGUSR1: there is no --log-file to open again")
+        with WebsocketsClient(server.url(ATTACKED)) as one, WebsocketsClient(server.url(ATTACKED)) as other:
+            one.say(text("here"))
+            assert other.hear() == "here"
+
+
+@interop
+@pytest.mark.parametrize("program", ["twistd", "twist"])
+@pytest.mark.parametrize("stage", ["make", "run"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_stop_during_start(program: str, stage: str, name: str) -> None:
+    """A stop signal during the start stops the relay as soon as it has started, with exit status 0."""
+    with (
+        early(**{stage: name}) as environ,
+        tempfile.TemporaryDirectory() as folder,
+        Process(command_line(program, "--listen", LOOPBACK), folder, environ) as server,
+    ):
+        assert server.wait() == 0, server.output.text
+        assert f"{name}: closing 0 connections" in re.sub(r"[()]", "", server.output.text)
+        assert "Traceback" not in server.output.text
+
+
+@interop
+def test_stop_twice_during_start() -> None:
+    """A second stop signal ends a start that hangs."""
+    with (
+        early(make="SIGTERM SIGTERM") as environ,
+        Process(command_line("twistd", "--listen", LOOPBACK), None, environ) as server,
+    ):
+        assert server.wait() == -signal.SIGTERM
 
 
 @interop
