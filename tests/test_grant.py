@@ -4,7 +4,7 @@ from dataclasses import FrozenInstanceError
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsrelay.grant import Grant
+from wsrelay.grant import Grant, check_identity
 
 
 class GrantTests(SynchronousTestCase):
@@ -13,6 +13,15 @@ class GrantTests(SynchronousTestCase):
     def test_defaults(self) -> None:
         """A new grant is anonymous, may publish and subscribe, and never expires."""
         self.assertEqual(Grant("a"), Grant("a", None, None, True, True, None))
+
+    def test_check_identity(self) -> None:
+        """An identity has up to 255 bytes of UTF-8; a lone surrogate, which has none, is an error."""
+        for identity in (None, "", "anna", "x" * 255, "\u00e9" * 127, "\U0001f40b" * 63, "a\x00\n"):
+            check_identity(identity)
+        for identity in ("x" * 256, "\u00e9" * 128, "x" * 4000, "\U0001f40b" * 64):
+            self.assertRaisesRegex(ValueError, "^the identity is longer than 255 bytes$", check_identity, identity)
+        for identity in ("\ud800", "anna\udfff", "\udc80" * 4000):
+            self.assertRaisesRegex(ValueError, "^the identity has a lone surrogate$", check_identity, identity)
 
     def test_frozen(self) -> None:
         """Grants are immutable."""

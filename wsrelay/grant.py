@@ -4,8 +4,13 @@ Pure data. Must not live here: validators (:mod:`wsrelay.validators`), enforceme
 """
 
 from dataclasses import dataclass, replace
+from typing import Final
 
-__all__ = ["Grant"]
+__all__ = ["MAX_IDENTITY_BYTES", "Grant", "check_identity"]
+
+#: The maximum length of an identity in bytes of UTF-8: each connection keeps one. OpenID Connect Core 1.0, section 2,
+#: has the same limit for ``sub``.
+MAX_IDENTITY_BYTES: Final = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +19,7 @@ class Grant:
 
     Attributes:
         room: the canonical name of its room (:func:`wsrelay.names.check_room`).
-        identity: the client's name in logs and for operators; ``None`` is anonymous.
+        identity: the client's name in logs and for operators, see :func:`check_identity`; ``None`` is anonymous.
         subprotocol: one of the offered subprotocols, or ``None``.
         can_publish: whether its messages are relayed; ``False``: its first message closes it with 1008.
         can_subscribe: whether it receives messages.
@@ -53,3 +58,19 @@ class Grant:
             can_subscribe=self.can_subscribe and can_subscribe,
             expires_at=min(expiries, default=None),
         )
+
+
+def check_identity(identity: str | None) -> None:
+    """Raise ``ValueError`` for a text that cannot be an identity.
+
+    Its length in UTF-8 is at most :data:`MAX_IDENTITY_BYTES`; a lone surrogate has no UTF-8, and no JSON. Not cut: two
+    identities could become one.
+    """
+    if identity is None:
+        return
+    try:
+        length = len(identity.encode())
+    except UnicodeEncodeError:
+        raise ValueError("the identity has a lone surrogate") from None
+    if length > MAX_IDENTITY_BYTES:
+        raise ValueError(f"the identity is longer than {MAX_IDENTITY_BYTES} bytes")

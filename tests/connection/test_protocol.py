@@ -186,6 +186,13 @@ class HandshakeTests(RelayTestCase):
         self.assertEqual((len(relay.factory.hub), relay.stats.handshakes_denied), (0, {(403, "answer"): 1}))
         self.assertEqual(relay.factory.connections, set())
 
+    def test_denied_cause(self) -> None:
+        """The cause of a validator's refusal is counted cut, without characters that are no JSON."""
+        for cause, counted in (("a\ud800\n", "a\\ud800\\n"), ("x" * 4000, "x" * 64), (None, "answer"), (7, "7")):
+            relay = self.relay([Answer(Denied(403, "no", cause=cause))])  # type: ignore[arg-type]  # a wrong one
+            relay.client()
+            self.assertEqual(relay.stats.handshakes_denied, {(403, counted): 1})
+
     def test_request_in_pieces(self) -> None:
         """A request may come in pieces, also within the blank line."""
         wire = self.relay().wire()

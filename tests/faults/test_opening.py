@@ -328,6 +328,9 @@ class HookTests(FaultTestCase):
             narrowed(subprotocol="b\r\nX-Evil: 1"),
             narrowed(room="../admin"),
             narrowed(room=""),
+            narrowed(room="\ud800"),
+            narrowed(identity="\ud800"),
+            narrowed(identity="x" * 4000),
             narrowed(expires_at=float("nan")),
             narrowed(can_publish="no"),
         ):

@@ -113,6 +113,11 @@ class ChainTests(RelayTestCase):
         for grant in (Grant("x", subprotocol="c"), Grant(""), Grant("a/../b"), Grant("a\x00")):
             self.assert_fails_closed(grant)
 
+    def test_invalid_identities(self) -> None:
+        """An identity that cannot be JSON, or is too long, is refused with 500."""
+        for identity in ("\ud800", "x" * 256):
+            self.assert_fails_closed(Grant("x", identity))
+
     def test_grants_of_wrong_types(self) -> None:
         """Fields of a wrong type, and an infinite expiry, are refused with 500."""
         for fields in (

@@ -208,6 +208,14 @@ class GrantTests(HTTPTestCase):
             self.failureResultOf(asked, Denied)
             self.assertIn("failed: the answer's room is invalid: the room name", self.logged()[0])
 
+    def test_invalid_identity(self) -> None:
+        """An identity that is too long denies; one with a lone surrogate is no JSON."""
+        asked = self.asked(answer("200 OK", json.dumps({"identity": "x" * 256}).encode()))
+        self.assertUndecided(asked, "the answer's identity is invalid: the identity is longer than 255 bytes")
+        self.log.clear()
+        asked = self.asked(answer("200 OK", json.dumps({"identity": "a\ud800b"}).encode()))
+        self.assertUndecided(asked, "the answer is not a grant")
+
     def test_invalid_subprotocol(self) -> None:
         """A subprotocol that was not offered, or carries a token, denies."""
         bearer = "base64url.bearer.YWJj"

@@ -112,6 +112,8 @@ class ClaimTests(TokenTestCase):
         for claims in (
             {"sub": 1},
             {"sub": None},
+            {"sub": "\ud800"},
+            {"sub": "x" * 256},
             {"rooms": "chat/42"},
             {"rooms": None},
             {"rooms": [1]},

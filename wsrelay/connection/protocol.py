@@ -40,10 +40,13 @@ from wsrelay.grant import Grant
 from wsrelay.http.linger import linger
 from wsrelay.http.responses import MAX_REASON_CHARS
 from wsrelay.limits.admission import UNCOUNTED
-from wsrelay.logs.failures import log_failure
+from wsrelay.logs.failures import log_failure, printable
 from wsrelay.stats import ConnectionStatus
 
 __all__ = ["RelayProtocol"]
+
+#: The most characters of a refusal's cause that are counted and logged; a longer one is a validator's mistake.
+_MAX_CAUSE_CHARS: Final = 64
 
 #: ``leaves_without_close`` → closing side, code and reason of an end of TCP without a close.
 _JUST_ENDED: Final = {
@@ -304,7 +307,7 @@ class RelayProtocol(AutobahnProtocol):
         """
         if self.stage not in OPENING_STAGES:
             return
-        cause = denied.cause or "malformed"
+        cause = printable(str(denied.cause or "malformed"))[:_MAX_CAUSE_CHARS]
         self.factory.stats.handshakes_denied[denied.status, cause] += 1
         reason = str(denied.reason)[:MAX_REASON_CHARS]
         self.factory.lines.add_refusal(

@@ -16,7 +16,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from wsrelay.errors import Denied
-from wsrelay.grant import Grant
+from wsrelay.grant import Grant, check_identity
 from wsrelay.interfaces import IHandshakeValidator
 from wsrelay.logs.failures import log_failure
 from wsrelay.names import ROOT, SHARED, check_room
@@ -172,4 +172,5 @@ def _check(grant: object, request: HandshakeRequest) -> None:
         raise ValueError("a validator's expires_at is not a finite number")
     if grant.subprotocol is not None and grant.subprotocol not in request.subprotocols:
         raise ValueError("a validator chose a subprotocol that was not offered")
+    check_identity(grant.identity)
     check_room(grant.room)

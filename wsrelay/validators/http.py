@@ -15,7 +15,7 @@ from twisted.web.iweb import IAgent, IResponse
 from zope.interface import implementer
 
 from wsrelay.errors import BadRoomName, Denied
-from wsrelay.grant import Grant
+from wsrelay.grant import Grant, check_identity
 from wsrelay.interfaces import IHandshakeValidator
 from wsrelay.names import check_room
 from wsrelay.request import HandshakeRequest
@@ -169,9 +169,12 @@ def _answer(response: IResponse, body: bytes) -> _Answer:
 def _granted(answer: _Answer, request: HandshakeRequest, grant: Grant) -> Grant:
     if answer.subprotocol is not None and answer.subprotocol not in request.subprotocols:
         raise NoAnswerError("the answer's subprotocol was not offered")
-    if answer.room is not None:
-        try:
+    try:
+        check_identity(answer.identity)
+        if answer.room is not None:
             check_room(answer.room)
-        except BadRoomName as error:
-            raise NoAnswerError(f"the answer's room is invalid: {error}") from None
+    except BadRoomName as error:
+        raise NoAnswerError(f"the answer's room is invalid: {error}") from None
+    except ValueError as error:
+        raise NoAnswerError(f"the answer's identity is invalid: {error}") from None
     return grant.narrowed(**msgspec.structs.asdict(answer))

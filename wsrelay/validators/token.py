@@ -20,7 +20,7 @@ from msgspec import UNSET, UnsetType, field
 from zope.interface import implementer
 
 from wsrelay.errors import Denied
-from wsrelay.grant import Grant
+from wsrelay.grant import Grant, check_identity
 from wsrelay.interfaces import IHandshakeValidator
 from wsrelay.names import RoomPattern
 from wsrelay.request import HandshakeRequest
@@ -157,12 +157,14 @@ class TokenValidator:
             claims = msgspec.convert(payload, _Claims)
             # Parse every pattern, also behind a match: a malformed one denies.
             rooms = [RoomPattern(pattern) for pattern in claims.rooms]
-        except ValueError:  # msgspec's own, or RoomPattern's
+            identity = None if claims.sub is UNSET else claims.sub
+            check_identity(identity)
+        except ValueError:  # msgspec's own, too
             raise Denied(403, "the token's claims are malformed") from None
         if not any(grant.room in pattern for pattern in rooms):
             raise Denied(403, "the token does not allow this room")
         return grant.narrowed(
-            identity=None if claims.sub is UNSET else claims.sub,
+            identity=identity,
             can_publish=claims.can_publish,
             can_subscribe=claims.can_subscribe,
             expires_at=claims.exp + self._leeway_seconds,
