@@ -25,6 +25,9 @@ class CanonicalRoomTests(SynchronousTestCase):
             "/a+b": "a+b",
             "/100%25": "100%",
             "/%252e%252e": "%2e%2e",
+            "/%252A": "%2A",
+            "/a?[b]{c}": "a?[b]{c}",
+            "/\uff0a/\u2217": "\uff0a/\u2217",
             "/...": "...",
             "/.a": ".a",
         }.items():
@@ -58,6 +61,11 @@ class CanonicalRoomTests(SynchronousTestCase):
             "/%7f": "control",
             "/%c2%85": "control",
             "/%e2%80%a8": "control",
+            "/*": "stands for many rooms",
+            "/**": "stands for many rooms",
+            "/docs/*": "stands for many rooms",
+            "/docs/%2A": "stands for many rooms",
+            "/docs/a%2ab": "stands for many rooms",
             "/" + "a" * (MAX_ROOM_NAME_BYTES + 1): "longer",
             "/" + "%C3%A9" * 128: "longer",
         }.items():
@@ -94,6 +102,18 @@ class CheckRoomTests(SynchronousTestCase):
     def test_lone_surrogates(self) -> None:
         """A lone surrogate, possible in JSON, is refused."""
         self.assertRaises(BadRoomName, check_room, "\ud800")
+
+    @given(st.text("a*/", min_size=1, max_size=8))
+    def test_names_are_exact_patterns(self, name: str) -> None:
+        """As a pattern, a room name matches only itself."""
+        try:
+            check_room(name)
+        except BadRoomName:
+            return
+        pattern = RoomPattern(name)
+        self.assertIn(name, pattern)
+        for other in ("a", "aa", "a/a", "a/a/a", "b", "/", name + "a", f"{name}/a"):
+            self.assertEqual(other in pattern, other == name)
 
 
 class RoomPatternTests(SynchronousTestCase):

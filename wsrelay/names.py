@@ -19,6 +19,9 @@ MAX_ROOM_NAME_BYTES: Final = 255
 #: The name of the room at ``/``.
 ROOT: Final = "/"
 
+#: The wildcard of :class:`RoomPattern`; in no room name, so that a site can refuse it in names that its users choose.
+WILDCARD: Final = "*"
+
 #: The room of the readiness probe. No path, token or validator can name it, because it has an empty segment.
 PROBE_ROOM: Final = "/canary"
 
@@ -71,7 +74,8 @@ def check_room(name: str) -> str:
     """Return ``name`` if it is a canonical room name.
 
     Raises:
-        BadRoomName: longer than :data:`MAX_ROOM_NAME_BYTES`, a control character, an empty, "." or ".." segment.
+        BadRoomName: longer than :data:`MAX_ROOM_NAME_BYTES`, a control character, an empty, "." or ".." segment, or the
+            wildcard of patterns: a pattern is then never the name of a room.
     """
     return name if name == ROOT else _check_segments(name)
 
@@ -84,15 +88,18 @@ def _check_segments(name: str) -> str:
     segments = name.split("/")
     if "" in segments or "." in segments or ".." in segments:
         raise BadRoomName('the room name has an empty, "." or ".." segment')
+    if WILDCARD in name:
+        raise BadRoomName(f"the room name has a {WILDCARD}, which stands for many rooms in patterns")
     return name
 
 
 class RoomPattern:
     """A set of rooms, written as a path with wildcards.
 
-    ``*`` matches any characters within one segment and may stand once per segment; ``**`` as the last segment matches
-    one or more segments; every other character matches itself. ``chat/*`` matches ``chat/42`` but not
-    ``chat/42/admin``, ``chat/**`` matches both, ``**`` every room, ``/`` only the root. A leading "/" is optional.
+    ``*``, which no room name has, matches any characters within one segment and may stand once per segment; ``**`` as
+    the last segment matches one or more segments; every other character matches itself. ``chat/*`` matches ``chat/42``
+    but not ``chat/42/admin``, ``chat/**`` matches both, ``**`` every room, ``/`` only the root. A leading "/" is
+    optional.
 
     Args:
         pattern: the pattern.

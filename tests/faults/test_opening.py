@@ -180,6 +180,17 @@ class BytesTests(FaultTestCase):
         for name in ("Upgrade", "Connection"):
             self.refuse(request_bytes(fields={name: ","}), request_bytes(fields={name: ""}), status=426)
 
+    def test_room_wildcards(self) -> None:
+        """A room name with the wildcard of patterns is refused, percent-encoded or not."""
+        paths = ("/*", "/**", "/docs/*", "/docs/**", "/docs/a*b", "/%2A", "/docs/%2a%2A", "ws://relay.example/docs/*")
+        self.refuse(*[request_bytes(path) for path in paths])
+        with self.attacked() as relay:
+            for path in ("/%252A", "/?*", "/docs/%EF%BC%8A?a=*"):
+                wire = relay.wire()
+                wire.send(request_bytes(path))
+                self.assertEqual(wire.status, 101, path)
+                wire.hang_up()
+
     def test_url_as_target(self) -> None:
         """A URL as target names the room by its path; its host must be the Host, and have no user."""
         schemes = ("ws", "wss", "http", "https", "WS")
@@ -329,6 +340,7 @@ class HookTests(FaultTestCase):
             narrowed(room="../admin"),
             narrowed(room=""),
             narrowed(room="\ud800"),
+            narrowed(room="docs/*"),
             narrowed(identity="\ud800"),
             narrowed(identity="x" * 4000),
             narrowed(expires_at=float("nan")),
