@@ -103,6 +103,15 @@ class ClaimTests(TokenTestCase):
 
             self.assertEqual("the token does not allow this room", denied.reason)
 
+    def test_room(self) -> None:
+        """A room is allowed by its exact name, with * as no wildcard; rooms allow more, an empty list no more."""
+        for claims in ({"room": "chat/42"}, {"room": "x", "rooms": ["chat/*"]}, {"room": "chat/42", "rooms": []}):
+            self.assertEqual(self.secret().validate(bearing(token(**claims)), GRANT).room, "chat/42")
+        for room in ("chat/*", "**", "chat/4", "chat/42/x", "Chat/42", "/chat/42", "chat%2F42", "", "/", "//canary"):
+            for claims in ({"room": room}, {"room": room, "rooms": ["news"]}):
+                denied = self.assertDenied(403, self.secret(), bearing(token(**claims)))
+                self.assertEqual("the token does not allow this room", denied.reason)
+
     def test_granted_room(self) -> None:
         """The granted room counts, not the path's."""
         self.assertDenied(403, self.secret(), bearing(token(rooms=["chat/*"])), Grant("admin"))
@@ -115,6 +124,9 @@ class ClaimTests(TokenTestCase):
             {"sub": "\ud800"},
             {"sub": "x" * 256},
             {"rooms": "chat/42"},
+            {"room": None},
+            {"room": ["chat/42"]},
+            {"room": "chat/42", "rooms": None},
             {"rooms": None},
             {"rooms": [1]},
             {"rooms": [""]},
@@ -491,7 +503,7 @@ class GarbageTests(TokenTestCase):
         self.assertGrantedOrDenied(claims)
 
     @given(
-        st.dictionaries(st.sampled_from(["sub", "rooms", "can_publish", "can_subscribe"]), json_values),
+        st.dictionaries(st.sampled_from(["sub", "room", "rooms", "can_publish", "can_subscribe"]), json_values),
     )
     def test_signed_garbage_grants(self, claims: dict[str, Any]) -> None:
         """A token signed by us with malformed claims is denied with 403, and never grants more than it says."""

@@ -16,7 +16,7 @@ from typing import Final, Self
 
 import jwt
 import msgspec
-from msgspec import UNSET, UnsetType, field
+from msgspec import UNSET, UnsetType
 from zope.interface import implementer
 
 from wsrelay.errors import Denied
@@ -37,7 +37,8 @@ class _Claims(msgspec.Struct):
     # null is a wrong type, not a missing claim: an issuer that found no rooms must not allow all rooms.
     exp: float
     sub: str | UnsetType = UNSET
-    rooms: list[str] = field(default_factory=lambda: ["**"])
+    room: str | UnsetType = UNSET
+    rooms: list[str] | UnsetType = UNSET
     can_publish: bool = True
     can_subscribe: bool = True
 
@@ -47,8 +48,9 @@ class TokenValidator:
     """Require a signed token, and grant the rights of its claims.
 
     ``exp``, ``aud`` and ``iss`` are required and checked; ``nbf`` and ``iat`` are optional and checked. The connection
-    is closed at ``exp``. ``sub`` (a string) is the identity, ``rooms`` (a list of patterns) the allowed rooms, all if
-    absent; ``can_publish`` and ``can_subscribe`` (booleans) remove rights when false.
+    is closed at ``exp``. ``sub`` (a string) is the identity. ``room`` (the name of one) and ``rooms`` (a list of
+    patterns) are the allowed rooms, all if both are absent; a ``*`` in ``room`` is no wildcard. ``can_publish`` and
+    ``can_subscribe`` (booleans) remove rights when false.
 
     A token is read from ``Authorization: Bearer``, from the offered subprotocols, and, if enabled, from a cookie
     (which browsers send for every page: add the ``origin`` validator) and from the query (which proxies log). The
@@ -156,12 +158,12 @@ class TokenValidator:
         try:
             claims = msgspec.convert(payload, _Claims)
             # Parse every pattern, also behind a match: a malformed one denies.
-            rooms = [RoomPattern(pattern) for pattern in claims.rooms]
+            rooms = [RoomPattern(pattern) for pattern in _patterns(claims)]
             identity = None if claims.sub is UNSET else claims.sub
             check_identity(identity)
         except ValueError:  # msgspec's own, too
             raise Denied(403, "the token's claims are malformed") from None
-        if not any(grant.room in pattern for pattern in rooms):
+        if grant.room != claims.room and not any(grant.room in pattern for pattern in rooms):
             raise Denied(403, "the token does not allow this room")
         return grant.narrowed(
             identity=identity,
@@ -169,6 +171,12 @@ class TokenValidator:
             can_subscribe=claims.can_subscribe,
             expires_at=claims.exp + self._leeway_seconds,
         )
+
+
+def _patterns(claims: _Claims) -> list[str]:
+    if claims.rooms is not UNSET:
+        return claims.rooms
+    return ["**"] if claims.room is UNSET else []
 
 
 def _key_reader(arguments: Arguments) -> Callable[[], Keys]:
