@@ -67,6 +67,28 @@ def test_ready(kind: str, tmp_path: Path) -> None:
         assert "denied" not in server.output.text
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_ready_beyond_limits(kind: str, tmp_path: Path) -> None:
+    """On each kind of endpoint the probe is exempt from the limits on clients, which a silent client has reached."""
+    limits = "--max-handshakes 1 --max-connects-per-second 1 --burst-seconds 1 --handshake-seconds 60"
+    with relay(*ADMIN, *limits.split(), listen=[doors(tmp_path)[kind]]) as server, ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(silent(server.addresses[0]))
+        assert ready(server) == (200, "ok")
+        assert "denied" not in server.output.text
+
+
+def silent(url: str) -> socket.socket:
+    """Return a connection that sends nothing."""
+    where = urlsplit(url)
+    if where.scheme.endswith("unix"):
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(url.partition(":")[2])
+        return connection
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(where.hostname or "", where.hostname)
+    return socket.create_connection((host, where.port), SECONDS)
+
+
 def test_wedged(tmp_path: Path) -> None:
     """A relay whose reactor turns, but that delivers nothing any more, is not ready within 2 s; it is alive still."""
     (tmp_path / "wedging.py").write_text(WEDGE, "utf-8")

@@ -1,5 +1,6 @@
 """Tests of wsrelay.admin.probe: rounds on a whole relay in memory, and the clients' endpoints."""
 
+import os
 from typing import Any
 
 import pytest
@@ -29,6 +30,17 @@ class ProbeTestCase(RelayTestCase):
     def start(self, doors: Any = (DOOR,), **settings: Any) -> Relay:
         self.harness = self.relay(**settings)
         self.clock = self.harness.clock
+        self.sources: list[IPv4Address] = []
+        connect_tcp = self.clock.connectTCP
+
+        def bound(*where: Any) -> Any:
+            """Connect as a reactor does: from a socket that is bound."""
+            connector = connect_tcp(*where)
+            self.sources.append(IPv4Address("TCP", where[4][0], 50000 + len(self.sources)))
+            connector.transport = Transport(None, isServer=False, hostAddress=self.sources[-1])
+            return connector
+
+        self.clock.connectTCP = bound
         self.probe = Probe(self.harness.factory, lambda: doors, 1.0)
         return self.harness
 
@@ -38,13 +50,13 @@ class ProbeTestCase(RelayTestCase):
         self.probe.ask().addCallback(answers.append)
         return answers
 
-    def connect(self, count: int = 2) -> list[Any]:
-        """Connect the waiting clients."""
+    def connect(self, count: int = 2, *, sources: Any = None) -> list[Any]:
+        """Connect the waiting clients, from their sockets or from others."""
         made = []
-        for _ in range(count):
+        for source in (sources or self.sources)[-count:]:
             client = self.clock.tcpClients.pop(0)[2].buildProtocol(DOOR.address)
             server = self.harness.factory.buildProtocol(DOOR.address)
-            ends = Transport(server, isServer=True, peerAddress=DOOR.address), Transport(client, isServer=False)
+            ends = Transport(server, isServer=True, peerAddress=source), Transport(client, isServer=False)
             pump: IOPump = connect(server, ends[0], client, ends[1], greet=False, clock=self.clock)
             self.harness.pumps.append(pump)
             made.append((client, server, ends))
@@ -54,6 +66,7 @@ class ProbeTestCase(RelayTestCase):
         """All connections are gone, and only the sweep is scheduled."""
         self.harness.settle()
         self.assertEqual((self.harness.factory.connections, list(self.harness.factory.hub)), (set(), []))
+        self.assertEqual(self.harness.factory.admission.expected, [])
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
 
 
@@ -83,6 +96,36 @@ class WellTests(ProbeTestCase):
         self.assertEqual(self.harness.stats.connections_closed, {("client", "1000"): 2})
         self.assertEqual(self.logged(), [])
         self.assert_nothing_left()
+
+    def test_limits(self) -> None:
+        """No limit on clients holds for the probe, asked once a second; it takes nothing from them."""
+        self.start(
+            max_connections=2,
+            max_connections_per_address=2,
+            max_handshakes=1,
+            max_handshakes_per_address=1,
+            max_connects_per_second=1,
+            max_connects_per_second_per_address=1,
+            burst_seconds=2,
+            max_rooms=1,
+            max_room_members=1,
+            handshake_seconds=60,
+            memory_budget=1,
+        )
+        relay = self.harness
+        relay.client("/taken")
+        relay.wire()
+        before = relay.factory.admission.connections, len(relay.factory.admission)
+        for _ in range(10):
+            relay.wait(1)
+            answers = self.ask()
+            self.connect()
+            relay.settle()
+            self.assertEqual([answer.problem for answer in answers], [""])
+            relay.settle()
+            self.assertEqual(relay.factory.admission.expected, [])
+        self.assertEqual((relay.factory.admission.connections, len(relay.factory.admission)), before)
+        self.assertEqual(relay.stats.handshakes_denied, {})
 
     def test_settings(self) -> None:
         """The probe works with echo, one message type, the shortest messages, and no compression."""
@@ -206,16 +249,17 @@ class IllTests(ProbeTestCase):
 
         self.assertEqual(answers, [Outcome("", 0.0)])
 
-    def test_full(self) -> None:
-        """A full relay is not ready: the outcome has the reason of the refusal."""
+    def test_refused_by_relay(self) -> None:
+        """The outcome has the reason of a refusal, as of a client's from another socket than the announced one."""
         self.start(max_connections=1)
         answers = self.ask()
-        self.connect()
+        self.connect(sources=[DOOR.address, IPv4Address("TCP", "127.0.0.1", 49999)])
         self.harness.settle()
 
         self.assertEqual(
             answers[0].problem, "it was refused with 503, this relay has as many connections as it may have"
         )
+        self.assert_nothing_left()
 
     def test_closed(self) -> None:
         """A close by the relay fails the round, with code and reason."""
@@ -241,6 +285,16 @@ class IllTests(ProbeTestCase):
         self.harness.settle()
 
         self.assertEqual(answers[0].problem, "the relay hung up on it")
+
+    def test_late_source(self) -> None:
+        """A connection that begins behind the end of its round is a client's."""
+        self.start()
+        self.ask()
+        round_ = self.probe._round
+        assert round_ is not None
+        self.probe.stop()
+        round_.connecting(DOOR.address)
+        self.assertEqual(self.harness.factory.admission.expected, [])
 
     def test_nowhere(self) -> None:
         """A relay without an endpoint fails the round."""
@@ -281,6 +335,10 @@ class Listener:
 
     def __init__(self) -> None:
         self.told: list[str] = []
+        self.sources: list[object] = []
+
+    def connecting(self, source: object) -> None:
+        self.sources.append(source)
 
     def made(self, client: Any) -> None:
         self.told.append("made")
@@ -324,11 +382,14 @@ class ConnectTests(SynchronousTestCase):
         ):
             self.connect(Door(address))
             self.assertEqual(self.reactor.tcpClients[-1][:2], where)
+            self.assertEqual(self.reactor.tcpClients[-1][4], (where[0], 0))  # where it is bound
+        self.assertEqual(self.listener.sources, [])  # no socket, no source
 
     def test_unix(self) -> None:
         """A unix socket is reached by its path."""
         self.connect(Door(UNIXAddress(b"/run/relay")))
         self.assertEqual(self.reactor.unixClients[0][0], b"/run/relay")
+        self.assertEqual(self.listener.sources, [os.getpid()])
 
     def test_handshake(self) -> None:
         """The handshake has the credentials, and no User-Agent."""

@@ -143,6 +143,26 @@ class OpeningTests(RelayTestCase):
         relay.settle()
         self.assertIn("tcp6:::ffff:0:102:304:5 joined ", self.logged()[-1])
 
+    def test_expected_source(self) -> None:
+        """A connection from an expected source is under no limit, once; a PROXY header cannot name that source."""
+        relay = self.relay(max_connections=64, max_handshakes=1, max_connects_per_second=1, burst_seconds=1)
+        ours, other = IPv4Address("TCP", "127.0.0.1", 5), IPv4Address("TCP", "127.0.0.1", 6)
+        relay.wire()
+        relay.factory.admission.expected += [ours, ours]
+        statuses = []
+        for address in (ours, other, ours, ours):
+            wire = relay.wire(address)
+            wire.send(request_bytes())
+            statuses.append(wire.status)
+        self.assertEqual((statuses, relay.factory.admission.connections), ([101, 503, 101, 503], 1))
+        relay.factory.admission.expected.append(ours)
+        protocol = HAProxyWrappingFactory(relay.factory).buildProtocol(other)
+        transport = Transport(protocol, isServer=True, peerAddress=other)
+        protocol.makeConnection(transport)
+        transport.bufferReceived(b"PROXY TCP4 127.0.0.1 127.0.0.1 5 80\r\n" + request_bytes())
+        self.assertIn(b" 503 ", transport.getOutBuffer())
+        self.assertEqual(relay.factory.admission.expected, [ours])
+
     def test_proxy_protocol(self) -> None:
         """On a haproxy: endpoint the address is the PROXY header's; the client is counted once it is read."""
         relay = self.relay(max_handshakes_per_address=1)

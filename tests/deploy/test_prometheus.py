@@ -38,6 +38,15 @@ def test_annotations() -> None:
         assert rule["labels"]["severity"] in {"page", "ticket"}, rule["alert"]
 
 
+def test_full_relay_is_not_restarted() -> None:
+    """Nothing advises to restart a relay because it is full."""
+    actions = {rule["alert"]: rule["annotations"]["action"] for rule in rules()}
+    for name in ("WsrelayConnectionsNearMax", "WsrelayMemoryNearBudget", "WsrelayRefusals"):
+        assert "restart" not in actions[name].lower(), name
+    [capacity] = re.findall(r"capacity: (.*?)\. \w+", actions["WsrelayNotReady"])
+    assert "restart it" not in capacity
+
+
 def test_rules_have_tests() -> None:
     """Each alert is raised in alerts_test.yml."""
     (said,) = documents(FOLDER / "alerts_test.yml")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.support import attacked, pour, remarks
-from tests.harness.clients import read_to_end
+from tests.faults.support import ATTACKED, attacked, pour, remarks
+from tests.faults.support import connect as connect_client
+from tests.harness.clients import handshake, read_to_end
 from tests.harness.live import LOOPBACK, SECONDS, Relay, make_certificate, relay
 from wsrelay.admin.server import MAX_CONNECTIONS
 
@@ -144,3 +145,55 @@ def test_admin_plain_to_tls(tmp_path: Path) -> None:
         assert server.admin.startswith("https://127.0.0.1:")
         assert ask(server, GET + END)[:4] != b"HTTP"
         assert read_to_end(silent) == b""
+
+
+def rounds(server: Relay, count: int) -> set[tuple[int, str, str]]:
+    """Ask /readyz until it has probed so often; return the statuses, and the results of two checks."""
+    seen: dict[float, tuple[int, str, str]] = {}
+    while len(seen) < count:
+        status, shown = server.ask("/readyz")
+        checks = shown["checks"]
+        # Two answers of one round have the same time. That of a refused probe is as short.
+        seen[shown["canary_seconds"]] = status, checks["capacity"], checks["canary"]
+    return set(seen.values())
+
+
+def refused(server: Relay, path: str) -> bool:
+    """Return whether a client is refused."""
+    with connect_client(server) as connection:
+        connection.sendall(handshake(path))
+        return connection.recv(12)[9:] in (b"429", b"503")
+
+
+def test_readiness_under_attack() -> None:
+    """A client on this machine that reaches every limit of its address and its room makes the relay no less ready."""
+    limits = "--max-connections-per-address 12 --max-handshakes-per-address 2 --max-room-members 3"
+    rates = "--max-connects-per-second-per-address 1 --burst-seconds 40 --handshake-seconds 60"
+    options = ["--admin", "tcp:0", *limits.split(), *rates.split()]
+    with relay(*options) as server, attacked(server) as attack, ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(connect_client(server))
+        assert rounds(server, 5) == {(200, "ok", "ok")}
+        while not refused(server, f"/{ATTACKED}"):
+            attack.bystanders.exchange()
+        assert rounds(server, 5) == {(200, "ok", "ok")}
+        attack.bystanders.exchange()
+        assert "canary" not in server.output.text
+
+
+def test_readiness_of_full_relay() -> None:
+    """A full relay is not ready by a check of its own; the probe shows that it relays, and takes no client's place."""
+    options = ["--admin", "tcp:0", "--max-rooms", "3", "--max-handshakes", "1", "--handshake-seconds", "60"]
+    with relay(*options) as server, attacked(server) as attack, ExitStack() as stack:
+        assert rounds(server, 3) == {(200, "ok", "ok")}
+        last = stack.enter_context(connect_client(server))
+        last.sendall(handshake("/last"))
+        assert last.recv(12) == b"HTTP/1.1 101"
+        stack.enter_context(connect_client(server))
+        assert refused(server, "/more")
+        assert rounds(server, 3) == {(503, "full: max_rooms", "ok")}
+        assert server.ask("/healthz") == (200, "ok\n")
+        attack.bystanders.exchange()
+        last.close()
+        while rounds(server, 1) != {(200, "ok", "ok")}:
+            attack.bystanders.exchange()

@@ -56,6 +56,26 @@ class AdmissionTests(SynchronousTestCase):
         visit.identify(host, now)
         return visit
 
+    def test_expects(self) -> None:
+        """A source is expected once for each entry."""
+        admission = self.admission()
+        self.assertFalse(admission.expects(None))
+        admission.expected += [7, ("127.0.0.1", 5), 7]
+        sources = (("127.0.0.1", 6), ("127.0.0.1", 5), ("127.0.0.1", 5), 7, 7, 7)
+        answers = [admission.expects(source) for source in sources]
+        self.assertEqual(answers, [False, True, False, True, True, False])
+
+    def test_full_by(self) -> None:
+        """The limits that refuse all are named; those on handshakes, rates or one address are not among them."""
+        admission = self.admission(2, max_handshakes=1, max_connects_per_second=2, max_connections_per_address=1)
+        self.arrive(admission)
+        self.assertEqual(admission.full_by, [])
+        self.denied(admission)
+        admission.connections += 1
+        self.assertEqual(admission.full_by, ["max_connections"])
+        admission.overloaded = True
+        self.assertEqual(admission.full_by, ["max_connections", "memory_budget"])
+
     def test_connections(self) -> None:
         """Over max_connections: 503; a connection that ends frees its place."""
         admission = self.admission(2)

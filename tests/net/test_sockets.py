@@ -10,12 +10,12 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
 from twisted.internet.ssl import CertificateOptions
-from twisted.internet.testing import MemoryReactorClock
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.live import SECONDS, missing, taken_port
-from wsrelay.net.sockets import Listener, is_every_ipv6, unmapped
+from wsrelay.net.sockets import Listener, is_every_ipv6, source, unmapped
 
 
 def require_ipv6() -> None:
@@ -128,3 +128,19 @@ class AddressTests(SynchronousTestCase):
             UNIXAddress(b"/run/relay"),
         ):
             self.assertIs(unmapped(address), address)
+
+    def test_source(self) -> None:
+        """The source is the TCP address, or the process at the other end of a unix socket, if the system tells it."""
+        address = IPv4Address("TCP", "192.0.2.7", 5)
+        transport = StringTransport(peerAddress=address)
+        self.assertIs(source(transport), address)
+        transport = StringTransport(peerAddress=UNIXAddress(None))
+        self.assertIsNone(source(transport))
+        accepted, connected = socket.socketpair(socket.AF_UNIX)
+        self.addCleanup(accepted.close)
+        self.addCleanup(connected.close)
+        transport.socket = accepted  # type: ignore[attr-defined]  # as Twisted's transports have
+        self.assertEqual(source(transport), os.getpid())
+        self.patch(socket, "SO_PEERCRED", None)
+        del socket.SO_PEERCRED
+        self.assertIsNone(source(transport))

@@ -9,6 +9,7 @@ from tests.harness.support import RecordingSubscriber
 from wsrelay import closecodes
 from wsrelay.errors import RoomFull, TooManyRooms
 from wsrelay.message import Message
+from wsrelay.names import PROBE_ROOM
 from wsrelay.rooms import scheduler
 from wsrelay.rooms.hub import Hub
 from wsrelay.settings import Settings
@@ -222,6 +223,22 @@ class HubTests(SynchronousTestCase):
         hub.check_join("b")
         self.member(hub, "b")
         self.assertRaises(TooManyRooms, hub.check_join, "c")
+
+    def test_probe_room(self) -> None:
+        """No limit holds for the room of the readiness probe, which takes no place from others."""
+        hub = self.hub(max_rooms=1, max_room_members=1)
+        probing = [self.member(hub, PROBE_ROOM) for _ in range(2)]
+        self.assertFalse(hub.is_full)
+        self.member(hub, "a")
+        self.assertTrue(hub.is_full)
+        hub.check_join(PROBE_ROOM)
+        for member in probing:
+            hub.leave(member)
+        for _ in range(2):
+            self.member(hub, PROBE_ROOM)
+        self.assertRaises(TooManyRooms, self.member, hub, "b")
+        self.assertEqual((hub.member_count(PROBE_ROOM), hub.is_full), (2, True))
+        hub.check()
 
     def test_resume(self) -> None:
         """resume() continues delivery; a subscriber in no room is ignored."""

@@ -2,14 +2,16 @@
 
 A round is two fresh connections of Autobahn's client: one publishes a word, the other must receive it. It covers the
 port, the parser, the hub and its flush, and the transport. The validators let both in by the credentials of
-:mod:`wsrelay.validators.probe`. Must not live here: other readiness checks (:mod:`wsrelay.admin.views`).
+:mod:`wsrelay.validators.probe`. No limit on clients holds for them: before a connection begins, admission is told its
+source, which no other socket can have. Must not live here: other readiness checks (:mod:`wsrelay.admin.views`).
 """
 
+import os
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
 from twisted.internet.address import UNIXAddress
@@ -18,6 +20,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, U
 from twisted.internet.interfaces import (
     IDelayedCall,
     IProtocol,
+    IProtocolFactory,
     IReactorTime,
     IStreamClientEndpoint,
     ITCPTransport,
@@ -45,6 +48,9 @@ _REASON_CHARS: Final = 200
 
 class Listener(Protocol):
     """The owner of some clients."""
+
+    def connecting(self, source: object) -> None:
+        """A connection is about to begin. See :func:`wsrelay.net.sockets.source`."""
 
     def made(self, client: "Client") -> None:
         """TCP has begun."""
@@ -137,16 +143,55 @@ def connect(listener: Listener, reactor: IReactorTime, door: Door, seconds: floa
     Returns:
         A Deferred that fails if TCP does not begin.
     """
-    return _endpoint(reactor, door, seconds).connect(_Clients(listener, reactor, door.speaks_proxy))
+    return _endpoint(listener, reactor, door, seconds).connect(_Clients(listener, reactor, door.speaks_proxy))
 
 
-def _endpoint(reactor: IReactorTime, door: Door, seconds: float) -> IStreamClientEndpoint:
+class _Connector(Protocol):
+    """A connector of Twisted's. Its socket is bound, and connects in the next reactor turn."""
+
+    transport: ITCPTransport
+
+
+class _Connects(Protocol):
+    """The used part of IReactorTCP, and of its result."""
+
+    def connectTCP(
+        self, host: str, port: int, factory: IProtocolFactory, timeout: float, bindAddress: tuple[str, int]
+    ) -> _Connector: ...
+
+
+class _Announcing:
+    """The part of a reactor that Twisted's endpoints connect with.
+
+    Args:
+        reactor: the reactor.
+        listener: is told each source.
+    """
+
+    def __init__(self, reactor: object, listener: Listener) -> None:
+        self._reactor = cast("_Connects", reactor)
+        self._listener = listener
+
+    def connectTCP(
+        self, host: str, port: int, factory: IProtocolFactory, timeout: float, bindAddress: tuple[str, int]
+    ) -> _Connector:
+        """Connect. See :class:`twisted.internet.interfaces.IReactorTCP`."""
+        connector = self._reactor.connectTCP(host, port, factory, timeout, bindAddress)
+        with suppress(AttributeError):  # there is no socket: the connect is about to fail
+            self._listener.connecting(connector.transport.getHost())
+        return connector
+
+
+def _endpoint(listener: Listener, reactor: IReactorTime, door: Door, seconds: float) -> IStreamClientEndpoint:
     if isinstance(door.address, UNIXAddress):
+        listener.connecting(os.getpid())
         endpoint: IStreamClientEndpoint = UNIXClientEndpoint(reactor, door.address.name, timeout=seconds)
     else:
         host = _LOOPBACK.get(door.address.host, door.address.host)
         endpoint_type = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
-        endpoint = endpoint_type(reactor, host, door.address.port, timeout=seconds)
+        # Bound to the address that it connects to: that is its own source, and no other machine's.
+        announcing = _Announcing(reactor, listener)
+        endpoint = endpoint_type(announcing, host, door.address.port, timeout=seconds, bindAddress=(host, 0))
     # No verification: the certificate is our own, for another name.
     return wrapClientTLS(CertificateOptions(), endpoint, reactor) if door.is_tls else endpoint
 
@@ -225,6 +270,8 @@ class _Round:
 
     def __init__(self, relay: Relay, seconds: float, ended: Callable[[Outcome], None]) -> None:
         self._reactor = relay.reactor
+        self._expected = relay.admission.expected
+        self._sources: list[object] = []
         self._is_binary = relay.message_types.of(PROBE_ROOM) == frames.BINARY
         # Unique: a late message of an earlier round must not count.
         self._word = secrets.token_hex(8).encode("ascii")[: relay.settings.max_message_bytes]
@@ -252,6 +299,9 @@ class _Round:
         if self._ended is None:
             return
         ended, self._ended = self._ended, None
+        for source in self._sources:  # without connections that have not arrived
+            if source in self._expected:
+                self._expected.remove(source)
         for connecting in self._connecting:
             connecting.cancel()
         self._watch(END_SECONDS, self._abort)
@@ -261,6 +311,12 @@ class _Round:
         ended(Outcome(problem, self._reactor.seconds() - self._began))
 
     # --- what clients call ------------------------------------------------------------------------
+
+    def connecting(self, source: object) -> None:
+        """A connection is about to begin: no limit on clients holds for it."""
+        if self._ended is not None:
+            self._sources.append(source)
+            self._expected.append(source)
 
     def made(self, client: Client) -> None:
         """TCP has begun."""

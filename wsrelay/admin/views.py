@@ -75,11 +75,14 @@ class Views:
     def readiness(self, asked: Asked) -> "Deferred[Answer]":
         """Readiness: 200 or 503, and the result of each check."""
         relay = self._relay
+        is_closing = relay.draining or relay.admission.is_closed
+        full_by = [*relay.admission.full_by, *(["max_rooms"] if relay.hub.is_full else [])]
         checks = {
             "listening": "ok" if relay.numPorts else "the relay does not listen",
-            "draining": "the relay is closing its connections" if relay.draining or relay.admission.is_closed else "ok",
+            "draining": "the relay is closing its connections" if is_closing else "ok",
+            "capacity": f"full: {', '.join(full_by)}" if full_by else "ok",
         }
-        if self._probe is None or set(checks.values()) != {"ok"}:
+        if self._probe is None or not relay.numPorts or is_closing:
             return succeed(_readiness({**checks, "canary": "not asked"}))
         return self._probe.ask().addCallback(_with_probe, checks)
 

@@ -30,7 +30,7 @@ from wsrelay.http.exchange import Exchange
 from wsrelay.http.head import check_upgrade, not_websocket, parse_head, split_head
 from wsrelay.http.responses import HEAD, acceptance, refusal
 from wsrelay.net.proxies import UNIX
-from wsrelay.net.sockets import unmapped
+from wsrelay.net.sockets import source, unmapped
 from wsrelay.request import HandshakeRequest
 from wsrelay.validators import probe
 from wsrelay.validators.subprotocol import shown_offers
@@ -75,11 +75,14 @@ class Opening(Phase):
     # --- admission ----------------------------------------------------------------------------------
 
     def arrive(self) -> None:
-        """Count the connection, before its first byte is read."""
+        """Count the connection, before its first byte is read; not the readiness probe's."""
         host = self._host
+        admission = host.factory.admission
+        if admission.expected and admission.expects(source(host.transport)):
+            return
         address = None if _speaks_proxy(host.transport) else self._address(host.transport.getPeer())
         try:
-            host.visit = host.factory.admission.arrive(host.seconds(), address)
+            host.visit = admission.arrive(host.seconds(), address)
         except Denied as denied:
             self._turn_away(denied)
 

@@ -67,6 +67,8 @@ class Admission:
         handshakes: number of unfinished handshakes among them.
         is_closed: whether all new connections are refused.
         overloaded: whether new connections are refused for lack of memory.
+        expected: the sources of connections of the readiness probe that have not arrived yet; see
+            :func:`wsrelay.net.sockets.source`. They are not counted: the limits are for clients.
     """
 
     def __init__(self, settings: Settings, max_connections: int, now: float) -> None:
@@ -82,6 +84,7 @@ class Admission:
         self.handshakes = 0
         self.is_closed = False
         self.overloaded = False
+        self.expected: list[object] = []
 
     def __len__(self) -> int:
         """Return the number of known addresses."""
@@ -111,6 +114,19 @@ class Admission:
         if not self._connects.take(now):
             raise _full("too many clients connect at once", "max_connects_per_second", self._connects.wait_seconds())
         return Visit(self, address)
+
+    def expects(self, source: object) -> bool:
+        """Return whether a connection is expected from this source; once for each entry in :attr:`expected`."""
+        if source not in self.expected:
+            return False
+        self.expected.remove(source)
+        return True
+
+    @property
+    def full_by(self) -> list[str]:
+        """The reached limits that refuse all new connections, without those that a burst reaches for a moment."""
+        limits = {"max_connections": self.connections >= self._max_connections, "memory_budget": self.overloaded}
+        return [name for name, is_reached in limits.items() if is_reached]
 
     def refresh(self) -> None:
         """Derive the rates from the settings again, after these have changed."""

@@ -1,4 +1,4 @@
-"""Sockets: IPv6 listening sockets on all addresses, dual-stack or IPv6 only.
+"""Sockets: IPv6 listening sockets on all addresses, dual-stack or IPv6 only, and the source of a connection.
 
 ``tcp6:80`` alone serves IPv4, too; beside ``tcp:80`` it must not, or the kernel refuses the second of the two with
 EADDRINUSE (RFC 3493 section 5.3; TRAPS 99). Must not live here: endpoint strings (:mod:`wsrelay.net.endpoints`).
@@ -8,15 +8,24 @@ import errno
 import ipaddress
 import os
 import socket
-from typing import Protocol, cast
+import struct
+from typing import Final, Protocol, cast
 
 from twisted.internet.abstract import isIPv6Address
-from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator, IProtocolFactory
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IOpenSSLServerConnectionCreator,
+    IProtocolFactory,
+    ITransport,
+)
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-__all__ = ["Listener", "is_every_ipv6", "unmapped"]
+__all__ = ["Listener", "is_every_ipv6", "source", "unmapped"]
+
+#: ``struct ucred`` of Linux: process, user, group.
+_CREDENTIALS: Final = struct.Struct("iII")
 
 
 class _Reactor(Protocol):
@@ -100,3 +109,21 @@ def unmapped(address: object) -> object:
         if mapped is not None:
             return IPv4Address(address.type, str(mapped), address.port)
     return address
+
+
+def source(transport: ITransport) -> object:
+    """Return the client's end of an accepted connection, as the kernel knows it, not as a PROXY header names it.
+
+    Returns:
+        Its TCP address. On a unix socket, where clients have no address, the id of the process that has connected, by
+        SO_PEERCRED of Linux; ``None`` elsewhere.
+    """
+    peer = transport.getPeer()
+    if not isinstance(peer, UNIXAddress):
+        return peer
+    accepted = getattr(transport, "socket", None)
+    if not isinstance(accepted, socket.socket) or not hasattr(socket, "SO_PEERCRED"):
+        return None
+    credentials = accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    process: int = _CREDENTIALS.unpack(credentials)[0]
+    return process

@@ -12,6 +12,7 @@ from typing import Final
 from wsrelay.errors import RoomFull, TooManyRooms
 from wsrelay.interfaces import Subscriber
 from wsrelay.message import Message
+from wsrelay.names import PROBE_ROOM
 from wsrelay.policies import SLOW_POLICIES, ByRoom
 from wsrelay.rooms.invariants import require
 from wsrelay.rooms.room import Room
@@ -78,6 +79,11 @@ class Hub:
         """
         return self._stats.log_bytes
 
+    @property
+    def is_full(self) -> bool:
+        """Whether there are ``max_rooms`` rooms, without the readiness probe's."""
+        return len(self._rooms) - (PROBE_ROOM in self._rooms) >= self._settings.max_rooms
+
     def member_count(self, name: str) -> int:
         """Return the number of members of a room; 0 where there is no such room."""
         return len(self._rooms[name]) if name in self._rooms else 0
@@ -132,16 +138,19 @@ class Hub:
         room = self._rooms.get(name)
         if room is None or len(room) >= self._settings.max_room_members:
             self.check_join(name)
-            room = self._rooms[name] = self._new_room(name)
+            if room is None:  # else the readiness probe's, for which there is no limit
+                room = self._rooms[name] = self._new_room(name)
         room.join(subscriber, can_subscribe=can_subscribe, can_publish=can_publish)
         self._room_of[subscriber] = name
 
     def check_join(self, name: str) -> None:
-        """Raise what :meth:`join` would raise now, without joining."""
+        """Raise what :meth:`join` would raise now, without joining. No limit holds for the readiness probe."""
+        if name == PROBE_ROOM:
+            return
         room = self._rooms.get(name)
         if room is not None and len(room) >= self._settings.max_room_members:
             raise RoomFull
-        if room is None and len(self._rooms) >= self._settings.max_rooms:
+        if room is None and self.is_full:
             raise TooManyRooms
 
     def _new_room(self, name: str) -> Room:

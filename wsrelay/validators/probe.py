@@ -1,7 +1,7 @@
 """Credentials of the readiness probe: they let its two connections pass the validators.
 
-Its connections skip the validators, but no limit. They carry a secret, made at start and sent to this relay only. Must
-not live here: the probe (:mod:`wsrelay.admin.probe`).
+Its connections carry a secret, made at start and sent to this relay only. Must not live here: the probe
+(:mod:`wsrelay.admin.probe`), its exemption from limits (:mod:`wsrelay.limits.admission`).
 """
 
 import secrets
