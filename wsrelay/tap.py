@@ -261,7 +261,7 @@ def makeService(options: Options) -> IService:
 
 
 def _take_signals(options: Options) -> None:
-    """Keep signals until the relay runs; leave SIGUSR1 to twistd where twistd has a log file to rotate."""
+    """Keep signals until the relay runs; leave SIGUSR1 to twistd where it rotates a file (TRAPS 107)."""
     options.signals.take(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     twistd = {} if options.parent is None else options.parent
     to_stdout = twistd.get("nodaemon", True) if not twistd.get("logfile") else twistd["logfile"] == "-"

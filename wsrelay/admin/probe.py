@@ -189,7 +189,7 @@ def _endpoint(listener: Listener, reactor: IReactorTime, door: Door, seconds: fl
     else:
         host = _LOOPBACK.get(door.address.host, door.address.host)
         endpoint_type = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
-        # Bound to the address that it connects to: that is its own source, and no other machine's.
+        # Bound to the address that it connects to: that is its own source, and no other machine's (TRAPS 108).
         announcing = _Announcing(reactor, listener)
         endpoint = endpoint_type(announcing, host, door.address.port, timeout=seconds, bindAddress=(host, 0))
     # No verification: the certificate is our own, for another name.
