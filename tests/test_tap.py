@@ -260,7 +260,7 @@ class ReadTests(TapTestCase):
     def test_no_check_of_open_files(self) -> None:
         """The limit on open files is checked at start only: later, connections are among the open files."""
         options = self.parse("--max-connections", "2")
-        self.patch(descriptors, "most_connections", lambda raised: 1)
+        self.patch(descriptors, "most_connections", lambda reserved, raised: 1)
 
         self.assertEqual(options.read()[0].max_connections, 2)
 
@@ -350,7 +350,7 @@ class CheckConfigTests(TapTestCase):
 
     def test_connections(self) -> None:
         """The limit on connections is shown as it will be once the limit on open files is raised."""
-        self.patch(tap, "most_connections", lambda raised: 99 if raised else 5)
+        self.patch(tap, "most_connections", lambda reserved, raised: 99 - reserved if raised else 5)
 
         self.assertIn("max-connections = 0  # default; 99 by the limit on open files", self.check())
 
@@ -381,7 +381,7 @@ class OpenFilesTests(TapTestCase):
 
     def test_more_connections_than_open_files(self) -> None:
         """More connections than the limit on open files allows are refused at start, with a remedy."""
-        self.patch(descriptors, "most_connections", lambda raised: 99 if raised else 5)
+        self.patch(descriptors, "most_connections", lambda reserved, raised: 99 - reserved if raised else 5)
         self.parse("--max-connections=99")
         [problem] = self.problems("--max-connections=100")
 

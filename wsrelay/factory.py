@@ -39,7 +39,7 @@ from wsrelay.rooms.hub import Hub
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats
 from wsrelay.validators.chain import ValidatorChain
-from wsrelay.validators.plugins import load
+from wsrelay.validators.plugins import descriptors_of, load
 from wsrelay.wire.frames import WINDOW_BITS, Deflate, Encoding
 
 __all__ = ["RelayFactory"]
@@ -99,10 +99,10 @@ class RelayFactory(WebSocketServerFactory):
         super().__init__(server="", reactor=reactor)
         make_steady(self.reactor)
         self.settings = settings = copy(settings)  # its own: reload changes it
-        self.wall_clock = wall_clock
-        self.random = random
+        self.wall_clock, self.random = wall_clock, random
         self.now: float = self.reactor.seconds()
-        self.max_connections = settings.max_connections or most_connections()
+        validators = load(settings.validate) if validators is None else validators
+        self.max_connections = settings.max_connections or most_connections(descriptors_of(validators))
         self._connections: dict[RelayProtocol, None] = {}  # as a set, in a third of the memory
         self.connections = self._connections.keys()
         self.slowed_down: set[RelayProtocol] = set()
@@ -118,7 +118,7 @@ class RelayFactory(WebSocketServerFactory):
         self.memory = MemoryBudget(settings, self.hub, self.admission)
         self.lines = Lines(call_soon)
         self.backplane: Backplane = LocalBackplane(self.hub)
-        self.chain = ValidatorChain(load(settings.validate) if validators is None else validators)
+        self.chain = ValidatorChain(validators)
         self.setProtocolOptions(**autobahn_options(settings))
         self.protocol = configured(self.protocol, self)
         self.numbers: Iterator[int] = count(1)
@@ -227,7 +227,8 @@ class RelayFactory(WebSocketServerFactory):
 
         Args:
             settings: the other fields are ignored.
-            validators: for new handshakes; pending ones finish with the old validators.
+            validators: for new handshakes; pending ones finish with the old validators. ``max_connections`` stays as
+                computed for the first ones.
         """
         self.settings.take_over(settings)
         self.chain = ValidatorChain(validators)

@@ -5,7 +5,7 @@ finds providers by it); where it is only called, a typing ``Protocol``.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from zope.interface import Attribute, Interface
 
@@ -15,7 +15,14 @@ from wsrelay.message import Message
 from wsrelay.request import HandshakeRequest
 from wsrelay.wire.frames import Encoding
 
-__all__ = ["Backplane", "IHandshakeValidator", "IHandshakeValidatorFactory", "Send", "Subscriber"]
+__all__ = [
+    "Backplane",
+    "IHandshakeValidator",
+    "IHandshakeValidatorFactory",
+    "Send",
+    "Subscriber",
+    "UsesDescriptors",
+]
 
 #: Writes bytes and returns how many it took; a socket's own ``send`` is one.
 Send = Callable[[bytes], int]
@@ -76,6 +83,15 @@ class Backplane(Protocol):
             room: a canonical room name.
             messages: from this process. Those to a room without members are dropped.
         """
+
+
+@runtime_checkable
+class UsesDescriptors(Protocol):
+    """A validator that holds file descriptors open, such as connections to a back end."""
+
+    @property
+    def descriptors(self) -> int:
+        """The most at once; taken off the limit on open files before that is divided among clients."""
 
 
 class IHandshakeValidator(Interface):

@@ -33,7 +33,7 @@ from wsrelay.net.descriptors import check_limit, most_connections, raise_limit
 from wsrelay.settings import OPTIONS, Settings, check_value
 from wsrelay.signals import Signals
 from wsrelay.text import decode
-from wsrelay.validators.plugins import available, load
+from wsrelay.validators.plugins import available, descriptors_of, load
 
 __all__ = ["Options", "makeService"]
 
@@ -111,7 +111,8 @@ class Options(usage.Options):
         try:
             self.settings, self.validators = self.read()
             # Not when reloading, with connections among the open files, and perhaps as another user.
-            check_limit(self.settings.max_connections)
+            reserved = descriptors_of(self.validators)
+            check_limit(self.settings.max_connections, reserved)
             check_log_file(self.settings.log_file)
         except SettingsError as error:
             if self["check-config"]:
@@ -120,7 +121,7 @@ class Options(usage.Options):
                 raise usage.UsageError("wrong options") from None
             raise usage.UsageError("\n    ".join(["wrong options, see --help:", *error.problems])) from None
         if self["check-config"]:
-            text = as_toml(self.settings, self.sources, most_connections(raised=True))
+            text = as_toml(self.settings, self.sources, most_connections(reserved, raised=True))
             print(encodable(text, getattr(sys.stdout, "encoding", None)))  # noqa: T201 - asked for
             raise SystemExit(0)
         if self.parent is not None:

@@ -25,6 +25,14 @@ class DescriptorsTests(SynchronousTestCase):
             self.assertEqual(most_connections(), most)
             self.assertEqual(most_connections(raised=True), 30_000 - 10 - MARGIN)
 
+    def test_reserved(self) -> None:
+        """Descriptors that validators may use are taken off."""
+        self.limit(20_000, 30_000)
+
+        self.assertEqual(most_connections(1000), 20_000 - 10 - MARGIN - 1000)
+        self.assertEqual(most_connections(20_000), 1)
+        self.assertRaises(SettingsError, check_limit, most_connections(raised=True), 1)
+
     def test_no_limit(self) -> None:
         """Without a limit, 2**20 is assumed."""
         self.limit(resource.RLIM_INFINITY, resource.RLIM_INFINITY)

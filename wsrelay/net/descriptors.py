@@ -12,7 +12,7 @@ from wsrelay.errors import SettingsError
 
 __all__ = ["check_limit", "most_connections", "raise_limit"]
 
-#: File descriptors reserved for accept bursts (a whole backlog in one turn), refusals, back-end calls and logs.
+#: File descriptors reserved for accept bursts (a whole backlog in one turn), refusals and logs.
 MARGIN: Final = 1280
 
 #: Stands for no limit (RLIM_INFINITY).
@@ -26,23 +26,24 @@ def raise_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def most_connections(*, raised: bool = False) -> int:
+def most_connections(reserved: int = 0, *, raised: bool = False) -> int:
     """Return the maximum number of connections.
 
-    The limit on open files, minus the open ones, minus a reserve: a quarter of the rest, at most :data:`MARGIN`. At
-    least 1.
+    The limit on open files, minus the open ones and the reserved, minus a margin: a quarter of the rest, at most
+    :data:`MARGIN`. At least 1.
 
     Args:
+        reserved: file descriptors that validators may use.
         raised: ``True`` for the limit after :func:`raise_limit`, ``False`` for the current one.
     """
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[raised]
-    free = (_PLENTY if limit == resource.RLIM_INFINITY else limit) - _open_files()
+    free = (_PLENTY if limit == resource.RLIM_INFINITY else limit) - _open_files() - reserved
     return max(1, free - min(MARGIN, free // 4))
 
 
-def check_limit(max_connections: int) -> None:
+def check_limit(max_connections: int, reserved: int = 0) -> None:
     """Raise ``SettingsError`` if ``max_connections`` exceeds the limit; called at start, without connections."""
-    most = most_connections(raised=True)
+    most = most_connections(reserved, raised=True)
     if max_connections > most:
         problem = f"max_connections: the limit on open files leaves room for {most}, not for {max_connections}; "
         raise SettingsError([problem + "raise it (ulimit -Hn, LimitNOFILE=) or allow fewer"])

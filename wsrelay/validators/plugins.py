@@ -12,9 +12,9 @@ from twisted.python.reflect import namedAny
 from zope.interface import implementer
 
 from wsrelay.errors import SettingsError
-from wsrelay.interfaces import IHandshakeValidator, IHandshakeValidatorFactory
+from wsrelay.interfaces import IHandshakeValidator, IHandshakeValidatorFactory, UsesDescriptors
 
-__all__ = ["DEFAULT_ORIGIN", "ValidatorPlugin", "available", "load"]
+__all__ = ["DEFAULT_ORIGIN", "ValidatorPlugin", "available", "descriptors_of", "load"]
 
 #: Asked first unless an origin validator is given: a page may connect to its own host only.
 DEFAULT_ORIGIN: Final = "origin:same-host"
@@ -79,6 +79,11 @@ def load(strings: Sequence[str]) -> list[IHandshakeValidator]:
     if problems:
         raise SettingsError(problems)
     return validators
+
+
+def descriptors_of(validators: Iterable[IHandshakeValidator]) -> int:
+    """Return the number of file descriptors that validators may use together."""
+    return sum(each.descriptors for each in validators if isinstance(each, UsesDescriptors))
 
 
 def _make(string: str, factories: Iterable[IHandshakeValidatorFactory]) -> IHandshakeValidator:
