@@ -118,7 +118,7 @@ class RelayFactory(WebSocketServerFactory):
         self.memory = MemoryBudget(settings, self.hub, self.admission)
         self.lines = Lines(call_soon)
         self.backplane: Backplane = LocalBackplane(self.hub)
-        self.chain = ValidatorChain(validators)
+        self.chain = ValidatorChain(validators, self.lines.failure)
         self.setProtocolOptions(**autobahn_options(settings))
         self.protocol = configured(self.protocol, self)
         self.numbers: Iterator[int] = count(1)
@@ -231,7 +231,7 @@ class RelayFactory(WebSocketServerFactory):
                 computed for the first ones.
         """
         self.settings.take_over(settings)
-        self.chain = ValidatorChain(validators)
+        self.chain = ValidatorChain(validators, self.lines.failure)
         self.rates.refresh()
         self.admission.refresh()
         self.message_types = ByRoom(self.settings.message_type, MESSAGE_TYPES)

@@ -105,7 +105,7 @@ class TextTests(SynchronousTestCase):
 
     def test_text_records(self) -> None:
         """Each record is a line with its own timestamp and system, and equal to the only line of a single record."""
-        records = [{"event": "left_out", "count": count} for count in range(300)]
+        records = [{"event": "left_out", "of": "denied", "peer": "p", "count": count} for count in range(300)]
         event: dict[str, Any] = {"log_time": 1e9, "log_level": LogLevel.info, "log_namespace": "wsrelay"}
         lines = (as_text({**event, "records": records}) or "").splitlines(keepends=True)
         self.assertEqual(len(lines), 300)
@@ -240,13 +240,13 @@ class ShapeTests(SynchronousTestCase):
         shape("text", "info", self.beginner)
         seen: list[str | None] = []
         self.beginner.beginLoggingTo([LegacyLogObserverWrapper(lambda event: seen.append(textFromEventDict(event)))])
-        records = [{"event": "left_out", "count": count} for count in (1, 2)]
+        records = [{"event": "left_out", "of": "denied", "peer": "p", "count": count} for count in (1, 2)]
         self.log.info("two lines", records=records)
         self.log.info("{said}", said="a\0b\ud800é")
         self.log.info("plain")
         self.log.failure("it failed", Failure(ValueError("broken")))
         self.assertEqual(
-            seen[:4], ["... and 1 more were denied", "... and 2 more were denied", r"a\x00b\ud800é", "plain"]
+            seen[:4], ["... and 1 more lines: denied, p", "... and 2 more lines: denied, p", r"a\x00b\ud800é", "plain"]
         )
         self.assertIn("ValueError: broken", seen[4] or "")
 

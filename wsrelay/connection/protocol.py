@@ -40,7 +40,7 @@ from wsrelay.grant import Grant
 from wsrelay.http.linger import linger
 from wsrelay.http.responses import MAX_REASON_CHARS
 from wsrelay.limits.admission import UNCOUNTED
-from wsrelay.logs.failures import log_failure, printable
+from wsrelay.logs.failures import printable
 from wsrelay.stats import ConnectionStatus
 
 __all__ = ["RelayProtocol"]
@@ -355,7 +355,7 @@ class RelayProtocol(AutobahnProtocol):
         """
         self.factory.stats.failures += 1
         failure = error if isinstance(error, Failure) else Failure(error)
-        incident = log_failure(f"a callback failed on the connection of {self.peer}", failure)
+        incident = self.factory.lines.failure("a callback failed on the connection of", failure, self.peer)
         try:
             if self.stage in OPENING_STAGES:
                 self.deny(Denied(500, f"internal error: {incident}", cause="failure"))

@@ -1,4 +1,4 @@
-"""Log lines about connections, coalesced: the lines of one reactor turn are one log event.
+"""Log lines about connections, rate-limited and coalesced: the lines of one reactor turn are one log event.
 
 A log event costs 17 µs in Twisted, a quarter of the cost of a connection, mostly timestamp and write (TRAPS 63). In an
 accept burst or a drain, the timestamp is formatted once for dozens of lines, and they share one write. Each line is a
@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from wsrelay.logs.failures import printable
+from wsrelay.logs.failures import log_failure, printable
+from wsrelay.logs.limiter import Limiter
 from wsrelay.names import PROBE_ROOM
 
-__all__ = ["MAX_LINES", "MAX_REFUSALS", "TEXTS", "UNCHOSEN", "Lines", "Record", "texts"]
+__all__ = ["BURST", "BURST_PER_ADDRESS", "MAX_LINES", "TEXTS", "UNCHOSEN", "Lines", "Record", "texts"]
 
 _log = Logger(namespace="wsrelay")
 
@@ -24,8 +26,14 @@ Record = Mapping[str, Any]
 #: The maximum number of lines per log event.
 MAX_LINES: Final = 256
 
-#: The maximum number of lines about refusals per tick (half a second).
-MAX_REFUSALS: Final = 10
+#: Lines "opened" at once, in all and of one address, and as many "closed": a crowd that joins is logged whole.
+BURST: Final = 8192
+BURST_PER_ADDRESS: Final = 2048
+
+#: The same per tick (half a second), in the long run: of some 250 bytes each, 180 MB an hour in all, 36 MB of one
+#: address, for both kinds together.
+_PER_TICK: Final = 50
+_PER_TICK_AND_ADDRESS: Final = 10
 
 #: Event name → text form. docs/logs.md explains the fields. :data:`UNCHOSEN` follows where its field is present.
 TEXTS: Final[Mapping[str, str]] = {
@@ -33,7 +41,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "closed": "{peer} left {room!r} as {identity!r} (connection {connection}) after {seconds:.1f} s: {by} closed with"
     " {code} {reason!r}; messages in {messages_in} ({bytes_in} bytes), out {messages_out} ({bytes_out} bytes)",
     "denied": "{peer} denied with {status}: {reason!r} ({cause})",
-    "left_out": "... and {count} more were denied",
+    "left_out": "... and {count} more lines: {of}, {peer}",
 }
 
 #: The field of subprotocols that were offered and not chosen, and its text form.
@@ -44,6 +52,9 @@ UNCHOSEN_TEXT: Final = "; subprotocol: none of {subprotocol_none_of}"
 class Lines:
     """The log lines of the current reactor turn.
 
+    Each kind of line is limited; the rest is counted. Kinds are "denied", each sort of failure, and "opened" and
+    "closed" for each address and in all.
+
     Args:
         call_soon: calls a function at the end of this reactor turn.
     """
@@ -51,34 +62,59 @@ class Lines:
     def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
         self._call_soon = call_soon
         self._records: list[dict[str, object]] = []
-        self._refusals = 0
+        self._few = Limiter[str]()
+        self._of_all = Limiter[str](BURST, _PER_TICK)
+        self._of_address = Limiter[tuple[str, str]](BURST_PER_ADDRESS, _PER_TICK_AND_ADDRESS)
+        self._incidents: dict[str, str] = {}
 
     def add(self, event: str, **fields: object) -> None:
-        """Log a line at the end of this turn; none for the readiness probe, which connects every few seconds.
+        """Log a line at the end of this turn, rate-limited: :data:`BURST`, :data:`BURST_PER_ADDRESS`.
+
+        None for the readiness probe, which connects every few seconds.
 
         Args:
-            event: a key of :data:`TEXTS`.
+            event: "opened" or "closed".
             fields: the fields in its text.
         """
-        if fields.get("room") == PROBE_ROOM:
+        if fields["room"] == PROBE_ROOM:
             return
-        if not self._records:
-            self._call_soon(self.flush)
-        self._records.append({"event": event, **fields})
-        if len(self._records) >= MAX_LINES:
-            self.flush()
+        address = str(fields["peer"]).rpartition(":")[0]  # without the port
+        if self._of_address.admit((event, address)) and self._of_all.admit(event):
+            self._append({"event": event, **fields})
 
     def add_refusal(self, **fields: object) -> None:
-        """Log a refused client, rate-limited: :data:`MAX_REFUSALS` lines per tick, the rest is counted."""
-        self._refusals += 1
-        if self._refusals <= MAX_REFUSALS:
-            self.add("denied", **fields)
+        """Log a refused client, rate-limited: :data:`~wsrelay.logs.limiter.LINES_PER_TICK`."""
+        if self._few.admit("denied"):
+            self._append({"event": "denied", **fields})
+
+    def failure(self, what: str, failure: Failure, of: str = "") -> str:
+        """Log a failure now, with its traceback, rate-limited: :data:`~wsrelay.logs.limiter.LINES_PER_TICK`.
+
+        Args:
+            what: the failed operation, the kind of the line.
+            failure: the exception.
+            of: whose operation.
+
+        Returns:
+            The incident id of the line; without one, that of the last line of this kind, which is seldom another bug.
+        """
+        if self._few.admit(what) or what not in self._incidents:
+            self._incidents[what] = log_failure(f"{what} {of}".rstrip(), failure)
+        return self._incidents[what]
 
     def tick(self) -> None:
-        """Log the number of refusals without a line since the last tick, and reset it."""
-        left_out, self._refusals = self._refusals - MAX_REFUSALS, 0
-        if left_out > 0:
-            self.add("left_out", count=left_out)
+        """Log the numbers of lines that were left out since the last tick, every half second."""
+        for of, count in (*self._few.tick().items(), *self._of_all.tick().items()):
+            self._append({"event": "left_out", "of": of, "peer": "all addresses", "count": count})
+        for (of, address), count in self._of_address.tick().items():
+            self._append({"event": "left_out", "of": of, "peer": address, "count": count})
+
+    def _append(self, record: dict[str, object]) -> None:
+        if not self._records:
+            self._call_soon(self.flush)
+        self._records.append(record)
+        if len(self._records) >= MAX_LINES:
+            self.flush()
 
     def flush(self) -> None:
         """Write the pending lines now: one log event, with the lines as ``records``; as text one per line."""

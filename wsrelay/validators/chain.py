@@ -6,7 +6,7 @@ Fail closed: every error ends in a :class:`~wsrelay.errors.Denied`. Must not liv
 """
 
 import math
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from typing import Final, NoReturn
@@ -44,9 +44,13 @@ class ValidatorChain:
 
     Args:
         validators: in the order of asking.
+        log: logs an unexpected exception, and returns its incident id.
     """
 
-    def __init__(self, validators: Sequence[IHandshakeValidator]) -> None:
+    def __init__(
+        self, validators: Sequence[IHandshakeValidator], log: Callable[[str, Failure], str] = log_failure
+    ) -> None:
+        self._log_failure = log
         self._validators = tuple(validators)
         self._origins = tuple(each for each in self._validators if isinstance(each, OriginValidator))
         self._allows_every_origin = self._allows_origin(_UNNAMED)
@@ -73,8 +77,8 @@ class ValidatorChain:
         except Denied:
             raise
         except Exception:  # noqa: BLE001 - fail closed
-            _deny(Failure())
-        return granted if isinstance(granted, Grant) else granted.addErrback(_deny)
+            self._deny(Failure())
+        return granted if isinstance(granted, Grant) else granted.addErrback(self._deny)
 
     def check_origin(self, request: HandshakeRequest) -> None:
         """Ask the ``origin`` validators alone. A CORS preflight has no credentials for the others.
@@ -94,6 +98,15 @@ class ValidatorChain:
         if request.origin is None or not self._allows_origin(request):
             return None
         return "*" if self._allows_every_origin else request.origin
+
+    def _deny(self, failure: Failure) -> NoReturn:
+        """Raise the client's refusal for a failure."""
+        if failure.check(Denied):
+            failure.raiseException()
+        if failure.check(CancelledError):
+            raise Denied(503, "the handshake was cancelled", cause="gone")
+        incident = self._log_failure("a handshake validator failed", failure)
+        raise Denied(500, f"the handshake could not be validated: {incident}", cause="failure")
 
     def _allows_origin(self, request: HandshakeRequest) -> bool:
         try:
@@ -142,16 +155,6 @@ async def _wait(
     """Wait for one validator, then ask the rest."""
     granted = _ask(request, _checked(await answer, grant, request), validators)
     return granted if isinstance(granted, Grant) else await granted
-
-
-def _deny(failure: Failure) -> NoReturn:
-    """Raise the client's refusal for a failure."""
-    if failure.check(Denied):
-        failure.raiseException()
-    if failure.check(CancelledError):
-        raise Denied(503, "the handshake was cancelled", cause="gone")
-    incident = log_failure("a handshake validator failed", failure)
-    raise Denied(500, f"the handshake could not be validated: {incident}", cause="failure")
 
 
 def _checked(answer: Grant, grant: Grant, request: HandshakeRequest) -> Grant:
