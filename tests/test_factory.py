@@ -12,7 +12,7 @@ from zope.interface.verify import verifyObject
 
 from tests.harness.support import Answer, RelayTestCase, Transport, request_bytes
 from tests.wire.test_frames import parse
-from wsrelay import closecodes
+from wsrelay import closecodes, factory
 from wsrelay.connection.opening import Opening
 from wsrelay.errors import Denied, SettingsError
 from wsrelay.factory import RelayFactory
@@ -48,6 +48,14 @@ class ValidatorsTests(RelayTestCase):
             wire.send(request_bytes(fields={"Origin": origin}))
             self.assertEqual(wire.received.split()[1], status)
         self.assertRaises(SettingsError, RelayFactory, Settings(validate=("nosuch",)), reactor=relay.clock)
+
+    def test_validators_descriptors(self) -> None:
+        """Descriptors that validators use are taken off those for clients."""
+        self.patch(factory, "most_connections", lambda reserved: 1000 - reserved)
+        relay = self.relay(None, validate=("http:http://127.0.0.1:1,connections=4", "host:relay.example"))
+
+        self.assertEqual(relay.factory.max_connections, 1000 - 8)
+        self.assertEqual(self.relay(max_connections=7).factory.max_connections, 7)
 
 
 class TLSTests(RelayTestCase):

@@ -17,7 +17,7 @@ from twisted.web.iweb import IBodyProducer, IResponse
 from zope.interface.verify import verifyObject
 
 import wsrelay
-from wsrelay.validators.backend import Backend, NoAnswerError, _Body, _Question
+from wsrelay.validators.backend import WAITING_PER_CONNECTION, Backend, BusyError, NoAnswerError, _Body, _Question
 
 from .back_end import URL, BackendTestCase, Connection, answer
 
@@ -37,7 +37,9 @@ class AskTestCase(BackendTestCase):
 
     def ask(self) -> Asked:
         """Ask a question."""
-        return Deferred.fromCoroutine(self.backend.ask(b'{"a": 1}'))
+        asked = Deferred.fromCoroutine(self.backend.ask(b'{"a": 1}'))
+        self.to_end(asked)
+        return asked
 
     def asked(self) -> tuple[Asked, Connection]:
         """Ask a question on a new connection."""
@@ -252,6 +254,118 @@ class TimeTests(AskTestCase):
 
         self.assertAnswer(asked, 200, b"")
         self.assertEqual([], self.reactor.getDelayedCalls())
+
+
+class QueueTests(AskTestCase):
+    """At most so many questions at once."""
+
+    def setUp(self) -> None:
+        """Make a back end with two connections."""
+        super().setUp()
+        self.backend = Backend(URL, 3, 2, reactor=self.reactor)
+
+    def accept_all(self) -> list[Connection]:
+        """Accept all connections."""
+        return [Connection(client[2]) for client in self.reactor.tcpClients]
+
+    def test_connections(self) -> None:
+        """The third question waits for a connection, and uses it again."""
+        asked = [self.ask() for _ in range(3)]
+        first, second = self.accept_all()
+        self.assertEqual(2, len(self.reactor.tcpClients))
+        first.send(answer("204 Yes"))
+        self.assertAnswer(asked[0], 204, b"")
+        first.send(answer("200 OK", b"{}"))
+
+        self.assertAnswer(asked[2], 200, b"{}")
+        self.assertNoResult(asked[1])
+        second.send(answer("403 No"))
+        self.assertAnswer(asked[1], 403, b"")
+        self.assertEqual(2, len(self.reactor.tcpClients))
+
+    def test_kept_connections(self) -> None:
+        """All connections are kept."""
+        asked = [self.ask() for _ in range(2)]
+        connections = self.accept_all()
+        for connection in connections:
+            connection.send(answer("200 OK"))
+        asked += [self.ask() for _ in range(2)]
+        for connection in connections:
+            connection.send(answer("200 OK"))
+
+        for each in asked:
+            self.assertAnswer(each, 200, b"")
+
+    def test_failures_give_back(self) -> None:
+        """Each outcome makes place for the next question: refused, incomplete, timed out, cancelled."""
+        asked = [self.ask() for _ in range(2)]
+        self.reactor.tcpClients[0][2].clientConnectionFailed(None, Failure(ConnectError()))
+        self.reactor.advance(1)
+        self.failureResultOf(asked[0], NoAnswerError)
+        asked[1].cancel()
+        self.failureResultOf(asked[1], CancelledError)
+        late = [self.ask() for _ in range(2)]
+        self.assertEqual(4, len(self.reactor.tcpClients))
+        Connection(self.reactor.tcpClients[2][2]).close()
+        self.failureResultOf(late[0], NoAnswerError)
+        self.reactor.advance(3)
+        self.failureResultOf(late[1], NoAnswerError)
+        self.ask()
+        self.ask()
+        self.ask()
+
+        self.assertEqual(6, len(self.reactor.tcpClients))
+
+    def test_waiting_timeout(self) -> None:
+        """A question waits for half the timeout at most; the timeout includes the wait."""
+        asked = [self.ask() for _ in range(4)]
+        self.reactor.advance(1)
+        asked[0].cancel()
+        self.failureResultOf(asked[0], CancelledError)
+        self.reactor.advance(0.5)
+        self.assertNoAnswer(asked[3], "no free connection within 1.5 s")
+        self.assertNoResult(asked[2])
+        self.reactor.advance(1.5)
+
+        for each in asked[1:3]:
+            self.assertNoAnswer(each, "no answer within 3 s")
+        self.assertEqual([], self.reactor.getDelayedCalls())
+
+    def test_cancelled_while_waiting(self) -> None:
+        """A client that leaves leaves the queue, and no timer."""
+        running = [self.ask() for _ in range(2)]
+        waiting = self.ask()
+        waiting.cancel()
+        self.failureResultOf(waiting, CancelledError)
+        for each in running:
+            each.cancel()
+            self.failureResultOf(each, CancelledError)
+
+        self.assertEqual(2, len(self.reactor.tcpClients))
+        self.assertEqual([], self.reactor.getDelayedCalls())
+
+    def test_queue_full(self) -> None:
+        """Beyond the queue a question fails at once."""
+        asked = [self.ask() for _ in range(2 + 2 * WAITING_PER_CONNECTION)]
+        refused = self.failureResultOf(self.ask(), BusyError).value
+
+        self.assertEqual("2 questions are asked and 32 wait, the maximum", str(refused))
+        for each in asked:
+            self.assertNoResult(each)
+
+    def test_fair(self) -> None:
+        """A network with many questions delays another by one; in a full queue it gives its last place up."""
+        asked = [self.ask() for _ in range(2 + 2 * WAITING_PER_CONNECTION)]
+        other = Deferred.fromCoroutine(self.backend.ask(b"{}", "other"))
+        self.failureResultOf(asked.pop(), BusyError)
+        connection, _ = self.accept_all()
+        for each in (asked[0], asked[2], other):
+            connection.send(answer("200 OK"))
+            self.assertAnswer(each, 200, b"")
+
+    def test_descriptors(self) -> None:
+        """Two descriptors are reserved for each connection."""
+        self.assertEqual(4, self.backend.descriptors)
 
 
 class AgentTests(AskTestCase):

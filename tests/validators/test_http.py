@@ -7,7 +7,7 @@ from unittest import mock
 import twisted.internet
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.address import IPv6Address, UNIXAddress
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError
 from twisted.internet.testing import MemoryReactorClock
@@ -20,6 +20,7 @@ from wsrelay.errors import Denied
 from wsrelay.grant import Grant
 from wsrelay.http.head import parse_head
 from wsrelay.http.target import Query
+from wsrelay.logs.limiter import LINES_PER_TICK, TICK_SECONDS
 from wsrelay.settings import Settings
 from wsrelay.validators.http import DEFAULT_TIMEOUT_SECONDS, HTTPValidator
 
@@ -42,7 +43,9 @@ class HTTPTestCase(BackendTestCase):
 
     def ask(self, grant: Grant = GRANT, **overrides: Any) -> Deferred[Grant]:
         """Validate a request."""
-        return Deferred.fromCoroutine(self.validator.validate(request(**overrides), grant))
+        asked = Deferred.fromCoroutine(self.validator.validate(request(**overrides), grant))
+        self.to_end(asked)
+        return asked
 
     def asked(self, data: bytes, grant: Grant = GRANT, **overrides: Any) -> Deferred[Grant]:
         """Validate a request on a new connection, and answer the question."""
@@ -308,6 +311,55 @@ class FailureTests(HTTPTestCase):
         self.assertTrue(connection.transport.disconnecting)
         self.assertEqual([], self.logged())
 
+    def test_busy(self) -> None:
+        """Too many questions that wait deny with 503, with a cause of its own."""
+        self.validator = HTTPValidator(URL, connections=1, reactor=self.reactor)
+        for _ in range(17):
+            self.ask()
+        asked = self.ask()
+        denied = self.failureResultOf(asked, Denied).value
+
+        self.assertEqual(((503, "http_busy")), (denied.status, denied.cause))
+        problem = "1 questions are asked and 16 wait, the maximum"
+        self.assertEqual([f"asking http://backend.example:8000/ask failed: {problem}"], self.logged())
+
+    def test_networks_take_turns(self) -> None:
+        """An IPv4 address and an IPv6 /48 are one network each; the next one has the next turn."""
+        for one, same, other in (
+            (IPv4Address("TCP", "192.0.2.1", 1), IPv4Address("TCP", "192.0.2.1", 2), UNIXAddress(None)),
+            (IPv6Address("TCP", "2001:db8::1", 1), IPv6Address("TCP", "2001:db8:0:f::2", 1), UNIXAddress(None)),
+            (IPv6Address("TCP", "::ffff:1.2.3.4", 1), IPv4Address("TCP", "1.2.3.4", 1), UNIXAddress(None)),
+            (UNIXAddress(None), UNIXAddress(None), IPv6Address("TCP", "::ffff:1.2.3.4", 1)),
+        ):
+            self.validator = HTTPValidator(URL, connections=1, reactor=self.reactor)
+            asked = [self.ask(peer=peer) for peer in (one, one, same, other)]
+            connection = self.accept()
+            for index in (0, 1, 3, 2):
+                connection.send(answer("200 OK"))
+                self.successResultOf(asked[index])
+
+    def test_log_rate_limited(self) -> None:
+        """The first problems of a kind per half second are logged, the rest is counted; no timer stays."""
+        line = "asking http://backend.example:8000/ask failed"
+        for _ in range(2):
+            self.log.clear()
+            for _ in range(LINES_PER_TICK + 5):
+                self.failureResultOf(self.asked_again(answer("500 No")), Denied)
+            self.failureResultOf(self.asked_again(answer("302 No")), Denied)
+            status = "the answer's status is"
+            said = [*[f"{line}: {status} 500"] * LINES_PER_TICK, f"{line}: {status} 302"]
+            self.assertEqual(said, self.logged())
+            self.reactor.advance(TICK_SECONDS)
+            self.assertEqual([*said, f"{line} 5 more times: {status} 500"], self.logged())
+        self.reactor.advance(10)
+        self.assertEqual([], self.reactor.getDelayedCalls())
+
+    def asked_again(self, data: bytes) -> Deferred[Grant]:
+        """Validate a request on a connection that ends, and answer the question."""
+        asked = self.ask()
+        self.accept().send(data.replace(b"Content", b"Connection: close\r\nContent"))
+        return asked
+
     def test_secrets(self) -> None:
         """Query, headers and body are never logged."""
         self.asked(
@@ -386,6 +438,14 @@ class ArgumentTests(HTTPTestCase):
             problem = f"timeout= must be seconds above 0 and up to 300, not {value!r}"
             self.assertWrong(make, f"http://a.example,timeout={value}", problem)
         self.assertWrong(make, "http://a.example,timeout=1,timeout=2", "timeout= may be given once")
+
+    def test_connections_argument(self) -> None:
+        """The number of connections is a whole number from 1 to 1024; their descriptors are reserved."""
+        self.assertEqual(make("http://a.example").descriptors, 128)
+        self.assertEqual(make("http://a.example,connections=1024").descriptors, 2048)
+        for value in ("0", "-1", "1025", "1.5", "many", "\u0661"):
+            problem = f"connections= must be a whole number from 1 to 1024, not {value!r}"
+            self.assertWrong(make, f"http://a.example,connections={value}", problem)
 
 
 class GarbageTests(HTTPTestCase):

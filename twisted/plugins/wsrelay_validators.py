@@ -38,7 +38,7 @@ host = ValidatorPlugin(
 )
 http = ValidatorPlugin(
     "http",
-    "URL[,timeout=SECONDS]",
+    "URL[,timeout=SECONDS][,connections=N]",
     "Posts the request as JSON to a back end; its 2xx answer is the grant, a 4xx is passed on (else 503).",
     "wsrelay.validators.http.HTTPValidator.from_arguments",
 )

@@ -1,4 +1,4 @@
-"""HTTP requests to a back end: one POST with twisted.web's ``Agent``, with limits on time and size.
+"""HTTP requests to a back end: one POST with twisted.web's ``Agent``, with limits on time, size and number.
 
 Importing this module, or making a :class:`Backend`, does not import the reactor: ``--reactor`` may still choose one.
 Must not live here: the content of requests and responses (:mod:`wsrelay.validators.http`).
@@ -6,27 +6,41 @@ Must not live here: the content of requests and responses (:mod:`wsrelay.validat
 
 from typing import Final, cast
 
+from twisted.internet import defer
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IConsumer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.python.reflect import qual
-from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
+from twisted.web.client import Agent, ResponseDone
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
 import wsrelay
+from wsrelay.validators.pool import Pool
+from wsrelay.validators.queue import FairQueue, QueueFullError
 
-__all__ = ["Backend", "NoAnswerError"]
+__all__ = ["DEFAULT_CONNECTIONS", "Backend", "BusyError", "NoAnswerError"]
 
 #: The maximum size of an answer in bytes; a grant has a few hundred.
 MAX_ANSWER_BYTES: Final = 64 * 1024
 
-#: The maximum number of idle connections to the back end.
-MAX_IDLE_CONNECTIONS: Final = 16
+#: The default of how many questions are asked at once, each on its connection.
+DEFAULT_CONNECTIONS: Final = 64
+
+#: How many questions may wait for each that is asked.
+WAITING_PER_CONNECTION: Final = 16
+
+#: The share of the timeout that a question may wait. With more, an overloaded back end would be asked only questions
+#: that expire before its answer.
+_WAIT_SHARE: Final = 0.5
+
+#: File descriptors reserved for each connection: a name with several addresses is tried on two at once, and after a
+#: reload the old back end's questions are answered beside the new one's.
+_DESCRIPTORS_PER_CONNECTION: Final = 2
 
 #: In bytes, as in twisted.web's client: Twisted caches the names, and mixing str and bytes breaks ``python -bb``.
 _HEADERS: Final = Headers(
@@ -42,43 +56,73 @@ class NoAnswerError(Exception):
     """The back end gave no usable answer. The text is for the log and never quotes the answer."""
 
 
+class BusyError(NoAnswerError):
+    """Too many questions wait, or for too long."""
+
+
 class Backend:
     """A back end that answers JSON with JSON.
 
+    At most ``connections`` questions are asked at once. Others wait, at most :data:`WAITING_PER_CONNECTION` times as
+    many, fair between the clients' networks.
+
     Args:
         url: http or https, printable ASCII.
-        timeout_seconds: from the first byte of the question to the last of the answer.
+        timeout_seconds: from :meth:`ask` to the last byte of the answer, waiting included.
+        connections: the maximum number of questions asked at once.
         agent: sends the requests; ``None`` is an agent with persistent connections.
         reactor: for the agent and the timeout; ``None`` is the global one, imported with the first question.
+
+    Attributes:
+        descriptors: the maximum number of file descriptors in use.
     """
 
     def __init__(
-        self, url: str, timeout_seconds: float, *, agent: IAgent | None = None, reactor: IReactorTime | None = None
+        self,
+        url: str,
+        timeout_seconds: float,
+        connections: int = DEFAULT_CONNECTIONS,
+        *,
+        agent: IAgent | None = None,
+        reactor: IReactorTime | None = None,
     ) -> None:
         self._url = url.encode("ascii")
         self._timeout_seconds = timeout_seconds
+        self._connections = connections
+        self._queue = FairQueue(connections, connections * WAITING_PER_CONNECTION)
+        self.descriptors = connections * _DESCRIPTORS_PER_CONNECTION
         self._agent = agent
         self._reactor = reactor
 
-    async def ask(self, question: bytes) -> tuple[IResponse, bytes]:
+    async def ask(self, question: bytes, network: str = "") -> tuple[IResponse, bytes]:
         """Post a question. Redirects are not followed.
 
         Args:
             question: JSON.
+            network: of the client; in the queue, networks take turns.
 
         Returns:
             The response, with any status, and its complete body. A body is accepted as empty only if its end is
             marked, by the status or by a Content-Length of 0: a lost connection looks the same otherwise.
 
         Raises:
+            BusyError: too many questions wait, or this one has waited for half the timeout.
             NoAnswerError: no connection, an incomplete answer, a timeout, or more than :data:`MAX_ANSWER_BYTES`.
             CancelledError: cancelled by the caller; the connection is closed.
         """
-        asked = Deferred.fromCoroutine(self._ask(question))
-        timer = self._clock().callLater(self._timeout_seconds, asked.cancel)
+        try:
+            turn = self._queue.enter(network)
+            return await self._answer_in_time(question, turn)
+        except QueueFullError:
+            asked, waiting = self._queue.running, self._queue.waiting
+            raise BusyError(f"{asked} questions are asked and {waiting} wait, the maximum") from None
+
+    async def _answer_in_time(self, question: bytes, turn: "Deferred[None]") -> tuple[IResponse, bytes]:
+        asked = Deferred.fromCoroutine(self._ask(question, turn))
+        timer = self.clock().callLater(self._timeout_seconds, asked.cancel)
         try:
             return await asked
-        except NoAnswerError:
+        except (NoAnswerError, QueueFullError):
             raise
         except Exception as error:  # noqa: BLE001 - an agent may fail in any way
             if not timer.active():
@@ -88,18 +132,29 @@ class Backend:
             if timer.active():
                 timer.cancel()
 
-    async def _ask(self, question: bytes) -> tuple[IResponse, bytes]:
+    async def _ask(self, question: bytes, turn: "Deferred[None]") -> tuple[IResponse, bytes]:
+        wait_seconds = self._timeout_seconds * _WAIT_SHARE
+        try:
+            await turn.addTimeout(wait_seconds, self.clock())
+        except defer.TimeoutError:
+            raise BusyError(f"no free connection within {wait_seconds:g} s") from None
+        try:
+            return await self._post(question)
+        finally:
+            self._queue.leave()
+
+    async def _post(self, question: bytes) -> tuple[IResponse, bytes]:
         if self._agent is None:
-            pool = HTTPConnectionPool(self._clock())
-            pool.maxPersistentPerHost = MAX_IDLE_CONNECTIONS
-            self._agent = Agent(self._clock(), connectTimeout=self._timeout_seconds, pool=pool)
+            pool = Pool(self.clock(), self._connections)
+            self._agent = Agent(self.clock(), connectTimeout=self._timeout_seconds, pool=pool)
         response = await self._agent.request(b"POST", self._url, _HEADERS.copy(), _Question(question))
         body = _Body()
         # Read for every status: a connection with an unread answer is neither reused nor closed.
         response.deliverBody(body)
         return response, await body.received
 
-    def _clock(self) -> IReactorTime:
+    def clock(self) -> IReactorTime:
+        """Return its reactor."""
         if self._reactor is None:
             from twisted.internet import reactor  # noqa: PLC0415 - the import installs a reactor
 

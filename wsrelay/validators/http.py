@@ -3,6 +3,7 @@
 Must not live here: sending a question, with limits on time and size (:mod:`wsrelay.validators.backend`).
 """
 
+import ipaddress
 import re
 from typing import Final, Self
 from urllib.parse import urlsplit
@@ -17,11 +18,12 @@ from zope.interface import implementer
 from wsrelay.errors import BadRoomName, Denied
 from wsrelay.grant import Grant, check_identity
 from wsrelay.interfaces import IHandshakeValidator
+from wsrelay.logs.limiter import TICK_SECONDS, Limiter
 from wsrelay.names import check_room
 from wsrelay.request import HandshakeRequest
 from wsrelay.text import without_mark
 from wsrelay.validators.arguments import parse
-from wsrelay.validators.backend import Backend, NoAnswerError
+from wsrelay.validators.backend import DEFAULT_CONNECTIONS, Backend, BusyError, NoAnswerError
 
 __all__ = ["HTTPValidator"]
 
@@ -33,6 +35,9 @@ DEFAULT_TIMEOUT_SECONDS: Final = 3.0
 
 #: The maximum of ``timeout=``.
 MAX_TIMEOUT_SECONDS: Final = 300.0
+
+#: The maximum of ``connections=``.
+MAX_CONNECTIONS: Final = 1024
 
 #: A field value that our response may contain: RFC 9110 section 5.5 without obs-text.
 _FIELD_VALUE: Final = re.compile(rb"[\t\x20-\x7e]{1,1024}")
@@ -63,51 +68,75 @@ class HTTPValidator:
 
     Args:
         url: http or https.
-        timeout_seconds: for the whole answer.
+        timeout_seconds: for the whole answer, waiting for a free connection included.
+        connections: the maximum number of questions asked at once; 16 times as many may wait.
         agent: sends the requests; ``None`` is an agent with persistent connections.
         reactor: for the agent and the timeout; ``None`` is the global one, imported with the first handshake.
 
     Peer sees:
         400 for a malformed query. A 4xx status of the back end, with its ``WWW-Authenticate``. 503 with ``Retry-After``
         if the back end cannot be reached, times out, redirects, fails (5xx), or answers with more than 64 KiB or an
-        invalid grant; the log has the cause.
+        invalid grant, or if too many questions wait, or for too long (``http_busy``); the log has the cause.
+
+    Attributes:
+        descriptors: see :class:`wsrelay.interfaces.UsesDescriptors`.
     """
 
     def __init__(
         self,
         url: str,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        connections: int = DEFAULT_CONNECTIONS,
         *,
         agent: IAgent | None = None,
         reactor: IReactorTime | None = None,
     ) -> None:
         self._shown_url = url.partition("?")[0]
-        self._backend = Backend(url, timeout_seconds, agent=agent, reactor=reactor)
+        self._limiter = Limiter[str]()
+        self._backend = Backend(url, timeout_seconds, connections, agent=agent, reactor=reactor)
+        self.descriptors = self._backend.descriptors
 
     @classmethod
     def from_arguments(cls, text: str) -> Self:
-        """Make a validator from ``URL[,timeout=SECONDS]``.
+        """Make a validator from ``URL[,timeout=SECONDS][,connections=N]``.
 
         Raises:
-            ValueError: no http or https URL, or a timeout out of range.
+            ValueError: no http or https URL, or a number out of range.
         """
-        arguments = parse(text, ("timeout",))
+        arguments = parse(text, ("timeout", "connections"))
         if len(arguments.values) != 1 or not _is_http_url(arguments.values[0]):
             raise ValueError("write one URL, http://… or https://…, without a user and a #fragment (and , as \\,)")
-        timeout = arguments.one("timeout")
-        return cls(arguments.values[0], DEFAULT_TIMEOUT_SECONDS if timeout is None else _timeout_seconds(timeout))
+        timeout, connections = arguments.one("timeout"), arguments.one("connections")
+        return cls(
+            arguments.values[0],
+            DEFAULT_TIMEOUT_SECONDS if timeout is None else _timeout_seconds(timeout),
+            DEFAULT_CONNECTIONS if connections is None else _connections(connections),
+        )
 
     async def validate(self, request: HandshakeRequest, grant: Grant) -> Grant:
         """Return the back end's grant. See :class:`~wsrelay.interfaces.IHandshakeValidator`."""
         question = msgspec.json.encode(_question(request, grant))
         try:
-            response, body = await self._backend.ask(question)
+            response, body = await self._backend.ask(question, _network(request.peer))
             if 400 <= response.code < 500:
                 raise _refusal(response)
             return _granted(_answer(response, body), request, grant)
         except NoAnswerError as error:
-            _log.warn("asking {url} failed: {problem}", url=self._shown_url, problem=str(error))
-        raise Denied(503, "the handshake could not be validated: try again later", [("Retry-After", "10")])
+            self._report(str(error))
+            cause = "http_busy" if isinstance(error, BusyError) else "http"
+        raise Denied(503, "the handshake could not be validated: try again later", [("Retry-After", "10")], cause=cause)
+
+    def _report(self, problem: str) -> None:
+        """Log a problem, rate-limited; a count of the rest follows at a tick."""
+        if not self._limiter:
+            self._backend.clock().callLater(TICK_SECONDS, self._tick)
+        if self._limiter.admit(problem):
+            _log.warn("asking {url} failed: {problem}", url=self._shown_url, problem=problem)
+
+    def _tick(self) -> None:
+        for problem, count in self._limiter.tick().items():
+            said = "asking {url} failed {count} more times: {problem}"
+            _log.warn(said, url=self._shown_url, count=count, problem=problem)
 
 
 def _is_http_url(url: str) -> bool:
@@ -130,6 +159,12 @@ def _timeout_seconds(text: str) -> float:
     return seconds
 
 
+def _connections(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,4}", text) or not 1 <= int(text) <= MAX_CONNECTIONS:
+        raise ValueError(f"connections= must be a whole number from 1 to {MAX_CONNECTIONS}, not {text!r}")
+    return int(text)
+
+
 def _question(request: HandshakeRequest, grant: Grant) -> dict[str, object]:
     return {
         "path": request.path,
@@ -149,6 +184,16 @@ def _peer(address: object) -> str:
     if not isinstance(address, (IPv4Address, IPv6Address)):
         return "unix"
     return f"[{address.host}]:{address.port}" if ":" in address.host else f"{address.host}:{address.port}"
+
+
+def _network(address: object) -> str:
+    """Return a client's IPv4 address or IPv6 /48, the most that one site has as a rule."""
+    if isinstance(address, IPv4Address):
+        return address.host
+    if not isinstance(address, IPv6Address):
+        return "unix"
+    host = ipaddress.IPv6Address(address.host)
+    return str(host.ipv4_mapped) if host.ipv4_mapped else host.packed[:6].hex()
 
 
 def _refusal(response: IResponse) -> Denied:

@@ -1,0 +1,101 @@
+"""FairQueue: how many questions run at once, and in which order the others wait.
+
+Must not live here: questions and their timeouts (:mod:`wsrelay.validators.backend`).
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred, succeed
+
+__all__ = ["FairQueue", "QueueFullError"]
+
+
+class QueueFullError(Exception):
+    """There is no place in the queue."""
+
+
+class FairQueue:
+    """A limit on what runs at once, with a bounded queue: round robin over its keys, FIFO within a key.
+
+    Complexity:
+        O(1); a newcomer to a full queue costs one step per key, a cancellation one per place of its key.
+
+    Args:
+        running: the maximum that runs at once; from 1.
+        waiting: the maximum that waits.
+
+    Attributes:
+        running: how many run.
+        waiting: how many wait.
+    """
+
+    def __init__(self, running: int, waiting: int) -> None:
+        self._max_running = running
+        self._max_waiting = waiting
+        self._lines: dict[str, deque[Deferred[None]]] = {}  # the first key is next
+        self._is_admitting = False
+        self.running = 0
+        self.waiting = 0
+
+    def enter(self, key: str) -> "Deferred[None]":
+        """Take a place.
+
+        A newcomer to a full queue takes the last place of the key with the most, if its own key has fewer by two.
+
+        Args:
+            key: a name of the client's address or network.
+
+        Returns:
+            A Deferred that fires when it may run; :meth:`leave` ends that. Cancelling it before gives the place back.
+            It fails with :class:`QueueFullError` if a newcomer takes the place.
+
+        Raises:
+            QueueFullError: the queue is full.
+        """
+        if self.running < self._max_running and not self._lines:
+            self.running += 1
+            return succeed(None)
+        if self.waiting >= self._max_waiting:
+            self._make_room(key)
+        place: Deferred[None] = Deferred(self._removing(key))
+        self._lines.setdefault(key, deque()).append(place)
+        self.waiting += 1
+        return place
+
+    def leave(self) -> None:
+        """End a run; the next one in the queue begins before this returns."""
+        self.running -= 1
+        if self._is_admitting:  # the loop below goes on: no recursion where each run ends at once
+            return
+        self._is_admitting = True
+        while self._lines and self.running < self._max_running:
+            self.running += 1
+            self._next().callback(None)
+        self._is_admitting = False
+
+    def _next(self) -> "Deferred[None]":
+        key, line = next(iter(self._lines.items()))
+        place = line.popleft()
+        del self._lines[key]
+        if line:
+            self._lines[key] = line  # behind the other keys
+        self.waiting -= 1
+        return place
+
+    def _make_room(self, key: str) -> None:
+        most = max(self._lines.values(), key=len, default=deque())
+        if len(most) <= len(self._lines.get(key, ())) + 1:
+            raise QueueFullError
+        self.waiting -= 1
+        most.pop().errback(QueueFullError())
+
+    def _removing(self, key: str) -> "Callable[[Deferred[None]], None]":
+        def remove(place: "Deferred[None]") -> None:
+            line = self._lines[key]
+            line.remove(place)
+            self.waiting -= 1
+            if not line:
+                del self._lines[key]
+
+        return remove
