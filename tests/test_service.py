@@ -15,6 +15,7 @@ from tests.harness.support import Answer, RelayTestCase
 from wsrelay import service
 from wsrelay.errors import SettingsError
 from wsrelay.factory import RelayFactory
+from wsrelay.logs.limiter import LINES_PER_TICK
 from wsrelay.settings import Settings
 
 #: Deprecated pyOpenSSL functions that Twisted calls.
@@ -126,6 +127,15 @@ class StopTests(ServiceTestCase):
 
         self.successResultOf(stopped)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_stop_logs_counts(self) -> None:
+        """The number of lines that were left out since the last tick is logged at a stop."""
+        made = self.start()
+        for _ in range(LINES_PER_TICK + 2):
+            self.harness.factory.lines.add_refusal(peer="p", status=403, reason="no", cause="token")
+        self.successResultOf(made.stopService())
+
+        self.assertEqual(self.logged()[-1], "... and 2 more lines: denied, all addresses")
 
     def test_stop_done_early(self) -> None:
         """The stop is done when the last connection has ended, before the time is over."""

@@ -108,7 +108,8 @@ class RelayService(Service):
         return gatherResults(waits).addBoth(self._log_the_last)
 
     def _log_the_last(self, outcome: object) -> object:
-        # The reactor may stop before the end-of-turn flush.
+        # The reactor may stop before the next tick and the end-of-turn flush.
+        self._factory.lines.tick()
         self._factory.lines.flush()
         return outcome
 
