@@ -29,6 +29,7 @@ class BackEnd:
 
     Attributes:
         most_connections: the maximum number of connections so far.
+        unanswered: the number of questions that it does not answer, so far.
     """
 
     def __init__(self, answers_per_connection: int = 2**30) -> None:
@@ -37,6 +38,7 @@ class BackEnd:
         self._lock = threading.Lock()
         self._connections: set[socket.socket] = set()
         self.most_connections = 0
+        self.unanswered = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -77,6 +79,7 @@ class BackEnd:
                 room = self._question(connection)
                 answer = next((said for start, said in ANSWERS.items() if room.startswith(start)), ALLOW)
                 if answer is None:
+                    self.unanswered += 1
                     connection.recv(1)
                 if answer != ALLOW or number == self._answers_per_connection:
                     connection.sendall(answer if answer and answer != ALLOW else b"")

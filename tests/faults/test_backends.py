@@ -1,11 +1,14 @@
 """Faults of the back end that the ``http`` validator asks: slow, down, closing, cut short."""
 
+from contextlib import ExitStack
+
 import pytest
 from twisted.logger import LogLevel
 
 from tests.faults.back_ends import ANSWERS, BackEnd
 from tests.faults.crowds import Crowd
-from tests.faults.support import FaultTestCase, Hook, attacked, port, remarks
+from tests.faults.support import FaultTestCase, Hook, attacked, connect, port, remarks
+from tests.harness.clients import handshake
 from tests.harness.live import relay
 from tests.harness.support import request_bytes
 from wsrelay.logs.limiter import LINES_PER_TICK, TICK_SECONDS
@@ -43,6 +46,27 @@ def test_backend_slow() -> None:
         assert "EMFILE" not in said
         assert "Too many open files" not in said
         attack.bystanders.welcome()
+        attack.settle()
+
+
+@interop
+def test_backend_slow_for_one_address() -> None:
+    """An address whose questions are never answered has three quarters of them; newcomers are admitted meanwhile."""
+    with (
+        BackEnd() as back_end,
+        relay("--validate", f"http:{back_end.url},timeout=4,connections=4") as server,
+        attacked(server) as attack,
+        ExitStack() as stack,
+    ):
+        for _ in range(40):
+            client = stack.enter_context(connect(server, host="127.0.1.1"))
+            client.sendall(handshake("/hooked/slow"))
+        while back_end.unanswered < 3:
+            attack.bystanders.exchange()
+        for _ in range(5):
+            attack.bystanders.welcome()
+        assert back_end.unanswered == 3
+        stack.close()
         attack.settle()
 
 

@@ -15,14 +15,15 @@ class QueueTests(SynchronousTestCase):
         """Enter for each key."""
         return [queue.enter(key) for key in keys]
 
-    def order(self, queue: FairQueue, places: dict[str, Deferred[None]]) -> str:
-        """Let all run one after the other, and return their names in order."""
+    def order(self, queue: FairQueue, places: dict[str, Deferred[None]], first: str = "a") -> str:
+        """Let all run one after the other, and return their names in order; a name begins with its key."""
         order: list[str] = []
         for name, place in places.items():
             place.addCallback(lambda _, name=name: order.append(name))
-        while queue.running:
-            queue.leave()
-        return "".join(order)
+        queue.leave(first)
+        for name in order:
+            queue.leave(name[0])
+        return " ".join(order)
 
     def test_running(self) -> None:
         """So many run at once; the others wait."""
@@ -33,7 +34,7 @@ class QueueTests(SynchronousTestCase):
         self.successResultOf(second)
         self.assertNoResult(third)
         self.assertEqual((queue.running, queue.waiting), (2, 1))
-        queue.leave()
+        queue.leave("a")
         self.successResultOf(third)
         self.assertEqual((queue.running, queue.waiting), (2, 0))
 
@@ -42,16 +43,29 @@ class QueueTests(SynchronousTestCase):
         queue = FairQueue(1, 9)
         queue.enter("a")
 
-        self.assertEqual(self.order(queue, {name: queue.enter("a") for name in "123"}), "123")
+        self.assertEqual(self.order(queue, {name: queue.enter("a") for name in ("a1", "a2", "a3")}), "a1 a2 a3")
 
     def test_round_robin(self) -> None:
         """Keys take turns, however many places each has."""
         queue = FairQueue(1, 9)
         queue.enter("a")
-        places = {name: queue.enter(name.lower()) for name in ("a", "A")} | {"b": queue.enter("b")}
-        places |= {"C": queue.enter("c"), "B": queue.enter("b")}
+        places = {name: queue.enter(name[0]) for name in ("a1", "a2", "b1", "c1", "b2")}
 
-        self.assertEqual(self.order(queue, places), "abCAB")
+        self.assertEqual(self.order(queue, places), "a1 b1 c1 a2 b2")
+
+    def test_share(self) -> None:
+        """One key runs three quarters of the whole; another one passes its waiting places."""
+        queue = FairQueue(4, 9)
+        places = self.entered(queue, *"aaaaabc")
+
+        self.assertEqual([place.called for place in places], [True] * 3 + [False] * 2 + [True, False])
+        queue.leave("a")
+        self.assertEqual([place.called for place in places[3:]], [True, False, True, False])
+        queue.leave("b")
+        self.successResultOf(places[6])
+        queue.leave("c")
+        self.assertNoResult(places[4])
+        self.assertEqual((queue.running, queue.waiting), (3, 1))
 
     def test_full(self) -> None:
         """A full queue refuses; beside a key with two more, a newcomer takes that key's last place."""
@@ -63,7 +77,7 @@ class QueueTests(SynchronousTestCase):
 
         self.failureResultOf(third, QueueFullError)
         self.assertRaises(QueueFullError, queue.enter, "b")
-        self.assertEqual(self.order(queue, {"1": first, "n": newcomer, "2": second}), "1n2")
+        self.assertEqual(self.order(queue, {"a1": first, "b": newcomer, "a2": second}), "a1 b a2")
 
     def test_no_queue(self) -> None:
         """Without places to wait, the rest is refused."""
@@ -76,21 +90,21 @@ class QueueTests(SynchronousTestCase):
         """A cancelled place is given back; those behind it keep their order."""
         queue = FairQueue(1, 9)
         queue.enter("a")
-        places = {name: queue.enter(key) for name, key in (("1", "a"), ("2", "a"), ("3", "b"))}
-        for name in "13":
+        places = {name: queue.enter(key) for name, key in (("a1", "a"), ("a2", "a"), ("b", "b"))}
+        for name in ("a1", "b"):
             places[name].cancel()
             self.failureResultOf(places.pop(name), CancelledError)
 
         self.assertEqual(queue.waiting, 1)
-        self.assertEqual(self.order(queue, places), "2")
+        self.assertEqual(self.order(queue, places), "a2")
 
     def test_no_recursion(self) -> None:
         """Runs that end at once are no recursion, however many wait."""
         queue = FairQueue(1, 5000)
         queue.enter("a")
         for _ in range(5000):
-            queue.enter("a").addCallback(lambda _: queue.leave())
-        queue.leave()
+            queue.enter("a").addCallback(lambda _: queue.leave("a"))
+        queue.leave("a")
 
         self.assertEqual((queue.running, queue.waiting), (0, 0))
 
@@ -98,20 +112,21 @@ class QueueTests(SynchronousTestCase):
     def test_counts(self, steps: list[tuple[str, str]]) -> None:
         """After any steps the counts are right and within the limits, and nothing waits beside a free place."""
         queue = FairQueue(2, 3)
-        places: list[Deferred[None]] = []
+        waiting: list[Deferred[None]] = []
+        running: list[str] = []
         for step, key in steps:
-            if step == "leave" and queue.running:
-                queue.leave()
-            elif step == "cancel" and places:
-                places.pop().cancel()
+            if step == "leave" and running:
+                queue.leave(running.pop())
+            elif step == "cancel" and waiting:
+                waiting.pop().cancel()
             elif step == "enter":
                 try:
-                    places.append(
-                        queue.enter(key).addErrback(lambda failure: failure.trap(QueueFullError, CancelledError))
-                    )
+                    place = queue.enter(key)
                 except QueueFullError:
                     self.assertEqual(queue.waiting, 3)
-            places = [place for place in places if not place.called]
-            self.assertEqual(queue.waiting, len(places))
-            self.assertLessEqual(queue.running, 2)
+                else:
+                    place.addCallback(lambda _, key=key: running.append(key))
+                    waiting.append(place.addErrback(lambda failure: failure.trap(QueueFullError, CancelledError)))
+            waiting = [place for place in waiting if not place.called]
+            self.assertEqual((queue.waiting, queue.running), (len(waiting), len(running)))
             self.assertTrue(queue.running == 2 or not queue.waiting)

@@ -111,14 +111,13 @@ class Backend:
             CancelledError: cancelled by the caller; the connection is closed.
         """
         try:
-            turn = self._queue.enter(network)
-            return await self._answer_in_time(question, turn)
+            return await self._answer_in_time(question, network)
         except QueueFullError:
             asked, waiting = self._queue.running, self._queue.waiting
             raise BusyError(f"{asked} questions are asked and {waiting} wait, the maximum") from None
 
-    async def _answer_in_time(self, question: bytes, turn: "Deferred[None]") -> tuple[IResponse, bytes]:
-        asked = Deferred.fromCoroutine(self._ask(question, turn))
+    async def _answer_in_time(self, question: bytes, network: str) -> tuple[IResponse, bytes]:
+        asked = Deferred.fromCoroutine(self._ask(question, network))
         timer = self.clock().callLater(self._timeout_seconds, asked.cancel)
         try:
             return await asked
@@ -132,7 +131,8 @@ class Backend:
             if timer.active():
                 timer.cancel()
 
-    async def _ask(self, question: bytes, turn: "Deferred[None]") -> tuple[IResponse, bytes]:
+    async def _ask(self, question: bytes, network: str) -> tuple[IResponse, bytes]:
+        turn = self._queue.enter(network)
         wait_seconds = self._timeout_seconds * _WAIT_SHARE
         try:
             await turn.addTimeout(wait_seconds, self.clock())
@@ -141,7 +141,7 @@ class Backend:
         try:
             return await self._post(question)
         finally:
-            self._queue.leave()
+            self._queue.leave(network)
 
     async def _post(self, question: bytes) -> tuple[IResponse, bytes]:
         if self._agent is None:

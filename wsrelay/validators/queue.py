@@ -3,12 +3,18 @@
 Must not live here: questions and their timeouts (:mod:`wsrelay.validators.backend`).
 """
 
-from collections import deque
+import math
+from collections import Counter, deque
 from collections.abc import Callable
+from typing import Final
 
 from twisted.internet.defer import Deferred, succeed
 
 __all__ = ["FairQueue", "QueueFullError"]
+
+
+#: The share of what runs that one key may have, so that others need not wait for its slow ones.
+_SHARE: Final = 0.75
 
 
 class QueueFullError(Exception):
@@ -18,8 +24,10 @@ class QueueFullError(Exception):
 class FairQueue:
     """A limit on what runs at once, with a bounded queue: round robin over its keys, FIFO within a key.
 
+    One key runs at most three quarters of the whole.
+
     Complexity:
-        O(1); a newcomer to a full queue costs one step per key, a cancellation one per place of its key.
+        O(1), or O(keys) where keys run their share or the queue is full; a cancellation costs O(places of its key).
 
     Args:
         running: the maximum that runs at once; from 1.
@@ -33,6 +41,8 @@ class FairQueue:
     def __init__(self, running: int, waiting: int) -> None:
         self._max_running = running
         self._max_waiting = waiting
+        self._max_of_key = math.ceil(running * _SHARE)
+        self._running_of: Counter[str] = Counter()
         self._lines: dict[str, deque[Deferred[None]]] = {}  # the first key is next
         self._is_admitting = False
         self.running = 0
@@ -53,8 +63,8 @@ class FairQueue:
         Raises:
             QueueFullError: the queue is full.
         """
-        if self.running < self._max_running and not self._lines:
-            self.running += 1
+        if self.running < self._max_running and self._running_of[key] < self._max_of_key:
+            self._begin(key)
             return succeed(None)
         if self.waiting >= self._max_waiting:
             self._make_room(key)
@@ -63,24 +73,33 @@ class FairQueue:
         self.waiting += 1
         return place
 
-    def leave(self) -> None:
+    def leave(self, key: str) -> None:
         """End a run; the next one in the queue begins before this returns."""
         self.running -= 1
+        self._running_of[key] -= 1
+        if not self._running_of[key]:
+            del self._running_of[key]
         if self._is_admitting:  # the loop below goes on: no recursion where each run ends at once
             return
         self._is_admitting = True
-        while self._lines and self.running < self._max_running:
-            self.running += 1
-            self._next().callback(None)
+        while self.running < self._max_running and (place := self._next()) is not None:
+            place.callback(None)
         self._is_admitting = False
 
-    def _next(self) -> "Deferred[None]":
-        key, line = next(iter(self._lines.items()))
+    def _begin(self, key: str) -> None:
+        self.running += 1
+        self._running_of[key] += 1
+
+    def _next(self) -> "Deferred[None] | None":
+        key = next((key for key in self._lines if self._running_of[key] < self._max_of_key), None)
+        if key is None:
+            return None
+        line = self._lines.pop(key)
         place = line.popleft()
-        del self._lines[key]
         if line:
             self._lines[key] = line  # behind the other keys
         self.waiting -= 1
+        self._begin(key)
         return place
 
     def _make_room(self, key: str) -> None:
