@@ -56,6 +56,11 @@ class BackEnd:
     ) -> None:
         self.stop()
 
+    @property
+    def connections(self) -> int:
+        """The number of connections."""
+        return len(self._connections)
+
     def stop(self) -> None:
         """End all connections, and take no more."""
         with self._lock:

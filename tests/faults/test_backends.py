@@ -1,5 +1,6 @@
 """Faults of the back end that the ``http`` validator asks: slow, down, closing, cut short."""
 
+import signal
 from contextlib import ExitStack
 
 import pytest
@@ -8,7 +9,7 @@ from twisted.logger import LogLevel
 from tests.faults.back_ends import ANSWERS, BackEnd
 from tests.faults.crowds import Crowd
 from tests.faults.support import FaultTestCase, Hook, attacked, connect, port, remarks
-from tests.harness.clients import handshake
+from tests.harness.clients import handshake, read_to_end
 from tests.harness.live import relay
 from tests.harness.support import request_bytes
 from wsrelay.logs.limiter import LINES_PER_TICK, TICK_SECONDS
@@ -82,6 +83,29 @@ def test_backend_ends_kept_connections() -> None:
             assert answers(port(server), "lobby", 20) == {101: 20}
         attack.bystanders.welcome()
         assert "asking" not in server.output.text
+
+
+@interop
+def test_backend_reload() -> None:
+    """After a reload new handshakes have new connections; pending ones are still answered, and idle ones end."""
+    with (
+        BackEnd() as back_end,
+        relay("--validate", f"http:{back_end.url},timeout=2,connections=4") as server,
+        attacked(server) as attack,
+        connect(server) as pending,
+    ):
+        pending.sendall(handshake("/hooked/slow"))
+        while not back_end.unanswered:
+            attack.bystanders.exchange()
+        kept = back_end.connections
+        server.signal(signal.SIGHUP)
+        server.output.wait_for("SIGHUP: reloaded")
+        attack.bystanders.welcome()
+        assert back_end.connections > kept
+        assert b" 503 " in read_to_end(pending)
+        while back_end.connections:
+            attack.bystanders.exchange()
+        attack.bystanders.welcome()
 
 
 @interop
