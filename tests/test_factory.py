@@ -159,12 +159,12 @@ class SweepTests(RelayTestCase):
         relay.wait(3.75)
         client.server_transport.stalled = True
         relay.wait(1)
-        self.assertTrue(client.server.keepalive._pong_missing)
+        self.assertIsNotNone(client.server.keepalive._awaited)
         client.server_transport.stalled = False
         # The pong is buffered while the reactor is blocked; then a sweep comes first.
         relay.clock.advance(60)
         relay.settle()
-        self.assertFalse(client.server.keepalive._pong_missing)
+        self.assertIsNone(client.server.keepalive._awaited)
         relay.wait(20)
 
         self.assertTrue(client.open)

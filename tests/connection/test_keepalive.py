@@ -25,19 +25,20 @@ class KeepAliveTests(SynchronousTestCase):
             )
 
     def test_pong(self) -> None:
-        """A pong counts if it answers the last ping; each ping has its own payload."""
+        """A pong counts if it answers the last ping, and no earlier one."""
         keepalive = KeepAlive(0.0, 10.0, 1.0)
-        payload = keepalive.ping(10.0, 10.0)
-        self.assertIsNotNone(payload)
-        keepalive.pong(payload or b"")
+        self.assertTrue(keepalive.ping(10.0, 10.0, b"one"))
+        keepalive.pong(b"one")
         self.assertEqual(keepalive.due(20.0, took_nothing), Due.PING)
 
-        self.assertNotEqual(keepalive.ping(20.0, 10.0), payload)
+        self.assertTrue(keepalive.ping(20.0, 10.0, b"two"))
+        keepalive.pong(b"one")
+        self.assertEqual(keepalive.due(30.0, took_nothing), Due.PONG_TIMEOUT)
 
     def test_pong_timeout(self) -> None:
         """A ping without its pong times out after one interval; an unsolicited pong does not count."""
         keepalive = KeepAlive(0.0, 10.0, 1.0)
-        keepalive.ping(10.0, 10.0)
+        keepalive.ping(10.0, 10.0, b"one")
         keepalive.pong(b"unsolicited")
 
         self.assertEqual(
@@ -47,19 +48,19 @@ class KeepAliveTests(SynchronousTestCase):
     def test_pong_timeout_within_frame(self) -> None:
         """A peer within a frame cannot send a pong; it does not time out while bytes come."""
         keepalive = KeepAlive(0.0, 10.0, 1.0)
-        keepalive.ping(10.0, 10.0)
+        keepalive.ping(10.0, 10.0, b"one")
         keepalive.progress = True
         self.assertEqual(keepalive.due(20.0, took_nothing, within_frame=True), Due.PING)
-        self.assertIsNone(keepalive.ping(20.0, 10.0))
+        self.assertFalse(keepalive.ping(20.0, 10.0, b"two"))
 
         self.assertEqual(keepalive.due(30.0, took_nothing, within_frame=True), Due.PONG_TIMEOUT)
 
     def test_pong_timeout_progress(self) -> None:
         """A peer that takes waiting bytes is slow, not dead: no pong timeout until it stops."""
         keepalive = KeepAlive(0.0, 10.0, 1.0)
-        keepalive.ping(10.0, 10.0)
+        keepalive.ping(10.0, 10.0, b"one")
         self.assertEqual(keepalive.due(20.0, lambda: True), Due.PING)
-        self.assertIsNone(keepalive.ping(20.0, 10.0))
+        self.assertFalse(keepalive.ping(20.0, 10.0, b"two"))
 
         self.assertEqual(keepalive.due(30.0, took_nothing), Due.PONG_TIMEOUT)
 
@@ -83,7 +84,7 @@ class KeepAliveTests(SynchronousTestCase):
     def test_alive_without_pongs(self) -> None:
         """Where there are no pongs, a peer that takes written bytes is alive."""
         keepalive = KeepAlive(0.0, 10.0, 1.0)
-        keepalive.ping(10.0, 10.0)
+        keepalive.ping(10.0, 10.0, b"one")
         keepalive.alive()
 
         self.assertEqual(keepalive.due(20.0, took_nothing), Due.PING)
@@ -114,7 +115,7 @@ class KeepAliveTests(SynchronousTestCase):
     def test_deadlines_while_held(self) -> None:
         """Deadlines of the peer move by the time for which it was held."""
         keepalive = KeepAlive(0.0, 10.0, 1.0)
-        keepalive.ping(10.0, 10.0)
+        keepalive.ping(10.0, 10.0, b"one")
         keepalive.message_by = 12.0
         self.assertEqual(keepalive.due(60.0, took_nothing, held=True), Due.NOTHING)
         keepalive.read_again(50.0)

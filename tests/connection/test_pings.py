@@ -14,10 +14,14 @@ class PingTests(RelayTestCase):
         """A peer is pinged at the interval, and stays connected while it answers."""
         relay = self.relay(ping_seconds=10)
         client = relay.client()
+        pinged: list[bytes] = []
+        answer = client.onPing
+        client.onPing = lambda payload: pinged.append(payload) or answer(payload)
         relay.wait(100)
 
         self.assertTrue(client.open)
-        self.assertGreater(client.server.keepalive._ping_count, 7)
+        self.assertGreater(len(pinged), 7)
+        self.assertEqual(len({*pinged}), len(pinged), "a payload was used twice")
 
     def silent(self, ping_seconds: float = 10, **settings: Any) -> tuple[Any, Wire]:
         relay = self.relay(ping_seconds=ping_seconds, close_seconds=2, **settings)
@@ -39,10 +43,11 @@ class PingTests(RelayTestCase):
         self.assertTrue(wire.transport.aborted)
 
     def test_unsolicited_pongs(self) -> None:
-        """Messages and unsolicited pongs do not keep a peer alive (TRAPS 29)."""
+        """Messages and unsolicited pongs do not keep a peer alive (TRAPS 29), counters and repeated ones included."""
         relay, wire = self.silent()
+        guesses = b"".join(client_frame(10, payload) for payload in (b"unsolicited", b"", b"0", b"1", b"2", b"3"))
         for _ in range(30):
-            wire.send(client_frame(1, b"chat") + client_frame(10, b"unsolicited"))
+            wire.send(client_frame(1, b"chat") + guesses)
             relay.wait(1)
 
         self.assertTrue(wire.ended)

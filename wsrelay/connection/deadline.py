@@ -5,12 +5,17 @@ Must not live here: when it is checked (:mod:`wsrelay.connection.sweep`), which 
 """
 
 import math
+import os
+from typing import Final
 
 from wsrelay.connection.host import Host
 from wsrelay.connection.keepalive import Due
 from wsrelay.connection.stage import CLOSING_STAGES, OPEN_STAGES, Stage
 
 __all__ = ["act"]
+
+#: Bytes of a ping's payload: random, so that only a peer that has read the ping can answer it.
+PAYLOAD_BYTES: Final = 8
 
 
 def act(connection: Host) -> None:
@@ -50,7 +55,7 @@ def _keep_alive(connection: Host) -> None:
         (connection.reject if due is Due.MESSAGE_TIMEOUT else connection.close)(due.close)  # only this is a violation
         return
     if due is Due.PING:
-        payload = keepalive.ping(now, connection.factory.settings.ping_seconds)
-        if payload is not None:
+        payload = os.urandom(PAYLOAD_BYTES)
+        if keepalive.ping(now, connection.factory.settings.ping_seconds, payload):
             connection.phase.ping(payload)
     connection.deadline = keepalive.expires if held else keepalive.deadline

@@ -59,12 +59,12 @@ class KeepAlive:
         close_by: how long a close may wait for a slow peer; until a close begins, not at all.
     """
 
-    __slots__ = ("_ping_at", "_ping_count", "_pong_missing", "close_by", "expires", "message_by", "progress")
+    __slots__ = ("_awaited", "_ping_at", "close_by", "expires", "message_by", "progress")
 
     def __init__(self, now: float, ping_seconds: float, chance: float, expires: float = math.inf) -> None:
         self._ping_at = now + ping_seconds * (1 + chance) / 2 if ping_seconds else math.inf
-        self._ping_count = 0
-        self._pong_missing = False
+        #: The payload of the ping without a pong yet.
+        self._awaited: bytes | None = None
         self.progress = False
         self.expires = expires
         self.message_by = math.inf
@@ -94,36 +94,36 @@ class KeepAlive:
         if now < self._ping_at:
             return Due.NOTHING
         is_alive = progressed() or (within_frame and self.progress)
-        if self._pong_missing and not is_alive:
+        if self._awaited is not None and not is_alive:
             return Due.PONG_TIMEOUT
         return Due.PING
 
-    def ping(self, now: float, ping_seconds: float) -> bytes | None:
+    def ping(self, now: float, ping_seconds: float, payload: bytes) -> bool:
         """Begin the next interval.
 
         Args:
             now: the time.
             ping_seconds: until the next ping.
+            payload: of this ping. The peer must not know it before: else it could answer ahead, without reading.
 
         Returns:
-            The payload of the ping to send; ``None`` if the last one is still unanswered.
+            Whether to send the ping; ``False``: the last one is still unanswered.
         """
         self._ping_at = now + ping_seconds
         self.progress = False
-        if self._pong_missing:
-            return None
-        self._ping_count += 1
-        self._pong_missing = True
-        return self._payload
+        if self._awaited is not None:
+            return False
+        self._awaited = payload
+        return True
 
     def pong(self, payload: bytes) -> None:
         """Take a pong; it counts only if it answers the last ping."""
-        if payload == self._payload:
-            self._pong_missing = False
+        if payload == self._awaited:
+            self._awaited = None
 
     def alive(self) -> None:
         """The peer has taken written bytes: counts as a pong, where there are none."""
-        self._pong_missing = False
+        self._awaited = None
 
     def begin_close(self, now: float, close_seconds: float, *, is_slow: bool) -> float:
         """Begin a close.
@@ -153,9 +153,5 @@ class KeepAlive:
     def read_again(self, held_seconds: float) -> None:
         """Extend the deadlines for pong and message by the time for which the peer was held."""
         self.message_by += held_seconds
-        if self._pong_missing:
+        if self._awaited is not None:
             self._ping_at += held_seconds
-
-    @property
-    def _payload(self) -> bytes:
-        return b"%d" % self._ping_count
