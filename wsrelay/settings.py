@@ -67,8 +67,9 @@ class Settings:
         "Listening",
         "Where to listen: a Twisted server endpoint (tcp, tcp6, ssl, tls, unix, systemd, haproxy:...).",
         detail="Endpoints of Twisted's plugins work, too, and each can stand behind `haproxy:`. `tcp6:PORT` serves"
-        " IPv4, too, unless another endpoint has this port on IPv4. The backlog is 1024 unless `:backlog=` sets"
-        " another. If the port is in use, the relay exits with 1.",
+        " IPv4, too, unless another endpoint has this port on IPv4. A `unix:` socket is open to all users of the"
+        " machine, as proxies run as others, unless its folder or `:mode=660` says otherwise. The backlog is 1024"
+        " unless `:backlog=` sets another. If the port is in use, the relay exits with 1.",
         value="ENDPOINT",
         choices=ENDPOINTS,
     )
@@ -270,8 +271,9 @@ class Settings:
         "",
         "Observability",
         "Where to serve health, metrics, rooms and connections, as an endpoint (tcp, tcp6, ssl, unix, systemd).",
-        detail="It has no password, and is on loopback unless the endpoint names an `interface=`: [the admin"
-        " endpoint](admin.md). If the port is in use, the relay exits with 1.",
+        detail="It has no password, and is on loopback unless the endpoint names an `interface=`; a unix socket is for"
+        " the relay's own user unless `mode=` says otherwise: [the admin endpoint](admin.md). If the port is in use,"
+        " the relay exits with 1.",
         value="ENDPOINT",
         shown_default="none",
         choices=("tcp:", "tcp6:", "ssl:", "unix:", "systemd:"),

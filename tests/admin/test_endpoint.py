@@ -169,6 +169,7 @@ def test_curl(tmp_path: Path) -> None:
     path = tmp_path / "admin"
     with relay("--admin", f"unix:{path}") as server:
         assert server.admin == f"http+unix:{path}"
+        assert path.stat().st_mode & 0o777 == 0o600
         asked = run(curl, "--silent", "--show-error", "--include", "--unix-socket", path, "http://localhost/readyz")
         assert asked.stdout.startswith("HTTP/1.1 200 "), asked.stdout
         assert '"ready":true' in asked.stdout

@@ -6,6 +6,7 @@ import ssl
 import tempfile
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -346,10 +347,19 @@ class AdminTests(SynchronousTestCase):
             self.assertEqual(self.where(description), where, description)
 
     def test_admin_unix(self) -> None:
-        """A unix socket has no interface."""
-        reactor = MemoryReactorClock()
-        admin_endpoint(reactor, "unix:/run/admin").listen_now(Factory())
-        self.assertEqual(reactor.unixServers[0][0], "/run/admin")
+        """A unix socket has no interface, and is for its own user unless a mode says otherwise (TRAPS 109)."""
+        for description, mode in (
+            ("unix:/run/admin", 0o600),
+            ("unix:/run/admin:backlog=5", 0o600),
+            ("unix:/run/admin:mode=660", 0o660),
+            ("unix:/run/admin:666", 0o666),
+            ("unix:address=/run/admin", 0o600),
+            (r"unix:/run/a\:mode\=666", 0o600),
+            (r"unix:/run/a\:interface\=x", 0o600),
+        ):
+            listen_unix = Mock()
+            admin_endpoint(Mock(listenUNIX=listen_unix), description).listen(Factory())
+            self.assertEqual(listen_unix.call_args.kwargs["mode"], mode, description)
 
     def test_admin_invalid(self) -> None:
         """An invalid endpoint names its option and the allowed kinds."""
@@ -359,6 +369,8 @@ class AdminTests(SynchronousTestCase):
             "9100",
             "tcp:x",
             "tcp:1:nosuch=1",
+            "unix:/run/admin:mode=rw",
+            "unix:\\",
             "systemd:domain=INET:name=a",
         ):
             [problem] = self.assertRaises(SettingsError, admin_endpoint, None, description).problems

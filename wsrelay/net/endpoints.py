@@ -4,7 +4,7 @@ Must not live here: what is served (:mod:`wsrelay.factory`), start and stop (:mo
 """
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, cast
@@ -48,8 +48,14 @@ _TLS: Final = {"ssl": "_sslContextFactory", "tls": "connectionCreator"}
 #: Endpoints of Twisted that listen with TCP, on an interface and a port.
 _ON_PORTS: Final = frozenset(["ssl", "tcp", "tcp6", "tls"])
 
-#: Endpoints allowed for the admin endpoint → their loopback interface; ``None``: access is set by the socket's owner.
-_ADMIN: Final = {"ssl": "127.0.0.1", "tcp": "127.0.0.1", "tcp6": r"\:\:1", "systemd": None, "unix": None}
+#: Endpoints allowed for the admin endpoint → the argument that keeps others out, and its default; systemd sets its own.
+_ADMIN: Final = {
+    "ssl": ("interface", "127.0.0.1"),
+    "systemd": None,
+    "tcp": ("interface", "127.0.0.1"),
+    "tcp6": ("interface", r"\:\:1"),
+    "unix": ("mode", "600"),  # Twisted's is 666, whatever the umask (TRAPS 109)
+}
 
 
 #: Twisted's objects that make TLS connections: of ``tls:`` and of ``ssl:`` endpoints.
@@ -257,8 +263,19 @@ def _refuse_encrypted_keys(description: str) -> None:
                 raise ValueError(f"the key in {file} is encrypted: a reload could not ask for the passphrase")
 
 
-def endpoints(reactor: IReactorCore | None, descriptions: Iterable[str], option: str = "listen") -> list[Endpoint]:
+def endpoints(
+    reactor: IReactorCore | None,
+    descriptions: Iterable[str],
+    option: str = "listen",
+    complete: Callable[[str], str] = str,
+) -> list[Endpoint]:
     """Return the endpoints of all descriptions. See :class:`Endpoint`.
+
+    Args:
+        reactor: the reactor to listen with; ``None`` for only checking the descriptions.
+        descriptions: Twisted server endpoint strings.
+        option: the option that has them.
+        complete: returns a description with its defaults.
 
     Raises:
         SettingsError: names the option and every wrong description.
@@ -267,7 +284,7 @@ def endpoints(reactor: IReactorCore | None, descriptions: Iterable[str], option:
     problems: list[str] = []
     for description in descriptions:
         try:
-            made.append(Endpoint(reactor, description))
+            made.append(Endpoint(reactor, complete(description)))
         except Exception as error:  # noqa: BLE001 - endpoint plugins and certificates may raise anything
             problems.append(f"{option}: {description}: {error}")
     if problems:
@@ -278,7 +295,7 @@ def endpoints(reactor: IReactorCore | None, descriptions: Iterable[str], option:
 
 
 def admin_endpoint(reactor: IReactorCore | None, description: str) -> Endpoint:
-    """Return the admin endpoint; on loopback, unless the description names an interface.
+    """Return the admin endpoint; on loopback, or for the relay's own user, unless the description says otherwise.
 
     Raises:
         SettingsError: not an endpoint string, or a kind of endpoint that is not allowed here.
@@ -286,6 +303,13 @@ def admin_endpoint(reactor: IReactorCore | None, description: str) -> Endpoint:
     kind = description.partition(":")[0]
     if kind not in _ADMIN:
         raise SettingsError([f"admin: {description}: must be one of {', '.join(sorted(_ADMIN))}"])
-    if _ADMIN[kind] is not None and ":interface=" not in description:
-        description = f"{description}:interface={_ADMIN[kind]}"
-    return endpoints(reactor, [description], "admin")[0]
+    return endpoints(reactor, [description], "admin", _guarded)[0]
+
+
+def _guarded(description: str) -> str:
+    """Return the description of an admin endpoint with the default of :data:`_ADMIN`, if it does not set another."""
+    arguments, keywords = _parse(description)
+    default = _ADMIN[arguments[0]]
+    if default is None or default[0] in keywords or (default[0] == "mode" and len(arguments) > 2):  # unix:PATH:MODE
+        return description
+    return f"{description}:{default[0]}={default[1]}"
