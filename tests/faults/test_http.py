@@ -115,6 +115,8 @@ class RequestTests(FaultTestCase):
                 http_bytes(POST, b"forged", foreign),
                 http_bytes(POST, b"{}", {**foreign, "Content-Type": "application/json"}),
                 TAIL.replace(b"Accept", b"Origin: https://evil.example\r\nAccept"),
+                TAIL.replace(b"Accept", b"Sec-Fetch-Site: cross-site\r\nAccept"),
+                TAIL.replace(b"Accept", b"Sec-Fetch-Site: same-site\r\nAccept"),
             ):
                 wire = relay.wire()
                 self.assertNotIn(b"Access-Control-", wire.send(request))
@@ -122,6 +124,22 @@ class RequestTests(FaultTestCase):
                 relay.bystanders.exchange()
                 wire.hang_up()
             self.assertEqual((relay.stats.messages_in, relay.stats.http_requests), (self.said(relay), {}))
+
+    def test_http_own_page(self) -> None:
+        """The relay's own page needs no Origin for a stream where its origin is listed; one of another host does."""
+        origins = OriginValidator.from_arguments("https://relay.example")
+        own = TAIL.replace(b"Accept", b"Sec-Fetch-Site: same-origin\r\nAccept")
+        with self.attacked([origins], http=True, options={"origin": "https://relay.example"}) as relay:
+            for request, status in (
+                (own, 200),
+                (own.replace(b"Host: relay.example", b"Host: evil.example"), 403),
+                (TAIL, 403),
+            ):
+                wire = relay.wire()
+                wire.send(request)
+                self.assertEqual(wire.status, status, request)
+                relay.bystanders.exchange()
+                wire.hang_up()
 
     def said(self, relay: Any) -> int:
         """Return the number of the bystanders' messages."""

@@ -16,7 +16,10 @@ import wsrelay.http
 from tests.harness.browser import Browser, Page, browser
 from tests.harness.clients import WebsocketsClient, binary, text
 from tests.harness.live import Relay, make_certificate, relay
+from tests.validators.support import GRANT, request
 from wsrelay.closecodes import TABLE
+from wsrelay.errors import Denied
+from wsrelay.validators.origin import OriginValidator
 
 FILE = Path(wsrelay.http.__file__).with_name("demo.html")
 SOURCE = FILE.read_text("utf-8")
@@ -124,9 +127,9 @@ class Site:
         await_state(page, state)
         return page
 
-    def client(self, room: str = "lobby") -> WebsocketsClient:
+    def client(self, room: str = "lobby", **options: Any) -> WebsocketsClient:
         """Return another client, in a room; enter it to connect."""
-        return WebsocketsClient(self.server.url(room))
+        return WebsocketsClient(self.server.url(room), **options)
 
 
 @pytest.fixture
@@ -354,10 +357,11 @@ def test_refusal_reason(site: Site, validator: str, reason: str) -> None:
 
 
 @deploy
-def test_refusal_temporary(site: Site) -> None:
-    """A client refused by a full room gets in once there is a free place."""
-    site.start("--http", "--max-room-members", "1")
-    with site.client():
+@pytest.mark.parametrize("origins", ["same-host", "http://127.0.0.1:*"])
+def test_refusal_temporary(site: Site, origins: str) -> None:
+    """A client refused by a full room gets in once there is a free place, also without ``none`` among the origins."""
+    site.start("--http", "--max-room-members", "1", "--validate", f"origin:{origins}")
+    with site.client(origin=site.url.rstrip("/")):
         page = site.tab(state="waiting")
         await_text(page, "A full room", "#why")
     page.run("document.getElementById('now').click()")
@@ -520,3 +524,21 @@ def test_refusal_by_http(site: Site, status: int, state: str, waits: list[int]) 
         "code": 1006, "refused": True, "status": status, "reason": "no, because", "retryAfter": 10, "until": 0,
     }  # fmt: skip
     assert waited == waits
+
+
+@deploy
+def test_refusal_without_origin(site: Site) -> None:
+    """A GET without Origin is refused by origin lists, where the WebSocket is not: that refusal is not final."""
+    site.start()
+    with pytest.raises(Denied) as refused:
+        OriginValidator(words=["null"]).validate(request(), GRANT)
+    state = run_client(
+        site.tab(),
+        f"""
+        const headers = {{ "Content-Type": "text/plain" }};
+        answer = new Response({json.dumps(refused.value.reason)}, {{ status: 403, headers }});
+        await socket.onclose({{ code: 1006, reason: "" }});
+        return states.at(-1)[0];
+        """,
+    )
+    assert state == "waiting"

@@ -1,10 +1,13 @@
 """Tests of wsrelay.validators.origin."""
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from wsrelay.errors import Denied
 from wsrelay.http.responses import MAX_REASON_CHARS
+from wsrelay.request import HandshakeRequest
 from wsrelay.validators.origin import OriginValidator
 from wsrelay.validators.origin_patterns import parse_origin
 
@@ -239,6 +242,48 @@ class WordTests(ValidatorTestCase):
     def test_malformed_host(self) -> None:
         """A malformed Host matches no origin."""
         self.assertDenied(403, make("same-host"), request(origin="https://a.example", host=""))
+
+    def site(self, value: str, **overrides: Any) -> HandshakeRequest:
+        """Return a browser's request without Origin."""
+        return request(headers={"sec-fetch-site": value}, **overrides)
+
+    def test_foreign_page_without_origin(self) -> None:
+        """Without Origin, a page of another host is refused (TRAPS 110); so is a value that no browser sends."""
+        for arguments in ("same-host", "none", "https://relay.example", "same-host,none,null"):
+            for value in ("cross-site", "same-site", "", "Cross-Site", "none, none", "nonsense"):
+                denied = self.assertDenied(403, make(arguments), self.site(value))
+                self.assertIn("a page of another site", denied.reason)
+            for origin in ("https://evil.example", "null" if "null" not in arguments else ""):
+                self.assertDenied(403, make(arguments), self.site("same-origin", origin=origin))
+        self.assertIs(GRANT, make("*").validate(self.site("cross-site"), GRANT))
+
+    def test_own_page_without_origin(self) -> None:
+        """Without Origin, the relay's own page has the origin of the Host field."""
+        for arguments, host in (
+            ("same-host", "relay.example"),
+            ("https://relay.example", "relay.example"),
+            ("https://relay.example", "relay.example:443"),
+            ("http://localhost:8080", "localhost:8080"),
+            ("https://*.relay.example", "eu.relay.example"),
+            ("http://localhost:*", "localhost:8080"),
+        ):
+            self.assertIs(GRANT, make(arguments).validate(self.site("same-origin", host=host), GRANT), arguments)
+        for arguments, host in (
+            ("https://app.example", "relay.example"),
+            ("https://relay.example", "relay.example:8443"),
+            ("https://relay.example", "evil.example"),
+            ("none", "relay.example"),
+            ("same-host", ""),
+        ):
+            self.assertDenied(403, make(arguments), self.site("same-origin", host=host))
+        reason = self.assertDenied(403, make("https://app.example"), self.site("same-origin")).reason
+        self.assertIn("add https://relay.example to --validate origin:", reason)
+
+    def test_typed_address(self) -> None:
+        """A typed address is a request without Origin, as that of a program."""
+        for arguments in ("same-host", "none"):
+            self.assertIs(GRANT, make(arguments).validate(self.site("none"), GRANT))
+        self.assertDenied(403, make("https://app.example"), self.site("none"))
 
     def test_null(self) -> None:
         """``null`` allows the origin "null" only."""

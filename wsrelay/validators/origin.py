@@ -35,6 +35,15 @@ ANY: Final = "*"
 
 _WORDS: Final = frozenset([SAME_HOST, NULL, NONE, ANY])
 
+#: The field with which browsers say whose page sends a request, with its values for the page's own host and port, and
+#: for a user who typed the address; the last one stands for a missing field, too.
+_SITE: Final = "sec-fetch-site"
+_OWN_SITE: Final = "same-origin"
+_NO_SITE: Final = "none"
+
+#: The schemes of a relay's own origin; which one, only a TLS proxy in front knows.
+_SCHEMES: Final = ("https", "http")
+
 #: The most characters of an origin in a refusal, and of one that is named twice: the whole reason fits into
 #: ``MAX_REASON_CHARS``.
 MAX_ORIGIN_CHARS: Final = 120
@@ -46,6 +55,7 @@ _UNSAFE: Final = re.compile(r"[^0-9A-Za-z:/._~@?#%+-]")
 #: Beginnings of reasons.
 _NO_ORIGIN: Final = "no Origin was sent; to allow programs, which need not send one"
 _MALFORMED: Final = "the Origin is malformed, it must be SCHEME://HOST or SCHEME://HOST:PORT"
+_FOREIGN: Final = "a page of another site sent this without an Origin; let it send one (CORS mode)"
 _NULL_ORIGIN: Final = (
     "the origin null is not allowed (file: pages and sandboxed frames of any site send it); to allow all of these"
 )
@@ -65,10 +75,15 @@ class OriginValidator:
             ``*``: every origin, and none.
         patterns: patterns of allowed origins.
 
+    Browsers send no ``Origin`` with a GET of the page's own host, or of an image or link; ``Sec-Fetch-Site`` then tells
+    them from programs: ``same-origin`` is the origin of the ``Host`` field; ``cross-site`` and ``same-site`` are
+    denied, but for ``*`` (TRAPS 110).
+
     Peer sees:
         403 if the origin is not allowed or malformed. The reason names the origin, and what to write to allow it.
 
-    Source: RFC 6454 sections 5 and 6.2, RFC 6455 section 10.2; TRAPS 16 (why Autobahn's own check is off).
+    Source: RFC 6454 sections 5 and 6.2, RFC 6455 section 10.2, https://w3c.github.io/webappsec-fetch-metadata/;
+    TRAPS 16 (why Autobahn's own check is off).
     """
 
     def __init__(
@@ -102,25 +117,36 @@ class OriginValidator:
     def validate(self, request: HandshakeRequest, grant: Grant) -> Grant:
         """Return the grant unchanged. See :class:`~wsrelay.interfaces.IHandshakeValidator`."""
         if not self._allows(request):
-            raise Denied(403, self._reason(request.origin))
+            raise Denied(403, self._reason(request))
         return grant
 
     def _allows(self, request: HandshakeRequest) -> bool:
         if ANY in self._words:
             return True
-        if request.origin is None:
-            return NONE in self._words or SAME_HOST in self._words
-        if request.origin == NULL:
+        if request.origin is not None:
+            return self._allows_origin(request.origin, request.host)
+        site = request.headers.get(_SITE, _NO_SITE)
+        if site == _OWN_SITE:
+            return any(self._allows_origin(f"{scheme}://{request.host}", request.host) for scheme in _SCHEMES)
+        return site == _NO_SITE and (NONE in self._words or SAME_HOST in self._words)
+
+    def _allows_origin(self, text: str, host_field: str) -> bool:
+        if text == NULL:
             return NULL in self._words
-        origin = parse_origin(request.origin)
+        origin = parse_origin(text)
         if origin is None:
             return False
-        if origin in self._origins or (SAME_HOST in self._words and _is_same_host(origin, request.host)):
+        if origin in self._origins or (SAME_HOST in self._words and _is_same_host(origin, host_field)):
             return True
         return self._patterns.match(origin)
 
-    def _reason(self, text: str | None) -> str:
-        """Return the reason of a refusal. It quotes nothing of the client but an origin, cut."""
+    def _reason(self, request: HandshakeRequest) -> str:
+        """Return the reason of a refusal. It quotes nothing of the client but an origin or host, cut."""
+        text, site = request.origin, request.headers.get(_SITE, _NO_SITE)
+        if text is None and site == _OWN_SITE:
+            text = f"{_SCHEMES[0]}://{request.host}"
+        elif text is None and site != _NO_SITE:
+            return _FOREIGN
         if text is None:
             return f"{_NO_ORIGIN}, {self._remedy(NONE)}"
         if text == NULL:
