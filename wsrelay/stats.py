@@ -138,6 +138,7 @@ class ConnectionStatus:
 
     Attributes:
         number: its number in this process, counted from 1.
+        handle: its ``Wsrelay-Connection``; ``None`` without ``--http``, and until it opens.
         peer: its client's address.
         room: the room that it is or was in; empty until it opens.
         identity: as in its grant; ``None`` is anonymous.
@@ -152,6 +153,7 @@ class ConnectionStatus:
     """
 
     number: int
+    handle: str | None
     peer: str
     room: str
     identity: str | None

@@ -182,6 +182,7 @@ class AttackedRelay(Relay):
                 wire.hang_up()
         assert (self.factory.connections, self.factory.slowed_down, self.factory._refused) == (set(), set(), set())
         assert (list(self.factory.hub), self.factory.hub._room_of) == ([], {})
+        assert self.factory.web is None or self.factory.web.handles == {}, "a handle is left"
         self._forget()
         assert len(self.clock.getDelayedCalls()) == self._timers, "a timer is left"
 

@@ -141,6 +141,19 @@ class RequestTests(FaultTestCase):
                 relay.bystanders.exchange()
                 wire.hang_up()
 
+    def test_http_guessed_handle(self) -> None:
+        """A publisher cannot hide a message from another client: numbers are no handles."""
+        with self.attacked(http=True) as relay:
+            victim = relay.client()
+            for number in range(1, victim.server.number + 2):
+                for guess, status in ((str(number), 400), (f"{number:022d}", 202)):
+                    wire = relay.wire()
+                    wire.send(http_bytes(POST, b"hidden", {"Wsrelay-Except": guess}))
+                    self.assertEqual(wire.status, status)
+                    wire.hang_up()
+            relay.settle()
+            self.assertEqual(victim.messages.count("hidden"), victim.server.number + 1)
+
     def said(self, relay: Any) -> int:
         """Return the number of the bystanders' messages."""
         return sum(connection.status().messages_in for connection in relay.guests)

@@ -1,5 +1,6 @@
 """Tests of wsrelay.http.site: plain HTTP on the relay's ports, with real requests on connections in memory."""
 
+from base64 import urlsafe_b64decode
 from itertools import pairwise
 from typing import Any
 
@@ -98,20 +99,67 @@ class PublishTests(RelayTestCase):
         self.assertEqual((response.status, response.headers["Retry-After"]), (503, "1"))
 
     def test_except(self) -> None:
-        """Wsrelay-Except names the connection that does not receive the message, by the number in its 101."""
+        """Wsrelay-Except names the connection that does not receive the message, by the handle in its 101."""
         relay = self.relay(http=True)
         a, b = relay.client(), relay.client()
-        self.assertEqual(a.http_headers["wsrelay-connection"], str(a.server.number))
         self.post(relay, Wsrelay_Except=a.http_headers["wsrelay-connection"])
         relay.settle()
         self.assertEqual((a.messages, b.messages), ([], ["hello"]))
         self.assertEqual((a.server.status().messages_out, b.server.status().messages_out), (0, 1))
 
-        self.post(relay, Wsrelay_Except="4711")
+        self.post(relay, Wsrelay_Except="A" * 22)
         relay.settle()
         self.assertEqual((a.messages, b.messages), (["hello"], ["hello"] * 2))
-        for wrong in ("", "0", "-1", "me", "1" * 20, "\N{SUPERSCRIPT TWO}"):
+        for wrong in ("", "1", str(b.server.number), "me", "1" * 21, "1" * 23, "é" * 22, "\N{SUPERSCRIPT TWO}" * 22):
             self.assertEqual(self.post(relay, Wsrelay_Except=wrong).status, 400, wrong)
+
+    def test_handles(self) -> None:
+        """A handle is random; it is not the number, not in the log, and means nothing in another room."""
+        relay = self.relay(http=True)
+        clients = [relay.client(), relay.client(), relay.client("/other")]
+        handles = [client.http_headers["wsrelay-connection"] for client in clients]
+        self.assertEqual(handles, [client.server.status().handle for client in clients])
+        self.assertEqual([len(urlsafe_b64decode(f"{handle}==")) for handle in {*handles}], [16] * 3)
+        relay.clock.advance(1)
+        self.assertEqual([line for line in self.logged() if any(handle in line for handle in handles)], [])
+        self.post(relay, Wsrelay_Except=handles[2])
+        relay.settle()
+
+        self.assertEqual([client.messages for client in clients], [["hello"], ["hello"], []])
+
+    def test_handles_forgotten(self) -> None:
+        """A handle ends with its connection, at the close frame, the end of TCP, or an eviction."""
+        relay = self.relay(http=True, close_seconds=1)
+        closed, lost, evicted, stays = [relay.client() for _ in range(4)]
+        handle = evicted.http_headers["wsrelay-connection"]
+        closed.sendClose(1000)
+        lost.server.connectionLost()
+        evicted.server.close(closecodes.TOO_SLOW)
+        relay.settle()
+
+        self.assertEqual([*relay.factory.web.handles], [stays.http_headers["wsrelay-connection"]])
+        self.assertEqual(self.post(relay, Wsrelay_Except=handle).status, 202)
+
+    def test_handles_without_http(self) -> None:
+        """Without --http, nothing is named: the demo page alone needs no handles."""
+        for settings in ({}, {"demo": True}):
+            relay = self.relay(**settings)
+            client = relay.client()
+            self.assertNotIn("wsrelay-connection", client.http_headers)
+            self.assertIsNone(client.server.status().handle)
+            client.sendClose(1000)
+            relay.settle()
+            self.assertEqual(relay.factory.hub.member_count("room"), 0)
+
+    def test_except_complexity(self) -> None:
+        """A handle is looked up, not searched: no connection is visited."""
+        relay = self.relay(http=True)
+        handle = relay.client().http_headers["wsrelay-connection"]
+        wire = relay.wire()
+        relay.factory.connections = None  # a walk over it fails
+
+        response = ask(relay, http_bytes("POST /room", b"hello", {"Wsrelay-Except": handle}), wire)
+        self.assertEqual(response.status, 202)
 
     def test_max_message_bytes(self) -> None:
         """A body above the limit is a 413: by Content-Length, by size, and by its chunks."""
@@ -252,12 +300,12 @@ class TailTests(RelayTestCase):
         return ask(relay, http_bytes("GET /room", None, {"Accept": "text/event-stream"}))
 
     def test_response(self) -> None:
-        """The response is a stream that nginx does not buffer, with the connection's number."""
+        """The response is a stream that nginx does not buffer, with the connection's handle."""
         relay = self.relay(http=True)
         response = self.get(relay)
         self.assertEqual((response.status, response.headers["Content-Type"]), (200, "text/event-stream"))
         self.assertEqual(response.headers["X-Accel-Buffering"], "no")
-        self.assertEqual(response.headers["Wsrelay-Connection"], "1")
+        self.assertIn(response.headers["Wsrelay-Connection"], relay.factory.web.handles)
         self.assertEqual(relay.factory.hub.member_count("room"), 1)
         self.assertEqual(relay.stats.http_requests, {("GET", 200): 1})
 

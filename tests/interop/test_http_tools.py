@@ -64,8 +64,8 @@ def test_publish_file(server: Relay, tmp_path: Path) -> None:
     file.write_bytes(bytes(range(256)) * 3000)
     kind = ("--header", "Content-Type: image/png")
     with WebsocketsClient(server.url("/files")) as one, WebsocketsClient(server.url("/files")) as other:
-        number = one.ws.response.headers["Wsrelay-Connection"]
-        chunks = ("--header", "Transfer-Encoding: chunked", "--header", f"Wsrelay-Except: {number}")
+        handle = one.ws.response.headers["Wsrelay-Connection"]
+        chunks = ("--header", "Transfer-Encoding: chunked", "--header", f"Wsrelay-Except: {handle}")
         assert curl(http_url(server, "files"), *kind, "--data-binary", f"@{file}").endswith("\n202")
         assert curl(http_url(server, "files"), *kind, *chunks, "--data-binary", f"@{file}").endswith("\n202")
         assert [other.hear(), other.hear(), one.hear()] == [file.read_bytes()] * 3

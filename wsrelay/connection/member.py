@@ -51,18 +51,20 @@ class Member(Phase):
     Attributes:
         grant: the same.
         encoding: the same.
+        handle: for others, to exclude it from a message; ``None`` without ``--http``.
         opened_at: when it opened, in the reactor's seconds; infinite until then.
         messages_in: its published messages.
         bytes_in: the same as plain frames, in bytes.
         given: all messages and plain bytes sent to it; ``None`` until it leaves its room.
     """
 
-    __slots__ = ("_host", "bytes_in", "encoding", "given", "grant", "messages_in", "opened_at")
+    __slots__ = ("_host", "bytes_in", "encoding", "given", "grant", "handle", "messages_in", "opened_at")
 
     def __init__(self, host: Owner, grant: Grant, encoding: Encoding) -> None:
         self._host = host
         self.grant = grant
         self.encoding = encoding
+        self.handle: str | None = None
         self.opened_at = math.inf
         self.messages_in = self.bytes_in = 0
         self.given: Tally | None = None

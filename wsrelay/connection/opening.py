@@ -280,9 +280,9 @@ class Opening(Phase):
         offers = request.headers.get("sec-websocket-extensions")
         agreed = host.agree_deflate(offers) if offers else None
         extension, encoding = (None, frames.plain) if agreed is None else (agreed[0], factory.deflate(agreed[1]))
-        host.join(OpenWebSocket(host, grant, encoding, deflated=agreed is not None))
-        number = None if factory.web is None else host.number
-        response = acceptance(request.headers["sec-websocket-key"], grant.subprotocol, extension, number)
+        member = OpenWebSocket(host, grant, encoding, deflated=agreed is not None)
+        host.join(member)
+        response = acceptance(request.headers["sec-websocket-key"], grant.subprotocol, extension, member.handle)
         is_unchosen = grant.subprotocol is None and (request.subprotocols or request.bearers)
         host.open(Stage.OPEN, response, shown_offers(request) if is_unchosen else None)
 

@@ -215,6 +215,8 @@ class RelayProtocol(AutobahnProtocol):
         self.keepalive = KeepAlive(now, settings.ping_seconds, self.factory.random(), expires)
         self.factory.hub.join(grant.room, member, can_subscribe=grant.can_subscribe, can_publish=grant.can_publish)
         self.member = member
+        if self.factory.web is not None:
+            self.factory.web.name(member)
 
     def open(self, stage: Stage, response: bytes, unchosen: str | None = None) -> None:
         """Enter an open stage.
@@ -298,6 +300,8 @@ class RelayProtocol(AutobahnProtocol):
         """Leave the room, at the first sign of an end. May be called again."""
         if self.member is not None and (given := self.factory.hub.leave(self.member)) is not None:
             self.member.given = given
+            if self.factory.web is not None:
+                self.factory.web.forget(self.member)
 
     def deny(self, denied: Denied) -> None:
         """Refuse the request; no effect after its response.

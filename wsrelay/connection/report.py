@@ -38,6 +38,7 @@ def status(host: Host, member: Member | None) -> ConnectionStatus:
     messages_out, bytes_out = NOTHING if member is None else _given(host, member)
     return ConnectionStatus(
         number=host.number,
+        handle=None if member is None else member.handle,
         peer=host.peer,
         room=grant.room,
         identity=grant.identity,

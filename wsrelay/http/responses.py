@@ -52,7 +52,7 @@ _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 def acceptance(
-    key: str, subprotocol: str | None = None, extension: str | None = None, number: int | None = None
+    key: str, subprotocol: str | None = None, extension: str | None = None, handle: str | None = None
 ) -> bytes:
     """Return the HTTP response to a granted handshake.
 
@@ -60,17 +60,17 @@ def acceptance(
         key: the ``Sec-WebSocket-Key`` field.
         subprotocol: an offered one, or ``None``.
         extension: the value of ``Sec-WebSocket-Extensions``, or ``None``.
-        number: the connection's number, for :data:`wsrelay.http.site.EXCEPT`; ``None`` without ``--http``.
+        handle: the connection's handle, for :data:`wsrelay.http.site.EXCEPT`; ``None`` without ``--http``.
 
     Source: RFC 6455 section 4.2.2.
     """
     accept = b64encode(sha1(key.encode("ascii") + _GUID, usedforsecurity=False).digest()).decode("ascii")
     chosen = "" if subprotocol is None else f"Sec-WebSocket-Protocol: {subprotocol}\r\n"
     agreed = "" if extension is None else f"Sec-WebSocket-Extensions: {extension}\r\n"
-    numbered = "" if number is None else f"Wsrelay-Connection: {number}\r\n"
+    named = "" if handle is None else f"Wsrelay-Connection: {handle}\r\n"
     return (
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Accept: {accept}\r\n{chosen}{agreed}{numbered}\r\n"
+        f"Sec-WebSocket-Accept: {accept}\r\n{chosen}{agreed}{named}\r\n"
     ).encode("ascii")
 
 

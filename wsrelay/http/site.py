@@ -16,8 +16,9 @@ origins (:mod:`wsrelay.http.cors`), a stream after its first event (:mod:`wsrela
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
+from secrets import token_urlsafe
 from typing import Final, Protocol
 
 import msgspec
@@ -38,13 +39,19 @@ from wsrelay.settings import Settings
 from wsrelay.stats import RoomStatus, Stats
 from wsrelay.wire import frames, sse
 
-__all__ = ["EXCEPT", "NUMBER", "Connection", "PublicSite", "Relay"]
+__all__ = ["EXCEPT", "HANDLE", "Connection", "Handled", "PublicSite", "Relay"]
 
-#: The request field with the number of the connection that must not receive the message.
+#: The request field with the handle of the connection that must not receive the message.
 EXCEPT: Final = "wsrelay-except"
 
-#: The response field with the connection's own number.
-NUMBER: Final = "Wsrelay-Connection"
+#: The response field with the connection's own handle.
+HANDLE: Final = "Wsrelay-Connection"
+
+#: Random bytes of a handle: no client can guess that of another one, and hide a message from it.
+HANDLE_BYTES: Final = 16
+
+#: A handle: these bytes as base64url.
+_HANDLE: Final = re.compile(r"[\w-]{22}", re.ASCII)
 
 #: The shortest and the longest reconnect delay of a stream's reader; the jitter spreads the readers of one room.
 _RETRY_SECONDS: Final = (1.0, 5.0)
@@ -58,21 +65,23 @@ _TEXT: Final = re.compile(
 _UTF8: Final = re.compile(r'charset="?(utf-?8|us-ascii)"?\s*(;|$)')
 
 
-class Connection(Line, Protocol):
-    """The part of :class:`wsrelay.connection.protocol.RelayProtocol` that this site uses.
+class Handled(Subscriber, Protocol):
+    """The part of :class:`wsrelay.connection.member.Member` that this site uses.
 
     Attributes:
-        number: its number.
+        grant: its rights.
+        handle: its handle; ``None`` without ``--http``.
     """
 
-    number: int
+    grant: Grant
+    handle: str | None
+
+
+class Connection(Line, Protocol):
+    """The part of :class:`wsrelay.connection.protocol.RelayProtocol` that this site uses."""
 
     @property
-    def grant(self) -> Grant:
-        """Its rights."""
-
-    @property
-    def member(self) -> Subscriber | None:
+    def member(self) -> Handled | None:
         """Its subscriber in the room."""
 
     def begin_stream(self, grant: Grant) -> None:
@@ -115,10 +124,6 @@ class Relay(Protocol):
     def chain(self) -> _Chain:
         """The validators."""
 
-    @property
-    def connections(self) -> Collection[Connection]:
-        """All connections."""
-
 
 class PublicSite:
     """The requests that a relay serves on its own ports.
@@ -128,10 +133,12 @@ class PublicSite:
 
     Attributes:
         methods: the served methods.
+        handles: handle → member, for all members; empty without ``--http``.
     """
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
+        self.handles: dict[str, Handled] = {}
         settings = relay.settings
         self._serves_rooms = settings.http
         self._page = Page("wsrelay.http", "demo.html", connect="'self' ws: wss:", images="blob: data:")
@@ -164,6 +171,17 @@ class PublicSite:
             # The page is public; the validators decide on the WebSocket that it opens.
             return begin(self._show, is_public=True)
         raise not_websocket()
+
+    def name(self, member: Handled) -> None:
+        """Give a new member its handle, with ``--http``; :meth:`forget` follows."""
+        if self._serves_rooms:
+            member.handle = token_urlsafe(HANDLE_BYTES)
+            self.handles[member.handle] = member
+
+    def forget(self, member: Handled) -> None:
+        """Take back the handle of a member that leaves."""
+        if member.handle is not None:
+            del self.handles[member.handle]
 
     def refusal(self, denied: Denied, received: bytes) -> bytes:
         """Return the response to a request that was refused before it had an exchange.
@@ -214,19 +232,18 @@ class PublicSite:
         self._respond(exchange, 202, {"room": grant.room, "members": status.members if status else 0})
 
     def _except(self, headers: Mapping[str, str], room: str) -> Subscriber | None:
-        """Return the member of the connection named by :data:`EXCEPT`; ``None`` if it is gone or in another room.
+        """Return the member with the handle in :data:`EXCEPT`; ``None`` if it is gone or in another room.
 
         Complexity:
-            One look at each connection.
+            Constant.
         """
-        number = headers.get(EXCEPT)
-        if number is None:
+        handle = headers.get(EXCEPT)
+        if handle is None:
             return None
-        if not re.fullmatch(r"[1-9]\d{0,18}", number):
-            raise Denied(400, "Wsrelay-Except must be the number of a connection", cause="malformed")
-        wanted = int(number)
-        numbered = (one for one in self._relay.connections if one.number == wanted and one.grant.room == room)
-        return next((one.member for one in numbered), None)
+        if not _HANDLE.fullmatch(handle):
+            raise Denied(400, "Wsrelay-Except must be the Wsrelay-Connection of a connection", cause="malformed")
+        member = self.handles.get(handle)
+        return member if member is not None and member.grant.room == room else None
 
     def _describe(self, exchange: Exchange) -> None:
         """Count the members and publishers of a room; zero if it is not open."""
@@ -246,7 +263,7 @@ class PublicSite:
         fields = [
             *self._about_room(exchange, 200, "text/event-stream"),
             ("X-Accel-Buffering", "no"),  # nginx would fill a buffer first
-            (NUMBER, str(connection.number)),
+            *([] if connection.member is None else [(HANDLE, str(connection.member.handle))]),
             ("Transfer-Encoding", "chunked"),
         ]
         if exchange.is_head:
