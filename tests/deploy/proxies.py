@@ -8,7 +8,7 @@ SO_REUSEPORT that do not listen.
 import http.client
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,7 @@ class Place:
         certificate: file with the certificate for ``localhost`` and its key.
         folder: for files of the proxy.
         idle: idle timeout.
+        other: a second relay; the proxy sends each room to one of the two.
     """
 
     relay: Relay
@@ -46,6 +47,19 @@ class Place:
     certificate: Path
     folder: Path
     idle: str = IDLE
+    other: Relay | None = None
+
+    def several(self, lines: Mapping[str, str], endpoint: int = 0) -> dict[str, str]:
+        """Return the replacements for two relays, none for one.
+
+        Args:
+            lines: line that is a comment in the file → what stands behind it; ``PORT`` is that of the second relay.
+            endpoint: its endpoint in :data:`LISTEN`.
+        """
+        if self.other is None:
+            return {}
+        second = str(port(self.other, endpoint))
+        return {f"# {line}\n": f"{line}\n{more.replace('PORT', second)}" for line, more in lines.items()}
 
 
 @dataclass(frozen=True)
@@ -111,6 +125,7 @@ def nginx_configuration(place: Place, plain: int, encrypted: int) -> Path:
             "127.0.0.1:8080 ": f"127.0.0.1:{port(place.relay)} ",
             f"proxy_read_timeout {IDLE}": f"proxy_read_timeout {place.idle}",
             f"proxy_send_timeout {IDLE}": f"proxy_send_timeout {place.idle}",
+            **place.several({"hash $uri consistent;": "server 127.0.0.1:PORT;\n"}),
         },
     )
     file = place.folder / "nginx.conf"
@@ -135,6 +150,10 @@ def nginx(place: Place) -> Iterator[Proxy]:
                 process.wait()
 
 
+#: A server without a probe, for :meth:`Place.several`.
+_HAPROXY_SECOND = "    server two 127.0.0.1:PORT send-proxy-v2\n"
+
+
 @contextmanager
 def haproxy(place: Place) -> Iterator[Proxy]:
     """Run HAProxy."""
@@ -151,6 +170,7 @@ def haproxy(place: Place) -> Iterator[Proxy]:
                 "/etc/haproxy/tls/relay.pem": str(place.certificate),
                 "127.0.0.1:8080 ": f"127.0.0.1:{port(place.relay, 1)} ",
                 "check port 8081": f"check port {place.admin}",
+                **place.several({"balance hash path,url_dec": "", "hash-type consistent": _HAPROXY_SECOND}, 1),
                 **{f"timeout {what} {IDLE}": f"timeout {what} {place.idle}" for what in ("client", "server", "tunnel")},
             },
         )
@@ -180,6 +200,13 @@ def caddy(place: Place) -> Iterator[Proxy]:
                 "relay.example.com} {": f"}} {{\nbind 127.0.0.1\ntls {place.certificate} {place.certificate}",
                 "}:8080 {": f"}}:{port(place.relay)} {{",
                 "health_port 8081": f"health_port {place.admin}",
+                **place.several(
+                    {
+                        "request_header X-Wsrelay-Room {path}": "",
+                        "lb_policy header X-Wsrelay-Room": "to 127.0.0.1:PORT\n",
+                        "header_up -X-Wsrelay-Room": "",
+                    }
+                ),
             },
         )
         file = place.folder / "Caddyfile"

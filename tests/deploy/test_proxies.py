@@ -14,8 +14,9 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from tests.deploy.files import DEPLOY, rendered
-from tests.deploy.proxies import CLIENT, PROXIES, Place, nginx_configuration
-from tests.deploy.stacks import RESTARTING, Stack, exchange, silent_pairs, started
+from tests.deploy.health import health
+from tests.deploy.proxies import CLIENT, LISTEN, PROXIES, Place, nginx_configuration
+from tests.deploy.stacks import OPTIONS, RESTARTING, Stack, exchange, silent_pairs, started
 from tests.harness.clients import WebsocketsClient, text
 from tests.harness.live import SECONDS, relay, require, run, taken_port
 from wsrelay.tap import Options
@@ -108,6 +109,36 @@ def test_server_sent_events(name: str, certificate: Path, tmp_path: Path) -> Non
         for number in range(3):
             publisher.say(text(f"message {number}"))
             assert any(f"message {number}".encode() in line for line in iter(answer.readline, b""))
+
+
+#: One room in other spellings and with other queries; the last field is what a client might forge.
+SPELLINGS = (
+    ("/r%C3%A4um/{}?token=a", {}),
+    ("/r%c3%a4um/{}?token=b&x=1", {}),
+    ("/%72%C3%A4um%2F{}", {}),
+    ("/r%C3%A4um/{}", {"X-Wsrelay-Room": "/elsewhere"}),
+)
+
+
+@pytest.mark.parametrize("name", sorted(PROXIES))
+def test_rooms_meet(name: str, certificate: Path, tmp_path: Path) -> None:
+    """With two relays, a room's members meet at the same one, however they spell it; the rooms use both."""
+    with (
+        relay(*OPTIONS, listen=LISTEN) as one,
+        relay(*OPTIONS, listen=LISTEN) as two,
+        health() as admin,
+        PROXIES[name](Place(one, admin.port, certificate, tmp_path, other=two)) as proxy,
+    ):
+        for number in range(10):
+            with ExitStack() as entered:
+                speaker, *listeners = [
+                    entered.enter_context(proxy.client(path.format(number), additional_headers=fields))
+                    for path, fields in SPELLINGS
+                ]
+                speaker.say(text(f"hello {number}"))
+                assert [listener.hear() for listener in listeners] == [f"hello {number}"] * 3
+        for server in (one, two):
+            assert "joined" in server.output.text
 
 
 @pytest.mark.parametrize("name", sorted(PROXIES))
