@@ -73,7 +73,7 @@ class RequestTests(ServerTestCase):
             self.assertEqual(response.fields["connection"], "close")
             self.assertTrue(connection.ended)
             connection.hang_up()
-        self.assertEqual((self.server.connections, self.clock.getDelayedCalls()), (set(), []))
+        self.assertEqual((len(self.server.connections), self.clock.getDelayedCalls()), (0, []))
 
     def test_byte_by_byte(self) -> None:
         """A request may come in pieces, cut anywhere."""
@@ -235,16 +235,33 @@ class ConnectionsTests(ServerTestCase):
     """The number of connections."""
 
     def test_max_connections(self) -> None:
-        """Over-limit connections get a 503, far over-limit ones are aborted; a closed connection makes room."""
+        """The oldest silent connections get a 503 and are aborted for newer ones, which are answered."""
         connections = [self.connect() for _ in range(2 * MAX_CONNECTIONS + 1)]
         statuses = [connection.response.status for connection in connections]
 
-        self.assertEqual(statuses, [0] * MAX_CONNECTIONS + [503] * MAX_CONNECTIONS + [0])
-        self.assertTrue(connections[-1].transport.disconnected)
-        for connection in connections[1:]:
-            connection.hang_up()
+        self.assertEqual(statuses, [503] * (MAX_CONNECTIONS + 1) + [0] * MAX_CONNECTIONS)
+        self.assertEqual([one.transport.disconnected for one in connections], [True] + [False] * 2 * MAX_CONNECTIONS)
+        self.assertEqual(len(self.server.connections), 2 * MAX_CONNECTIONS)
+        self.assertEqual(connections[-1].send(head()).status, 200)
         self.assertEqual(self.connect().send(head()).status, 200)
-        self.assertEqual(connections[0].send(head()).status, 200)
+        for connection in connections:
+            connection.hang_up()
+        self.assertEqual(len(self.server.waiting), 0)
+
+    def test_max_connections_one_turn(self) -> None:
+        """Of a crowd in one turn, none of it closed yet, the newest is answered, and the number stays bounded."""
+        crowd = [self.connect() for _ in range(10 * MAX_CONNECTIONS)]
+
+        self.assertEqual(crowd[-1].send(head()).status, 200)
+        self.assertEqual((len(self.server.connections), len(self.server.waiting)), (128, MAX_CONNECTIONS - 1))
+
+    def test_max_connections_unanswered(self) -> None:
+        """Complete requests that get no answer, or do not read it, are aborted for newer connections, oldest first."""
+        unanswered = [self.pending() for _ in range(2 * MAX_CONNECTIONS)]
+        self.answer = echo
+
+        self.assertEqual(self.connect().send(head()).status, 200)
+        self.assertEqual([one.transport.disconnected for one in unanswered[:2]], [True, False])
 
     def test_end(self) -> None:
         """The server ends all connections politely."""

@@ -33,7 +33,8 @@ from wsrelay.request import HandshakeRequest
 
 __all__ = ["MAX_CONNECTIONS", "AdminConnection", "AdminServer"]
 
-#: The most connections at once. As many more are refused with 503; all beyond are aborted.
+#: The most connections that wait for a request: for one more, the oldest of them is refused with 503, so that silent
+#: ones keep no probe out. As many more may be answered or refused at once: for one more, the oldest is aborted.
 MAX_CONNECTIONS: Final = 64
 
 #: The methods of all paths together.
@@ -64,13 +65,8 @@ class AdminConnection(Protocol):
 
     def connectionMade(self) -> None:
         """A client has connected. Its request must be complete within ``request_seconds``, TLS included."""
-        connections = self._server.connections
-        connections.add(self)
         self._set_deadline(self._server.request_seconds, self._late)
-        if len(connections) > 2 * MAX_CONNECTIONS:
-            self.transport.abortConnection()
-        elif len(connections) > MAX_CONNECTIONS:
-            self.deny(Denied(503, "too many connections to the admin endpoint", [("Retry-After", "1")]))
+        self._server.connected(self)
 
     def dataReceived(self, data: bytes) -> None:
         """Collect the head, and answer once it is complete; discard everything behind it."""
@@ -85,14 +81,14 @@ class AdminConnection(Protocol):
         except Denied as denied:
             self.deny(denied)
             return
-        self._is_complete = True
+        self._complete()
         self._set_deadline(ANSWER_SECONDS, self._abort)
         self._exchange = Exchange(self, request, self._server.answer)
         self._exchange.begin()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """TCP has ended."""
-        self._server.connections.discard(self)
+        self._server.disconnected(self)
         self._cancel_deadline()
         if self._exchange is not None:
             self._exchange.lost(reason)
@@ -119,7 +115,7 @@ class AdminConnection(Protocol):
 
     def deny(self, denied: Denied) -> None:
         """Refuse the request. Peer sees: the status and the reason as a line of plain text, which HEAD does not get."""
-        self._is_complete = True
+        self._complete()
         is_head = self._received.startswith(HEAD)
         linger(self.transport, refusal(denied, PRIVATE_FIELDS, is_head=is_head))
         self._set_deadline(LINGER_SECONDS, self._abort)
@@ -128,6 +124,16 @@ class AdminConnection(Protocol):
         """A bug. Peer sees: 500 with the id of the line in the log."""
         failure = error if isinstance(error, Failure) else Failure(error)
         self.deny(Denied(500, f"internal error: {log_failure('the admin endpoint failed', failure)}"))
+
+    def make_room(self) -> None:
+        """Abort, for a newer connection. Peer sees: the end of TCP."""
+        self._server.disconnected(self)
+        self._abort()
+
+    def _complete(self) -> None:
+        """Wait for no more of the request."""
+        self._is_complete = True
+        self._server.waiting.pop(self, None)
 
     # --- deadlines ----------------------------------------------------------------------------------
 
@@ -159,7 +165,8 @@ class AdminServer(Factory):
         check: raises :class:`~wsrelay.errors.Denied` for a request that may not be answered.
 
     Attributes:
-        connections: the connections.
+        connections: a view of the connections, oldest first.
+        waiting: those without a complete request, oldest first.
     """
 
     noisy = False
@@ -177,11 +184,28 @@ class AdminServer(Factory):
         self.request_seconds = request_seconds
         self.max_request_bytes = max_request_bytes
         self.check = check
-        self.connections: set[AdminConnection] = set()
+        self._connections: dict[AdminConnection, None] = {}
+        self.connections = self._connections.keys()
+        self.waiting: dict[AdminConnection, None] = {}
 
     def buildProtocol(self, addr: IAddress | None) -> AdminConnection:
         """Return a new connection."""
         return AdminConnection(self)
+
+    def connected(self, connection: AdminConnection) -> None:
+        """Add a connection, and make room for it at the cost of the oldest."""
+        self._connections[connection] = self.waiting[connection] = None
+        if len(self.waiting) > MAX_CONNECTIONS:
+            next(iter(self.waiting)).deny(
+                Denied(503, "too many connections to the admin endpoint", [("Retry-After", "1")])
+            )
+        if len(self._connections) > 2 * MAX_CONNECTIONS:
+            next(iter(self._connections)).make_room()
+
+    def disconnected(self, connection: AdminConnection) -> None:
+        """Remove a connection; no effect the second time."""
+        self._connections.pop(connection, None)
+        self.waiting.pop(connection, None)
 
     def acceptableProtocols(self) -> list[bytes]:
         """Return the ALPN protocols over TLS; without one, OpenSSL ends the handshakes that offer any."""
