@@ -2,11 +2,9 @@
 
 from collections.abc import Callable
 
-from twisted.internet.interfaces import ISSLTransport
 from twisted.logger import LogLevel
-from zope.interface import directlyProvides
 
-from tests.harness.admin import Connection, Transport, head, server
+from tests.harness.admin import Connection, head, server, tls_transport
 from tests.harness.support import MAX_REQUEST_BYTES, RelayTestCase
 from wsrelay.admin.server import ANSWER_SECONDS, LINGER_SECONDS, MAX_CONNECTIONS
 from wsrelay.errors import Denied
@@ -217,8 +215,7 @@ class DeadlineTests(ServerTestCase):
 
     def test_linger_tls(self) -> None:
         """TLS has no halves: the connection is closed."""
-        transport = Transport()
-        directlyProvides(transport, ISSLTransport)
+        transport = tls_transport()
         Connection(self.server, transport).send(b"?")
 
         self.assertEqual((transport.half_closed, transport.disconnecting), (False, True))

@@ -1,5 +1,7 @@
 """Tests of wsrelay.connection.plain_http: exchanges on connections. Requests and responses: tests/http/."""
 
+from unittest.mock import Mock
+
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ISSLTransport
 from zope.interface import directlyProvides
@@ -85,9 +87,20 @@ class PlainHTTPTests(RelayTestCase):
         wire = relay.wire()
         directlyProvides(wire.transport, ISSLTransport)
         wire.transport.getPeerCertificate = lambda: None
+        wire.transport.getHandle = lambda: Mock(get_peer_finished=lambda: b"peer")
         wire.send(http_bytes("GET /room"))
 
         self.assertEqual((wire.status, wire.ended), (426, True))
+
+    def test_tls_handshake_timeout(self) -> None:
+        """Within the TLS handshake, the deadline aborts TCP at once, with and without --http."""
+        for http in (False, True):
+            relay = self.relay(http=http, handshake_seconds=4, close_seconds=100)
+            wire = relay.wire()
+            directlyProvides(wire.transport, ISSLTransport)
+            wire.transport.getHandle = lambda: Mock(get_peer_finished=lambda: None)
+            relay.wait(5)
+            self.assertTrue(wire.transport.aborted)
 
     def test_body_too_long(self) -> None:
         """A body that grows too long is a 413, before and after the validators' answer."""

@@ -1,5 +1,6 @@
 """Faults of the opening handshake: an unauthenticated client costs almost nothing."""
 
+import contextlib
 import socket
 import ssl
 from collections.abc import Iterator
@@ -559,6 +560,24 @@ def test_handshake_timeout_live(server: Relay) -> None:
         for connection, endpoint in silent:
             # Before the TLS handshake no 408 can be sent.
             assert read_to_end(connection).startswith(b"HTTP/1.1 408 " if endpoint < 2 else b"")
+
+
+@interop
+@pytest.mark.parametrize("part", [0, 0.5, 1], ids=["silent", "half a ClientHello", "a ClientHello"])
+def test_handshake_timeout_tls(certificate: Path, part: float) -> None:
+    """An unfinished TLS handshake ends at --handshake-seconds: no response could be sent, so none is waited for."""
+    outgoing = ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost").do_handshake()
+    hello = outgoing.read()
+    endpoints = [LOOPBACK, f"ssl:0:interface=127.0.0.1:privateKey={certificate}"]
+    with (
+        relay("--handshake-seconds", "2", "--close-seconds", "3600", listen=endpoints) as server,
+        attacked(server),
+        connect(server, 1) as connection,
+    ):
+        connection.sendall(hello[: int(part * len(hello))])
+        read_to_end(connection)
 
 
 GARBAGE = [

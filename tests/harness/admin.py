@@ -3,11 +3,14 @@
 import json
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
+from zope.interface import directlyProvides
 
 from tests.harness.support import MAX_REQUEST_BYTES
 from wsrelay.admin.server import AdminServer
@@ -25,6 +28,14 @@ class Transport(StringTransport):
 
     def loseWriteConnection(self) -> None:
         self.half_closed = True
+
+
+def tls_transport(finished: bytes | None = b"peer") -> Transport:
+    """Return a transport with TLS, after its handshake or within."""
+    transport = Transport()
+    transport.getHandle = Mock(return_value=Mock(get_peer_finished=lambda: finished))
+    directlyProvides(transport, ISSLTransport)
+    return transport
 
 
 class Response:

@@ -37,7 +37,7 @@ from wsrelay.connection.stage import CLOSING_STAGES, OPEN_STAGES, OPENING_STAGES
 from wsrelay.connection.writer import Writer
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
-from wsrelay.http.linger import linger
+from wsrelay.http.linger import is_in_handshake, linger
 from wsrelay.http.responses import MAX_REASON_CHARS
 from wsrelay.limits.admission import UNCOUNTED
 from wsrelay.logs.failures import printable
@@ -321,7 +321,9 @@ class RelayProtocol(AutobahnProtocol):
 
     def respond(self, response: bytes) -> None:
         """Write the last response, and end; the rest of a body is read and discarded."""
-        if self.factory.web is None:
+        if is_in_handshake(self.transport):
+            self.abort()
+        elif self.factory.web is None:
             self.transport.write(response)
             self.dropConnection()
         else:

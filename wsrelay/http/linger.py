@@ -3,17 +3,36 @@
 Must not live here: which response (:mod:`wsrelay.http.responses`), deadlines (the connection).
 """
 
-from twisted.internet.interfaces import ISSLTransport, ITransport
+from typing import Protocol, cast
 
-__all__ = ["linger"]
+from OpenSSL.SSL import Connection
+from twisted.internet.interfaces import ISSLTransport, ITCPTransport
+
+__all__ = ["is_in_handshake", "linger"]
 
 
-def linger(transport: ITransport, response: bytes) -> None:
+class _Encrypted(Protocol):
+    """Twisted's transport with TLS."""
+
+    def getHandle(self) -> Connection:
+        """Return OpenSSL's connection."""
+
+
+def is_in_handshake(transport: ITCPTransport) -> bool:
+    """Return whether the TLS handshake is unfinished: nothing can be sent, and a polite end would wait for the peer."""
+    return ISSLTransport.providedBy(transport) and cast("_Encrypted", transport).getHandle().get_peer_finished() is None
+
+
+def linger(transport: ITCPTransport, response: bytes) -> None:
     """Write the last response and end our half of TCP.
 
     The caller discards the peer's remaining bytes until the peer ends its half, and aborts at its own deadline. With
-    unread bytes, TCP would overtake the response with a reset. TLS has no half-close: both directions end.
+    unread bytes, TCP would overtake the response with a reset. TLS has no half-close: both directions end. Within its
+    handshake TCP is aborted, without the response.
     """
+    if is_in_handshake(transport):
+        transport.abortConnection()
+        return
     transport.write(response)
     half_close = None if ISSLTransport.providedBy(transport) else getattr(transport, "loseWriteConnection", None)
     (half_close or transport.loseConnection)()
