@@ -215,7 +215,7 @@ class Settings:
     max_connections_per_address: _CountOrOff = setting(
         1024,
         "Connection limits",
-        "Most connections of one IPv4 address or IPv6 /64. 0 is no limit.",
+        "Most connections of one IPv4 address or IPv6 /64, 4 times as many of a /56, 16 times of a /48. 0 is no limit.",
         exceeded="429",
         detail="Behind a proxy, name the proxy with `--trusted-proxies`.",
     )

@@ -101,6 +101,15 @@ class OneAddressTests(FaultTestCase):
             self.assertEqual(counted(*wires), {101: 10, 429: 90})
             self.assertEqual(counted(ask(relay, "2001:db8:0:1::1"), ask(relay, f"::ffff:{ATTACKER}")), {101: 2})
 
+    def test_ipv6_networks(self) -> None:
+        """All addresses of one IPv6 /48 have sixteen times the share of one; clients elsewhere are served."""
+        with self.attacked(max_connections_per_address=5) as relay:
+            wires = [ask(relay, f"2001:db8:0:{number:x}00::1") for number in range(100)]
+            self.assertEqual(counted(*wires), {101: 80, 429: 20})
+            wires = [ask(relay, f"2001:db8:1:{number:x}::1") for number in range(30)]
+            self.assertEqual(counted(*wires), {101: 20, 429: 10})
+            self.assertEqual(counted(ask(relay, "2001:db8:2::1"), ask(relay, f"::ffff:{ATTACKER}")), {101: 2})
+
     def test_forwarded_for(self) -> None:
         """Behind a trusted proxy the limits are per client, not for the proxy."""
         with self.attacked(max_connections_per_address=10, trusted_proxies=(PROXY,)) as relay:

@@ -182,6 +182,70 @@ class AdmissionTests(SynchronousTestCase):
         self.assertEqual(self.denied(admission, "2001:db8::2"), (429, "10"))
         self.arrive(admission, "2001:db8:0:1::1")
 
+    def test_ipv6_networks(self) -> None:
+        """A /56 has four times the limits of an address, a /48 sixteen times; other networks are not affected."""
+        for limit in ("max_connections_per_address", "max_handshakes_per_address"):
+            for address, share in (
+                ("2001:db8:0:{0:x}::1", 4),
+                ("2001:db8:0:{0:x}00::1", 16),
+                ("2001:db8:{0:x}::1", 99),
+            ):
+                admission = self.admission(10_000, **{limit: 2})
+                visits = [self.visit(admission, address.format(number // 2)) for number in range(50)]
+                self.assertEqual(sum(visit is not None for visit in visits), min(50, 2 * share), (limit, address))
+                self.assertIsNotNone(self.visit(admission, "2001:db9::1"))
+                self.assertIsNotNone(self.visit(admission, "192.0.2.1"))
+                for visit in visits:
+                    if visit is not None:
+                        visit.end()
+                self.assertIsNotNone(self.visit(admission, address.format(40)))
+
+    def test_ipv6_networks_connects(self) -> None:
+        """So it is with connects per second; a refusal takes no token from the narrower networks."""
+        admission = self.admission(10_000, max_connects_per_second_per_address=1, burst_seconds=2)
+        for number in range(20):
+            host = f"2001:db8:0:{number:x}::1"
+            self.assertEqual(self.visit(admission, host) is not None, number < 8, number)
+        self.assertEqual(self.denied(admission, "2001:db8:0:1::1"), (429, "1"))
+        # The address and its /56 have a token at the same time: none was lost by refusals.
+        self.assertIsNotNone(self.visit(admission, "2001:db8:0:20::1", now=0.25))
+
+        admission = self.admission(10_000, max_connects_per_second_per_address=0.1, burst_seconds=1)
+        self.assertEqual(
+            [self.visit(admission, f"2001:db8:0:{n:x}::1") is not None for n in range(5)], [True] * 4 + [False]
+        )
+
+    def test_ipv6_networks_reload(self) -> None:
+        """A reload changes the rates of networks, too."""
+        settings = Settings(max_connects_per_second_per_address=1, burst_seconds=1)
+        admission = Admission(settings, 10_000, 0)
+        object.__setattr__(settings, "max_connects_per_second_per_address", 2)
+        admission.refresh()
+        admitted = [self.visit(admission, f"2001:db8:0:{number:x}::1") for number in range(20)]
+
+        self.assertEqual(sum(visit is not None for visit in admitted), 8)
+
+    def test_ipv6_networks_forgotten(self) -> None:
+        """A network is forgotten after the addresses within it."""
+        admission = self.admission(max_connects_per_second_per_address=1, burst_seconds=2)
+        visits = [self.arrive(admission, f"2001:db8:0:{number}::1") for number in (1, 2)]
+        self.assertEqual(len(admission), 4)
+        visits[0].end()
+        for now, known in ((10, 3), (20, 3)):
+            admission.tick(now)
+            self.assertEqual(len(admission), known)
+        visits[1].end()
+        for now in (30, 31, 32):
+            admission.tick(now)
+        self.assertEqual((len(admission), len(admission._deserted)), (0, 0))
+
+    def visit(self, admission: Admission, host: str, now: float = 0) -> Visit | None:
+        """Connect; ``None`` if refused."""
+        try:
+            return admission.arrive(now, host)
+        except Denied:
+            return None
+
     def test_off(self) -> None:
         """0 is no limit."""
         off = dict.fromkeys(
@@ -233,7 +297,14 @@ class AdmissionTests(SynchronousTestCase):
         admission.tick(10)
         self.assertEqual(len(admission), 0)
 
-    @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["arrive", "identify", "open", "end"]))))
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from(["a", "2001:db8::1", "2001:db8:0:1::1", "2001:db8:1::1"]),
+                st.sampled_from(["arrive", "identify", "open", "end"]),
+            )
+        )
+    )
     def test_counted_once(self, steps: list[tuple[str, str]]) -> None:
         """After any sequence of events, ended visits leave all counts at 0."""
         admission = self.admission(5, max_connections_per_address=2)
@@ -252,6 +323,7 @@ class AdmissionTests(SynchronousTestCase):
             self.assertLessEqual(admission.connections, 5)
         for visit, _ in visits:
             visit.end()
-        admission.tick(1000)
+        for now in (1000, 1001, 1002):  # a network after its parts
+            admission.tick(now)
 
         self.assertEqual((admission.connections, admission.handshakes, len(admission)), (0, 0, 0))

@@ -1,4 +1,4 @@
-"""Admission: limits on connections, in all and per address. Pure: the time is passed in.
+"""Admission: limits on connections, in all, per address and per IPv6 network. Pure: the time is passed in.
 
 Each connection is one :class:`Visit`, counted when it arrives and taken off exactly once. Statuses and reasons of
 refusals are here. Must not live here: sending them (connection), finding the client behind a proxy
@@ -7,6 +7,7 @@ refusals are here. Must not live here: sending them (connection), finding the cl
 
 import ipaddress
 import math
+from collections.abc import Iterator
 from typing import Final
 
 from wsrelay.errors import Denied
@@ -23,6 +24,12 @@ MAX_RETRY_SECONDS: Final = 3600
 
 #: RFC 4291 section 2.5.4: a host can use every address of its /64.
 _IPV6_HOST_BITS: Final = 64
+
+#: A site gets a /56 or a /48 (RFC 6177): as many /64 as it likes. Prefix → the next wider one.
+_WIDER: Final = {"64": 56, "56": 48}
+
+#: Prefix → how many times the limits of an address hold for it. A household's /56 has a few hosts that use a relay.
+_SHARES: Final = {"56": 4, "48": 16}
 
 
 def address_key(host: str) -> str:
@@ -42,16 +49,36 @@ def address_key(host: str) -> str:
     return f"{ipaddress.IPv6Address(int(address) >> _IPV6_HOST_BITS << _IPV6_HOST_BITS)}/{_IPV6_HOST_BITS}"
 
 
+def _wider(key: str) -> str | None:
+    """Return the key of the next wider IPv6 network; ``None`` for /48, IPv4 and other strings."""
+    prefix, _, bits = key.rpartition("/")
+    if bits not in _WIDER:
+        return None
+    kept = 128 - _WIDER[bits]
+    return f"{ipaddress.IPv6Address(int(ipaddress.IPv6Address(prefix)) >> kept << kept)}/{_WIDER[bits]}"
+
+
 class _Address:
-    """The counts of one address."""
+    """The counts of one address or network.
 
-    __slots__ = ("connections", "connects", "handshakes", "key")
+    Attributes:
+        key: see :func:`address_key`.
+        connects: the tokens for connects.
+        wider: the next wider network; ``None`` without one.
+        share: how many times the limits of an address hold for it.
+        parts: the number of known networks within it.
+        connections: the number of connections.
+        handshakes: the number of unfinished handshakes among them.
+    """
 
-    def __init__(self, key: str, connects: TokenBucket) -> None:
+    __slots__ = ("connections", "connects", "handshakes", "key", "parts", "share", "wider")
+
+    def __init__(self, key: str, connects: TokenBucket, wider: "_Address | None", share: int) -> None:
         self.key = key
         self.connects = connects
-        self.connections = 0
-        self.handshakes = 0
+        self.wider = wider
+        self.share = share
+        self.parts = self.connections = self.handshakes = 0
 
 
 class Admission:
@@ -75,7 +102,8 @@ class Admission:
         self._settings = settings
         self._max_connections = max_connections
         self._rate = Rate(settings.max_connects_per_second, settings.burst_seconds)
-        self._address_rate = Rate(settings.max_connects_per_second_per_address, settings.burst_seconds)
+        self._address_rates = {share: Rate(0, 1) for share in (1, *_SHARES.values())}
+        self.refresh()
         self._connects = TokenBucket(self._rate, now)
         self._addresses: dict[str, _Address] = {}
         #: Addresses without connections whose buckets are not full yet.
@@ -87,7 +115,7 @@ class Admission:
         self.expected: list[object] = []
 
     def __len__(self) -> int:
-        """Return the number of known addresses."""
+        """Return the number of known addresses and networks."""
         return len(self._addresses)
 
     def arrive(self, now: float, host: str | None = None) -> "Visit":
@@ -132,30 +160,53 @@ class Admission:
         """Derive the rates from the settings again, after these have changed."""
         settings = self._settings
         self._rate.change(settings.max_connects_per_second, settings.burst_seconds)
-        self._address_rate.change(settings.max_connects_per_second_per_address, settings.burst_seconds)
+        for share, rate in self._address_rates.items():
+            rate.change(share * settings.max_connects_per_second_per_address, settings.burst_seconds)
+            rate.burst = max(rate.burst, share)
 
     def tick(self, now: float) -> None:
-        """Forget addresses without connections whose buckets are full."""
+        """Forget addresses without connections whose buckets are full, and networks without such addresses."""
         for key, address in list(self._deserted.items()):
             if address.connections:
                 del self._deserted[key]
-            elif address.connects.is_full(now):
+            elif not address.parts and address.connects.is_full(now):
                 del self._addresses[key], self._deserted[key]
+                if address.wider is not None:
+                    address.wider.parts -= 1
 
     def _identify(self, host: str, now: float) -> _Address:
-        key = address_key(host)
-        address = self._addresses.get(key)
+        """Return an address, a token taken from it and from its wider networks.
+
+        Raises:
+            Denied: 429 for a limit of one of them; no token is taken.
+        """
+        address = self._known(address_key(host), now)
         settings = self._settings
+        line = list(_with_wider(address))
+        for one in line:
+            if one.connections >= one.share * (settings.max_connections_per_address or math.inf):
+                raise _too_many("too many connections from your address", "max_connections_per_address")
+            if one.handshakes >= one.share * (settings.max_handshakes_per_address or math.inf):
+                raise _too_many("too many unfinished handshakes from your address", "max_handshakes_per_address")
+        for number, one in enumerate(line):
+            if not one.connects.take(now):
+                for narrower in line[:number]:
+                    narrower.connects.give_back()
+                cause, wait_seconds = "max_connects_per_second_per_address", one.connects.wait_seconds()
+                raise _too_many("too many connects from your address", cause, wait_seconds)
+        return address
+
+    def _known(self, key: str, now: float) -> _Address:
+        """Return an address or network; a new one, with its wider networks, until it is deserted."""
+        address = self._addresses.get(key)
         if address is None:
-            connects = TokenBucket(self._address_rate, now)
-            address = self._addresses[key] = self._deserted[key] = _Address(key, connects)
-        if address.connections >= (settings.max_connections_per_address or math.inf):
-            raise _too_many("too many connections from your address", "max_connections_per_address")
-        if address.handshakes >= (settings.max_handshakes_per_address or math.inf):
-            raise _too_many("too many unfinished handshakes from your address", "max_handshakes_per_address")
-        if not address.connects.take(now):
-            wait_seconds = address.connects.wait_seconds()
-            raise _too_many("too many connects from your address", "max_connects_per_second_per_address", wait_seconds)
+            wider = _wider(key)
+            network = None if wider is None else self._known(wider, now)
+            share = _SHARES.get(key.rpartition("/")[2], 1)
+            address = _Address(key, TokenBucket(self._address_rates[share], now), network, share)
+            self._addresses[key] = self._deserted[key] = address
+            if network is not None:
+                network.parts += 1
         return address
 
 
@@ -190,8 +241,9 @@ class Visit:
         except Denied:
             self._admission._connects.give_back()
             raise
-        self._address.connections += 1
-        self._address.handshakes += 1
+        for counted in _with_wider(self._address):
+            counted.connections += 1
+            counted.handshakes += 1
 
     def opened(self) -> None:
         """Take the connection off the unfinished handshakes."""
@@ -207,11 +259,22 @@ class Visit:
             counted.connections -= 1
         admission, self._admission = self._admission, None
         address, self._address = self._address, None
-        if admission is not None and address is not None and not address.connections:
-            admission._deserted[address.key] = address
+        if admission is not None:
+            for one in _with_wider(address):
+                if not one.connections:
+                    admission._deserted[one.key] = one
 
-    def _counted(self) -> "list[Admission | _Address]":
-        return [counted for counted in (self._admission, self._address) if counted is not None]
+    def _counted(self) -> "Iterator[Admission | _Address]":
+        if self._admission is not None:
+            yield self._admission
+        yield from _with_wider(self._address)
+
+
+def _with_wider(address: _Address | None) -> Iterator[_Address]:
+    """Iterate over an address and its wider networks."""
+    while address is not None:
+        yield address
+        address = address.wider
 
 
 #: Stands for the visit of a connection that is not counted.
