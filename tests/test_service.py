@@ -70,6 +70,13 @@ class ListenTests(ServiceTestCase):
 
         self.assertRaises(CannotListenError, self.start)
 
+    def test_proxy_beyond_loopback(self) -> None:
+        """A PROXY header from anywhere is trusted: a warning names the endpoints that other machines reach."""
+        self.start("tcp:1", "haproxy:tcp:2", "haproxy:unix:/run/relay", trusted_proxies=("192.0.2.1",))
+        [warning] = self.logged(LogLevel.warn)
+
+        self.assertIn("to ws://0.0.0.0:2/ can name any client address", warning)
+
     def test_without_nvx(self) -> None:
         """Without NVX a warning is logged (TRAPS 8)."""
         self.patch(service, "USES_NVX", False)

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
 from wsrelay import closecodes
+from wsrelay.admin.gate import is_local
 from wsrelay.factory import RelayFactory
 from wsrelay.interfaces import IHandshakeValidator
 from wsrelay.net.endpoints import Door, Endpoint, bound_unsent, end_when_dead, endpoints
@@ -118,6 +119,12 @@ class RelayService(Service):
         for endpoint, port in zip(self._endpoints, self.ports, strict=True):
             where = endpoint.url(port.getHost())
             _log.info("relaying to {audience} in the room on {url}", audience=audience, url=where)
+            if endpoint.door(port).speaks_proxy and not is_local(port.getHost()):
+                _log.warn(
+                    "any machine that can connect to {url} can name any client address in its PROXY header, past"
+                    " --trusted-proxies and the limits per address: let a firewall admit the proxy only",
+                    url=where,
+                )
         if not USES_NVX:
             # 5 instead of 428 MB/s (TRAPS 8).
             _log.warn("autobahn has no NVX here: validating UTF-8 is 80 times slower; install its wheel")
