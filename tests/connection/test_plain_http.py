@@ -1,5 +1,6 @@
 """Tests of wsrelay.connection.plain_http: exchanges on connections. Requests and responses: tests/http/."""
 
+from typing import Any
 from unittest.mock import Mock
 
 from twisted.internet.defer import Deferred
@@ -7,9 +8,14 @@ from twisted.internet.interfaces import ISSLTransport
 from zope.interface import directlyProvides
 
 from tests.harness.http import http_bytes
-from tests.harness.support import Answer, RelayTestCase
+from tests.harness.support import Answer, RelayTestCase, request_bytes
 from wsrelay import closecodes
 from wsrelay.connection.protocol import RelayProtocol
+from wsrelay.errors import Denied
+from wsrelay.grant import Grant
+
+#: The body "hello", chunked.
+CHUNKS = b"5\r\nhello\r\n0\r\n\r\n"
 
 
 class PlainHTTPTests(RelayTestCase):
@@ -101,6 +107,39 @@ class PlainHTTPTests(RelayTestCase):
             wire.transport.getHandle = lambda: Mock(get_peer_finished=lambda: None)
             relay.wait(5)
             self.assertTrue(wire.transport.aborted)
+
+    def test_half_closed(self) -> None:
+        """A whole POST is answered, although its client has ended its half while the validators are asked."""
+        for framing, body in (({}, b"hello"), ({"Content-Length": None, "Transfer-Encoding": "chunked"}, CHUNKS)):
+            for answer, status in ((Grant(room="room"), 202), (Denied(403, "no"), 403)):
+                pending: Deferred[Any] = Deferred()
+                relay = self.relay([Answer(lambda _, __, pending=pending: pending)], http=True, close_seconds=1)
+                wire = relay.wire()
+                wire.send(http_bytes("POST /room", body, framing))
+                wire.transport.protocol.readConnectionLost()
+                (pending.callback if status == 202 else pending.errback)(answer)
+                self.assertIn(b"HTTP/1.1 %d " % status, wire.send(b""))
+                self.assertEqual(relay.stats.messages_in, int(status == 202))
+                relay.wait(2)
+                self.assertTrue(wire.ended)
+
+    def test_half_closed_incomplete(self) -> None:
+        """Any other peer that ends its half has left: its validators are cancelled."""
+        for request in (
+            http_bytes("POST /room", b"hello")[:-1],
+            http_bytes("POST /room", b"x\r\n", {"Content-Length": None, "Transfer-Encoding": "chunked"}),
+            http_bytes("GET /room", None, {"Accept": "text/event-stream"}),
+            request_bytes(),
+            request_bytes()[:-1],
+        ):
+            pending: Deferred[Any] = Deferred(lambda deferred: None)
+            relay = self.relay([Answer(lambda _, __, pending=pending: pending)], http=True)
+            wire = relay.wire()
+            wire.send(request)
+            wire.transport.connectionLost = wire.transport.protocol.connectionLost
+            wire.transport.protocol.readConnectionLost()
+            self.assertEqual(len(relay.factory.connections), 0, request)
+            wire.transport.protocol.writeConnectionLost()
 
     def test_body_too_long(self) -> None:
         """A body that grows too long is a 413, before and after the validators' answer."""

@@ -1,6 +1,7 @@
 """Validators for the fault tests' relays: ``--validate python:gates:…``, with this folder on PYTHONPATH."""
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 _log = Logger(namespace="gates")
@@ -19,6 +20,13 @@ def proxied(request, grant):
 def pending(request, grant):
     """Never answer for rooms with this prefix."""
     return Deferred() if request.room.startswith("hooked") else grant
+
+
+def later(request, grant):
+    """Grant in a later turn, half a second away."""
+    from twisted.internet import reactor  # noqa: PLC0415 - installed by now
+
+    return deferLater(reactor, 0.5, lambda: grant)
 
 
 def named(request, grant):

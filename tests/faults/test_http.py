@@ -1,13 +1,14 @@
 """Faults of plain HTTP requests: the same strict parser and the same limits as for handshakes."""
 
 import json
+import socket
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
 
-from tests.faults.support import ATTACKED, FaultTestCase, Hook, attacked, pour
+from tests.faults.support import ATTACKED, GATES, FaultTestCase, Hook, attacked, pour
 from tests.harness.clients import read_to_end
 from tests.harness.http import Response, http_bytes
 from tests.harness.live import Relay, relay
@@ -213,6 +214,21 @@ def test_http_stalled_body(server: Relay) -> None:
     with attacked(server), server.connect() as connection:
         connection.sendall(http_bytes(POST, None, {"Content-Length": "10"}) + b"hello")
         assert Response(read_to_end(connection)).status == 408
+
+
+@interop
+@pytest.mark.parametrize("body", [b"hello", b"x" * 100_000], ids=["short", "long"])
+def test_http_half_closed(body: bytes) -> None:
+    """A POST is published and answered, although its client shuts down while a validator is asked."""
+    with (
+        relay("--http", "--validate", "python:gates:later", environ=GATES) as server,
+        attacked(server),
+        server.connect() as connection,
+    ):
+        connection.sendall(http_bytes(POST, body))
+        connection.shutdown(socket.SHUT_WR)
+        answer = Response(read_to_end(connection))
+        assert (answer.status, answer.json["members"]) == (202, 2)
 
 
 @interop

@@ -208,6 +208,10 @@ class Opening(Phase):
         granting.addCallbacks(self._admit_later, self._refused, callbackArgs=(request,))
         granting.addErrback(host.fail)
 
+    def is_answered_half_closed(self) -> bool:
+        """Return whether a whole POST waits for the validators; any other peer has left, and they are cancelled."""
+        return self._granting is not None and self._exchange is not None and self._exchange.is_whole()
+
     def on_deadline(self) -> None:
         """Refuse: the request, or the validators' answer, is late."""
         if self._granting is not None:

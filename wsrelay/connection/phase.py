@@ -29,6 +29,10 @@ class Phase:
     def receive(self, data: bytes) -> None:
         """Bytes have come; empty after a pause in reading. An exception ends the connection, by its guard."""
 
+    def is_answered_half_closed(self) -> bool:
+        """Return whether a peer that ends its half of TCP still gets an answer; else it has left."""
+        return False
+
     def on_deadline(self) -> None:
         """The deadline of an unanswered request has passed."""
 

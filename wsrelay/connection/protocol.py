@@ -16,7 +16,8 @@ import math
 from contextlib import suppress
 from typing import Final
 
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -58,7 +59,7 @@ _JUST_ENDED: Final = {
 _GONE: Final = Phase()
 
 
-@implementer(IPushProducer)
+@implementer(IPushProducer, IHalfCloseableProtocol)
 class RelayProtocol(AutobahnProtocol):
     """One connection of a relay. Made by :class:`wsrelay.factory.RelayFactory`.
 
@@ -129,6 +130,14 @@ class RelayProtocol(AutobahnProtocol):
         finally:
             self.member = None
             self.factory.disconnected(self)
+
+    def readConnectionLost(self) -> None:
+        """The peer has ended its half of TCP, as clients do that send a request and shut down. Not called with TLS."""
+        if not self.phase.is_answered_half_closed():
+            self.transport.connectionLost(Failure(ConnectionDone()))  # as Twisted does without this method
+
+    def writeConnectionLost(self) -> None:
+        """Our half has ended, behind a refusal: the deadline follows."""
 
     def pauseProducing(self) -> None:
         """The peer does not read: its cursor in the room's log stays."""

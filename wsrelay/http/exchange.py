@@ -148,6 +148,19 @@ class Exchange:
         """Return the response to the refused request."""
         return refusal(denied, self.sharing, is_head=self.is_head)
 
+    def is_whole(self) -> bool:
+        """Return whether the whole body of a request with one has come, so that its sender may have ended its half."""
+        if self._body is None:
+            return False
+        try:
+            content = self._body.read()
+        except Denied:
+            return False
+        if content is None:
+            return False
+        self._body, self.content = None, content
+        return True
+
     def lost(self, reason: Failure) -> None:
         """TCP has ended: a later :meth:`respond` does nothing."""
         self._is_lost = True
@@ -164,7 +177,7 @@ class Exchange:
     def _answer_if_complete(self) -> None:
         """Answer; an exception ends this connection and no other."""
         try:
-            content = b"" if self._body is None else self._body.read()
+            content = self.content if self._body is None else self._body.read()
             if content is not None:
                 self._body = None
                 self.content = content
