@@ -11,7 +11,7 @@ from typing import Final, Literal, TypeVar, get_args
 
 import msgspec
 
-__all__ = ["GROUPS", "Group", "Kind", "Option", "attributes", "checked", "listed", "one_of", "setting"]
+__all__ = ["GROUPS", "Group", "Kind", "Option", "attributes", "checked", "file_path", "listed", "one_of", "setting"]
 
 #: The headings.
 Group = Literal[
@@ -151,6 +151,14 @@ def one_of(choices: tuple[str, ...]) -> Callable[[str], None]:
             raise ValueError(f"expected one of {', '.join(choices)}, got {value!r}")
 
     return check
+
+
+def file_path(path: str) -> None:
+    """Check the path of a log file."""
+    if path == "-":
+        raise ValueError("not a file; without this option the log of a process in the foreground goes to stdout")
+    if "\0" in path:
+        raise ValueError(f"expected a path, got {path!r}")
 
 
 def checked(

@@ -18,7 +18,7 @@ from msgspec import Meta
 from wsrelay.errors import SettingsError
 from wsrelay.message import MESSAGE_OVERHEAD_BYTES
 from wsrelay.net.proxies import TrustedProxies
-from wsrelay.option import Option, attributes, checked, listed, one_of, setting
+from wsrelay.option import Option, attributes, checked, file_path, listed, one_of, setting
 from wsrelay.policies import MESSAGE_TYPES, SLOW_POLICIES, ByRoom
 
 __all__ = ["ENDPOINTS", "LOG_FORMATS", "LOG_LEVELS", "OPTIONS", "RELOADABLE", "Settings", "check_value"]
@@ -41,13 +41,6 @@ _Seconds = Annotated[float, Meta(gt=0, le=86400)]
 _SecondsOrOff = Annotated[float, Meta(ge=0, le=86400)]
 #: Above 2^31 a single message would no longer fit what zlib and the kernel take in one piece.
 _Bytes = Annotated[int, Meta(ge=1, le=2**31)]
-
-
-def _check_log_file(path: str) -> None:
-    if path == "-":
-        raise ValueError("not a file; without this option the log of a process in the foreground goes to stdout")
-    if "\0" in path:
-        raise ValueError(f"expected a path, got {path!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,7 +279,7 @@ class Settings:
         " `--logfile` and `twist`'s own `--log-file`.",
         value="FILE",
         shown_default="none",
-        check=_check_log_file,
+        check=file_path,
     )
     log_file_bytes: _CountOrOff = setting(
         100 * 2**20,
