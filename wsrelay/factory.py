@@ -115,7 +115,7 @@ class RelayFactory(WebSocketServerFactory):
         self._deflate = {bits: Deflate(bits, settings.compress_min_bytes) for bits in WINDOW_BITS}
         call_soon = partial(self.reactor.callLater, 0)
         self.hub = Hub(settings, self.stats, call_soon, seconds=time.perf_counter)
-        self.memory = MemoryBudget(settings, self.hub, self.admission)
+        self.memory = MemoryBudget(settings, self.hub, self.admission, self.connections)
         self.lines = Lines(call_soon)
         self.backplane: Backplane = LocalBackplane(self.hub)
         self.chain = ValidatorChain(validators, self.lines.failure)
@@ -164,6 +164,7 @@ class RelayFactory(WebSocketServerFactory):
         self._connections.pop(connection, None)
         self._refused.discard(connection)
         self.slowed_down.discard(connection)
+        self.memory.unfinished.discard(connection)
         self._stop_if_done()
 
     def deflate(self, window_bits: int) -> Encoding:
@@ -205,7 +206,7 @@ class RelayFactory(WebSocketServerFactory):
             Expiry(self.connections, self.wall_clock, self.reactor.seconds()).tick,
             self.hub.tick,
             self.admission.tick,
-            lambda _: self.memory.keep(self.connections),
+            lambda _: self.memory.keep(),
             lambda _: self.lines.tick(),
         )
 

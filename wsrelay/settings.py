@@ -160,8 +160,16 @@ class Settings:
         512 * 2**20,
         "Rooms and slow subscribers",
         "Bytes kept for all clients together. 0 is no limit.",
-        exceeded="503 for new clients, close 1013 for the slowest",
-        detail="Rooms' logs, unsent bytes, incomplete messages, and 2 KiB per connection.",
+        exceeded="close 1013 for the largest clients of the largest addresses, then 503 for new ones",
+        detail="Rooms' logs, unsent bytes, unfinished messages and requests, and 2 KiB per connection.",
+    )
+    max_unfinished_bytes_per_address: _CountOrOff = setting(
+        0,
+        "Rooms and slow subscribers",
+        "Most bytes of unfinished messages and requests of one address. 0 is an eighth of --memory-budget.",
+        exceeded="close 1008 for the largest, 429 before a response",
+        detail="By default at least two of the largest messages. Addresses are those of"
+        " `--max-connections-per-address`.",
     )
 
     max_frames_per_second: _RateOrOff = setting(

@@ -267,13 +267,13 @@ class AdmissionTests(SynchronousTestCase):
         """A visit without an address is counted in all; once identified, for its address, too."""
         admission = self.admission()
         visit = admission.arrive(0)
-        self.assertEqual((visit.is_identified, admission.connections, len(admission)), (False, 1, 0))
+        self.assertEqual((visit.address, admission.connections, len(admission)), (None, 1, 0))
         visit.identify("192.0.2.1", 0)
         visit.identify("192.0.2.2", 0)
-        self.assertEqual((visit.is_identified, admission.connections, len(admission)), (True, 1, 1))
+        self.assertEqual((visit.address, admission.connections, len(admission)), ("192.0.2.1", 1, 1))
         visit.end()
         visit.identify("192.0.2.3", 0)
-        self.assertFalse(visit.is_identified)
+        self.assertIsNone(visit.address)
 
     def test_forgotten(self) -> None:
         """An address is forgotten when it has no connections and its bucket is full."""

@@ -1,86 +1,62 @@
 """Tests of wsrelay.limits.memory."""
 
+import math
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.connection.test_protocol import client_frame
 from tests.harness.support import RelayTestCase, request_bytes
-from wsrelay.closecodes import OVERLOADED, CloseReason
+from tests.limits.test_shedding import Held
+from wsrelay.closecodes import OVERLOADED, TOO_MUCH_UNFINISHED
 from wsrelay.limits.admission import Admission
-from wsrelay.limits.memory import CONNECTION_BYTES, MemoryBudget
+from wsrelay.limits.memory import CONNECTION_BYTES, MemoryBudget, address_limit_bytes
 from wsrelay.settings import Settings
 
 
 class Rooms:
-    """A fake hub: bytes in its logs, and how many of them shed() can free."""
+    """A fake hub: bytes in its logs, which cannot be freed."""
 
-    def __init__(self, log_bytes: int = 0, can_free: int = 0) -> None:
+    lagging = ()
+
+    def __init__(self, log_bytes: int = 0) -> None:
         self.log_bytes = log_bytes
-        self.can_free = can_free
-        self.asked: list[int] = []
-
-    def shed(self, size_bytes: int) -> int:
-        self.asked.append(size_bytes)
-        freed = min(size_bytes, self.can_free)
-        self.log_bytes -= freed
-        return freed
-
-
-class Held:
-    """A fake connection that holds some bytes."""
-
-    def __init__(self, incoming_bytes: int = 0, unsent: bytes = b"") -> None:
-        self.incoming_bytes = incoming_bytes
-        self.unsent = unsent
-        self.reasons: list[CloseReason] = []
-
-    def close(self, reason: CloseReason) -> None:
-        self.reasons.append(reason)
 
 
 class BudgetTests(SynchronousTestCase):
-    """Counting and evicting."""
+    """Counting and shedding."""
 
-    def budget(self, budget_bytes: int, rooms: Rooms) -> MemoryBudget:
+    def budget(self, budget_bytes: int, rooms: Rooms, *held: Held, **settings: int) -> MemoryBudget:
         self.admission = Admission(Settings(), 10, 0)
-        settings = Settings(memory_budget=budget_bytes)
-        return MemoryBudget(settings, rooms, self.admission)  # type: ignore[arg-type]
+        limits = Settings(memory_budget=budget_bytes, **settings)  # type: ignore[arg-type]
+        return MemoryBudget(limits, rooms, self.admission, held)  # type: ignore[arg-type]
 
     def test_used_bytes(self) -> None:
         """Logs, incoming and unsent bytes, and connections are counted; shared unsent bytes once."""
         shared = bytes(1000)
-        budget = self.budget(10**6, Rooms(500))
-        budget.keep([Held(1), Held(2, shared), Held(0, shared), Held(0, bytes(100))])
+        held = Held("a", 1), Held("b", 2, shared), Held("c", 0, shared), Held("d", 0, bytes(100))
+        budget = self.budget(10**6, Rooms(500), *held)
+        budget.keep()
 
         self.assertEqual(budget.used_bytes, 500 + 3 + 1000 + 100 + 4 * CONNECTION_BYTES)
         self.assertFalse(self.admission.overloaded)
+        self.assertEqual(budget.unfinished, {*held[:2]})
 
-    def test_evict_largest_first(self) -> None:
-        """Over the budget, a tenth is freed: in the rooms first, then by closing the connections that hold most."""
-        rooms = Rooms(1000, can_free=1000)
-        most, much, little, nothing = Held(300), Held(0, bytes(200)), Held(50), Held()
-        budget = self.budget(9325, rooms)
-        budget.keep([nothing, little, much, most])
+    def test_shed(self) -> None:
+        """Over the budget, a tenth is freed, and newcomers are still admitted."""
+        held = [Held(None, 1000 * number) for number in range(10)]
+        budget = self.budget(45_000 + 10 * CONNECTION_BYTES - 1, Rooms(), *held)
+        budget.keep()
 
-        self.assertTrue(self.admission.overloaded)
-        self.assertEqual(rooms.asked, [1350])
-        self.assertEqual([held.reasons for held in (most, much, little)], [[OVERLOADED], [OVERLOADED], []])
+        self.assertEqual([len(each.shed_for) for each in held], [0] * 9 + [1])
+        self.assertEqual(budget.used_bytes, 36_000 + 10 * CONNECTION_BYTES)
+        self.assertFalse(self.admission.overloaded)
 
-    def test_shared_unsent_bytes(self) -> None:
-        """Shared bytes are freed with their last connection, so that enough connections are closed at once."""
-        shared = bytes(10_000)
-        sharers = [Held(0, shared) for _ in range(10)]
-        small = Held(99)
-        self.budget(25_200, Rooms()).keep([*sharers, small])
+    def test_overloaded(self) -> None:
+        """Newcomers are refused if nothing is left to shed."""
+        held = Held("a")
+        self.budget(1, Rooms(100), held).keep()
 
-        self.assertEqual([held.reasons for held in sharers], [[OVERLOADED]] * 10)
-        self.assertEqual(small.reasons, [])
-
-    def test_evict_nothing(self) -> None:
-        """Connections that hold nothing are not closed."""
-        held = Held()
-        self.budget(1, Rooms(100)).keep([held])
-
-        self.assertEqual((held.reasons, self.admission.overloaded), ([], True))
+        self.assertEqual((held.shed_for, self.admission.overloaded), ([], True))
 
     def test_hysteresis(self) -> None:
         """Connections are admitted again below 90 % of the budget."""
@@ -88,15 +64,62 @@ class BudgetTests(SynchronousTestCase):
         budget = self.budget(1000, rooms)
         for log_bytes, overloaded in ((1000, False), (1001, True), (950, True), (900, False), (950, False)):
             rooms.log_bytes = log_bytes
-            budget.keep([])
+            budget.keep()
             self.assertEqual(self.admission.overloaded, overloaded, log_bytes)
 
     def test_off(self) -> None:
         """0 is no limit; bytes are counted all the same."""
-        budget = self.budget(0, Rooms(10**12))
-        budget.keep([])
+        budget = self.budget(0, Rooms(10**12), Held("a", 10**12))
+        budget.keep()
+        budget.grow(Held("a"), 10**12)
 
-        self.assertEqual((budget.used_bytes, self.admission.overloaded), (10**12, False))
+        self.assertEqual((budget.used_bytes, self.admission.overloaded), (2 * 10**12 + CONNECTION_BYTES, False))
+
+    def test_address_limit(self) -> None:
+        """The limit of an address is the option's, or an eighth of the budget, or two of the largest messages."""
+        for values, limit in (
+            ({}, 64 * 2**20),
+            ({"memory_budget": 2**20}, 2 * 2**20),
+            ({"memory_budget": 0}, math.inf),
+            ({"memory_budget": 0, "max_unfinished_bytes_per_address": 5}, 5),
+            ({"max_unfinished_bytes_per_address": 2**30}, 2**30),
+        ):
+            self.assertEqual(address_limit_bytes(Settings(**values)), limit, values)
+
+    def test_address_over_limit(self) -> None:
+        """The largest connections of an address over its limit are closed; other addresses are not."""
+        held = [Held("a", 500), Held("a", 300), Held("a", 400), Held("b", 1000), Held(None, 900), Held(None, 900)]
+        budget = self.budget(10**6, Rooms(), *held, max_unfinished_bytes_per_address=1000)
+        budget.keep()
+
+        self.assertEqual([len(each.shed_for) for each in held], [1, 0, 0, 0, 0, 0])
+        self.assertEqual(held[0].shed_for, [(TOO_MUCH_UNFINISHED, 429, "max_unfinished_bytes_per_address")])
+        self.assertEqual(budget.used_bytes, 3500 + 6 * CONNECTION_BYTES)
+
+    def test_address_between_sweeps(self) -> None:
+        """An address goes over its limit by at most a quarter, however fast its bytes come."""
+        held = [Held("a") for _ in range(100)]
+        budget = self.budget(10**6, Rooms(), *held, max_unfinished_bytes_per_address=1000)
+        most = 0
+        for each in held:
+            each.incoming_bytes = 100
+            budget.grow(each, 100)
+            most = max(most, sum(one.incoming_bytes for one in held if not one.shed_for))
+
+        self.assertEqual(most, 1000 + 250 - 50)
+
+    def test_budget_between_sweeps(self) -> None:
+        """All addresses together are bounded between two sweeps, too."""
+        held = [Held(str(number)) for number in range(100)]
+        budget = self.budget(10_000 + 100 * CONNECTION_BYTES, Rooms(), *held, max_unfinished_bytes_per_address=1000)
+        budget.keep()
+        most = 0
+        for each in held:
+            each.incoming_bytes = 500
+            budget.grow(each, 500)
+            most = max(most, sum(one.incoming_bytes for one in held if not one.shed_for))
+
+        self.assertEqual(most, 10_000)
 
 
 class RelayTests(RelayTestCase):
@@ -115,7 +138,7 @@ class RelayTests(RelayTestCase):
 
         answers = [wire.send(b"")[:4] for wire in wires]
         self.assertEqual(sorted(answers), [b"", b"", b"", b"\x88\x1d" + (1013).to_bytes(2)])
-        self.assertGreater(relay.factory.memory.used_bytes, 270_000)
+        self.assertLess(relay.factory.memory.used_bytes, 300_000)
         bystander.say("hello")
         relay.settle()
         self.assertEqual(other.messages, ["hello"])
@@ -130,7 +153,7 @@ class RelayTests(RelayTestCase):
         self.assertTrue(second.open)
 
     def test_unsent(self) -> None:
-        """Bytes in the transport of a paused connection count while it is open, and incomplete messages do."""
+        """Bytes in the transport of a paused connection count, also in front of its close frame."""
         relay = self.relay()
         wire = relay.wire()
         wire.send(request_bytes())
@@ -139,8 +162,17 @@ class RelayTests(RelayTestCase):
         self.assertEqual(connection.unsent, b"")
         connection.pauseProducing()
         self.assertEqual(connection.unsent, b"waiting")
-        wire.send(client_frame(1, b"abc", fin=False) + client_frame(0, b"de")[:-1])
+        connection.close(OVERLOADED)
+        self.assertEqual(connection.unsent, b"waiting")
 
+    def test_incoming_bytes(self) -> None:
+        """Parts of an unfinished message count, with 64 bytes for each, and are freed when its connection closes."""
+        relay = self.relay()
+        wire = relay.wire()
+        wire.send(request_bytes())
+        [connection] = relay.factory.connections
+        wire.send(client_frame(1, b"abc", fin=False) + client_frame(0, b"de")[:-1])
         self.assertEqual(connection.incoming_bytes, 3 + 64 + 1 + 64)
         connection.close(OVERLOADED)
-        self.assertEqual(connection.unsent, b"")
+
+        self.assertEqual(connection.incoming_bytes, 0)

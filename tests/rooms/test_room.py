@@ -897,8 +897,8 @@ class PauseTests(RoomTestCase):
 class ShedTests(RoomTestCase):
     """Evicting because memory is short."""
 
-    def test_slowest_first(self) -> None:
-        """The slowest go until so much is free, whatever the policy; they are told why, and it is counted."""
+    def test_shed_slowest(self) -> None:
+        """The slowest pin the log until all of them are evicted, whatever the policy; it is counted."""
         for name in SLOW_POLICIES:
             self.stats = Stats()
             self.policy(name)
@@ -908,36 +908,47 @@ class ShedTests(RoomTestCase):
                 self.pass_by(1, first=number)
             fast = self.join("fast")
             before = self.room.log.size_bytes
-            self.room.shed(before // 4 + 1)
+            for one in slow[:2]:
+                self.assertEqual(self.room.stalled(), [one])
+                self.room.shed(one)
 
             self.assertEqual([one.evicted for one in slow], [[closecodes.OVERLOADED]] * 2 + [[]] * 2, name)
             self.assertEqual((self.room.log.tail, self.stats.log_bytes), (2, before // 2))
             self.assertEqual((self.stats.evictions, self.stats.messages_missed), ({SHED: 2}, 4 + 3))
             self.assertEqual((fast.evicted, len(self.room)), ([], 3))
 
-    def test_shed_without_lag(self) -> None:
-        """shed() evicts no subscriber for pending messages, nor one that does not lag."""
+    def test_stalled_together(self) -> None:
+        """Subscribers with the same cursor pin the log together: it is freed with the last of them."""
+        slow = [self.stall("1"), self.stall("2")]
+        self.pass_by(3)
+        self.assertEqual(self.room.stalled(), slow)
+        self.room.shed(slow[0])
+        self.assertEqual((self.room.stalled(), self.room.log.tail), (slow[1:], 0))
+        self.room.shed(slow[1])
+
+        self.assertEqual((self.room.stalled(), self.room.log.size_bytes), ([], 0))
+
+    def test_stalled_without_lag(self) -> None:
+        """No subscriber is stalled for pending messages, nor one that does not lag."""
         idle = self.stall("idle")
         self.pass_by(1)
         self.room.resume(idle)
         self.room.pause(idle)
         fast = self.join("fast")
         self.publish(b"1")
-        self.room.shed(10**9)
+        self.assertEqual(self.room.stalled(), [])
         self.room.flush()
 
-        self.assertEqual([one.evicted for one in (idle, fast)], [[], []])
         self.assertEqual(self.got(fast), [b"1"])
 
-    def test_shed_retained_messages_first(self) -> None:
+    def test_stalled_retained_messages(self) -> None:
         """Messages kept for the retention only are forgotten before any subscriber is evicted."""
         self.room = Room(limits(self.log_bytes), self.stats, retention_seconds=60)
         self.pass_by(3)
         slow = self.stall()
         self.pass_by(1)
-        self.room.shed(1)
-        self.assertEqual((self.room.log.tail, slow.evicted), (3, []))
-        self.room.shed(1)
+        self.assertEqual((self.room.stalled(), self.room.log.tail), ([slow], 3))
+        self.room.shed(slow)
 
         self.assertEqual((self.room.log.size_bytes, slow.evicted), (0, [closecodes.OVERLOADED]))
 

@@ -29,7 +29,13 @@ __all__ = ["AutobahnProtocol", "Silence", "autobahn_options", "configured", "ini
 _IMMUTABLE: Final = (int, float, str, bytes, tuple, type(None))
 
 #: Attributes that Autobahn's handshake, not used here, would set for the frames; and no send queue per connection.
-_ATTRIBUTES: Final = {"websocket_version": 13, "inside_message": False, "current_frame": None, "send_queue": ()}
+_ATTRIBUTES: Final = {
+    "websocket_version": 13,
+    "inside_message": False,
+    "current_frame": None,
+    "send_queue": (),
+    "_isMessageCompressed": False,
+}
 
 #: Objects shared by all connections: Autobahn's counters, which nothing reads.
 _SHARED: Final = frozenset(["trafficStats"])
@@ -52,6 +58,9 @@ _STATES: Final = {
     Stage.ENDING: WebSocketProtocol.STATE_CLOSED,
     Stage.LOST: WebSocketProtocol.STATE_CLOSED,
 }
+
+#: Memory of an inflater within a message: zlib's window and state.
+_INFLATER_BYTES: Final = 40_960
 
 Made = TypeVar("Made", bound="AutobahnProtocol")
 
@@ -121,7 +130,17 @@ class AutobahnProtocol(WebSocketServerProtocol):
             return len(self.data)
         # Autobahn keeps the payload of each read and of each frame as a separate object: 64 bytes more each.
         parts = [*(self.message_data or ()), *(self.frame_data or ())]
-        return len(self.data) + sum([len(part) + 64 for part in parts])
+        inflater_bytes = _INFLATER_BYTES if self._isMessageCompressed else 0
+        return len(self.data) + inflater_bytes + sum([len(part) + 64 for part in parts])
+
+    def forget_message(self) -> None:
+        """Free the parts of an incomplete message; :meth:`onFrameData` discards the rest of it."""
+        if self.inside_message:
+            self.message_data = []
+            self.frame_data = None if self.frame_data is None else []
+            if self._isMessageCompressed:
+                self._perMessageCompress.forget()
+                self._isMessageCompressed = False
 
     def parse_next(self) -> bool:
         """Let Autobahn parse a header or a payload from the unread data; return whether there may be more."""
@@ -202,16 +221,20 @@ class AutobahnProtocol(WebSocketServerProtocol):
         self.phase.on_pong(payload)
 
     def onFrameData(self, payload: bytes) -> bool | None:
-        """After a violation, discard everything except the peer's close frame.
+        """After our close frame, discard everything except the peer's close frame; count what is inflated.
 
-        Autobahn guards data frames only: it would collect an illegal ping of 2^40 bytes, inflate further deflate bombs,
-        and never finish a frame that does not inflate.
+        Autobahn does so after a violation only, and with data frames only: it would collect messages, or an illegal
+        ping of 2^40 bytes, inflate further deflate bombs, and never finish a frame that does not inflate.
         """
         frame = self.current_frame
-        if self.failedByMe and not (frame.opcode == frames.CLOSE and frame.length <= frames.MAX_CONTROL_BYTES):
-            self._isMessageCompressed = False
+        is_closing = self.failedByMe or self.state != WebSocketProtocol.STATE_OPEN
+        if is_closing and not (frame.opcode == frames.CLOSE and frame.length <= frames.MAX_CONTROL_BYTES):
+            self._isMessageCompressed = self.utf8validateIncomingCurrentMessage = False
             return None
+        before_bytes = self.message_data_total_length if self._isMessageCompressed else 0
         outcome: bool | None = super().onFrameData(payload)
+        if self._isMessageCompressed:
+            self.phase.on_inflated(self.message_data_total_length - before_bytes)
         return outcome
 
     def dropConnection(self, abort: bool = False) -> None:

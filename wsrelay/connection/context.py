@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from wsrelay.http.site import PublicSite
 from wsrelay.interfaces import Backplane
 from wsrelay.limits.admission import Admission
+from wsrelay.limits.memory import MemoryBudget
 from wsrelay.limits.rates import Rates
 from wsrelay.logs.lines import Lines
 from wsrelay.net.proxies import TrustedProxies
@@ -40,6 +41,7 @@ class Relay(Protocol):
         methods: the HTTP methods that are served.
         web: the :class:`wsrelay.http.site.PublicSite`; ``None`` where only WebSocket is served.
         admission: the limits on connections.
+        memory: the memory budget.
         trusted_proxies: proxies with a trusted ``X-Forwarded-For``.
         rates: the rate limits of each connection.
         message_types: the message types that rooms accept.
@@ -60,6 +62,7 @@ class Relay(Protocol):
     methods: Collection[str]
     web: PublicSite | None
     admission: Admission
+    memory: MemoryBudget
     trusted_proxies: TrustedProxies
     rates: Rates
     message_types: ByRoom[int | None]

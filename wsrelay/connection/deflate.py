@@ -38,6 +38,10 @@ class Inflater(PerMessageDeflate):
         super().end_decompress_message()
         self._decompressor = None
 
+    def forget(self) -> None:
+        """Give up a message."""
+        self._decompressor = None
+
 
 def well_formed(extensions: list[tuple[str, Parameters]]) -> list[tuple[str, Parameters]]:
     """Return the well-formed permessage-deflate offers among a client's extensions.

@@ -75,6 +75,18 @@ class Host(Protocol):
         """Whether written bytes wait in the transport."""
 
     @property
+    def address(self) -> str | None:
+        """The address for which it is counted."""
+
+    @property
+    def unsent(self) -> bytes:
+        """Bytes that wait in the transport."""
+
+    @property
+    def incoming_bytes(self) -> int:
+        """Bytes buffered of incomplete input."""
+
+    @property
     def message_bytes(self) -> int:
         """Bytes buffered of an incomplete message."""
 
@@ -105,6 +117,9 @@ class Host(Protocol):
     def reject(self, reason: CloseReason, detail: str = "") -> None:
         """Close for a violation or an exceeded limit."""
 
+    def shed(self, reason: CloseReason, denied: Denied) -> None:
+        """Close at once."""
+
     def deny(self, denied: Denied) -> None:
         """Refuse the request."""
 
@@ -128,6 +143,9 @@ class Host(Protocol):
 
     def dropConnection(self) -> None:
         """End TCP behind the written bytes."""
+
+    def forget_message(self) -> None:
+        """Free the parts of an unfinished message."""
 
     def parse_next(self) -> bool:
         """Let Autobahn parse a step of the unread data; return whether there may be more."""

@@ -94,7 +94,7 @@ class Opening(Phase):
     def _identify(self) -> None:
         """Count it for its address, once the PROXY header has come."""
         host = self._host
-        address = None if host.visit.is_identified else self._address(host.transport.getPeer())
+        address = self._address(host.transport.getPeer()) if host.visit.address is None else None
         if address is not None:
             host.visit.identify(address, host.seconds())
 
@@ -125,6 +125,7 @@ class Opening(Phase):
         try:
             if self._exchange is not None:
                 self._exchange.receive(data)
+                self._host.factory.memory.grow(self._host, len(data))
                 return
             self._host.data += data
             self._take_request(len(data))
@@ -217,7 +218,6 @@ class Opening(Phase):
         if self._granting is not None:
             reason = "the handshake could not be validated in time"
             self._host.deny(Denied(504, reason, [("Retry-After", "10")], cause="validate_seconds"))
-            self._granting.cancel()  # a later answer is ignored
         else:
             late = Denied(408, "the request did not come in time", cause="handshake_seconds")
             self._host.deny(self._turned_away or late)
@@ -231,6 +231,14 @@ class Opening(Phase):
             host.respond(web.refusal(denied, host.data))
         else:
             host.respond(refusal(denied, is_head=host.data.startswith(HEAD)))
+
+    def discard(self) -> None:
+        """Free the head and the body, and cancel the validators, which keep the request."""
+        self._host.data, self._kept_bytes = b"", 0
+        if self._exchange is not None:
+            self._exchange.discard()
+        if self._granting is not None:
+            self._granting.cancel()
 
     def lost(self, reason: Failure) -> None:
         """TCP has ended: cancel the validators."""

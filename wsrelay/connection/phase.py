@@ -39,6 +39,9 @@ class Phase:
     def write_refusal(self, denied: Denied) -> None:
         """Write the response to a refused request, and end."""
 
+    def discard(self) -> None:
+        """The last byte is written: free all that is kept of the peer's input."""
+
     def lost(self, reason: Failure) -> None:
         """TCP has ended."""
 
@@ -64,6 +67,9 @@ class Phase:
     def on_fragment(self) -> None:
         """A data frame begins: a message, or a fragment of one."""
 
+    def on_inflated(self, size_bytes: int) -> None:
+        """A part of a message has grown by so much when it was inflated."""
+
     def on_message(self, payload: bytes, is_binary: bool) -> None:
         """A message is complete; text is valid UTF-8."""
 
@@ -78,18 +84,13 @@ class Ended(Phase):
     """The phase after the last written byte: input is discarded.
 
     Args:
-        before: the previous phase; its :meth:`lost` is called at the end of TCP.
+        before: the previous phase, without its buffers; its :meth:`lost` is called at the end of TCP.
     """
 
     __slots__ = ("_before",)
 
     def __init__(self, before: Phase) -> None:
         self._before = before
-
-    @property
-    def incoming_bytes(self) -> int:
-        """Bytes that the phase still keeps."""
-        return self._before.incoming_bytes
 
     def lost(self, reason: Failure) -> None:
         """TCP has ended."""

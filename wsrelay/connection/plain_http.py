@@ -39,6 +39,7 @@ class PlainHTTP(Phase):
         """Take more of the body."""
         try:
             self._exchange.receive(data)
+            self._host.factory.memory.grow(self._host, len(data))
         except Denied as denied:
             self._host.deny(denied)
 
@@ -49,6 +50,11 @@ class PlainHTTP(Phase):
     def write_refusal(self, denied: Denied) -> None:
         """Write the response to the refused request, and end."""
         self._host.respond(self._exchange.refusal(denied))
+
+    def discard(self) -> None:
+        """Free the head and the body."""
+        self._kept_bytes = 0
+        self._exchange.discard()
 
     def lost(self, reason: Failure) -> None:
         """TCP has ended."""

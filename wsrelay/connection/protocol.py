@@ -185,12 +185,17 @@ class RelayProtocol(AutobahnProtocol):
 
     @property
     def unsent(self) -> bytes:
-        """Bytes waiting in the transport. See :class:`wsrelay.limits.memory.Holder`."""
-        return self.writer.unsent if self.stage in OPEN_STAGES else b""
+        """Bytes waiting in the transport, also before a close frame. See :class:`wsrelay.limits.shedding.Holder`."""
+        return self.writer.unsent
+
+    @property
+    def address(self) -> str | None:
+        """The address for which it is counted. See :class:`wsrelay.limits.shedding.Holder`."""
+        return self.visit.address
 
     @property
     def incoming_bytes(self) -> int:
-        """Bytes buffered of incomplete input. See :class:`wsrelay.limits.memory.Holder`."""
+        """Bytes buffered of incomplete input. See :class:`wsrelay.limits.shedding.Holder`."""
         return self.phase.incoming_bytes
 
     # --- stages -------------------------------------------------------------------------------------
@@ -286,14 +291,32 @@ class RelayProtocol(AutobahnProtocol):
         self.failedByMe = True
         self.close(reason, detail)
 
+    def shed(self, reason: CloseReason, denied: Denied) -> None:
+        """Close, to free memory now: where bytes wait to be written, with a reset. For every stage.
+
+        Args:
+            reason: for an open connection.
+            denied: before the response.
+
+        Peer sees:
+            The close frame or the response; the reset in front of it if bytes wait, or a close has begun before.
+        """
+        has_ended = self.stage in CLOSING_STAGES
+        self.deny(denied)
+        if self.stage in OPEN_STAGES:
+            self.reject(reason)
+        if has_ended or self.unsent:
+            self.abort()
+
     def sendCloseFrame(self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False) -> None:
         """Close an open connection, by the relay or in reply to the peer, in this order.
 
         1. Deliver messages published before, as far as the peer takes them.
         2. Leave the room: nothing follows the close frame.
         3. Write the close frame, or a stream's last event and end.
-        4. Set the deadline for aborting TCP: ``close_seconds``, extended while the peer takes waiting bytes.
-        5. Read on, and discard the input: with unread bytes, TCP would overtake the close frame with a reset.
+        4. Free the unfinished message of the peer.
+        5. Set the deadline for aborting TCP: ``close_seconds``, extended while the peer takes waiting bytes.
+        6. Read on, and discard the input: with unread bytes, TCP would overtake the close frame with a reset.
         """
         if self.stage not in OPEN_STAGES:
             return
@@ -355,7 +378,8 @@ class RelayProtocol(AutobahnProtocol):
         self.leave()
         if self.stage not in (Stage.ENDING, Stage.LOST):
             self.become(Stage.ENDING)
-            self.phase = Ended(self.phase)
+            before, self.phase = self.phase, Ended(self.phase)
+            before.discard()
         self.expect_within(self.factory.settings.close_seconds)
 
     def fail(self, error: Failure | Exception) -> None:

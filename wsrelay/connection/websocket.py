@@ -127,6 +127,7 @@ class OpenWebSocket(Member):
                 keepalive.message_by = now + (host.factory.settings.message_seconds or math.inf)
                 host.deadline = min(host.deadline, keepalive.message_by)
             keepalive.progress = True
+            host.factory.memory.grow(host, read_bytes)
         else:
             # The connection's deadline stays; when it passes, nothing is due.
             keepalive.message_by = math.inf
@@ -148,6 +149,10 @@ class OpenWebSocket(Member):
         self._fragments += 1
         if self._fragments > self._host.factory.settings.max_fragments:
             self._host.reject(closecodes.TOO_MANY_FRAGMENTS)
+
+    def on_inflated(self, size_bytes: int) -> None:
+        """Count what a fragment was inflated by, for the next :meth:`_account`."""
+        self._host.factory.memory.unmeasured_bytes += size_bytes
 
     def on_message(self, payload: bytes, is_binary: bool) -> None:
         """Publish a message; text is valid UTF-8 here."""
@@ -188,6 +193,12 @@ class OpenWebSocket(Member):
             self._ping_to_answer = None
 
     def write_close(self, code: int | None, reason: bytes | None, is_reply: bool) -> None:
-        """Write a close frame."""
+        """Write a close frame, and free the parts of an unfinished message."""
         self._host.send_close_frame(code, reason, is_reply)
         self._host.become(Stage.CLOSING)
+        self._host.forget_message()
+
+    def discard(self) -> None:
+        """Free all input."""
+        self._host.data = b""
+        self._host.forget_message()

@@ -161,6 +161,10 @@ class Exchange:
         self._body, self.content = None, content
         return True
 
+    def discard(self) -> None:
+        """Free the body: the response is written."""
+        self._body, self.content, self.incoming_bytes = None, b"", 0
+
     def lost(self, reason: Failure) -> None:
         """TCP has ended: a later :meth:`respond` does nothing."""
         self._is_lost = True

@@ -14,7 +14,7 @@ from wsrelay.errors import Denied
 from wsrelay.limits.rates import Rate, TokenBucket
 from wsrelay.settings import Settings
 
-__all__ = ["UNCOUNTED", "Admission", "Visit", "address_key"]
+__all__ = ["UNCOUNTED", "Admission", "Visit", "address_key", "full", "too_many"]
 
 #: ``Retry-After`` when a limit on counts is reached, in seconds.
 RETRY_SECONDS: Final = 10
@@ -132,15 +132,15 @@ class Admission:
         """
         address = None if host is None else self._identify(host, now)
         if self.is_closed:
-            raise _full("this relay is restarting", "restarting")
+            raise full("this relay is restarting", "restarting")
         if self.connections >= self._max_connections:
-            raise _full("this relay has as many connections as it may have", "max_connections")
+            raise full("this relay has as many connections as it may have", "max_connections")
         if self.overloaded:
-            raise _full("this relay is short of memory", "memory_budget")
+            raise full("this relay is short of memory", "memory_budget")
         if self.handshakes >= (self._settings.max_handshakes or math.inf):
-            raise _full("this relay has as many unfinished handshakes as it may have", "max_handshakes")
+            raise full("this relay has as many unfinished handshakes as it may have", "max_handshakes")
         if not self._connects.take(now):
-            raise _full("too many clients connect at once", "max_connects_per_second", self._connects.wait_seconds())
+            raise full("too many clients connect at once", "max_connects_per_second", self._connects.wait_seconds())
         return Visit(self, address)
 
     def expects(self, source: object) -> bool:
@@ -185,15 +185,15 @@ class Admission:
         line = list(_with_wider(address))
         for one in line:
             if one.connections >= one.share * (settings.max_connections_per_address or math.inf):
-                raise _too_many("too many connections from your address", "max_connections_per_address")
+                raise too_many("too many connections from your address", "max_connections_per_address")
             if one.handshakes >= one.share * (settings.max_handshakes_per_address or math.inf):
-                raise _too_many("too many unfinished handshakes from your address", "max_handshakes_per_address")
+                raise too_many("too many unfinished handshakes from your address", "max_handshakes_per_address")
         for number, one in enumerate(line):
             if not one.connects.take(now):
                 for narrower in line[:number]:
                     narrower.connects.give_back()
                 cause, wait_seconds = "max_connects_per_second_per_address", one.connects.wait_seconds()
-                raise _too_many("too many connects from your address", cause, wait_seconds)
+                raise too_many("too many connects from your address", cause, wait_seconds)
         return address
 
     def _known(self, key: str, now: float) -> _Address:
@@ -224,9 +224,9 @@ class Visit:
             counted.handshakes += 1
 
     @property
-    def is_identified(self) -> bool:
-        """Whether the connection is counted for an address."""
-        return self._address is not None
+    def address(self) -> str | None:
+        """The address for which the connection is counted, as :func:`address_key` has it; ``None`` without one."""
+        return None if self._address is None else self._address.key
 
     def identify(self, host: str, now: float) -> None:
         """Count the connection for its address, once that is known.
@@ -281,11 +281,13 @@ def _with_wider(address: _Address | None) -> Iterator[_Address]:
 UNCOUNTED: Final = Visit(None, None)
 
 
-def _full(reason: str, cause: str, wait_seconds: float = RETRY_SECONDS) -> Denied:
+def full(reason: str, cause: str, wait_seconds: float = RETRY_SECONDS) -> Denied:
+    """Return the refusal for a limit on all: 503."""
     return Denied(503, reason, [("Retry-After", _retry_after(wait_seconds))], cause=cause)
 
 
-def _too_many(reason: str, cause: str, wait_seconds: float = RETRY_SECONDS) -> Denied:
+def too_many(reason: str, cause: str, wait_seconds: float = RETRY_SECONDS) -> Denied:
+    """Return the refusal for a limit of an address: 429."""
     return Denied(429, reason, [("Retry-After", _retry_after(wait_seconds))], cause=cause)
 
 

@@ -97,6 +97,11 @@ class Hub:
         return self._rooms[name].status(name) if name in self._rooms else None
 
     @property
+    def lagging(self) -> tuple[Room, ...]:
+        """The rooms whose logs may be kept for lagging subscribers."""
+        return tuple(self._lagging)
+
+    @property
     def slow_subscribers(self) -> int:
         """The number of subscribers that lag behind their room."""
         return sum(room.lagging for room in self._lagging)
@@ -237,27 +242,14 @@ class Hub:
                 self._rooms[name].expire(now)
                 self._drop_if_idle(name)
 
-    def shed(self, size_bytes: int) -> int:
-        """Evict the slowest subscribers, in the rooms with the largest logs first, until enough is free.
+    def shed(self, subscriber: Subscriber) -> None:
+        """Evict a stalled subscriber because memory is short; no effect if it is in no room.
 
         Applies under any slow policy. Peer sees: 1013 and "overloaded".
-
-        Args:
-            size_bytes: how much :attr:`log_bytes` should shrink.
-
-        Returns:
-            How much it shrank; less where no subscriber lags any more.
-
-        Complexity:
-            That of sorting the rooms with lagging subscribers, and of evicting.
         """
-        before_bytes = self.log_bytes
-        enough_bytes = before_bytes - size_bytes
-        for room in sorted(self._lagging, key=lambda room: room.log.size_bytes, reverse=True):
-            if self.log_bytes <= enough_bytes:
-                break
-            room.shed(self.log_bytes - enough_bytes)
-        return before_bytes - self.log_bytes
+        room = self._room_with(subscriber)
+        if room is not None:
+            room.shed(subscriber)
 
     def set_slow_policies(self, policies: Sequence[str]) -> None:
         """Replace the slow policies, in open rooms as well.

@@ -215,19 +215,19 @@ class Room:
             self._apply_slow_policy(late)
             self._settle()
 
-    def shed(self, size_bytes: int) -> None:
-        """Evict stalled subscribers until the log costs ``size_bytes`` less, or needs none of it for them.
+    def stalled(self) -> list[Subscriber]:
+        """Return the subscribers that alone pin the log: paused, with the lowest cursor. Empty if the log is not kept
+        for such.
 
-        Messages kept for the retention only go first. Applies under any slow policy.
-
-        Complexity:
-            That of the evictions and of what is forgotten.
+        Messages kept for the retention only are forgotten here.
         """
-        enough_bytes = self.log.size_bytes - size_bytes
         self.log.forget(self._subscribers.low_watermark)
-        while self.log.size_bytes > enough_bytes and (stalled := self._subscribers.stalled()):
-            self._evict(stalled, closecodes.OVERLOADED, SHED)
-            self.log.forget(self._subscribers.low_watermark)
+        return self._subscribers.stalled()
+
+    def shed(self, subscriber: Subscriber) -> None:
+        """Evict a subscriber because memory is short, under any slow policy, and forget what only it needed."""
+        self._evict([subscriber], closecodes.OVERLOADED, SHED)
+        self.log.forget(self._subscribers.low_watermark)
 
     def set_slow_policy(self, policy: SlowPolicy) -> None:
         """Apply another slow policy from now on; publishers are released where it does not hold them."""
