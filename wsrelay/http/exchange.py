@@ -66,7 +66,7 @@ class Exchange:
         sharing: the same.
         grant: the validators' grant; no rights before :meth:`begin`.
         content: the body, once it is complete.
-        incoming_bytes: bytes received behind the head. See :class:`wsrelay.limits.memory.Holder`.
+        incoming_bytes: bytes received behind the head. See :class:`wsrelay.limits.shedding.Holder`.
     """
 
     __slots__ = (
