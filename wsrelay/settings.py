@@ -258,7 +258,8 @@ class Settings:
         "Timeouts",
         "Time from the relay's close frame to the end of TCP.",
         exceeded="TCP is aborted",
-        detail="Up to ten times this long while the client takes bytes that stand before the close frame; not when the relay stops.",
+        detail="Up to ten times this long while the client takes bytes that stand before the close frame, but not when"
+        " the relay stops.",
     )
     drain_seconds: _SecondsOrOff = setting(
         5.0,

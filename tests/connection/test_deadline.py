@@ -4,16 +4,13 @@ from typing import Any
 
 from tests.harness.support import RelayTestCase, Wire, request_bytes
 from wsrelay import closecodes
-from wsrelay.closecodes import CloseReason
 from wsrelay.connection.writer import Writer
 
 
 class CloseTests(RelayTestCase):
     """The end of a close without an answer of the peer."""
 
-    def closing(
-        self, progress: bool, delivered: bool, reason: CloseReason = closecodes.TOO_SLOW, **settings: Any
-    ) -> tuple[Any, Wire]:
+    def closing(self, progress: bool, delivered: bool, **settings: Any) -> tuple[Any, Wire]:
         """Return a relay and a connection that it has closed, whose peer takes bytes, or has all."""
         relay = self.relay(close_seconds=2, **settings)
         wire = relay.wire()
@@ -21,7 +18,7 @@ class CloseTests(RelayTestCase):
         [connection] = relay.factory.connections
         self.patch(Writer, "progressed", lambda _: progress)
         self.patch(Writer, "delivered", delivered)
-        connection.close(reason)
+        connection.close(closecodes.TOO_SLOW)
         return relay, wire
 
     def test_close_aborted(self) -> None:
@@ -49,13 +46,6 @@ class CloseTests(RelayTestCase):
         relay.wait(3.5)
         self.assertFalse(wire.transport.aborted)
         relay.wait(1)
-
-        self.assertTrue(wire.transport.aborted)
-
-    def test_close_overloaded(self) -> None:
-        """A peer that is closed because memory is short has close_seconds and no more."""
-        relay, wire = self.closing(progress=True, delivered=False, reason=closecodes.OVERLOADED)
-        relay.wait(2.5)
 
         self.assertTrue(wire.transport.aborted)
 

@@ -33,27 +33,16 @@ from wsrelay.connection.member import NO_GRANT, Member
 from wsrelay.connection.opening import Opening
 from wsrelay.connection.phase import Ended, Phase
 from wsrelay.connection.reading import release
-from wsrelay.connection.report import report_end, report_open, status
+from wsrelay.connection.report import JUST_ENDED, report_end, report_failure, report_open, report_refusal, status
 from wsrelay.connection.stage import CLOSING_STAGES, OPEN_STAGES, OPENING_STAGES, TRANSITIONS, Stage
 from wsrelay.connection.writer import Writer
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
 from wsrelay.http.linger import is_in_handshake, linger
-from wsrelay.http.responses import MAX_REASON_CHARS
 from wsrelay.limits.admission import UNCOUNTED
-from wsrelay.logs.failures import printable
 from wsrelay.stats import ConnectionStatus
 
 __all__ = ["RelayProtocol"]
-
-#: The most characters of a refusal's cause that are counted and logged; a longer one is a validator's mistake.
-_MAX_CAUSE_CHARS: Final = 64
-
-#: ``leaves_without_close`` → closing side, code and reason of an end of TCP without a close.
-_JUST_ENDED: Final = {
-    False: ("lost", closecodes.LOST, ""),
-    True: ("client", closecodes.NO_CODE, ""),
-}
 
 #: The phase of all connections after the end of TCP.
 _GONE: Final = Phase()
@@ -123,7 +112,7 @@ class RelayProtocol(AutobahnProtocol):
             self.leave()
             self.become(Stage.LOST)
             phase.lost(reason)
-            by, code, said = self.close_cause() or _JUST_ENDED[phase.leaves_without_close]
+            by, code, said = self.close_cause() or JUST_ENDED[phase.leaves_without_close]
             if self.member is not None:
                 report_end(self, self.member, by, code or closecodes.NO_CODE, said)
             self.onClose(self.wasClean, self.remoteCloseCode, self.remoteCloseReason)
@@ -277,10 +266,6 @@ class RelayProtocol(AutobahnProtocol):
             self.factory.stats.closes_sent[reason.code] += 1
             # Not sendClose: it takes 1000 and 3000-4999 only (TRAPS 23).
             self.sendCloseFrame(reason.code, reason.reason_bytes(detail))
-            if reason is closecodes.OVERLOADED and self.stage in CLOSING_STAGES:
-                # Its bytes are what is short.
-                self.keepalive.close_by = -math.inf
-                self.expect_within(self.factory.settings.close_seconds)
         elif self.stage is Stage.REQUEST and not self.data:
             self.dropConnection()
         else:
@@ -343,12 +328,7 @@ class RelayProtocol(AutobahnProtocol):
         """
         if self.stage not in OPENING_STAGES:
             return
-        cause = printable(str(denied.cause or "malformed"))[:_MAX_CAUSE_CHARS]
-        self.factory.stats.handshakes_denied[denied.status, cause] += 1
-        reason = str(denied.reason)[:MAX_REASON_CHARS]
-        self.factory.lines.add_refusal(
-            connection=self.number, peer=self.peer, status=denied.status, cause=cause, reason=reason
-        )
+        report_refusal(self, denied)
         self.phase.write_refusal(denied)
 
     def respond(self, response: bytes) -> None:
@@ -392,9 +372,7 @@ class RelayProtocol(AutobahnProtocol):
             500 during the handshake, 1011 after it, with a fixed text and the incident id of the log line; the end of
             TCP if a close has begun.
         """
-        self.factory.stats.failures += 1
-        failure = error if isinstance(error, Failure) else Failure(error)
-        incident = self.factory.lines.failure("a callback failed on the connection of", failure, self.peer)
+        incident = report_failure(self, error)
         try:
             if self.stage in OPENING_STAGES:
                 self.deny(Denied(500, f"internal error: {incident}", cause="failure"))

@@ -1,4 +1,4 @@
-"""Reports on a connection for operators: its status, and its two log lines.
+"""Reports on a connection for operators: its status, and its log lines.
 
 Must not live here: writing of lines (:mod:`wsrelay.logs.lines`), views of a status (:mod:`wsrelay.admin.views`).
 """
@@ -6,17 +6,31 @@ Must not live here: writing of lines (:mod:`wsrelay.logs.lines`), views of a sta
 import math
 from typing import Final
 
+from twisted.python.failure import Failure
+
 from wsrelay import closecodes
 from wsrelay.connection.host import Host
 from wsrelay.connection.member import NO_GRANT, Member
 from wsrelay.connection.stage import CLOSING_STAGES, OPEN_STAGES, OPENING_STAGES, Stage
+from wsrelay.errors import Denied
+from wsrelay.http.responses import MAX_REASON_CHARS
+from wsrelay.logs.failures import printable
 from wsrelay.logs.lines import UNCHOSEN
 from wsrelay.stats import NOTHING, ConnectionStatus, Tally
 
-__all__ = ["report_end", "report_open", "status"]
+__all__ = ["JUST_ENDED", "report_end", "report_failure", "report_open", "report_refusal", "status"]
 
 #: The most characters of a text from the client in a log line.
 LOG_CHARS: Final = 80
+
+#: The most characters of a refusal's cause that are counted and logged; a longer one is a validator's mistake.
+MAX_CAUSE_CHARS: Final = 64
+
+#: ``leaves_without_close`` → closing side, code and reason of an end of TCP without a close.
+JUST_ENDED: Final = {
+    False: ("lost", closecodes.LOST, ""),
+    True: ("client", closecodes.NO_CODE, ""),
+}
 
 #: Stage → its name for operators.
 _NAMES: Final = {
@@ -51,6 +65,23 @@ def status(host: Host, member: Member | None) -> ConnectionStatus:
         paused=host.paused,
         held=member is not None and bool(host.flow.held),
     )
+
+
+def report_refusal(host: Host, denied: Denied) -> None:
+    """Count a refused request, and log a line."""
+    cause = printable(str(denied.cause or "malformed"))[:MAX_CAUSE_CHARS]
+    host.factory.stats.handshakes_denied[denied.status, cause] += 1
+    reason = str(denied.reason)[:MAX_REASON_CHARS]
+    host.factory.lines.add_refusal(
+        connection=host.number, peer=host.peer, status=denied.status, cause=cause, reason=reason
+    )
+
+
+def report_failure(host: Host, error: Failure | Exception) -> str:
+    """Count a failed callback, log it, and return the incident id."""
+    host.factory.stats.failures += 1
+    failure = error if isinstance(error, Failure) else Failure(error)
+    return host.factory.lines.failure("a callback failed on the connection of", failure, host.peer)
 
 
 def report_open(host: Host, member: Member, unchosen: str | None = None) -> None:
