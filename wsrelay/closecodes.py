@@ -68,13 +68,6 @@ TOO_FAST = CloseReason(
     True,
     "The client exceeded a rate limit (messages, frames or bytes per second) for longer than --rate-grace-seconds.",
 )
-TOO_MUCH_UNFINISHED = CloseReason(
-    1008,
-    "too many unfinished bytes from your address",
-    True,
-    "The unfinished messages of the client's address exceeded --max-unfinished-bytes-per-address, and this was the"
-    " largest.",
-)
 TOO_BIG = CloseReason(
     1009, "message too big", False, "A message was larger than --max-message-bytes, before or after inflating."
 )
@@ -96,6 +89,13 @@ OVERLOADED = CloseReason(
     True,
     "The memory budget was exceeded, and the client's address held most of it: it reads slowly, or its messages are"
     " unfinished. A client that does not read sees 1006.",
+)
+TOO_MUCH_UNFINISHED = CloseReason(
+    1013,
+    "too many unfinished bytes from your address",
+    True,
+    "The unfinished messages of the client's address exceeded --max-unfinished-bytes-per-address, and this was the"
+    " largest.",
 )
 PING_TIMEOUT = CloseReason(
     3008,

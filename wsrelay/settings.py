@@ -167,7 +167,7 @@ class Settings:
         0,
         "Rooms and slow subscribers",
         "Most bytes of unfinished messages and requests of one address. 0 is an eighth of --memory-budget.",
-        exceeded="close 1008 for the largest, 429 before a response",
+        exceeded="close 1013 for the largest, 429 before a response",
         detail="By default at least two of the largest messages. Addresses are those of"
         " `--max-connections-per-address`.",
     )

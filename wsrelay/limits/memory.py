@@ -89,7 +89,7 @@ class MemoryBudget:
         """Measure the bytes in use; over the budget, shed: the largest connections of the largest addresses.
 
         Peer sees:
-            See :class:`wsrelay.limits.shedding.Shedding`; 1008, or 429, for an address over its limit.
+            See :class:`wsrelay.limits.shedding.Shedding`; 1013, or 429, for an address over its limit.
 
         Complexity:
             Linear in connections and in fragments of unfinished messages.
