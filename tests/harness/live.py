@@ -17,6 +17,7 @@ import subprocess
 import sysconfig
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -79,6 +80,14 @@ def missing(what: str, how: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(message)
     pytest.skip(message)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Poll files, which tests can wait for in no other way."""
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

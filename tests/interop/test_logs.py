@@ -9,14 +9,14 @@ import socket
 import subprocess
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.harness.clients import handshake, read_to_end
-from tests.harness.live import LOOPBACK, SCRIPTS, SECONDS, Relay, command_line, environment, relay, run
+from tests.harness.live import LOOPBACK, SCRIPTS, SECONDS, Relay, command_line, environment, relay, run, until
 
 pytestmark = pytest.mark.interop
 
@@ -38,14 +38,6 @@ def crowd(server: Relay, room: str, count: int = CROWD) -> None:
         assert client.recv(12, socket.MSG_WAITALL) == b"HTTP/1.1 101"
     for client in clients:
         client.close()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Poll files, which the tests can wait for in no other way."""
-    end = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("program", ["twistd", "twist"])

@@ -8,9 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
 import tomllib
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,7 +16,18 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from tests.harness.clients import WebsocketsClient, binary, handshake, mute, read_to_end, text, tls_context
-from tests.harness.live import LOOPBACK, SCRIPTS, SECONDS, Relay, command_line, make_certificate, relay, run, taken_port
+from tests.harness.live import (
+    LOOPBACK,
+    SCRIPTS,
+    SECONDS,
+    Relay,
+    command_line,
+    make_certificate,
+    relay,
+    run,
+    taken_port,
+    until,
+)
 from wsrelay import __version__
 
 pytestmark = pytest.mark.interop
@@ -331,14 +340,6 @@ def test_exit_codes(command: list[str], code: int, tmp_path: Path) -> None:
     ended = run(SCRIPTS / command[0], *command[1:], cwd=tmp_path)
     assert (ended.returncode, "Traceback" in ended.stdout) == (code, False)
     assert command[1] == "--nosuch" or ended.stdout.count("\n") < 9
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Poll files of a daemon, which the tests can wait for in no other way."""
-    end = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def whole_lines(file: Path) -> str:
