@@ -2,7 +2,9 @@
 
 import re
 import socket
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import reduce
 from pathlib import Path
 
 import pytest
@@ -31,18 +33,31 @@ def test_ipv4_and_ipv6(listen: tuple[str, ...], tmp_path: Path) -> None:
     """An IPv4 and an IPv6 client meet in a room, through a pair of endpoints and through one IPv6 endpoint alone."""
     require_ipv6()
     pem = make_certificate(tmp_path)
-    with taken_port() as free:
-        port = str(free.getsockname()[1])
-
-    def filled(word: str) -> str:
-        return word.replace("PORT", port).replace("PEM", str(pem)).replace("FOLDER", str(tmp_path))
-
-    with relay(listen=[filled(word) for word in listen]) as server, ExitStack() as stack:
-        assert server.addresses == [filled(word) for word in PAIRS[listen]]
+    with ExitStack() as stack:
+        server, port = stack.enter_context(relay_on_free_port(listen, {"PEM": str(pem), "FOLDER": str(tmp_path)}))
+        assert server.addresses == [url.replace("PORT", port) for url in PAIRS[listen]]
         one, other = (stack.enter_context(client(server, host, pem)) for host in ("127.0.0.1", "::1"))
         one.say(text("hello"))
         assert other.hear() == "hello"
         assert server.output.wait_for(r" (tcp\d):\S+ joined ", 2) == ["tcp4", "tcp6"]
+
+
+@contextmanager
+def relay_on_free_port(listen: Sequence[str], places: Mapping[str, str]) -> Iterator[tuple[Relay, str]]:
+    """Run a relay on the same port of several endpoints; another process may take a free port before it does."""
+    while True:
+        with taken_port() as free:
+            port = str(free.getsockname()[1])
+        filled = [reduce(lambda word, place: word.replace(*place), places.items(), word) for word in listen]
+        with ExitStack() as stack:
+            try:
+                server = stack.enter_context(relay(listen=[word.replace("PORT", port) for word in filled]))
+            except AssertionError as error:
+                if "Address already in use" in str(error):
+                    continue
+                raise
+            yield server, port
+        return
 
 
 def client(server: Relay, host: str, pem: Path) -> WebsocketsClient:

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.interop
 LINE = re.compile(r"^20\d\d-\S+ \[wsrelay#info\] tcp4:\S+ (joined|left) '[^']+'.*$", re.MULTILINE)
 
 #: Python's own remedies for LANG=C, off.
-STRICT = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+STRICT = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
 
 CROWD = 100
 
