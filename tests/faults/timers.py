@@ -14,6 +14,7 @@ name, seconds = sys.argv[1:]
 module = import_module(f"twisted.internet.{name}reactor")
 module.install(*[asyncio.new_event_loop()] * (name == "asyncio"))
 
+# After the reactor that they use has been installed.
 from twisted.internet import reactor  # noqa: E402
 from twisted.internet.task import LoopingCall  # noqa: E402
 

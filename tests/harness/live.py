@@ -83,7 +83,7 @@ def missing(what: str, how: str) -> NoReturn:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Poll files, which tests can wait for in no other way."""
+    """Poll files and unix sockets, which tests can wait for in no other way."""
     end = time.monotonic() + SECONDS
     while not condition():
         assert time.monotonic() < end
