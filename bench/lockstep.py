@@ -38,9 +38,9 @@ SETTINGS: Final = Settings(
     max_handshakes_per_address=100_000,
     max_connects_per_second=1e9,
     max_connects_per_second_per_address=1e9,
-    max_messages_per_second=1e9,
-    max_frames_per_second=1e9,
-    max_bytes_per_second=1_000_000_000_000,
+    max_messages_per_second=0,
+    max_frames_per_second=0,
+    max_bytes_per_second=0,
 )
 
 #: The time on the relay's clock, which stands still. The sweep every half second is never due: how often it came would
@@ -108,7 +108,7 @@ class Relay:
         self._reactor = EPollReactor()
         # Stands still. It is not Twisted's own, so the factory leaves it.
         self._reactor.seconds = repeat(NOW).__next__
-        self._factory = RelayFactory(SETTINGS, reactor=self._reactor)
+        self._factory = RelayFactory(SETTINGS, reactor=self._reactor, busy_clock=repeat(0.0).__next__)
         service = RelayService(self._factory)
         service.startService()
         self._port = service.ports[0]

@@ -352,12 +352,12 @@ class ReloadTests(RelayTestCase):
 
     def test_reload_settings(self) -> None:
         """Only the reloadable settings change."""
-        relay = self.relay(max_rooms=7)
+        relay = self.relay(max_rooms=7, max_bytes_per_second=0)
         client = relay.client()
         policies = ("latest",)
         relay.factory.reload(Settings(validate=("rooms:a",), slow_policy=policies, max_rooms=8), [])
 
-        expected = Settings(validate=("rooms:a",), slow_policy=policies, max_rooms=7)
+        expected = Settings(validate=("rooms:a",), slow_policy=policies, max_rooms=7, max_bytes_per_second=0)
         self.assertEqual(relay.factory.settings, expected)
         client.server.pauseProducing()
         other = relay.client()

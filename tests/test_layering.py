@@ -24,7 +24,7 @@ ROWS = [
     ["logs"],
     ["interfaces", "settings"],
     ["request", "grant", "message", "net", "option", "policies"],
-    ["names", "closecodes", "signals", "stats", "text"],
+    ["names", "closecodes", "ranges", "signals", "stats", "text"],
     ["errors", "wire"],
 ]
 

@@ -5,6 +5,7 @@ room when the relay has read it. The relay is the real one, on Twisted's own tra
 (:mod:`tests.harness.sockets`). The same for the hub alone: :mod:`tests.rooms.test_hub_model`.
 """
 
+import math
 import os
 from itertools import pairwise
 from typing import Any
@@ -50,6 +51,8 @@ SETTINGS: dict[str, Any] = {
     "handshake_seconds": 1,
     "close_seconds": 1,
     "ping_seconds": 0,
+    "max_messages_per_second": 0,
+    "max_bytes_per_second": 0,
 }
 
 
@@ -149,6 +152,9 @@ class RelayMachine(RuleBasedStateMachine):
         globalLogPublisher.addObserver(self._events.append)
         self._stretch = mock.patch("wsrelay.rooms.scheduler.STRETCH_WRITES", 2)
         self._stretch.start()
+        # A read in a crowded room waits, and the order of the rules is no longer that of the messages.
+        self._crowded = mock.patch("wsrelay.rooms.hub.CROWDED_SHARE", math.inf)
+        self._crowded.start()
         self.relay = Relay(NoCase(), **SETTINGS)  # type: ignore[arg-type]
         self.world = Peers(self.relay)
         self.everybody: list[Peer] = []
@@ -305,6 +311,7 @@ class RelayMachine(RuleBasedStateMachine):
         self.relay.factory.doStop()
         assert self.relay.clock.getDelayedCalls() == []
         self._stretch.stop()
+        self._crowded.stop()
 
     # --- helpers ----------------------------------------------------------------------------------
 

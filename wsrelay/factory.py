@@ -31,6 +31,7 @@ from wsrelay.interfaces import Backplane, IHandshakeValidator
 from wsrelay.limits.admission import Admission
 from wsrelay.limits.memory import MemoryBudget
 from wsrelay.limits.rates import Rates
+from wsrelay.limits.turns import Turns
 from wsrelay.logs.lines import Lines
 from wsrelay.net.descriptors import most_connections
 from wsrelay.net.proxies import TrustedProxies
@@ -59,6 +60,7 @@ class RelayFactory(WebSocketServerFactory):
         reactor: ``None`` is the global one. It gets a steady clock: see :func:`wsrelay.connection.clock.make_steady`.
         wall_clock: seconds since the epoch, for the expiry of grants.
         random: a number from 0 to 1, for the jitter of pings and drains.
+        busy_clock: seconds on a fine clock, for the time that reads and flushes take.
 
     Raises:
         SettingsError: from ``settings.validate``.
@@ -70,6 +72,7 @@ class RelayFactory(WebSocketServerFactory):
         max_connections: the maximum number of admitted connections.
         connections: a view of all TCP connections, including unfinished handshakes and refused ones.
         slowed_down: connections held by their rate limit.
+        turns: the share of each address in a turn of the reactor.
         memory: the budget of buffered bytes, all connections together.
         admission: the number of connections, in all and per address.
         hub: the rooms.
@@ -94,6 +97,7 @@ class RelayFactory(WebSocketServerFactory):
         *,
         wall_clock: Callable[[], float] = time.time,
         random: Callable[[], float] = random.random,
+        busy_clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         # server="": no version in responses (TRAPS 14).
         super().__init__(server="", reactor=reactor)
@@ -105,8 +109,7 @@ class RelayFactory(WebSocketServerFactory):
         self.max_connections = settings.max_connections or most_connections(descriptors_of(validators))
         self._connections: dict[RelayProtocol, None] = {}  # as a set, in a third of the memory
         self.connections = self._connections.keys()
-        self.slowed_down: set[RelayProtocol] = set()
-        self._refused: set[RelayProtocol] = set()
+        self.slowed_down, self._refused = set[RelayProtocol](), set[RelayProtocol]()
         self.admission = Admission(settings, self.max_connections, self.now)
         self.trusted_proxies = TrustedProxies(settings.trusted_proxies)
         self.rates = Rates(settings)
@@ -114,7 +117,8 @@ class RelayFactory(WebSocketServerFactory):
         self.stats = Stats()
         self._deflate = {bits: Deflate(bits, settings.compress_min_bytes) for bits in WINDOW_BITS}
         call_soon = partial(self.reactor.callLater, 0)
-        self.hub = Hub(settings, self.stats, call_soon, seconds=time.perf_counter)
+        self.hub = Hub(settings, self.stats, call_soon, seconds=busy_clock)
+        self.turns = Turns(call_soon, busy_clock)
         self.memory = MemoryBudget(settings, self.hub, self.admission, self.connections)
         self.lines = Lines(call_soon)
         self.backplane: Backplane = LocalBackplane(self.hub)

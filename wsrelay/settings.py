@@ -20,6 +20,7 @@ from wsrelay.message import MESSAGE_OVERHEAD_BYTES
 from wsrelay.net.proxies import TrustedProxies
 from wsrelay.option import Option, attributes, checked, file_path, listed, one_of, setting
 from wsrelay.policies import MESSAGE_TYPES, SLOW_POLICIES, ByRoom
+from wsrelay.ranges import Bytes, Count, CountOrOff, RateOrOff, Seconds, SecondsOrOff
 
 __all__ = ["ENDPOINTS", "LOG_FORMATS", "LOG_LEVELS", "OPTIONS", "RELOADABLE", "Settings", "check_value"]
 
@@ -33,14 +34,6 @@ LOG_FORMATS: Final = ("text", "json")
 LOG_LEVELS: Final = ("debug", "info", "warn", "error")
 
 _PAUSED: Final = "reading is paused, then close 1008"
-
-_Count = Annotated[int, Meta(ge=1, le=2**62)]
-_CountOrOff = Annotated[int, Meta(ge=0, le=2**62)]
-_RateOrOff = Annotated[float, Meta(ge=0, le=1e12)]
-_Seconds = Annotated[float, Meta(gt=0, le=86400)]
-_SecondsOrOff = Annotated[float, Meta(ge=0, le=86400)]
-#: Above 2^31 a single message would no longer fit what zlib and the kernel take in one piece.
-_Bytes = Annotated[int, Meta(ge=1, le=2**31)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,14 +101,14 @@ class Settings:
         check=partial(ByRoom, choices=MESSAGE_TYPES),
     )
     no_compress: bool = setting(False, "Messages", "Decline permessage-deflate (RFC 7692).")
-    max_message_bytes: _Bytes = setting(
+    max_message_bytes: Bytes = setting(
         2**20,
         "Messages",
         "Largest message, in bytes of payload.",
         exceeded="close 1009",
         detail="Inflated, over all its fragments.",
     )
-    max_fragments: _Count = setting(1024, "Messages", "Most frames of one message.", exceeded="close 1008")
+    max_fragments: Count = setting(1024, "Messages", "Most frames of one message.", exceeded="close 1008")
     compress_min_bytes: Annotated[int, Meta(ge=0, le=2**31)] = setting(
         256, "Messages", "Shortest payload that is deflated.", detail="Shorter ones are sent uncompressed."
     )
@@ -131,15 +124,14 @@ class Settings:
         reloadable=True,
         check=partial(ByRoom, choices=SLOW_POLICIES),
     )
-    max_rooms: _Count = setting(
+    max_rooms: Count = setting(
         10_000, "Rooms and slow subscribers", "Most rooms with at least one member.", exceeded="503"
     )
-    max_room_members: _Count = setting(
+    max_room_members: Count = setting(
         10_000, "Rooms and slow subscribers", "Most connections in one room.", exceeded="503"
     )
-    room_log_bytes: _Bytes = setting(
-        # Several of the largest messages, because some may come before any subscriber could read one; and what the
-        # kernel no longer keeps for each subscriber (wsrelay.net.endpoints.bound_unsent).
+    room_log_bytes: Bytes = setting(
+        # Several of the largest messages, and what the kernel no longer keeps (wsrelay.net.endpoints.bound_unsent).
         8 * 2**20,
         "Rooms and slow subscribers",
         "Bytes of a room's log, which slow subscribers read from.",
@@ -148,31 +140,29 @@ class Settings:
         " better several times that: all messages published in one turn of the reactor must fit, or every subscriber"
         " falls behind.",
     )
-    slow_seconds: _SecondsOrOff = setting(
+    slow_seconds: SecondsOrOff = setting(
         30.0,
         "Rooms and slow subscribers",
         "Time a message may wait for a slow subscriber. 0 is no limit.",
         exceeded="close 1013",
-        detail="Measured at the oldest message in the log that a subscriber still needs, with the policies `disconnect`"
-        " and `pause-publishers`; with `pause-publishers` it must not be 0.",
+        detail="Of the oldest message in the log that it still needs; with `pause-publishers` it must not be 0.",
     )
-    memory_budget: _CountOrOff = setting(
+    memory_budget: CountOrOff = setting(
         512 * 2**20,
         "Rooms and slow subscribers",
         "Bytes kept for all clients together. 0 is no limit.",
         exceeded="close 1013 for the largest clients of the largest addresses, then 503 for new ones",
         detail="Rooms' logs, unsent bytes, unfinished messages and requests, and 2 KiB per connection.",
     )
-    max_unfinished_bytes_per_address: _CountOrOff = setting(
+    max_unfinished_bytes_per_address: CountOrOff = setting(
         0,
         "Rooms and slow subscribers",
         "Most bytes of unfinished messages and requests of one address. 0 is an eighth of --memory-budget.",
         exceeded="close 1013 for the largest, 429 before a response",
-        detail="By default at least two of the largest messages. Addresses are those of"
-        " `--max-connections-per-address`.",
+        detail="By default at least two of the largest messages.",
     )
 
-    max_frames_per_second: _RateOrOff = setting(
+    max_frames_per_second: RateOrOff = setting(
         10_000.0,
         "Rate limits",
         "Most frames per second of one connection, control frames included. 0 is no limit.",
@@ -180,24 +170,38 @@ class Settings:
         detail="Empty frames count, too. Beyond the rate the connection is not read for a while, so that TCP slows the"
         " client down; after `--rate-grace-seconds` of that it is closed.",
     )
-    max_messages_per_second: _RateOrOff = setting(
+    max_control_frames_per_second: RateOrOff = setting(
+        100.0,
+        "Rate limits",
+        "Most pings and unasked pongs per second of one connection. 0 is no limit.",
+        exceeded=_PAUSED,
+        detail="Each takes as long as about fifty short messages.",
+    )
+    max_messages_per_second: RateOrOff = setting(
         5_000.0, "Rate limits", "Most messages per second of one connection. 0 is no limit.", exceeded=_PAUSED
     )
-    max_bytes_per_second: _CountOrOff = setting(
+    max_bytes_per_second: CountOrOff = setting(
         32 * 2**20,
         "Rate limits",
         "Most bytes per second of one connection. 0 is no limit.",
         exceeded=_PAUSED,
         detail="On the wire or inflated, whichever is more.",
     )
-    burst_seconds: _Seconds = setting(
+    address_rate_factor: RateOrOff = setting(
+        5.0,
+        "Rate limits",
+        "Rates of all connections of one address together, in times of those of one. 0 is no limit.",
+        exceeded="reading is paused; 429 for POST",
+        detail="Four times as much for an IPv6 /56, 16 times for a /48.",
+    )
+    burst_seconds: Seconds = setting(
         5.0,
         "Rate limits",
         "Burst that each rate limit allows, in seconds' worth of its rate.",
         exceeded="as for the rate",
-        detail="Also for new connections.",
+        detail="Also for new connections. Of one connection, at most what fills a room's log.",
     )
-    rate_grace_seconds: _SecondsOrOff = setting(
+    rate_grace_seconds: SecondsOrOff = setting(
         30.0,
         "Rate limits",
         "Time a connection may exceed its rates. 0 is not at all.",
@@ -205,34 +209,32 @@ class Settings:
         detail="The time ends when the connection is half a burst below its rates.",
     )
 
-    max_connections: _CountOrOff = setting(
+    max_connections: CountOrOff = setting(
         0,
         "Connection limits",
         "Most connections, unfinished handshakes included. 0 is as many as the limit on open files allows.",
         exceeded="503",
-        detail="That is the hard limit (`ulimit -Hn`), to which the relay raises its own, less a reserve; the log says"
-        " at start how many connections it allows.",
+        detail="That is the hard limit (`ulimit -Hn`), less a reserve; the log says at start how many that are.",
     )
-    max_connections_per_address: _CountOrOff = setting(
+    max_connections_per_address: CountOrOff = setting(
         1024,
         "Connection limits",
         "Most connections of one IPv4 address or IPv6 /64, 4 times as many of a /56, 16 times of a /48. 0 is no limit.",
         exceeded="429",
-        detail="Behind a proxy, name the proxy with `--trusted-proxies`.",
+        detail="Behind a proxy, name it with `--trusted-proxies`.",
     )
-    max_handshakes: _CountOrOff = setting(
+    max_handshakes: CountOrOff = setting(
         8192, "Connection limits", "Most unfinished handshakes. 0 is no limit.", exceeded="503"
     )
-    max_handshakes_per_address: _CountOrOff = setting(
+    max_handshakes_per_address: CountOrOff = setting(
         256, "Connection limits", "Most unfinished handshakes of one address. 0 is no limit.", exceeded="429"
     )
-    max_connects_per_second: _RateOrOff = setting(
+    max_connects_per_second: RateOrOff = setting(
         5000.0, "Connection limits", "Most new connections per second. 0 is no limit.", exceeded="503"
     )
-    max_connects_per_second_per_address: _RateOrOff = setting(
+    max_connects_per_second_per_address: RateOrOff = setting(
         200.0, "Connection limits", "Most new connections per second of one address. 0 is no limit.", exceeded="429"
     )
-
     max_request_bytes: Annotated[int, Meta(ge=1024, le=65536)] = setting(
         16_384,
         "Connection limits",
@@ -241,27 +243,26 @@ class Settings:
         detail="From 1024 to 65536; also on the admin endpoint. A proxy in front has a limit of its own.",
     )
 
-    handshake_seconds: _Seconds = setting(10.0, "Timeouts", "Time from accept to the complete request.", exceeded="408")
-    validate_seconds: _Seconds = setting(5.0, "Timeouts", "Time for all validators together.", exceeded="504")
-    message_seconds: _SecondsOrOff = setting(
+    handshake_seconds: Seconds = setting(10.0, "Timeouts", "Time from accept to the complete request.", exceeded="408")
+    validate_seconds: Seconds = setting(5.0, "Timeouts", "Time for all validators together.", exceeded="504")
+    message_seconds: SecondsOrOff = setting(
         30.0, "Timeouts", "Time from the beginning of a message to its end. 0 is no limit.", exceeded="close 1008"
     )
-    ping_seconds: _SecondsOrOff = setting(
+    ping_seconds: SecondsOrOff = setting(
         20.0,
         "Timeouts",
         "Time between pings, and for their pongs. 0 is no pings.",
         exceeded="close 3008",
         detail="A slow client may answer later while it takes bytes that waited for it.",
     )
-    close_seconds: _Seconds = setting(
+    close_seconds: Seconds = setting(
         3.0,
         "Timeouts",
         "Time from the relay's close frame to the end of TCP.",
         exceeded="TCP is aborted",
-        detail="Up to ten times this long while the client takes bytes that stand before the close frame, but not when"
-        " the relay stops.",
+        detail="Up to ten times this long while the client takes bytes before it, but not when the relay stops.",
     )
-    drain_seconds: _SecondsOrOff = setting(
+    drain_seconds: SecondsOrOff = setting(
         5.0,
         "Timeouts",
         "Time over which SIGTERM spreads its closes. 0 is all at once.",
@@ -290,7 +291,7 @@ class Settings:
         shown_default="none",
         check=file_path,
     )
-    log_file_bytes: _CountOrOff = setting(
+    log_file_bytes: CountOrOff = setting(
         100 * 2**20,
         "Observability",
         "Largest log file, in bytes. 0 is no limit.",
@@ -323,9 +324,8 @@ class Settings:
     canary_seconds: Annotated[float, Meta(gt=0, le=10)] = setting(
         1.0,
         "Observability",
-        "Time for the readiness probe behind /readyz of the admin endpoint.",
+        "Time for the readiness probe behind /readyz of the admin endpoint, from connect to delivery.",
         exceeded="/readyz answers 503",
-        detail="From connect to delivery.",
     )
 
     def __post_init__(self) -> None:

@@ -18,7 +18,9 @@ class FlowTests(SynchronousTestCase):
     def test_flow_hold_and_release(self) -> None:
         """The first reason pauses reading; the release of the last one allows it."""
         self.assertEqual([self.flow.hold(why, 1.0) for why in (Hold.RATE, Hold.ROOM, Hold.RATE)], [True, False, False])
-        self.assertEqual([self.flow.release(why) for why in (Hold.TURN, Hold.RATE, Hold.ROOM)], [False, False, True])
+        self.assertEqual(
+            [self.flow.release(why) for why in (Hold.RESUMING, Hold.RATE, Hold.ROOM)], [False, False, True]
+        )
 
         self.assertEqual(self.flow.held, Hold.RESUMING)
 
@@ -40,14 +42,6 @@ class FlowTests(SynchronousTestCase):
         self.assertIsNone(self.flow.resume(12.0))
         self.assertEqual((self.flow.held, self.flow.held_since), (Hold.RATE, 10.0))
 
-    def test_flow_yield_keeps_deadlines(self) -> None:
-        """A yielded turn does not move the peer's deadlines."""
-        self.flow.hold(Hold.TURN, 10.0)
-        self.assertEqual(self.flow.held_since, math.inf)
-        self.flow.release(Hold.TURN)
-
-        self.assertEqual(self.flow.resume(20.0), 0.0)
-
     def test_hold_bits(self) -> None:
         """The bits of the reasons do not overlap."""
-        self.assertEqual(sum(Hold), Hold.RATE | Hold.ROOM | Hold.TURN | Hold.RESUMING)
+        self.assertEqual(sum(Hold), Hold.RATE | Hold.ROOM | Hold.RESUMING)

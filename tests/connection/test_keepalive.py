@@ -28,7 +28,7 @@ class KeepAliveTests(SynchronousTestCase):
         """A pong counts if it answers the last ping, and no earlier one."""
         keepalive = KeepAlive(0.0, 10.0, 1.0)
         self.assertTrue(keepalive.ping(10.0, 10.0, b"one"))
-        keepalive.pong(b"one")
+        self.assertEqual((keepalive.pong(b"one"), keepalive.pong(b"one")), (True, False))
         self.assertEqual(keepalive.due(20.0, took_nothing), Due.PING)
 
         self.assertTrue(keepalive.ping(20.0, 10.0, b"two"))

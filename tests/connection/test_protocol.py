@@ -444,7 +444,7 @@ class BackpressureTests(RelayTestCase):
 
     def test_slow_consumer_evicted(self) -> None:
         """A peer that never reads fills its transport's buffer and is closed with 1013; others are unaffected."""
-        relay = self.relay(max_message_bytes=20_000, room_log_bytes=200_000, close_seconds=2)
+        relay = self.relay(max_message_bytes=20_000, room_log_bytes=200_000, close_seconds=2, max_bytes_per_second=0)
         slow, fast, a = relay.client(), relay.client(), relay.client()
         slow.server_transport.stalled = True
         for number in range(200):

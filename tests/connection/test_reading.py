@@ -60,13 +60,14 @@ class ReadingTests(SynchronousTestCase):
         self.assertEqual(reader.noted, ["paused", "resumed", 5.0, b""])
 
     def test_resume_closing(self) -> None:
-        """While closing, only yielded turns hold a connection, and its deadline stays."""
-        reader = Reader(Stage.CLOSING)
+        """A connection that begins to close while it is held resumes, and its deadline stays; then nothing holds it."""
+        reader = Reader(Stage.OPEN)
         hold(reader, Hold.RATE)
-        self.assertEqual(reader.noted, [])
-        hold(reader, Hold.TURN)
-        release(reader, Hold.TURN)
+        reader.stage = Stage.CLOSING
+        release(reader, Hold.RATE)
         reader.reactor.advance(0)
+        self.assertEqual(reader.noted, ["paused", "resumed", b""])
+        hold(reader, Hold.ROOM)
 
         self.assertEqual(reader.noted, ["paused", "resumed", b""])
 

@@ -1,15 +1,20 @@
 """Tests of wsrelay.connection.websocket: rate limits, yielded turns, holds, and message deadlines."""
 
+from collections import Counter
 from typing import Any
 
+from twisted.internet.address import IPv4Address
 from twisted.logger import LogLevel
 
 from tests.connection.test_protocol import client_frame
 from tests.harness.framing import DEFLATE, deflated, wire_frame
 from tests.harness.support import Relay, RelayTestCase, Transport, Wire, request_bytes
 from tests.wire.test_frames import parse
+from wsrelay.connection.stage import Stage
 from wsrelay.connection.websocket import STRETCH_FRAMES
+from wsrelay.limits.turns import TURN_SECONDS
 from wsrelay.wire import frames
+from wsrelay.wire.frames import Deflate
 
 PING, PONG = 9, 10
 
@@ -61,7 +66,7 @@ class RateTests(ReadingTestCase):
         self.assertEqual(relay.factory.slowed_down, set())
 
     def test_rate_limit_kinds(self) -> None:
-        """Each rate holds: messages, bytes, and frames with control frames and empty fragments."""
+        """Each rate holds: messages, bytes, control frames, and frames with control frames and empty fragments."""
         fragments = client_frame(1, b"x", fin=False) + client_frame(0, b"", fin=False) * 9
         for setting, sent in [
             ("max_messages_per_second", client_frame(1, b"") * 11),
@@ -69,6 +74,8 @@ class RateTests(ReadingTestCase):
             ("max_frames_per_second", client_frame(PING) * 11),
             ("max_frames_per_second", client_frame(PONG) * 11),
             ("max_frames_per_second", fragments + client_frame(PONG)),
+            ("max_control_frames_per_second", client_frame(PING) * 11),
+            ("max_control_frames_per_second", client_frame(PONG) * 11),
             ("max_bytes_per_second", client_frame(1, b"12345")),
         ]:
             relay, wire, _ = self.begin(**{setting: 10, "burst_seconds": 1})
@@ -132,6 +139,161 @@ class RateTests(ReadingTestCase):
 
         self.assert_reading()
 
+    def test_rate_limit_exact(self) -> None:
+        """A client is held for as long as its debt takes, not until the next sweep."""
+        relay, wire, _ = self.begin(max_messages_per_second=100, burst_seconds=0.1, ping_seconds=0)
+        wire.send(client_frame(1, b"a") * 15)
+        relay.clock.advance(0.04)
+        self.assert_reading(False)
+        relay.clock.advance(0.02)
+        relay.settle()
+        self.assert_reading(True)
+        self.assertEqual(relay.factory.slowed_down, set())
+
+    def test_rate_limit_address(self) -> None:
+        """All connections of an address share its rates: they are held, never closed; other addresses are not."""
+        relay, wire, subscriber = self.begin(
+            max_messages_per_second=100, burst_seconds=1, address_rate_factor=1.2, ping_seconds=0, rate_grace_seconds=9
+        )
+        others = [relay.wire(IPv4Address("TCP", f"192.0.2.{number}", 4000)) for number in (1, 1, 1, 2)]
+        for other in others:
+            other.send(request_bytes())
+        neighbour, *_, stranger = (one.transport.protocol for one in others)
+        relay.wait(1)
+        for _ in range(20):
+            wire.send(client_frame(1, b"a") * 40)
+            for other in others[:3]:
+                other.send(client_frame(1, b"b") * 40)
+            others[3].send(client_frame(1, b"c") * 10)
+            relay.wait(0.5)
+        heard = Counter(subscriber.messages)
+
+        self.assertEqual((stranger.flow.held, heard["c"]), (0, 200))
+        self.assertIn(heard["a"] + heard["b"], range(1200, 2000), heard)
+        self.assertEqual((neighbour.stage, relay.stats.closes_sent), (Stage.OPEN, {}))
+        self.assertGreater(relay.stats.slowdowns, 5)
+
+    def test_rate_limit_reconnected(self) -> None:
+        """What a connection has sent counts for its address when it has gone: a new one gets no new burst."""
+        relay, _, subscriber = self.begin(
+            max_messages_per_second=10, burst_seconds=1, address_rate_factor=1, rate_grace_seconds=100
+        )
+        for _ in range(10):
+            wire = relay.wire()
+            wire.send(request_bytes())
+            wire.send(client_frame(1, b"a") * 9)
+            relay.wait(0.5)
+            wire.send(client_frame(1, b"a"))
+            wire.hang_up()
+
+        self.assertLess(len(subscriber.messages), 80)
+
+
+class TurnTests(ReadingTestCase):
+    """The share of an address in one turn of the reactor."""
+
+    def slow_messages(self, relay: Relay, seconds: float) -> None:
+        """Let each message take time."""
+        publish = relay.factory.backplane.publish
+
+        def slowly(room: str, messages: Any) -> None:
+            relay.busy += seconds
+            publish(room, messages)
+
+        self.patch(relay.factory.backplane, "publish", slowly)
+
+    def test_turn_shares(self) -> None:
+        """Reads beyond the share of their address wait for the next turns, in order; other addresses do not wait."""
+        relay, wire, subscriber = self.begin()
+        self.slow_messages(relay, 0.8 * TURN_SECONDS)
+        wires = [wire, *(relay.wire() for _ in range(4)), relay.wire(IPv4Address("TCP", "198.51.100.1", 4000))]
+        for one in wires[1:]:
+            one.send(request_bytes())
+        self.reading.clear()
+        for number, one in enumerate(wires):
+            one.transport.protocol.dataReceived(client_frame(1, b"%d" % number))
+            one.transport.protocol.dataReceived(client_frame(1, b"%d" % number))
+        self.assertEqual(relay.stats.messages_in, 4)
+        relay.settle()
+
+        self.assertEqual(subscriber.messages, [str(number) for number in (0, 0, 5, 5, 1, 1, 2, 2, 3, 3, 4, 4)])
+        self.assertFalse(relay.factory.turns.is_contended)
+
+    def test_turn_end_of_tcp(self) -> None:
+        """What waited for a turn when TCP ended is published; a bug in that ends in the log."""
+        relay, wire, subscriber = self.begin()
+        self.slow_messages(relay, 2 * TURN_SECONDS)
+        other = relay.wire()
+        other.send(request_bytes())
+        connection = other.transport.protocol
+        wire.transport.protocol.dataReceived(client_frame(1, b"a"))
+        connection.dataReceived(client_frame(1, b"b"))
+        self.assertGreater(connection.incoming_bytes, 0)
+        other.hang_up()
+        relay.settle()
+
+        self.assertEqual(subscriber.messages, ["a", "b"])
+        self.assertFalse(relay.factory.turns.is_contended)
+
+    def test_turn_end_of_tcp_failure(self) -> None:
+        """A bug in a read that waited when TCP ended is logged, and harms no other connection."""
+        relay, wire, subscriber = self.begin()
+        connection = wire.transport.protocol
+        relay.factory.turns.wait(connection, client_frame(1, b"a"))
+        self.patch(relay.factory.backplane, "publish", lambda *_: 1 / 0)
+        wire.hang_up()
+        relay.settle()
+
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertTrue(subscriber.open)
+
+    def test_turn_held(self) -> None:
+        """A turn does not resume reading for a publisher that its room holds."""
+        relay, wire, subscriber = self.begin()
+        connection = wire.transport.protocol
+        relay.factory.turns.wait(connection, client_frame(1, b"a"))
+        connection.member.hold()
+        self.assert_reading(False)
+        relay.settle()
+        self.assert_reading()
+        self.assertEqual(subscriber.messages, [])
+        connection.member.release()
+        relay.settle()
+
+        self.assertEqual(subscriber.messages, ["a"])
+
+    def test_turn_crowded_room(self) -> None:
+        """Reads of publishers in a crowded room wait for the next turn; in other rooms they do not."""
+        relay, wire, subscriber = self.begin()
+        other, listener = relay.wire(), relay.client("/other")
+        other.send(request_bytes("/other"))
+        relay.factory.hub.crowded.add("room")
+        self.reading.clear()
+        other.transport.protocol.dataReceived(client_frame(1, b"b"))
+        wire.transport.protocol.dataReceived(client_frame(1, b"a"))
+        self.assertEqual(relay.stats.messages_in, 1)
+        self.assert_reading(False)
+        relay.settle()
+
+        self.assertEqual((subscriber.messages, listener.messages), (["a"], ["b"]))
+        self.assert_reading(True)
+
+    def test_turn_encodes(self) -> None:
+        """A long message is deflated while it is read, so that the time counts for its address; a short one later."""
+        relay, wire, _ = self.begin()
+        deflating = relay.wire()
+        deflating.send(request_bytes("/room", DEFLATE))
+        encoded: list[int] = []
+        encode = Deflate.__call__
+        self.patch(Deflate, "__call__", lambda self, frame: encoded.append(len(frame)) or encode(self, frame))
+        for size in (300, 2000):
+            wire.transport.protocol.dataReceived(b"\x82\xfe" + size.to_bytes(2) + bytes(4 + size))
+            encoded.append(0)
+        self.assertEqual(encoded, [0, 2004, 0])
+        relay.settle()
+
+        self.assertEqual(encoded, [0, 2004, 0, 304])
+
 
 class YieldTests(ReadingTestCase):
     """Fairness: a long read is parsed in several turns."""
@@ -186,7 +348,7 @@ class YieldTests(ReadingTestCase):
 
     def test_yield_rate_limit(self) -> None:
         """After a stretch over the rate limit, the rest of the read waits for the debt."""
-        relay, wire, _ = self.begin(max_frames_per_second=100, burst_seconds=1, ping_seconds=0)
+        relay, wire, _ = self.begin(max_frames_per_second=50, burst_seconds=1, ping_seconds=0)
         wire.send(client_frame(PING, b"x") * 600)
         self.assertEqual(len(parse(wire.received)), STRETCH_FRAMES)
         relay.wait(60)
@@ -263,7 +425,7 @@ class HoldTests(ReadingTestCase):
             ({"message_seconds": 5, "ping_seconds": 0}, 1008),
             ({"message_seconds": 0, "ping_seconds": 4}, 3008),
         ):
-            relay, wire, _ = self.begin(**settings)
+            relay, wire, _ = self.begin(max_control_frames_per_second=0, **settings)
             wire.send(client_frame(1, b"a", fin=False) if code == 1008 else b"")
             connection = wire.transport.protocol
             relay.factory.sweep.stop()  # called below, always during a yielded turn
@@ -271,7 +433,7 @@ class HoldTests(ReadingTestCase):
                 relay.clock.advance(0.5)
                 relay.settle()
                 wire.transport.bufferReceived(client_frame(PONG) * 300)
-                self.assertEqual(connection.flow.held > 0, connection.state != connection.STATE_CLOSED)
+                self.assertEqual(relay.factory.turns.is_contended, connection.state != connection.STATE_CLOSED)
                 relay.factory.sweep.once()
             self.assertEqual(relay.stats.closes_sent, {code: 1})
 
@@ -300,7 +462,9 @@ class HoldTests(ReadingTestCase):
 
     def test_join_held_room(self) -> None:
         """A publisher that joins a held room is held from the 101 on."""
-        relay, wire, subscriber = self.begin(slow_policy=("pause-publishers",), room_log_bytes=2**21)
+        relay, wire, subscriber = self.begin(
+            slow_policy=("pause-publishers",), room_log_bytes=2**21, max_bytes_per_second=0
+        )
         slow = subscriber.server
         slow.pauseProducing()
         for _ in range(30):

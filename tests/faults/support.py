@@ -19,6 +19,7 @@ from twisted.logger import LogLevel
 from tests.harness import clients, live
 from tests.harness.support import Client, Relay, RelayTestCase, Wire, request_bytes
 from wsrelay.closecodes import CloseReason
+from wsrelay.limits.rates import MOST_DEBT_SECONDS
 
 #: The attacked room, and another one.
 ATTACKED, ELSEWHERE = "attacked", "elsewhere"
@@ -190,7 +191,7 @@ class AttackedRelay(Relay):
         """Check that no state of any client is left, and that addresses are forgotten once their rates allow it."""
         admission = self.factory.admission
         assert (admission.connections, admission.handshakes) == (0, 0), "a connection is still counted"
-        self.wait(self.factory.settings.burst_seconds + 1)
+        self.wait(self.factory.settings.burst_seconds + MOST_DEBT_SECONDS + 1)
         assert (len(admission), len(admission._deserted)) == (0, 0), "an address is left"
         assert (self.factory.hub.log_bytes, self.factory.memory.used_bytes) == (0, 0), "memory is left"
 

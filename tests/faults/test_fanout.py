@@ -3,7 +3,7 @@
 import signal
 import socket
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -21,6 +21,10 @@ MIB = 2**20
 
 #: A close frame with 1000, and a text message, both from a client.
 CLOSE, CHATTER = masked(0x88, (1000).to_bytes(2)), masked(0x81, b"chatter")
+
+
+#: One publisher may fill the log.
+NO_RATES: Final[dict[str, Any]] = {"max_bytes_per_second": 0, "max_messages_per_second": 0}
 
 
 class StalledTests(FaultTestCase):
@@ -43,7 +47,7 @@ class StalledTests(FaultTestCase):
 
     def test_stalled_evicted(self) -> None:
         """Stalled peers keep one write each in their transports, then are closed and aborted."""
-        with self.attacked(max_message_bytes=20_000, room_log_bytes=200_000, close_seconds=2) as relay:
+        with self.attacked(max_message_bytes=20_000, room_log_bytes=200_000, close_seconds=2, **NO_RATES) as relay:
             stalled = [self.stalled(relay) for _ in range(10)]
             self.publish(relay, 200)
             for client in stalled:
@@ -54,7 +58,7 @@ class StalledTests(FaultTestCase):
 
     def test_stalled_catches_up(self) -> None:
         """A peer that reads again before it falls off the log gets everything, once and in order."""
-        with self.attacked(room_log_bytes=2 * MIB) as relay:
+        with self.attacked(room_log_bytes=2 * MIB, **NO_RATES) as relay:
             client = self.stalled(relay)
             self.publish(relay, 150)
             client.server_transport.stalled = False

@@ -2,9 +2,11 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
+from twisted.internet.address import IPv4Address
 
 from tests.faults.support import (
     ATTACKED,
@@ -20,10 +22,12 @@ from tests.faults.support import (
     remarks,
 )
 from tests.harness.clients import mute, read_to_end
+from tests.harness.framing import deflated, wire_frame
 from tests.harness.live import SECONDS, Relay, relay
 from tests.harness.sockets import MemorySocket, Peers
 from tests.harness.support import request_bytes
 from wsrelay import closecodes
+from wsrelay.limits.turns import TURN_SECONDS
 
 interop = pytest.mark.interop
 
@@ -119,6 +123,57 @@ class FloodTests(FaultTestCase):
                 relay.wait(10)
                 peers.settle()
             self.assertEqual(relay.factory.slowed_down, set())
+
+
+class BurstTests(FaultTestCase):
+    """Bursts within the default limits."""
+
+    def test_burst_deflated(self) -> None:
+        """A burst of deflate bombs evicts no subscriber that reads: what a publisher may send at once fits the log."""
+        bomb = wire_frame(0xC2, deflated(bytes(256 * 1024)))
+        with self.attacked(shared=False, ping_seconds=0) as relay:
+            reader, plain = relay.client(), relay.client()
+            wire = relay.open_wire({"Sec-WebSocket-Extensions": "permessage-deflate"})
+            wire.send(bomb * 200)
+            while reader.open and len(reader.messages) < 200:
+                self.assertLess(relay.clock.seconds(), 10)
+                relay.wait(0.5)
+                relay.bystanders.exchange()
+            self.assertEqual((len(reader.messages), len(plain.messages), relay.stats.evictions), (200, 200, {}))
+
+    def test_many_busy_connections(self) -> None:
+        """A hundred busy connections of one address take their share of each turn; others are read in between."""
+        with self.attacked(ping_seconds=0, max_messages_per_second=0) as relay:
+            turns = relay.factory.turns
+            begin: list[Callable[[], None]] = []
+            turns._call_soon = begin.append  # a clock would run all turns in one
+            publish, took = relay.factory.backplane.publish, []
+
+            def slowly(room: str, messages: Any) -> None:
+                relay.busy += TURN_SECONDS / 4
+                took.append(room)
+                publish(room, messages)
+
+            relay.factory.backplane.publish = slowly
+            wires = [relay.wire(IPv4Address("TCP", "198.51.100.1", port)) for port in range(100)]
+            for wire in wires:
+                wire.send(request_bytes(f"/{ATTACKED}"))
+            for wire in wires:
+                wire.transport.bufferReceived(FLOODS["messages"])
+            self.assertEqual(took, [ATTACKED] * 4)
+            for _ in range(24):
+                took.clear()
+                begin.pop(0)()
+                self.assertEqual(took, [ATTACKED] * 4)
+                begin.extend(begin[1:])
+                relay.bystanders.exchange()
+            relay.factory.backplane.publish = publish
+            turns._call_soon = partial(relay.clock.callLater, 0)
+            while begin:
+                begin.pop()()
+            self.assertEqual((turns.is_contended, relay.stats.closes_sent), (False, {}))
+            for wire in wires:
+                wire.hang_up()
 
 
 #: The start of a message, and its endless continuation: nothing, empty fragments, single bytes, control frames.

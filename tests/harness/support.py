@@ -209,12 +209,15 @@ class Relay:
         # Autobahn's timers ignore the factory's reactor (TRAPS 30), also in clients.
         case.patch(txaio.config, "loop", self.clock)
         self.now = 1_000_000.0
+        #: The fine clock that measures reads and flushes: stands still unless a test moves it.
+        self.busy = 0.0
         self.factory = RelayFactory(
             Settings(**settings),
             validators,
             self.clock,
             wall_clock=lambda: self.now + self.clock.seconds(),
             random=lambda: 1.0,
+            busy_clock=lambda: self.busy,
         )
         self.factory.doStart()
         self.pumps: list[IOPump] = []

@@ -102,7 +102,7 @@ class RateTests(SynchronousTestCase):
         allowance = Allowance(rates, now=0)
         object.__setattr__(settings, "max_bytes_per_second", 10)
         rates.refresh()
-        allowance.is_overdrawn(1)
+        allowance.settle(1)
 
         self.assertEqual((rates.burst[2], allowance.bytes), (20, 20))
 
@@ -110,47 +110,96 @@ class RateTests(SynchronousTestCase):
 class AllowanceTests(SynchronousTestCase):
     """The allowance of one connection."""
 
-    def allowance(self, **settings: Any) -> Allowance:
-        usual = {"max_messages_per_second": 10, "max_frames_per_second": 20, "max_bytes_per_second": 100}
-        return Allowance(Rates(Settings(**{**usual, "burst_seconds": 2, **settings})), now=50)
+    def rates(self, addresses: int = 0, **settings: Any) -> Rates:
+        usual = {
+            "max_messages_per_second": 10,
+            "max_frames_per_second": 20,
+            "max_bytes_per_second": 100,
+            "max_control_frames_per_second": 5,
+        }
+        return Rates(Settings(**{**usual, "burst_seconds": 2, **settings}), addresses)
 
-    def test_three_buckets(self) -> None:
-        """One overdrawn bucket suffices: messages, frames or bytes."""
-        for name, burst in (("messages", 20), ("frames", 40), ("bytes", 200)):
+    def allowance(self, **settings: Any) -> Allowance:
+        return Allowance(self.rates(**settings), now=50)
+
+    def test_four_buckets(self) -> None:
+        """One overdrawn bucket suffices: messages, frames, bytes or control frames."""
+        for name, burst in (("messages", 20), ("frames", 40), ("bytes", 200), ("controls", 10)):
             allowance = self.allowance()
             setattr(allowance, name, getattr(allowance, name) - burst)
-            self.assertFalse(allowance.is_overdrawn(50), name)
+            self.assertFalse(allowance.is_overdrawn, name)
             setattr(allowance, name, getattr(allowance, name) - 1)
-            self.assertTrue(allowance.is_overdrawn(50), name)
+            self.assertTrue(allowance.is_overdrawn, name)
 
     def test_debt(self) -> None:
         """A debt is paid at the rate."""
         allowance = self.allowance()
         allowance.messages -= 25
+        overdrawn = []
+        for now in (50, 50.4, 50.5):
+            allowance.settle(now)
+            overdrawn.append(allowance.is_overdrawn)
 
-        self.assertEqual([allowance.is_overdrawn(now) for now in (50, 50.4, 50.5)], [True, True, False])
+        self.assertEqual(overdrawn, [True, True, False])
 
     def test_burst_after_a_pause(self) -> None:
         """After a long pause, one burst is allowed."""
         allowance = self.allowance()
-        allowance.is_overdrawn(1_000_000)
+        allowance.settle(1_000_000)
         allowance.bytes -= 201
 
-        self.assertTrue(allowance.is_overdrawn(1_000_000))
+        self.assertTrue(allowance.is_overdrawn)
+
+    def test_burst_of_a_log(self) -> None:
+        """The burst of a connection fills a room's log at most, half by its bytes and half by its messages."""
+        settings = {"max_messages_per_second": 1e6, "max_bytes_per_second": 10**9, "room_log_bytes": 2**22}
+        messages, _, size, _ = self.rates(**settings).burst
+        self.assertEqual((messages * 256, size), (2**21, 2**21))
+
+        self.assertEqual(self.rates(addresses=1, **settings).burst[2], 10**10)
+
+    def test_address_factor(self) -> None:
+        """The rates of an address are a multiple of those of a connection, and more for a network; 0 is no limit."""
+        self.assertEqual(self.rates(addresses=1, address_rate_factor=3).per_second, (30, 60, 300, 15))
+        self.assertEqual(self.rates(addresses=4, address_rate_factor=3).per_second, (120, 240, 1200, 60))
+
+        self.assertEqual(min(self.rates(addresses=1, address_rate_factor=0).per_second), 1e15)
+
+    def test_settle(self) -> None:
+        """What was taken since the last refill is returned, whatever was refilled."""
+        allowance = self.allowance()
+        allowance.messages -= 3
+        allowance.bytes -= 50
+        self.assertEqual(allowance.settle(50.1), (3, 0, 50, 0))
+        self.assertFalse(allowance.is_full)
+        allowance.controls -= 1
+        self.assertEqual(allowance.settle(60), (0, 0, 0, 1))
+
+        self.assertEqual((allowance.is_full, allowance.settle(55)), (True, (0, 0, 0, 0)))
+
+    def test_charge(self) -> None:
+        """What connections have taken is charged to their address; its debt takes 10 s at most."""
+        address = Allowance(self.rates(addresses=1, address_rate_factor=1), now=50)
+        address.charge((15, 0, 0, 0), 50)
+        self.assertFalse(address.is_overdrawn)
+        address.charge((1e6, 1e6, 1e6, 1e6), 50)
+        self.assertEqual(address.tokens, (-100, -200, -1000, -50))
+        address.charge((0, 0, 0, 0), 60.1)
+
+        self.assertFalse(address.is_overdrawn)
 
     def test_over_seconds(self) -> None:
         """The excess is measured from its beginning until the debt is paid; half full buckets end it."""
         allowance = self.allowance()
         allowance.messages -= 25
         self.assertEqual(allowance.over_seconds(50), 0.5)
-        self.assertFalse(allowance.is_overdrawn(51))
+        allowance.settle(51)
+        self.assertFalse(allowance.is_overdrawn)
         allowance.messages -= 10
-        self.assertTrue(allowance.is_overdrawn(51))
         self.assertEqual(allowance.over_seconds(51), 1.5)
-
-        allowance.is_overdrawn(53)
+        allowance.settle(53)
         allowance.messages -= 16
-        self.assertTrue(allowance.is_overdrawn(53))
+
         self.assertEqual(allowance.over_seconds(53), 0.1)
 
     def test_over_seconds_of_several_debts(self) -> None:
@@ -159,15 +208,15 @@ class AllowanceTests(SynchronousTestCase):
         allowance.messages -= 30
         allowance.bytes -= 500
 
-        self.assertEqual(allowance.over_seconds(50), 3)
+        self.assertEqual((allowance.over_seconds(50), allowance.wait_seconds()), (3, 3))
 
     def test_off(self) -> None:
         """0 is no limit for that bucket; the other buckets keep theirs."""
         allowance = self.allowance(max_messages_per_second=0)
         allowance.messages -= 10**9
-        self.assertFalse(allowance.is_overdrawn(50))
+        self.assertFalse(allowance.is_overdrawn)
         allowance.frames -= 41
-        self.assertTrue(allowance.is_overdrawn(50))
-        self.assertEqual(allowance.over_seconds(50), 0.05)
-        allowance.is_overdrawn(60)
-        self.assertEqual(allowance.frames, 40)
+        self.assertEqual((allowance.is_overdrawn, allowance.over_seconds(50)), (True, 0.05))
+        allowance.settle(60)
+
+        self.assertEqual((allowance.is_full, allowance.frames), (True, 40))

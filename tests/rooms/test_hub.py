@@ -1,5 +1,6 @@
 """Tests of wsrelay.rooms.hub."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -43,6 +44,69 @@ class HubTests(SynchronousTestCase):
         self.turn()
 
         self.assertEqual((a.writes, b.writes, c.writes), ([], [frames.encode(frames.TEXT, b"hi")], []))
+
+    def test_crowded(self) -> None:
+        """A room is crowded from half a log in one turn on until the turn ends, or until all has been delivered."""
+        hub = self.hub(room_log_bytes=10_000, max_message_bytes=4000)
+        self.member(hub, "x")
+        self.member(hub, "y")
+        for count in (1, 2):
+            self.assertEqual(hub.crowded, set())
+            hub.publish("x", [Message.binary(bytes(2600))])
+            hub.publish("y", [Message.binary(bytes(2600))] * count)
+        self.assertEqual(hub.crowded, {"x", "y"})
+        self.turn()
+        self.assertEqual(hub.crowded, set())
+        hub.publish("x", [Message.binary(bytes(2600))])
+
+        self.assertEqual(hub.crowded, set())
+
+    def test_crowded_unfinished(self) -> None:
+        """A room whose flush takes several turns is crowded until it is done."""
+        hub = self.hub(room_log_bytes=10_000, max_message_bytes=4000)
+        for _ in range(3):
+            self.member(hub, "x")
+        self.patch(scheduler, "STRETCH_WRITES", 1)
+        hub.publish("x", [Message.binary(bytes(2600))])
+        self.turn()
+        hub.publish("x", [Message.binary(bytes(2600))])
+
+        self.assertEqual(hub.crowded, {"x"})
+
+    def test_flush_by_time(self) -> None:
+        """A flush that takes long leaves further rooms to the next turn."""
+        times = itertools.count(0.0, 2 * scheduler.STRETCH_SECONDS)
+        self.calls = []
+        hub = Hub(Settings(), Stats(), self.calls.append, seconds=lambda: next(times))
+        members = [self.member(hub, name) for name in "xyz"]
+        for name in "xyz":
+            hub.publish(name, [Message.text(b"1")])
+        delivered = []
+        for _ in range(3):
+            self.turn()
+            delivered.append(sum(len(member.writes) for member in members))
+
+        self.assertEqual((delivered, self.calls), ([1, 2, 3], []))
+
+    def test_encode(self) -> None:
+        """Messages are encoded for the encodings of a room's subscribers, once; the flush finds them made."""
+        hub = self.hub()
+        member = self.member(hub, "x")
+        encoded: list[bytes] = []
+
+        def encode(frame: bytes) -> bytes:
+            encoded.append(frame)
+            return frame
+
+        hub.join("x", RecordingSubscriber(encoding=encode))
+        message = Message.text(b"1")
+        hub.publish("x", [message])
+        hub.encode("x", [message])
+        self.assertEqual(encoded, [message.plain])
+        self.turn()
+        hub.encode("nowhere", [message])
+
+        self.assertEqual((encoded, member.writes), ([message.plain], [message.plain]))
 
     def test_one_flush_per_turn(self) -> None:
         """However many messages and rooms, the reactor is asked for one call."""

@@ -18,7 +18,7 @@ class SchedulerTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.calls: list[Callable[[], None]] = []
         self.stats = Stats()
-        times = iter((1.0, 1.002))
+        times = iter((1.0, 1.001, 1.002))
         self.scheduler = Scheduler(self.stats, self.calls.append, lambda: next(times))
         self.room = Room(Settings(), self.stats)
         for _ in range(20):

@@ -13,6 +13,7 @@ from wsrelay.interfaces import Backplane
 from wsrelay.limits.admission import Admission
 from wsrelay.limits.memory import MemoryBudget
 from wsrelay.limits.rates import Rates
+from wsrelay.limits.turns import Turns
 from wsrelay.logs.lines import Lines
 from wsrelay.net.proxies import TrustedProxies
 from wsrelay.policies import ByRoom
@@ -46,6 +47,7 @@ class Relay(Protocol):
         rates: the rate limits of each connection.
         message_types: the message types that rooms accept.
         slowed_down: connections held by their rate limits.
+        turns: the share of each address in a turn of the reactor.
         wall_clock: seconds since the epoch.
         random: a number from 0 to 1.
     """
@@ -66,6 +68,7 @@ class Relay(Protocol):
     trusted_proxies: TrustedProxies
     rates: Rates
     message_types: ByRoom[int | None]
+    turns: Turns
     slowed_down: set[Any]  # Any, here and below: a connection; its type would be an import cycle
     wall_clock: Callable[[], float]
     random: Callable[[], float]

@@ -7,7 +7,7 @@ the head of the response (:mod:`wsrelay.http.site`).
 from wsrelay import closecodes
 from wsrelay.connection.host import Host
 from wsrelay.connection.member import Member
-from wsrelay.connection.reading import limit_rate
+from wsrelay.connection.reading import is_too_fast, limit_rate
 from wsrelay.grant import Grant
 from wsrelay.wire import sse
 
@@ -33,10 +33,9 @@ class EventStream(Member):
 
     def receive(self, data: bytes) -> None:
         """Discard input behind the request; the connection's rate limits apply."""
-        now = self._host.factory.now
         self._host.flow.bytes -= len(data)
-        if self._host.flow.is_overdrawn(now):
-            limit_rate(self._host, now)
+        if is_too_fast(self._host):
+            limit_rate(self._host)
 
     def ping(self, payload: bytes) -> None:
         """Write a comment; see :meth:`progressed`."""

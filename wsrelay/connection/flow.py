@@ -1,7 +1,7 @@
 """Flow: reasons for which a connection is not read, and its rate limits.
 
 Pure: no I/O, no clock. Must not live here: pausing the transport (:mod:`wsrelay.connection.reading`), handling messages
-(the phases).
+(the phases), turns of the reactor (:mod:`wsrelay.limits.turns`).
 
 A peer above its rate limits is *held*: it is not read, so that TCP slows it down (backpressure). Its room may hold it,
 too (slow policy ``pause-publishers``). It is read again when no reason is left.
@@ -22,10 +22,8 @@ class Hold(IntFlag):
     RATE = 1
     #: The room holds its publishers for a slow subscriber.
     ROOM = 2
-    #: Other connections have their turn of the reactor before the rest of a read is parsed.
-    TURN = 4
     #: No reason is left; reading begins in a later turn.
-    RESUMING = 8
+    RESUMING = 4
 
 
 class Flow(Allowance):
@@ -36,7 +34,7 @@ class Flow(Allowance):
         now: the time, in seconds.
 
     Attributes:
-        messages, frames, bytes: see :class:`wsrelay.limits.rates.Allowance`.
+        messages, frames, bytes, controls: see :class:`wsrelay.limits.rates.Allowance`.
         held: the reasons for not reading, as bits of :class:`Hold`; 0 while it is read. A plain integer, for speed.
         held_since: the time when the peer's deadlines stopped; infinite while they run.
     """
@@ -49,13 +47,12 @@ class Flow(Allowance):
         self.held_since = math.inf
 
     def hold(self, why: Hold, now: float) -> bool:
-        """Add a reason. It stops the deadlines, except :attr:`Hold.TURN`, which the peer causes itself.
+        """Add a reason. It stops the deadlines.
 
         Returns:
             Whether reading has to be paused: there was no reason before.
         """
-        if why != Hold.TURN:
-            self.held_since = min(self.held_since, now)
+        self.held_since = min(self.held_since, now)
         was_read = not self.held
         self.held |= int(why)
         return was_read

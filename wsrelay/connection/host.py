@@ -83,6 +83,10 @@ class Host(Protocol):
         """Bytes that wait in the transport."""
 
     @property
+    def network(self) -> object:
+        """Its address, or IPv6 network."""
+
+    @property
     def incoming_bytes(self) -> int:
         """Bytes buffered of incomplete input."""
 
@@ -158,6 +162,12 @@ class Host(Protocol):
 
     def closed_by_relay(self, code: int | None, reason: bytes | None) -> None:
         """Record a close by the relay without a close frame."""
+
+    def charge(self, frames: int, size_bytes: int) -> None:
+        """Charge a message over plain HTTP to its address."""
+
+    def take_turn(self, data: bytes) -> None:
+        """Read again, in a new turn."""
 
     def dataReceived(self, data: bytes) -> None:
         """Take received bytes; empty: go on with the unparsed ones."""

@@ -116,10 +116,12 @@ class KeepAlive:
         self._awaited = payload
         return True
 
-    def pong(self, payload: bytes) -> None:
-        """Take a pong; it counts only if it answers the last ping."""
-        if payload == self._awaited:
+    def pong(self, payload: bytes) -> bool:
+        """Take a pong; return whether it answers the last ping. Others do not count."""
+        is_answer = payload == self._awaited
+        if is_answer:
             self._awaited = None
+        return is_answer
 
     def alive(self) -> None:
         """The peer has taken written bytes: counts as a pong, where there are none."""

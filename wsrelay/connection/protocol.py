@@ -26,20 +26,22 @@ from wsrelay import closecodes
 from wsrelay.closecodes import CloseReason
 from wsrelay.connection.autobahn import AutobahnProtocol
 from wsrelay.connection.context import Relay
+from wsrelay.connection.ends import fail, shed, take_rest
 from wsrelay.connection.event_stream import EventStream
 from wsrelay.connection.flow import Flow
 from wsrelay.connection.keepalive import KeepAlive
 from wsrelay.connection.member import NO_GRANT, Member
 from wsrelay.connection.opening import Opening
 from wsrelay.connection.phase import Ended, Phase
-from wsrelay.connection.reading import release
-from wsrelay.connection.report import JUST_ENDED, report_end, report_failure, report_open, report_refusal, status
-from wsrelay.connection.stage import CLOSING_STAGES, OPEN_STAGES, OPENING_STAGES, TRANSITIONS, Stage
+from wsrelay.connection.reading import charge, limit_rate, release
+from wsrelay.connection.report import JUST_ENDED, report_end, report_open, report_refusal, status
+from wsrelay.connection.stage import OPEN_STAGES, OPENING_STAGES, TRANSITIONS, Stage
 from wsrelay.connection.writer import Writer
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
 from wsrelay.http.linger import is_in_handshake, linger
 from wsrelay.limits.admission import UNCOUNTED
+from wsrelay.limits.turns import SHORT_SECONDS
 from wsrelay.stats import ConnectionStatus
 
 __all__ = ["RelayProtocol"]
@@ -96,16 +98,32 @@ class RelayProtocol(AutobahnProtocol):
             self.fail(error)
 
     def dataReceived(self, data: bytes) -> None:
-        """Let the phase take received bytes; an exception ends this connection and no other."""
+        """Let the phase take received bytes, now or in a later turn; an exception ends this connection and no other."""
+        turns = self.factory.turns
+        if turns.is_contended and turns.postpone(self, data):
+            self.transport.pauseProducing()
+            self.factory.memory.grow(self, len(data))
+            return
+        began = turns.seconds()
         try:
             self.phase.receive(data)
         except Exception as error:  # noqa: BLE001 - the guard of all callbacks: else the peer sees 1006 (TRAPS 27)
             self.fail(error)
+        took = turns.seconds() - began  # 0.3 % of a message with the line above
+        if took > SHORT_SECONDS:
+            turns.took(self, took)
+
+    def take_turn(self, data: bytes) -> None:
+        """Read on, in a new turn. See :class:`wsrelay.limits.turns.Waiting`."""
+        if self.member is None or not self.flow.held:
+            self.transport.resumeProducing()
+        self.dataReceived(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """TCP has ended. Also called for connections that never opened (TRAPS 27), sometimes twice."""
         if self.stage is Stage.LOST:
             return
+        take_rest(self)
         phase, self.phase = self.phase, _GONE  # breaks the reference cycle, which frees both here
         try:
             self.visit.end()
@@ -185,7 +203,12 @@ class RelayProtocol(AutobahnProtocol):
     @property
     def incoming_bytes(self) -> int:
         """Bytes buffered of incomplete input. See :class:`wsrelay.limits.shedding.Holder`."""
-        return self.phase.incoming_bytes
+        return self.phase.incoming_bytes + self.factory.turns.waiting_bytes(self)
+
+    @property
+    def network(self) -> object:
+        """Its address, or IPv6 network. See :class:`wsrelay.limits.turns.Waiting`."""
+        return self.visit.network
 
     # --- stages -------------------------------------------------------------------------------------
 
@@ -238,6 +261,8 @@ class RelayProtocol(AutobahnProtocol):
         member.opened_at = self.seconds()
         report_open(self, member, unchosen)
         self.deadline = self.keepalive.deadline
+        if self.visit.is_overdrawn:  # else a new connection would have a new burst
+            limit_rate(self)
         self.onOpen()
 
     def begin_stream(self, grant: Grant) -> None:
@@ -277,21 +302,8 @@ class RelayProtocol(AutobahnProtocol):
         self.close(reason, detail)
 
     def shed(self, reason: CloseReason, denied: Denied) -> None:
-        """Close, to free memory now: where bytes wait to be written, with a reset. For every stage.
-
-        Args:
-            reason: for an open connection.
-            denied: before the response.
-
-        Peer sees:
-            The close frame or the response; the reset in front of it if bytes wait, or a close has begun before.
-        """
-        has_ended = self.stage in CLOSING_STAGES
-        self.deny(denied)
-        if self.stage in OPEN_STAGES:
-            self.reject(reason)
-        if has_ended or self.unsent:
-            self.abort()
+        """Close, to free memory now. See :class:`wsrelay.limits.shedding.Holder`."""
+        shed(self, reason, denied)
 
     def sendCloseFrame(self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False) -> None:
         """Close an open connection, by the relay or in reply to the peer, in this order.
@@ -312,6 +324,10 @@ class RelayProtocol(AutobahnProtocol):
             self.phase.write_close(code, reasonUtf8, isReply)
             self.expect_within(self.keepalive.begin_close(self.seconds(), close_seconds, is_slow=is_slow))
             release(self, self.flow.held)
+
+    def charge(self, frames: int, size_bytes: int) -> None:
+        """Charge a message over plain HTTP to its address. See :func:`wsrelay.connection.reading.charge`."""
+        charge(self, frames, size_bytes)
 
     def leave(self) -> None:
         """Leave the room, at the first sign of an end. May be called again."""
@@ -363,26 +379,8 @@ class RelayProtocol(AutobahnProtocol):
         self.expect_within(self.factory.settings.close_seconds)
 
     def fail(self, error: Failure | Exception) -> None:
-        """End this connection after a bug in the relay or an extension, and log it.
-
-        Args:
-            error: the exception.
-
-        Peer sees:
-            500 during the handshake, 1011 after it, with a fixed text and the incident id of the log line; the end of
-            TCP if a close has begun.
-        """
-        incident = report_failure(self, error)
-        try:
-            if self.stage in OPENING_STAGES:
-                self.deny(Denied(500, f"internal error: {incident}", cause="failure"))
-            elif self.stage in OPEN_STAGES:
-                self.reject(closecodes.INTERNAL_ERROR, incident)
-            else:
-                self.abort()
-        except Exception:  # noqa: BLE001 - not even a polite end works
-            with suppress(Exception):
-                self.abort()
+        """End this connection after a bug. See :func:`wsrelay.connection.ends.fail`."""
+        fail(self, error)
 
     def abort(self) -> None:
         """End TCP now, with a reset."""

@@ -3,7 +3,7 @@
 Must not live here: handling of bytes (the phases), the rooms' decision to hold publishers (:mod:`wsrelay.rooms`).
 """
 
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from wsrelay import closecodes
 from wsrelay.closecodes import CloseReason
@@ -11,8 +11,18 @@ from wsrelay.connection.context import Relay
 from wsrelay.connection.flow import Flow, Hold
 from wsrelay.connection.keepalive import KeepAlive
 from wsrelay.connection.stage import CLOSING_STAGES, OPEN_STAGES, Stage
+from wsrelay.limits.admission import Visit, too_many
 
-__all__ = ["Reader", "end_turn", "hold", "limit_rate", "release", "speed_up"]
+__all__ = ["Reader", "charge", "end_turn", "hold", "is_too_fast", "limit_rate", "release", "settle", "speed_up"]
+
+#: The shortest time of being held for a rate, in seconds: pausing and resuming costs as much as a few reads.
+_SLOWDOWN_SECONDS: Final = 0.02
+
+#: ``Retry-After`` of an address above its rates, in seconds.
+_RETRY_SECONDS: Final = 1
+
+#: Longer debts wait for the sweep.
+_SWEPT_SECONDS: Final = 0.5
 
 
 class Reader(Protocol):
@@ -21,6 +31,7 @@ class Reader(Protocol):
     factory: Relay
     transport: Any  # no interface has all methods that Twisted's transports share
     stage: Stage
+    visit: Visit
     flow: Flow
     keepalive: KeepAlive
     deadline: float
@@ -35,12 +46,17 @@ class Reader(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Take received bytes; empty: go on with the unparsed ones."""
 
+    @property
+    def network(self) -> object:
+        """See :class:`wsrelay.limits.turns.Waiting`."""
+
+    def take_turn(self, data: bytes) -> None:
+        """Read again after :func:`end_turn`."""
+
 
 def hold(reader: Reader, why: Hold) -> None:
-    """Stop reading."""
-    # While it closes, only yielded turns hold it: its input is discarded in turns, without room and rate limits.
-    may_hold = why == Hold.TURN or reader.stage not in CLOSING_STAGES
-    if may_hold and reader.flow.hold(why, reader.seconds()):
+    """Stop reading. No effect while it closes: its input is discarded, without room and rate limits."""
+    if reader.stage not in CLOSING_STAGES and reader.flow.hold(why, reader.seconds()):
         reader.transport.pauseProducing()
 
 
@@ -51,31 +67,67 @@ def release(reader: Reader, why: int) -> None:
 
 
 def end_turn(reader: Reader) -> None:
-    """Yield the reactor's turn to other connections; the rest of the read is parsed in a later turn."""
-    hold(reader, Hold.TURN)
-    reader.factory.reactor.callLater(0, release, reader, Hold.TURN)
+    """Leave the rest of a read to a later turn of the reactor, so that other connections have theirs."""
+    reader.transport.pauseProducing()
+    reader.factory.turns.wait(reader)
 
 
-def limit_rate(reader: Reader, now: float) -> None:
-    """Hold a peer above its rate limits.
+def is_too_fast(reader: Reader) -> bool:
+    """Charge what was read since the last sweep to the address; return whether one of the two is above its rates."""
+    now = reader.factory.now
+    if now > reader.flow.refilled_at:
+        settle(reader, now)
+    return reader.flow.is_overdrawn or reader.visit.is_overdrawn
+
+
+def limit_rate(reader: Reader) -> None:
+    """Hold a peer above its rate limits, or those of its address.
 
     Peer sees:
-        TCP backpressure; 1008 once the excess, paying its debt included, takes more than ``rate_grace_seconds``.
+        TCP backpressure; 1008 once its own excess, paying its debt included, takes more than ``rate_grace_seconds``.
     """
-    factory = reader.factory
-    if reader.flow.over_seconds(now) > factory.settings.rate_grace_seconds:
+    factory, flow, now = reader.factory, reader.flow, reader.seconds()
+    settle(reader, now)  # exactly: the rate of half a second is more than a burst
+    if flow.is_overdrawn and flow.over_seconds(now) > factory.settings.rate_grace_seconds:
         reader.reject(closecodes.TOO_FAST)
-        return
-    factory.stats.slowdowns += 1
-    factory.slowed_down.add(reader)
-    hold(reader, Hold.RATE)
+    elif flow.is_overdrawn or reader.visit.is_overdrawn:
+        factory.stats.slowdowns += 1
+        factory.slowed_down.add(reader)
+        hold(reader, Hold.RATE)
+        if 0 < (wait_seconds := flow.wait_seconds()) < _SWEPT_SECONDS:
+            factory.reactor.callLater(max(wait_seconds, _SLOWDOWN_SECONDS), speed_up, reader)
 
 
 def speed_up(reader: Reader) -> None:
-    """Release a peer that is within its rate limits again. Called by the sweep."""
-    if not reader.flow.is_overdrawn(reader.factory.now):
-        reader.factory.slowed_down.discard(reader)
-        release(reader, Hold.RATE)
+    """Release a peer that is within its rate limits again. Called when its own debt is paid, and by each sweep."""
+    slowed_down = reader.factory.slowed_down
+    if reader in slowed_down:
+        settle(reader, reader.seconds())
+        if not reader.flow.is_overdrawn and not reader.visit.is_overdrawn:
+            slowed_down.discard(reader)
+            release(reader, Hold.RATE)
+
+
+def settle(reader: Reader, now: float) -> None:
+    """Refill the connection's allowance, and charge what it has taken since the last time to its address."""
+    reader.visit.charge(reader.flow.settle(now), reader.factory.now)
+
+
+def charge(reader: Reader, frames: int, size_bytes: int) -> None:
+    """Charge a message over plain HTTP to its address.
+
+    Args:
+        reader: its connection.
+        frames: the parts in which the body came.
+        size_bytes: the length of the body.
+
+    Raises:
+        Denied: 429, its address has sent more than its rates allow.
+    """
+    reader.visit.charge((1, frames, size_bytes, 0), reader.factory.now)
+    if reader.visit.is_overdrawn:
+        reader.factory.stats.slowdowns += 1
+        raise too_many("too many messages from your address", "address_rate_factor", _RETRY_SECONDS)
 
 
 def _read_on(reader: Reader) -> None:

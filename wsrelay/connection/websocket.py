@@ -11,7 +11,7 @@ from typing import Final
 from wsrelay import closecodes
 from wsrelay.connection.host import Host
 from wsrelay.connection.member import Member
-from wsrelay.connection.reading import end_turn, limit_rate
+from wsrelay.connection.reading import end_turn, is_too_fast, limit_rate
 from wsrelay.connection.stage import Stage
 from wsrelay.grant import Grant
 from wsrelay.message import Message
@@ -22,10 +22,13 @@ __all__ = ["STRETCH_BYTES", "STRETCH_FRAMES", "OpenWebSocket"]
 
 #: The most uncommon frames of one connection in one reactor turn. Autobahn's parser takes some 40 µs for each, and a
 #: read can hold 10 000 of them (TRAPS 4).
-STRETCH_FRAMES: Final = 256
+STRETCH_FRAMES: Final = 64
 
 #: About the most bytes of messages in one turn: a read of 64 KiB may inflate to 60 MiB.
 STRETCH_BYTES: Final = 2**20
+
+#: A read with so many bytes of messages is encoded for its room at once, so that this time, too, is its address's.
+_ENCODED_BYTES: Final = 1024
 
 
 class OpenWebSocket(Member):
@@ -65,6 +68,10 @@ class OpenWebSocket(Member):
         host, flow = self._host, self._host.flow
         host.data += data
         if flow.held:  # TLS may still deliver decrypted bytes
+            return
+        crowded = host.factory.hub.crowded
+        if crowded and self.grant.room in crowded:
+            end_turn(host)
             return
         limit_bytes, unread = host.factory.settings.max_message_bytes, len(host.data)
         messages_in, bytes_in, may_publish = self.messages_in, self.bytes_in, self.grant.can_publish
@@ -109,7 +116,10 @@ class OpenWebSocket(Member):
         factory.stats.messages_in += count
         factory.stats.bytes_in += size_bytes
         publisher = None if factory.settings.echo else self
-        factory.backplane.publish(self.grant.room, [Message(frame, publisher) for frame in plain])
+        messages = [Message(frame, publisher) for frame in plain]
+        factory.backplane.publish(self.grant.room, messages)
+        if size_bytes > _ENCODED_BYTES:
+            factory.hub.encode(self.grant.room, messages)
 
     def _account(self, messages: int, read_bytes: int) -> None:
         """Charge a read to the allowance, and set the deadline of an incomplete message.
@@ -131,10 +141,10 @@ class OpenWebSocket(Member):
         else:
             # The connection's deadline stays; when it passes, nothing is due.
             keepalive.message_by = math.inf
-        # The same test as is_overdrawn begins with, without its call (0.2 % of a message): few reads pass it.
-        is_due = now > flow.refilled_at or flow.messages < 0 or flow.frames < 0 or flow.bytes < 0
-        if is_due and flow.is_overdrawn(now):
-            limit_rate(host, now)
+        # Without a call (0.2 % of a message): few reads pass it.
+        is_over = flow.messages < 0 or flow.frames < 0 or flow.bytes < 0 or flow.controls < 0
+        if (is_over or now > flow.refilled_at) and is_too_fast(host):
+            limit_rate(host)
 
     def on_frame(self) -> None:
         """Count a frame from Autobahn's parser, control frames and empty ones included."""
@@ -171,14 +181,16 @@ class OpenWebSocket(Member):
 
         Source: RFC 6455 section 5.5.3.
         """
+        self._host.flow.controls -= 1
         if self._host.paused:
             self._ping_to_answer = payload
         else:
             self._host.sendPong(payload)
 
     def on_pong(self, payload: bytes) -> None:
-        """Take a pong."""
-        self._host.keepalive.pong(payload)
+        """Take a pong; one that nothing asked for is charged as a ping is."""
+        if not self._host.keepalive.pong(payload):
+            self._host.flow.controls -= 1
 
     # --- to the peer --------------------------------------------------------------------------------
 

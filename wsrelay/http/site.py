@@ -84,6 +84,9 @@ class Connection(Line, Protocol):
     def member(self) -> Handled | None:
         """Its subscriber in the room."""
 
+    def charge(self, frames: int, size_bytes: int) -> None:
+        """Charge a message to its address; raises ``Denied`` if that is above its rates."""
+
     def begin_stream(self, grant: Grant) -> None:
         """Join the room; raises ``Denied`` if the room or the relay is full."""
 
@@ -154,7 +157,7 @@ class PublicSite:
         """
         begin = partial(Exchange, connection, request, sharing=self._sharing(request))
         if request.method == "POST":
-            exchange = begin(self._publish, self._relay.settings.max_message_bytes)
+            exchange = begin(partial(self._publish, connection), self._relay.settings.max_message_bytes)
             _opcode(request.headers)
             return exchange
         check_no_body(request.headers, "a request other than POST")
@@ -210,7 +213,7 @@ class PublicSite:
         self._count(exchange, 204)
         exchange.respond(204, [*SAFE_FIELDS, ("Allow", ", ".join(self.methods)), *exchange.sharing, *preflight])
 
-    def _publish(self, exchange: Exchange) -> None:
+    def _publish(self, connection: Connection, exchange: Exchange) -> None:
         """Publish a body as one message; text or binary as its Content-Type says."""
         relay, grant, headers, payload = self._relay, exchange.grant, exchange.request.headers, exchange.content
         if not grant.can_publish:
@@ -225,6 +228,7 @@ class PublicSite:
             # Slow policy pause-publishers: an HTTP client cannot be held.
             raise Denied(503, "this room waits for a slow subscriber", [("Retry-After", "1")], cause="slow_policy")
         left_out = self._except(headers, grant.room)
+        connection.charge(1, len(payload))
         message = Message(frames.encode(opcode, payload), left_out)
         relay.stats.messages_in += 1
         relay.stats.bytes_in += len(message.plain)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from wsrelay.errors import Denied
-from wsrelay.limits.rates import Rate, TokenBucket
+from wsrelay.limits.rates import Allowance, Rate, Rates, TokenBucket, Used
 from wsrelay.settings import Settings
 
 __all__ = ["UNCOUNTED", "Admission", "Visit", "address_key", "full", "too_many"]
@@ -64,6 +64,7 @@ class _Address:
     Attributes:
         key: see :func:`address_key`.
         connects: the tokens for connects.
+        usage: the allowance of all its connections together.
         wider: the next wider network; ``None`` without one.
         share: how many times the limits of an address hold for it.
         parts: the number of known networks within it.
@@ -71,14 +72,20 @@ class _Address:
         handshakes: the number of unfinished handshakes among them.
     """
 
-    __slots__ = ("connections", "connects", "handshakes", "key", "parts", "share", "wider")
+    __slots__ = ("connections", "connects", "handshakes", "key", "parts", "share", "usage", "wider")
 
-    def __init__(self, key: str, connects: TokenBucket, wider: "_Address | None", share: int) -> None:
+    def __init__(self, key: str, connects: TokenBucket, usage: Allowance, wider: "_Address | None", share: int) -> None:
         self.key = key
         self.connects = connects
+        self.usage = usage
         self.wider = wider
         self.share = share
         self.parts = self.connections = self.handshakes = 0
+
+    def is_forgettable(self, now: float) -> bool:
+        """Return whether a new one would have the same tokens."""
+        self.usage.settle(now)
+        return self.connects.is_full(now) and self.usage.is_full
 
 
 class Admission:
@@ -102,7 +109,9 @@ class Admission:
         self._settings = settings
         self._max_connections = max_connections
         self._rate = Rate(settings.max_connects_per_second, settings.burst_seconds)
-        self._address_rates = {share: Rate(0, 1) for share in (1, *_SHARES.values())}
+        shares = (1, *_SHARES.values())
+        self._address_rates = {share: Rate(0, 1) for share in shares}
+        self._usage_rates = {share: Rates(settings, share) for share in shares}
         self.refresh()
         self._connects = TokenBucket(self._rate, now)
         self._addresses: dict[str, _Address] = {}
@@ -163,13 +172,15 @@ class Admission:
         for share, rate in self._address_rates.items():
             rate.change(share * settings.max_connects_per_second_per_address, settings.burst_seconds)
             rate.burst = max(rate.burst, share)
+        for usage_rates in self._usage_rates.values():
+            usage_rates.refresh()
 
     def tick(self, now: float) -> None:
         """Forget addresses without connections whose buckets are full, and networks without such addresses."""
         for key, address in list(self._deserted.items()):
             if address.connections:
                 del self._deserted[key]
-            elif not address.parts and address.connects.is_full(now):
+            elif not address.parts and address.is_forgettable(now):
                 del self._addresses[key], self._deserted[key]
                 if address.wider is not None:
                     address.wider.parts -= 1
@@ -203,7 +214,8 @@ class Admission:
             wider = _wider(key)
             network = None if wider is None else self._known(wider, now)
             share = _SHARES.get(key.rpartition("/")[2], 1)
-            address = _Address(key, TokenBucket(self._address_rates[share], now), network, share)
+            usage = Allowance(self._usage_rates[share], now)
+            address = _Address(key, TokenBucket(self._address_rates[share], now), usage, network, share)
             self._addresses[key] = self._deserted[key] = address
             if network is not None:
                 network.parts += 1
@@ -227,6 +239,24 @@ class Visit:
     def address(self) -> str | None:
         """The address for which the connection is counted, as :func:`address_key` has it; ``None`` without one."""
         return None if self._address is None else self._address.key
+
+    @property
+    def network(self) -> object:
+        """The widest network for which the connection is counted: its IPv4 address or IPv6 /48; ``None`` without."""
+        network = self._address
+        while network is not None and network.wider is not None:
+            network = network.wider
+        return network
+
+    def charge(self, used: Used, now: float) -> None:
+        """Charge what the connection has sent to its address and its wider networks."""
+        for one in _with_wider(self._address):
+            one.usage.charge(used, now)
+
+    @property
+    def is_overdrawn(self) -> bool:
+        """Whether its address or a wider network has sent more than its rates allow, as of the last charge."""
+        return any(one.usage.is_overdrawn for one in _with_wider(self._address))
 
     def identify(self, host: str, now: float) -> None:
         """Count the connection for its address, once that is known.

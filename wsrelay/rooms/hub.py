@@ -20,7 +20,10 @@ from wsrelay.rooms.scheduler import Scheduler
 from wsrelay.settings import Settings
 from wsrelay.stats import NOTHING, RoomStatus, Stats, Tally
 
-__all__ = ["TICK_SECONDS", "Hub"]
+__all__ = ["CROWDED_SHARE", "TICK_SECONDS", "Hub"]
+
+#: The share of a room's log that its publishers may fill within one turn, about.
+CROWDED_SHARE: Final = 1 / 2
 
 #: The most that counts of the time between two ticks. In the rest the reactor was blocked, which makes no subscriber
 #: slow.
@@ -30,6 +33,9 @@ TICK_SECONDS: Final = 1.0
 class Hub:
     """All rooms of this process.
 
+    A room is *crowded* once its publishers have filled half its log within one turn. The others had better wait for the
+    next one: subscribers cannot take more before it, and would fall off the log although they read (issue 2).
+
     Args:
         settings: the limits on rooms, members and logs are read at each use; ``slow_policy`` once, see
             :meth:`set_slow_policies`.
@@ -37,6 +43,9 @@ class Hub:
         call_soon: calls a function at the end of this reactor turn; the hub asks for one flush per turn.
         seconds: the time on a fine clock, for measuring flushes.
         retention_seconds: how long messages, and an empty room with them, outlive their delivery.
+
+    Attributes:
+        crowded: the names of crowded rooms, until the end of the turn. For reading.
     """
 
     def __init__(
@@ -58,6 +67,7 @@ class Hub:
         self._rooms: dict[str, Room] = {}
         self._room_of: dict[Subscriber, str] = {}
         self._scheduler = Scheduler(stats, call_soon, seconds)
+        self.crowded = self._scheduler.crowded
         self._lagging = self._scheduler.lagging
 
     def __len__(self) -> int:
@@ -190,8 +200,22 @@ class Hub:
         """
         opened = self._rooms.get(room)
         if opened is not None:
-            self._scheduler.add(opened)
+            published_before = self._scheduler.add(opened)
             opened.publish(messages, self._now)
+            if opened.log.published_bytes - published_before > self._settings.room_log_bytes * CROWDED_SHARE:
+                self.crowded.add(room)
+
+    def encode(self, room: str, messages: Sequence[Message]) -> None:
+        """Make the frames of messages, which have just been published, in the encodings of the room's subscribers.
+
+        Without it the next flush does. Here the time counts for the publisher: see :mod:`wsrelay.limits.turns`.
+
+        Complexity:
+            That of the bytes, for each encoding in the room.
+        """
+        opened = self._rooms.get(room)
+        if opened is not None:
+            opened.encode(messages)
 
     def flush(self, writes: float = math.inf) -> None:
         """Deliver all pending messages, rooms in the order of their first one.

@@ -150,6 +150,10 @@ class Room:
         if self.log.size_bytes > self._settings.room_log_bytes:
             self.flush()
 
+    def encode(self, messages: Iterable[Message]) -> None:
+        """Make the frames of messages in the encodings of the subscribers."""
+        self._subscribers.encode(messages)
+
     def flush(self, writes: float = math.inf) -> float:
         """Deliver everything pending to the subscribers that are not paused, then bound the log.
 

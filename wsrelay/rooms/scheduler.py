@@ -11,11 +11,14 @@ from typing import Final
 from wsrelay.rooms.room import Room
 from wsrelay.stats import Stats
 
-__all__ = ["STRETCH_WRITES", "Scheduler"]
+__all__ = ["STRETCH_SECONDS", "STRETCH_WRITES", "Scheduler"]
 
 #: How many writes, about, are done in one reactor turn before others have theirs. One costs 3 to 24 µs, most of it the
 #: kernel's, so that the reactor is held for 25 ms.
 STRETCH_WRITES: Final = 1024
+
+#: The same in seconds, looked at before each room but the first: deflate takes longer than the writes.
+STRETCH_SECONDS: Final = 0.025
 
 
 class Scheduler:
@@ -29,6 +32,7 @@ class Scheduler:
     Attributes:
         lagging: rooms with lagging subscribers, and, until the next tick, those that had some. A dict as an ordered
             set.
+        crowded: names of crowded rooms, see :class:`wsrelay.rooms.hub.Hub`; forgotten when a turn ends.
     """
 
     def __init__(
@@ -37,35 +41,43 @@ class Scheduler:
         self._stats = stats
         self._call_soon = call_soon
         self._seconds = seconds
-        #: Rooms with messages for this turn's flush. A dict as an ordered set.
-        self._pending: dict[Room, None] = {}
+        #: Rooms with messages for this turn's flush, in the order of their first ones → the bytes published before.
+        self._pending: dict[Room, int] = {}
         self._scheduled = False
         self.lagging: dict[Room, None] = {}
+        self.crowded: set[str] = set()
 
     def __contains__(self, room: Room) -> bool:
         """Whether a room is going to be flushed."""
         return room in self._pending
 
-    def add(self, room: Room) -> None:
-        """Flush a room at the end of this turn."""
-        self._pending[room] = None
+    def add(self, room: Room) -> int:
+        """Flush a room at the end of this turn; return the bytes that were published in it before this turn."""
         if not self._scheduled:
             self._scheduled = True
             self._call_soon(self._flush_stretch)
+        return self._pending.setdefault(room, room.log.published_bytes)
 
-    def flush(self, writes: float = math.inf) -> None:
-        """Deliver all pending messages. See :meth:`wsrelay.rooms.hub.Hub.flush`."""
-        turns, unfinished = list(self._pending), dict[Room, None]()
+    def flush(self, writes: float = math.inf, until: float = math.inf) -> None:
+        """Deliver all pending messages. See :meth:`wsrelay.rooms.hub.Hub.flush`.
+
+        Args:
+            writes: as there.
+            until: begin no further room after this time.
+        """
+        turns, unfinished = list(self._pending), dict[Room, int]()
         try:
             for room in turns:
                 if writes <= 0:
                     break
-                del self._pending[room]
+                published_before = self._pending.pop(room)
                 writes = room.flush(writes)
                 if room.log.size_bytes:
                     self.lagging[room] = None
                 if writes <= 0 and room.pending:
-                    unfinished[room] = None
+                    unfinished[room] = published_before
+                if self._seconds() > until:
+                    break
         finally:
             # Also when a room raises: the others must not wait until something is published to them again.
             self._pending |= unfinished
@@ -75,9 +87,10 @@ class Scheduler:
 
     def _flush_stretch(self) -> None:
         self._scheduled = False
+        self.crowded.clear()
         stats = self._stats
         began, deliveries = self._seconds(), stats.deliveries
-        self.flush(STRETCH_WRITES)
+        self.flush(STRETCH_WRITES, began + STRETCH_SECONDS)
         # Once a turn, half a µs: of the 25 that the shortest turn takes.
         stats.flush_seconds.observe(self._seconds() - began)
         stats.flush_deliveries.observe(stats.deliveries - deliveries)

@@ -48,10 +48,11 @@ Transitions, and what each changes::
 
 import math
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 from wsrelay.interfaces import Subscriber
+from wsrelay.message import Message
 from wsrelay.rooms.accounts import Accounts
 from wsrelay.rooms.audience import Audience
 from wsrelay.rooms.batch import Batch, Unsent
@@ -59,6 +60,7 @@ from wsrelay.rooms.cursors import Cursors
 from wsrelay.rooms.invariants import require
 from wsrelay.rooms.log import Log
 from wsrelay.stats import Stats, Tally
+from wsrelay.wire.frames import plain
 
 __all__ = ["Subscribers"]
 
@@ -169,6 +171,12 @@ class Subscribers:
             self._accounts.skip_to(self._flushed, self._log.published_bytes)
             self._newcomers = _NO_NEWCOMERS
         return 0 if cursor is None else self._log.head - cursor
+
+    def encode(self, messages: Iterable[Message]) -> None:
+        """Make the frames of messages in the encodings of those that will get them in the next flush."""
+        for encoding in self._current.groups.keys() - {plain}:
+            for message in messages:
+                message.frame(encoding)
 
     def flush(self, writes: float = math.inf) -> float:
         """Deliver everything pending; a batch that costs more than ``writes`` becomes due. See

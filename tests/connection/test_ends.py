@@ -1,0 +1,63 @@
+"""Tests of wsrelay.connection.ends. See also tests/connection/test_protocol.py, tests/connection/test_websocket.py."""
+
+from tests.harness.framing import wire_frame
+from tests.harness.support import RelayTestCase, request_bytes
+from wsrelay import closecodes
+from wsrelay.connection.stage import Stage
+from wsrelay.errors import Denied
+
+
+class ShedTests(RelayTestCase):
+    """Connections that are closed to free memory."""
+
+    def test_shed(self) -> None:
+        """An unanswered request gets the refusal, an open connection the close; TCP is reset where bytes wait."""
+        relay = self.relay()
+        denied = Denied(429, "too much", cause="test")
+        early, late, stalled = relay.wire(), relay.wire(), relay.client()
+        late.send(request_bytes())
+        stalled.server_transport.stalled = True
+        stalled.server.pauseProducing()
+        for connection in (early.transport.protocol, late.transport.protocol):
+            connection.shed(closecodes.OVERLOADED, denied)
+        self.assertEqual(early.send(b"").split()[1], b"429")
+        self.assertIn(b"overloaded", late.send(b""))
+        self.assertEqual((early.transport.aborted, late.transport.aborted), (False, False))
+        late.transport.protocol.shed(closecodes.OVERLOADED, denied)
+
+        self.assertTrue(late.transport.aborted, "its close had begun")
+
+
+class FailTests(RelayTestCase):
+    """Bugs."""
+
+    def test_fail(self) -> None:
+        """A bug is 500 before the response, 1011 after it, and the end of TCP once a close has begun."""
+        relay = self.relay()
+        early, late = relay.wire(), relay.wire()
+        late.send(request_bytes())
+        for connection in (early.transport.protocol, late.transport.protocol):
+            connection.fail(ZeroDivisionError())
+        self.assertEqual(early.send(b"").split()[1], b"500")
+        self.assertIn((1011).to_bytes(2), late.send(b""))
+        late.transport.protocol.fail(ZeroDivisionError())
+        self.assertTrue(late.transport.aborted)
+
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
+
+
+class RestTests(RelayTestCase):
+    """Input that waited when TCP ended."""
+
+    def test_rest(self) -> None:
+        """What waits for a turn of an open connection is published; of another one it is dropped."""
+        relay = self.relay()
+        subscriber, wire, early = relay.client(), relay.wire(), relay.wire()
+        wire.send(request_bytes())
+        relay.factory.turns.wait(wire.transport.protocol, wire_frame(0x81, b"a"))
+        relay.factory.turns.wait(early.transport.protocol, request_bytes())
+        for one in (wire, early):
+            one.transport.protocol.connectionLost()
+        relay.settle()
+
+        self.assertEqual((subscriber.messages, wire.transport.protocol.stage), (["a"], Stage.LOST))

@@ -1,0 +1,121 @@
+"""Tests of wsrelay.limits.turns. On connections: tests/connection/test_websocket.py; live: tests/faults."""
+
+from collections.abc import Callable
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from wsrelay.limits.turns import SHORT_SECONDS, TURN_SECONDS, Turns
+
+
+class Reader:
+    """A connection that takes time for each read, and notes it."""
+
+    def __init__(self, turns: Turns, network: str, name: str, noted: list[str], seconds: float = 0.0) -> None:
+        self.turns, self.network, self.name, self.noted, self.seconds = turns, network, name, noted, seconds
+
+    def read(self, data: bytes) -> None:
+        """Read, now or later."""
+        if not self.turns.is_contended or not self.turns.postpone(self, data):
+            self.take(data)
+
+    def take(self, data: bytes) -> None:
+        """Handle a read."""
+        self.noted.append(f"{self.name}{data.decode()}")
+        self.turns.took(self, self.seconds)
+
+    take_turn = take
+
+
+class TurnsTests(SynchronousTestCase):
+    """Shares of a turn."""
+
+    def setUp(self) -> None:
+        self.calls: list[Callable[[], None]] = []
+        self.turns = Turns(self.calls.append, lambda: 0.0)
+        self.noted: list[str] = []
+
+    def reader(self, name: str, seconds: float = 0.0, network: str = "here") -> Reader:
+        return Reader(self.turns, network, name, self.noted, seconds)
+
+    def turn(self) -> list[str]:
+        """Begin a turn; return what was read in it."""
+        self.noted.clear()
+        calls, self.calls[:] = tuple(self.calls), []
+        for call in calls:
+            call()
+        return list(self.noted)
+
+    def test_within_share(self) -> None:
+        """Reads within the share are handled at once."""
+        for _ in range(10):
+            self.reader("a", TURN_SECONDS / 20).read(b"1")
+
+        self.assertEqual((self.noted, len(self.calls), self.turns.is_contended), (["a1"] * 10, 1, False))
+
+    def test_beyond_share(self) -> None:
+        """Reads beyond the share wait, first come, first served; those of other networks do not."""
+        readers = [self.reader(name, TURN_SECONDS * 0.6) for name in "abcde"]
+        other = self.reader("x", network="there")
+        for reader in (*readers, other):
+            reader.read(b"1")
+        self.assertEqual(self.noted, ["a1", "b1", "x1"])
+        self.assertEqual([self.turns.waiting_bytes(reader) for reader in readers], [0, 0, 1, 1, 1])
+        self.assertEqual([self.turn(), self.turn(), self.turn()], [["c1", "d1"], ["e1"], []])
+
+        self.assertEqual((self.calls, self.turns.is_contended), ([], False))
+
+    def test_bytes_of_waiting(self) -> None:
+        """Bytes that come while a connection waits stay behind those that it waits with."""
+        a, b = self.reader("a", TURN_SECONDS), self.reader("b")
+        a.read(b"1")
+        b.read(b"1")
+        self.turn()
+        self.turns.wait(b, b"2")
+        b.read(b"3")
+
+        self.assertEqual((self.turn(), self.turn()), (["b23"], []))
+
+    def test_shares_of_many_networks(self) -> None:
+        """Networks that wait divide the time of a turn between them."""
+        for network in "pqrs":
+            for _ in range(40):
+                self.turns.wait(self.reader(network, TURN_SECONDS / 20, network))
+        counts = [self.noted.count(network) for network in "pqrs" if self.turn() is not None]
+
+        self.assertEqual(counts, [5, 5, 5, 5])
+
+    def test_wait_again(self) -> None:
+        """A connection that must wait again in its turn comes behind the others of its network."""
+        a, b = self.reader("a"), self.reader("b")
+        take, again = a.take, [b"again"]
+
+        def take_and_wait(data: bytes) -> None:
+            take(data)
+            if again:
+                self.turns.wait(a, again.pop())
+
+        a.take_turn = take_and_wait  # type: ignore[method-assign]
+        self.turns.wait(a, b"1")
+        self.turns.wait(b, b"1")
+
+        self.assertEqual([self.turn(), self.turn(), self.turn()], [["a1", "b1"], ["aagain"], []])
+
+    def test_withdraw(self) -> None:
+        """A connection that has ended gives its bytes back, and gets no turn; not even in a turn that has begun."""
+        a, b, c = (self.reader(name) for name in "abc")
+        for reader in (a, b, c):
+            self.turns.wait(reader, b"1")
+        self.assertEqual((self.turns.withdraw(a), self.turns.withdraw(a)), (b"1", b""))
+        b.take_turn = lambda data: self.assertEqual(self.turns.withdraw(c), b"1")  # type: ignore[method-assign]
+
+        self.assertEqual((self.turn(), self.turn(), self.turns.is_contended), ([], [], False))
+
+    def test_short_reads(self) -> None:
+        """A turn of its own counts as a short read at least, so that a queue of those is cut, too."""
+        many = 2 * int(TURN_SECONDS / SHORT_SECONDS)
+        for number in range(many):
+            self.turns.wait(self.reader(str(number)))
+        first = len(self.turn())
+
+        self.assertLess(first, many)
+        self.assertEqual(first + len(self.turn()) + len(self.turn()), many)

@@ -1,0 +1,133 @@
+"""Turns: how much of one turn of the reactor the connections of one network may take. Pure: time is asked from outside.
+
+In a turn the reactor reads from all sockets that have something, then the rooms are flushed. Without a bound, a
+thousand busy connections of one client make every turn last for seconds, and all others wait as long. So the time that
+reads take is measured. Once a network has taken its share of a turn, its further reads wait for the next turns, first
+come, first served (fair queueing); other networks are read in between. It costs no throughput: if nobody else has
+anything, the next turn follows at once. Source: issue 13.
+
+Must not live here: limits on rates (:mod:`wsrelay.limits.rates`), pausing a transport (connection).
+"""
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+__all__ = ["SHORT_SECONDS", "TURN_SECONDS", "Turns", "Waiting"]
+
+#: The time in one turn for the reads of all networks that have more than that to read, in seconds.
+TURN_SECONDS: Final = 0.02
+
+#: Shorter reads are not counted: most are, and counting one takes a twentieth of it.
+SHORT_SECONDS: Final = 50e-6
+
+
+class Waiting(Protocol):
+    """A connection, as its network's share concerns it."""
+
+    @property
+    def network(self) -> object:
+        """What shares one share: see :attr:`wsrelay.limits.admission.Visit.network`."""
+
+    def take_turn(self, data: bytes) -> None:
+        """Read again, and take the bytes that had to wait."""
+
+
+class Turns:
+    """The shares of all networks.
+
+    Args:
+        call_soon: calls a function in the next reactor turn.
+        seconds: the time on a fine clock.
+
+    Attributes:
+        seconds: the same.
+        is_contended: whether :meth:`postpone` has to be asked: a network has used up its share, or reads wait.
+    """
+
+    __slots__ = ("_call_soon", "_is_scheduled", "_queues", "_taken", "is_contended", "seconds")
+
+    def __init__(self, call_soon: Callable[[Callable[[], None]], object], seconds: Callable[[], float]) -> None:
+        self.seconds = seconds
+        self.is_contended = False
+        self._call_soon = call_soon
+        self._is_scheduled = False
+        #: Network → the seconds that its reads have taken in this turn.
+        self._taken: dict[object, float] = {}
+        #: Network → its connections that wait, in their order, each with the bytes it has read.
+        self._queues: dict[object, dict[Waiting, bytes]] = {}
+
+    def took(self, connection: Waiting, seconds: float) -> None:
+        """Count the time that a read has taken; not for reads below :data:`SHORT_SECONDS`."""
+        network = connection.network
+        taken = self._taken[network] = self._taken.get(network, 0.0) + seconds
+        self._schedule()
+        if taken >= self._share:
+            self.is_contended = True
+
+    def postpone(self, connection: Waiting, data: bytes) -> bool:
+        """Let a read wait if its connection does, or its network has used up its share.
+
+        Args:
+            connection: the connection.
+            data: the bytes it has read.
+
+        Returns:
+            Whether it waits; else it is to be handled now.
+        """
+        network = connection.network
+        must_wait = connection in self._queues.get(network, ()) or self._taken.get(network, 0.0) >= self._share
+        if must_wait:
+            self.wait(connection, data)
+        return must_wait
+
+    def wait(self, connection: Waiting, data: bytes = b"") -> None:
+        """Let a connection wait for its next turn, behind the others of its network. It must not read meanwhile.
+
+        Args:
+            connection: the connection.
+            data: bytes for :meth:`Waiting.take_turn`, behind those that wait already.
+        """
+        queue = self._queues.setdefault(connection.network, {})
+        # A copy: what a socket has read is a large block that was cut, and leaves a hole in the heap when it is freed.
+        queue[connection] = queue.get(connection, b"") + bytes(memoryview(data))
+        self.is_contended = True
+        self._schedule()
+
+    def waiting_bytes(self, connection: Waiting) -> int:
+        """Return the number of bytes that wait with a connection."""
+        return len(self._queues.get(connection.network, {}).get(connection, b""))
+
+    def withdraw(self, connection: Waiting) -> bytes:
+        """Take a connection out of its queue; return the bytes that waited with it."""
+        return self._queues.get(connection.network, {}).pop(connection, b"")
+
+    @property
+    def _share(self) -> float:
+        """The seconds of one turn for each network."""
+        return TURN_SECONDS / max(1, len(self._queues))
+
+    def _schedule(self) -> None:
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self._call_soon(self._begin)
+
+    def _begin(self) -> None:
+        """Begin a turn: serve what waits; reads of the same turn count, too."""
+        self._is_scheduled = False
+        self._taken.clear()
+        for network, queue in tuple(self._queues.items()):
+            self._serve(network, queue)
+        self._queues = {network: queue for network, queue in self._queues.items() if queue}
+        self.is_contended = bool(self._queues)
+        if self._queues:
+            self._schedule()
+
+    def _serve(self, network: object, queue: dict[Waiting, bytes]) -> None:
+        """Give their turn to connections of a network, as many as its share allows."""
+        # Counted at its beginning: a connection that must wait again stays behind the others.
+        for connection in tuple(queue):
+            if self._taken.get(network, 0.0) >= self._share:
+                return
+            if connection in queue:
+                self.took(connection, SHORT_SECONDS)  # to read again is work, too
+                connection.take_turn(queue.pop(connection))
