@@ -5,9 +5,9 @@
 #   DEMO=1                 `make relay` with the demo page and plain HTTP
 #   COVERAGE=1             `make test` with branch coverage; fails below 100 %
 #   ARGS='--echo'          more options for `make relay`, `make test` (pytest), `make conformance`,
-#                          `make bench`, `make fuzz` and `make soak`
+#                          `make bench`, `make fuzz`, `make soak` and `make neighbour`
 
-.PHONY: help relay test check reference docs matrix conformance bench fuzz soak clean
+.PHONY: help relay test check reference docs matrix conformance bench fuzz soak neighbour clean
 .DEFAULT_GOAL := help
 
 ARGS ?=
@@ -29,6 +29,7 @@ help:
 	@echo "make bench        measure the relay beside its peers, most of an hour (ARGS=--quick: a minute; ARGS=--guard)"
 	@echo "make fuzz         fuzz the handshake, the frames, a connection; a minute (ARGS='--seconds 300 gate')"
 	@echo "make soak         load the relay for ten minutes, fail on leaks (ARGS='--seconds 60')"
+	@echo "make neighbour    what one client address can take at most, and what others see; ten minutes (ARGS=--quick)"
 	@echo "make clean        remove all files that these commands make"
 
 relay: .venv/relay
@@ -66,6 +67,9 @@ fuzz: .venv/test
 
 soak: .venv/relay
 	@exec .venv/bin/python soak/run $(ARGS)
+
+neighbour: .venv/relay
+	@exec .venv/bin/python soak/one_address $(ARGS)
 
 clean:
 	rm -rf .venv .tox .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.* build dist *.egg-info
