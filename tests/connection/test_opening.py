@@ -106,6 +106,31 @@ class OpeningTests(RelayTestCase):
         wire.send(request_bytes(fields={"X-Forwarded-For": "2001:db8::2"}))
         self.assertEqual(wire.status, 429)
 
+    def test_silent_trusted_peer(self) -> None:
+        """Silent connections from a trusted network take half of max_handshakes of one peer, and no more."""
+        relay = self.relay(trusted_proxies=("10.0.0.0/8",), max_handshakes=4)
+        for _ in range(6):
+            relay.wire(IPv4Address("TCP", "10.6.6.6", 7))
+        statuses = []
+        for peer, fields in (("10.0.0.1", {"X-Forwarded-For": "192.0.2.7"}), ("192.0.2.8", {})):
+            wire = relay.wire(IPv4Address("TCP", peer, 7))
+            wire.send(request_bytes(fields=fields))
+            statuses.append(wire.status)
+        self.assertEqual(statuses, [101, 101])
+        refused = relay.wire(IPv4Address("TCP", "10.6.6.6", 7))
+        refused.send(request_bytes())
+        self.assertEqual(refused.status, 503)
+        self.assertIn(b"too many connections of one proxy without a request", refused.received)
+
+    def test_busy_trusted_peer(self) -> None:
+        """A proxy has as many clients as the limits on all allow: those with a request do not count for it."""
+        relay = self.relay([Answer(Deferred())], trusted_proxies=("10.0.0.1", "unix"), max_handshakes=6)
+        for proxy in (IPv4Address("TCP", "10.0.0.1", 7), UNIXAddress(None)):
+            for number in range(3):
+                wire = relay.wire(proxy)
+                wire.send(request_bytes(fields={"X-Forwarded-For": f"192.0.2.{number}"}))
+        self.assertEqual(relay.factory.admission.handshakes, 6)
+
     def test_untrusted_proxy(self) -> None:
         """X-Forwarded-For of an untrusted peer is ignored."""
         asked = Answer(lambda request, grant: grant)

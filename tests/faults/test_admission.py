@@ -133,6 +133,32 @@ class OneAddressTests(FaultTestCase):
             for wires in (direct, through, words, nonsense, lines, empty):
                 self.assertEqual(counted(*wires), {101: 10, 429: 10})
 
+    def test_silent_trusted_network(self) -> None:
+        """Silent sockets from a trusted network take half of max_handshakes at most; proxies and others are served."""
+        with self.attacked(trusted_proxies=("192.0.2.0/24",), max_handshakes=100, handshake_seconds=5) as relay:
+            silent = [relay.wire(IPv4Address("TCP", SECOND, 1)) for _ in range(300)]
+            self.assertEqual(relay.factory.admission.handshakes, 50)
+            wires = [ask(relay, PROXY, f"198.51.100.{number}") for number in range(200)]
+            self.assertEqual(counted(*wires), {101: 200})
+            self.assertEqual(counted(ask(relay, SECOND, OTHER)), {0: 1})  # dropped: no slot for a refusal is free
+            relay.bystanders.welcome()
+            for seconds, told in ((1.5, {503: 64}), (4, {408: 50})):
+                relay.wait(seconds)
+                self.assertEqual(counted(*[wire for wire in silent if wire.send(b"")]), told)
+            for wire in silent:
+                wire.hang_up()
+            self.assertEqual(counted(ask(relay, SECOND, OTHER)), {101: 1})
+
+    def test_silent_trusted_connects(self) -> None:
+        """A machine of a trusted network that connects in a loop takes half of the connects of all."""
+        with self.attacked(trusted_proxies=(PROXY, SECOND), max_connects_per_second=20, burst_seconds=1) as relay:
+            relay.wait(1)
+            for _ in range(100):
+                relay.wire(IPv4Address("TCP", SECOND, 1)).hang_up()
+            self.assertEqual(counted(*[ask(relay, PROXY, f"198.51.100.{number}") for number in range(5)]), {101: 5})
+            relay.wait(1)
+            self.assertEqual(counted(*[ask(relay, SECOND, f"198.51.100.{number}") for number in range(15)]), {101: 15})
+
 
 # --- on sockets -----------------------------------------------------------------------------------
 
@@ -164,6 +190,23 @@ def test_idle_flood() -> None:
         assert crowd.statuses[408] == Settings().max_handshakes_per_address
         assert crowd.statuses[408] + crowd.statuses[429] + crowd.statuses[0] == 5000
         assert len(remarks(server)) < 500, server.output.text
+
+
+@interop
+def test_idle_flood_trusted() -> None:
+    """2 000 silent sockets from a trusted network: the proxy's other clients, and all others, are served."""
+    options = ["--max-handshakes", "1000", "--trusted-proxies", "127.0.0.0/30", "--handshake-seconds", "4"]
+    with relay(*options, "--close-seconds", "1") as server:
+        with attacked(server) as attack, Crowd(port(server), ["127.0.0.2"] * 2000) as crowd:
+            crowd.come()
+            attack.bystanders.exchange()
+            for host in ("127.0.0.1", "127.0.0.3", "127.0.0.7"):
+                exchange_from(server, host)
+            attack.bystanders.welcome()
+            crowd.await_answers(2000)
+            attack.settle()
+        assert crowd.statuses[408] == 500
+        assert crowd.statuses[408] + crowd.statuses[503] + crowd.statuses[0] == 2000
 
 
 @interop

@@ -275,6 +275,61 @@ class AdmissionTests(SynchronousTestCase):
         visit.identify("192.0.2.3", 0)
         self.assertIsNone(visit.address)
 
+    def test_unidentified_behind_a_proxy(self) -> None:
+        """Half of max_handshakes is for unidentified connections of one proxy: others have the rest, also proxies."""
+        admission = self.admission(max_handshakes=6)
+        silent = [admission.arrive(0, proxy="10.0.0.1") for _ in range(3)]
+        with self.assertRaises(Denied) as caught:
+            admission.arrive(0, proxy="10.0.0.1")
+        self.assertEqual((caught.exception.status, caught.exception.cause), (503, "max_handshakes"))
+        self.assertEqual({visit.address for visit in silent}, {None})
+        other = admission.arrive(0, proxy="10.0.0.2")
+        direct = admission.arrive(0, "10.0.0.1")
+        for visit in (silent[0], other, direct):
+            visit.end()
+        silent[1].identify("192.0.2.1", 0)  # counts for its own address from now on
+        visits = [admission.arrive(0, proxy="10.0.0.1") for _ in range(2)]
+        self.assertRaises(Denied, admission.arrive, 0, proxy="10.0.0.1")
+
+        for visit in (*silent, *visits):
+            visit.end()
+        admission.tick(1)
+        self.assertEqual((len(admission), admission.connections, admission.handshakes), (0, 0, 0))
+
+    def test_connects_of_a_proxy(self) -> None:
+        """Half of max_connects_per_second may end unidentified; the connects of identified clients do not count."""
+        admission = self.admission(max_connects_per_second=4, burst_seconds=1)
+        for _ in range(2):
+            admission.arrive(0, proxy="10.0.0.1").end()
+        with self.assertRaises(Denied) as caught:
+            admission.arrive(0, proxy="10.0.0.1")
+        self.assertEqual((caught.exception.cause, caught.exception.status), ("max_connects_per_second", 503))
+        self.assertEqual(dict(caught.exception.headers), {"Retry-After": "1"})
+        admission.arrive(0, proxy="10.0.0.2")
+        for number in range(4):
+            admission.arrive(1, proxy="10.0.0.1").identify(f"192.0.2.{number}", 1)
+
+    def test_refused_client_of_a_proxy(self) -> None:
+        """A client over the limit of its own address does not count for its proxy any more."""
+        admission = self.admission(max_handshakes=4, max_connections_per_address=1)
+        admission.arrive(0, proxy="10.0.0.1").identify("192.0.2.1", 0)
+        for _ in range(20):
+            visit = admission.arrive(0, proxy="10.0.0.1")
+            self.assertRaises(Denied, visit.identify, "192.0.2.1", 0)
+            visit.end()
+        admission.arrive(0, proxy="10.0.0.1")
+
+    def test_networks_leave_half(self) -> None:
+        """An IPv6 network has at most half of the connections and handshakes of all; an address is not bounded so."""
+        for limits in ({}, {"max_handshakes": 20}):
+            admission = self.admission(20, **limits)
+            admitted = [self.visit(admission, f"2001:db8:0:{number:x}::1") for number in range(30)]
+            self.assertEqual(sum(visit is not None for visit in admitted), 10)
+            self.assertIsNotNone(self.visit(admission, "2001:db9::1"))
+        admission = self.admission(20)
+        admitted = [self.visit(admission, "192.0.2.1") for _ in range(30)]
+        self.assertEqual(sum(visit is not None for visit in admitted), 20)
+
     def test_forgotten(self) -> None:
         """An address is forgotten when it has no connections and its bucket is full."""
         admission = self.admission(max_connects_per_second_per_address=1, burst_seconds=2)
@@ -301,7 +356,7 @@ class AdmissionTests(SynchronousTestCase):
         st.lists(
             st.tuples(
                 st.sampled_from(["a", "2001:db8::1", "2001:db8:0:1::1", "2001:db8:1::1"]),
-                st.sampled_from(["arrive", "identify", "open", "end"]),
+                st.sampled_from(["arrive", "arrive behind a proxy", "identify", "open", "end"]),
             )
         )
     )
@@ -311,12 +366,12 @@ class AdmissionTests(SynchronousTestCase):
         visits: list[tuple[Visit, str]] = []
         for host, step in steps:
             try:
-                if step == "arrive":
-                    visits.append((admission.arrive(0), host))
+                if step.startswith("arrive"):
+                    visits.append((admission.arrive(0, proxy=None if step == "arrive" else "10.0.0.1"), host))
                 for visit in [visit for visit, whose in visits if whose == host]:
                     if step == "identify":
                         visit.identify(host, 0)
-                    elif step != "arrive":
+                    elif not step.startswith("arrive"):
                         {"open": visit.opened, "end": visit.end}[step]()
             except Denied:
                 pass

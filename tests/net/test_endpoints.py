@@ -15,11 +15,13 @@ from twisted.internet.defer import fail
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.live import make_certificate
-from tests.harness.support import RelayTestCase, request_bytes
+from tests.harness.support import Relay, RelayTestCase, Transport, request_bytes
+from wsrelay.connection.protocol import RelayProtocol
 from wsrelay.errors import SettingsError
 from wsrelay.net.endpoints import UNSENT_BYTES, Door, Endpoint, admin_endpoint, bound_unsent, end_when_dead, endpoints
 
@@ -123,6 +125,59 @@ class ProxyTests(RelayTestCase):
         protocol.dataReceived(b"PROXY UNKNOWN\r\n" + request_bytes())
 
         self.assertIn(b" 101 ", transport.value())
+
+    def test_proxy_header_alone(self) -> None:
+        """A client counts for its address once its PROXY header has come, however it comes, before its request."""
+        v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes((192, 0, 2, 7, 10, 0, 0, 1, 0, 5, 0, 80))
+        v1 = b"PROXY TCP4 192.0.2.7 10.0.0.1 5 80\r\n"
+        whole = [[v1], [v1[:20], v1[20:]], [v1[:-1], b"\n"], [v1 + b"GET"], [v2], [v2[:20], v2[20:]], [v2 + b"GET"]]
+        for parts in whole:
+            relay = self.relay()
+            protocol = self.proxied(relay, *parts)
+            [connection] = relay.factory.connections
+            self.assertEqual(connection.visit.address, "192.0.2.7", parts)
+            protocol.dataReceived(request_bytes()[3 if parts[-1].endswith(b"GET") else 0 :])
+            self.assertIn(b" 101 ", protocol.transport.getOutBuffer(), parts)
+
+    def test_proxy_header_behind_it(self) -> None:
+        """A request in the same read as the PROXY header is read once."""
+        for behind in (request_bytes(), b"GET"):
+            relay = self.relay()
+            seen: list[bytes] = []
+            self.patch(RelayProtocol, "dataReceived", lambda _, data, seen=seen: seen.append(data))
+            self.proxied(relay, b"PROXY TCP4 192.0.2.7 10.0.0.1 5 80\r\n" + behind)
+            self.assertEqual(seen, [behind])
+
+    def test_silent_clients_behind_a_proxy(self) -> None:
+        """Silent clients are held to the limits of their addresses, and are no burden for the proxy's others."""
+        relay = self.relay(max_handshakes=4, max_handshakes_per_address=1)
+        silent = [self.proxied(relay, b"PROXY TCP4 192.0.2.7 10.0.0.1 5 80\r\n") for _ in range(4)]
+        other = self.proxied(relay, b"PROXY TCP4 192.0.2.8 10.0.0.1 5 80\r\n" + request_bytes())
+
+        self.assertIn(b" 101 ", other.transport.getOutBuffer())
+        silent[1].dataReceived(request_bytes())
+        self.assertIn(b" 429 ", silent[1].transport.getOutBuffer())
+
+    def test_twisted_passes_no_header_alone(self) -> None:
+        """Canary (TRAPS 117): Twisted's wrapper tells nothing of a PROXY header until bytes follow."""
+        relay = self.relay()
+        protocol = HAProxyWrappingFactory(relay.factory).buildProtocol(None)
+        protocol.makeConnection(StringTransport())
+        seen: list[bytes] = []
+        self.patch(RelayProtocol, "dataReceived", lambda _, data: seen.append(data))
+        protocol.dataReceived(b"PROXY TCP4 192.0.2.7 10.0.0.1 5 80\r\n")
+        self.assertEqual((seen, protocol.getPeer().host), ([], "192.0.2.7"))
+
+    def proxied(self, relay: Relay, *parts: bytes) -> Any:
+        """Connect to a haproxy: endpoint, and send parts."""
+        reactor = MemoryReactorClock()
+        Endpoint(reactor, "haproxy:tcp:1").listen(relay.factory)
+        protocol = reactor.tcpServers[0][1].buildProtocol(None)
+        peer = IPv4Address("TCP", "10.0.0.1", 7)
+        protocol.makeConnection(Transport(protocol, isServer=True, peerAddress=peer))
+        for part in parts:
+            protocol.dataReceived(part)
+        return protocol
 
 
 class FakePort:

@@ -80,23 +80,30 @@ class Opening(Phase):
         admission = host.factory.admission
         if admission.expected and admission.expects(source(host.transport)):
             return
-        address = None if _speaks_proxy(host.transport) else self._address(host.transport.getPeer())
+        peer = _ip_address(host.transport.getPeer())
         try:
-            host.visit = admission.arrive(host.seconds(), address)
+            if _speaks_proxy(host.transport) or peer in host.factory.trusted_proxies:
+                host.visit = admission.arrive(host.seconds(), proxy=peer)
+            else:
+                host.visit = admission.arrive(host.seconds(), None if peer == UNIX else peer)
         except Denied as denied:
             self._turn_away(denied)
 
-    def _address(self, peer: object) -> str | None:
-        """Return the address for the limit per address; ``None`` for a proxy, which has many clients."""
-        address = _ip_address(peer)
-        return None if address == UNIX or address in self._host.factory.trusted_proxies else address
-
     def _identify(self) -> None:
-        """Count it for its address, once the PROXY header has come."""
+        """Count it for its address, once the PROXY header has come; not for that of a proxy, which has many clients."""
         host = self._host
-        address = self._address(host.transport.getPeer()) if host.visit.address is None else None
-        if address is not None:
-            host.visit.identify(address, host.seconds())
+        if host.visit.address is None:
+            address = _ip_address(host.transport.getPeer())
+            if address != UNIX and address not in host.factory.trusted_proxies:
+                host.visit.identify(address, host.seconds())
+
+    def _identify_early(self) -> None:
+        """Count it before its request: a client that sends none must not count for the proxy."""
+        try:
+            self._identify()
+        except Denied as denied:
+            self._host.visit.end()
+            self._turn_away(denied)
 
     def _turn_away(self, denied: Denied) -> None:
         """Wait for the request of an over-limit client, to refuse it; drop it if no slot for a refusal is free.
@@ -121,8 +128,14 @@ class Opening(Phase):
 
         The transport is not paused meanwhile: a paused socket does not report that its client has gone.
         A client that sends frames before the 101 is refused instead (TRAPS 11).
+
+        Args:
+            data: empty if only a PROXY header has come.
         """
         try:
+            if not data:
+                self._identify_early()
+                return
             if self._exchange is not None:
                 self._exchange.receive(data)
                 self._host.factory.memory.grow(self._host, len(data))

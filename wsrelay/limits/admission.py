@@ -31,6 +31,9 @@ _WIDER: Final = {"64": 56, "56": 48}
 #: Prefix → how many times the limits of an address hold for it. A household's /56 has a few hosts that use a relay.
 _SHARES: Final = {"56": 4, "48": 16}
 
+#: The part of the limits on all that one IPv6 network, and the unidentified connections of one proxy, may take.
+_PART: Final = 0.5
+
 
 def address_key(host: str) -> str:
     """Return the key under which the connections of a host are counted: its IPv4 address, or its IPv6 /64.
@@ -59,10 +62,11 @@ def _wider(key: str) -> str | None:
 
 
 class _Address:
-    """The counts of one address or network.
+    """The counts of one address or network, or of the unidentified connections of one proxy.
 
     Attributes:
-        key: see :func:`address_key`.
+        key: its key among all.
+        name: see :func:`address_key`; ``None`` for a proxy.
         connects: the tokens for connects.
         usage: the allowance of all its connections together.
         wider: the next wider network; ``None`` without one.
@@ -72,10 +76,25 @@ class _Address:
         handshakes: the number of unfinished handshakes among them.
     """
 
+<<<<<<< HEAD
     __slots__ = ("connections", "connects", "handshakes", "key", "parts", "share", "usage", "wider")
 
     def __init__(self, key: str, connects: TokenBucket, usage: Allowance, wider: "_Address | None", share: int) -> None:
+=======
+    __slots__ = ("connections", "connects", "handshakes", "key", "name", "parts", "share", "wider")
+
+    def __init__(
+        self,
+        key: str,
+        connects: TokenBucket,
+        wider: "_Address | None" = None,
+        share: int = 1,
+        *,
+        is_proxy: bool = False,
+    ) -> None:
+>>>>>>> fbe6f3a (limits: count silent connections of a trusted network for their peer)
         self.key = key
+        self.name = None if is_proxy else key
         self.connects = connects
         self.usage = usage
         self.wider = wider
@@ -109,9 +128,14 @@ class Admission:
         self._settings = settings
         self._max_connections = max_connections
         self._rate = Rate(settings.max_connects_per_second, settings.burst_seconds)
+<<<<<<< HEAD
         shares = (1, *_SHARES.values())
         self._address_rates = {share: Rate(0, 1) for share in shares}
         self._usage_rates = {share: Rates(settings, share) for share in shares}
+=======
+        self._address_rates = {share: Rate(0, 1) for share in (1, *_SHARES.values())}
+        self._proxy_rate = Rate(0, 1)
+>>>>>>> fbe6f3a (limits: count silent connections of a trusted network for their peer)
         self.refresh()
         self._connects = TokenBucket(self._rate, now)
         self._addresses: dict[str, _Address] = {}
@@ -127,7 +151,7 @@ class Admission:
         """Return the number of known addresses and networks."""
         return len(self._addresses)
 
-    def arrive(self, now: float, host: str | None = None) -> "Visit":
+    def arrive(self, now: float, host: str | None = None, proxy: str | None = None) -> "Visit":
         """Count a connection.
 
         The limits of its address come first: a refused address takes no token from the others.
@@ -135,6 +159,9 @@ class Admission:
         Args:
             now: the time.
             host: its address; ``None`` if unknown, or known later: see :meth:`Visit.identify`.
+            proxy: the address of the TCP peer, if the client's is known later. Until then the connection counts for
+                the peer, which may be any machine of a trusted network: it may have half of ``max_handshakes``, and
+                half of ``max_connects_per_second`` that end unidentified.
 
         Raises:
             Denied: 429 for a limit of its address, 503 for a limit on all; the connection is not counted.
@@ -148,6 +175,8 @@ class Admission:
             raise full("this relay is short of memory", "memory_budget")
         if self.handshakes >= (self._settings.max_handshakes or math.inf):
             raise full("this relay has as many unfinished handshakes as it may have", "max_handshakes")
+        if proxy is not None:
+            address = self._unidentified(proxy, now)
         if not self._connects.take(now):
             raise full("too many clients connect at once", "max_connects_per_second", self._connects.wait_seconds())
         return Visit(self, address)
@@ -169,11 +198,23 @@ class Admission:
         """Derive the rates from the settings again, after these have changed."""
         settings = self._settings
         self._rate.change(settings.max_connects_per_second, settings.burst_seconds)
+        self._proxy_rate.change(_PART * settings.max_connects_per_second, settings.burst_seconds)
+        self._limits = {share: self._limits_of(share) for share in self._address_rates}
         for share, rate in self._address_rates.items():
             rate.change(share * settings.max_connects_per_second_per_address, settings.burst_seconds)
             rate.burst = max(rate.burst, share)
         for usage_rates in self._usage_rates.values():
             usage_rates.refresh()
+
+    def _limits_of(self, share: int) -> tuple[float, float]:
+        """Return the most connections and handshakes of an address or network."""
+        settings = self._settings
+        connections = share * (settings.max_connections_per_address or math.inf)
+        handshakes = share * (settings.max_handshakes_per_address or math.inf)
+        if share == 1:
+            return connections, handshakes
+        all_handshakes = settings.max_handshakes or math.inf
+        return min(connections, _PART * self._max_connections), min(handshakes, _PART * all_handshakes)
 
     def tick(self, now: float) -> None:
         """Forget addresses without connections whose buckets are full, and networks without such addresses."""
@@ -192,12 +233,12 @@ class Admission:
             Denied: 429 for a limit of one of them; no token is taken.
         """
         address = self._known(address_key(host), now)
-        settings = self._settings
         line = list(_with_wider(address))
         for one in line:
-            if one.connections >= one.share * (settings.max_connections_per_address or math.inf):
+            max_connections, max_handshakes = self._limits[one.share]
+            if one.connections >= max_connections:
                 raise too_many("too many connections from your address", "max_connections_per_address")
-            if one.handshakes >= one.share * (settings.max_handshakes_per_address or math.inf):
+            if one.handshakes >= max_handshakes:
                 raise too_many("too many unfinished handshakes from your address", "max_handshakes_per_address")
         for number, one in enumerate(line):
             if not one.connects.take(now):
@@ -221,6 +262,30 @@ class Admission:
                 network.parts += 1
         return address
 
+    def _unidentified(self, proxy: str, now: float) -> _Address:
+        """Return the counts of the unidentified connections of a proxy, a token taken.
+
+        Raises:
+            Denied: 503: it has too many.
+        """
+        key = f"proxy {proxy}"
+        counts = self._addresses.get(key)
+        if counts is None:
+            counts = _Address(key, TokenBucket(self._proxy_rate, now), is_proxy=True)
+            self._addresses[key] = self._deserted[key] = counts
+        if counts.handshakes >= _PART * (self._settings.max_handshakes or math.inf):
+            raise full("too many connections of one proxy without a request", "max_handshakes")
+        if not counts.connects.take(now):
+            wait_seconds = counts.connects.wait_seconds()
+            raise full("too many connects of one proxy without a request", "max_connects_per_second", wait_seconds)
+        return counts
+
+    def _left(self, address: _Address | None) -> None:
+        """Forget an address and its wider networks later, if they have no connections any more."""
+        for one in _with_wider(address):
+            if not one.connections:
+                self._deserted[one.key] = one
+
 
 class Visit:
     """The count of one connection. Made by :meth:`Admission.arrive`."""
@@ -238,7 +303,7 @@ class Visit:
     @property
     def address(self) -> str | None:
         """The address for which the connection is counted, as :func:`address_key` has it; ``None`` without one."""
-        return None if self._address is None else self._address.key
+        return None if self._address is None else self._address.name
 
     @property
     def network(self) -> object:
@@ -264,8 +329,9 @@ class Visit:
         Raises:
             Denied: 429 for a limit of the address; the connection is not counted for it.
         """
-        if self._admission is None or self._address is not None:
+        if self._admission is None or self.address is not None:
             return
+        self._leave_proxy(self._admission)
         try:
             self._address = self._admission._identify(host, now)
         except Denied:
@@ -273,7 +339,16 @@ class Visit:
             raise
         for counted in _with_wider(self._address):
             counted.connections += 1
-            counted.handshakes += 1
+            counted.handshakes += self._handshaking
+
+    def _leave_proxy(self, admission: Admission) -> None:
+        """Take the connection off its proxy: its request has come."""
+        proxy, self._address = self._address, None
+        if proxy is not None:
+            proxy.connects.give_back()
+            proxy.connections -= 1
+            proxy.handshakes -= self._handshaking
+            admission._left(proxy)
 
     def opened(self) -> None:
         """Take the connection off the unfinished handshakes."""
@@ -290,9 +365,7 @@ class Visit:
         admission, self._admission = self._admission, None
         address, self._address = self._address, None
         if admission is not None:
-            for one in _with_wider(address):
-                if not one.connections:
-                    admission._deserted[one.key] = one
+            admission._left(address)
 
     def _counted(self) -> "Iterator[Admission | _Address]":
         if self._admission is not None:

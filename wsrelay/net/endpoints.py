@@ -168,15 +168,38 @@ class Endpoint:
 
 
 class _Proxied(HAProxyProtocolWrapper):
-    """A connection with a PROXY header first; an invalid header closes it without a log line."""
+    """A connection with a PROXY header first; an invalid header closes it without a log line.
+
+    If nothing follows the header yet, the wrapped protocol gets an empty string, so that it can count the client
+    (TRAPS 117).
+    """
+
+    _head = b""
 
     def dataReceived(self, data: bytes) -> None:
-        if self._proxyInfo is None and data.startswith(b"PROXY UNKNOWN\r\n"):
+        if self._proxyInfo is None:
+            self._take_header(data)
+        else:
+            self.wrappedProtocol.dataReceived(data)
+
+    def _take_header(self, data: bytes) -> None:
+        """Take bytes of the header, and of what follows it."""
+        if data.startswith(b"PROXY UNKNOWN\r\n"):
             data = data.replace(b"\r\n", b" \r\n", 1)  # Twisted's parser refuses the short form (TRAPS 56)
+        self._head += data
         try:
             super().dataReceived(data)
         except ValueError:  # raised by Twisted's parser from int() and decode() (TRAPS 72)
             self.loseConnection()
+        if self._proxyInfo is not None:
+            head, self._head = self._head, b""
+            if len(head) == _proxy_header_bytes(head):
+                self.wrappedProtocol.dataReceived(b"")
+
+
+def _proxy_header_bytes(head: bytes) -> int:
+    """Return the length of a valid PROXY header: a line, or 16 bytes and as many as the last two of these say."""
+    return head.index(b"\r\n") + 2 if head.startswith(b"PROXY") else 16 + int.from_bytes(head[14:16], "big")
 
 
 class _ProxiedFactory(HAProxyWrappingFactory):
