@@ -221,11 +221,7 @@ class Settings:
         "Connection limits",
         "Most connections of one IPv4 address or IPv6 /64, 4 times as many of a /56, 16 times of a /48. 0 is no limit.",
         exceeded="429",
-<<<<<<< HEAD
-        detail="Behind a proxy, name it with `--trusted-proxies`.",
-=======
-        detail="A network has half of all at most. Behind a proxy, name the proxy with `--trusted-proxies`.",
->>>>>>> fbe6f3a (limits: count silent connections of a trusted network for their peer)
+        detail="A network has half of all at most. Behind a proxy, name it with `--trusted-proxies`.",
     )
     max_handshakes: CountOrOff = setting(
         8192, "Connection limits", "Most unfinished handshakes. 0 is no limit.", exceeded="503"

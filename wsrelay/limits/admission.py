@@ -76,23 +76,18 @@ class _Address:
         handshakes: the number of unfinished handshakes among them.
     """
 
-<<<<<<< HEAD
-    __slots__ = ("connections", "connects", "handshakes", "key", "parts", "share", "usage", "wider")
-
-    def __init__(self, key: str, connects: TokenBucket, usage: Allowance, wider: "_Address | None", share: int) -> None:
-=======
-    __slots__ = ("connections", "connects", "handshakes", "key", "name", "parts", "share", "wider")
+    __slots__ = ("connections", "connects", "handshakes", "key", "name", "parts", "share", "usage", "wider")
 
     def __init__(
         self,
         key: str,
         connects: TokenBucket,
+        usage: Allowance,
         wider: "_Address | None" = None,
         share: int = 1,
         *,
         is_proxy: bool = False,
     ) -> None:
->>>>>>> fbe6f3a (limits: count silent connections of a trusted network for their peer)
         self.key = key
         self.name = None if is_proxy else key
         self.connects = connects
@@ -128,14 +123,10 @@ class Admission:
         self._settings = settings
         self._max_connections = max_connections
         self._rate = Rate(settings.max_connects_per_second, settings.burst_seconds)
-<<<<<<< HEAD
         shares = (1, *_SHARES.values())
         self._address_rates = {share: Rate(0, 1) for share in shares}
         self._usage_rates = {share: Rates(settings, share) for share in shares}
-=======
-        self._address_rates = {share: Rate(0, 1) for share in (1, *_SHARES.values())}
         self._proxy_rate = Rate(0, 1)
->>>>>>> fbe6f3a (limits: count silent connections of a trusted network for their peer)
         self.refresh()
         self._connects = TokenBucket(self._rate, now)
         self._addresses: dict[str, _Address] = {}
@@ -271,7 +262,8 @@ class Admission:
         key = f"proxy {proxy}"
         counts = self._addresses.get(key)
         if counts is None:
-            counts = _Address(key, TokenBucket(self._proxy_rate, now), is_proxy=True)
+            usage = Allowance(self._usage_rates[1], now)  # nothing is charged to it
+            counts = _Address(key, TokenBucket(self._proxy_rate, now), usage, is_proxy=True)
             self._addresses[key] = self._deserted[key] = counts
         if counts.handshakes >= _PART * (self._settings.max_handshakes or math.inf):
             raise full("too many connections of one proxy without a request", "max_handshakes")
