@@ -220,6 +220,17 @@ class DeadlineTests(ServerTestCase):
 
         self.assertEqual((transport.half_closed, transport.disconnecting), (False, True))
 
+    def test_half_closed(self) -> None:
+        """A client that ends its half behind its request is answered, or refused; behind less, it has left."""
+        waiting = self.pending()
+        for connection, data in ((waiting, b""), (self.connect(), head(Host="a@b")), (self.connect(), head()[:-1])):
+            connection.send(data)
+            connection.connection.readConnectionLost()
+            connection.connection.writeConnectionLost()
+            self.assertEqual(connection.transport.disconnecting, connection is not waiting)
+        self.exchanges[0].respond(200, [])
+        self.assertTrue(waiting.transport.disconnecting)
+
     def test_answer_deadline(self) -> None:
         """A connection is aborted ANSWER_SECONDS after its request."""
         connection = self.pending()

@@ -123,6 +123,18 @@ class PlainHTTPTests(RelayTestCase):
                 relay.wait(2)
                 self.assertTrue(wire.ended)
 
+    def test_half_closed_refused(self) -> None:
+        """A refusal that waits in the transport is written, although its client has ended its half."""
+        for http in (True, False):
+            relay = self.relay(http=http)
+            wire = relay.wire()
+            wire.transport.stalled = True
+            wire.send(http_bytes("GET /room", None))
+            wire.transport.protocol.readConnectionLost()
+            wire.transport.stalled = False
+            self.assertTrue(wire.ended)
+            self.assertIn(b"HTTP/1.1 426 ", wire.send(b""))
+
     def test_half_closed_incomplete(self) -> None:
         """Any other peer that ends its half has left: its validators are cancelled."""
         for request in (

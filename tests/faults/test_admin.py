@@ -76,6 +76,17 @@ def ask(server: Relay, data: bytes) -> bytes:
         return read_to_end(connection)
 
 
+@pytest.mark.parametrize("path", ["healthz", "readyz", "nothing"])
+@pytest.mark.parametrize("host", ["localhost", "evil.example"])
+def test_admin_half_closed(server: Relay, path: str, host: str) -> None:
+    """A client that shuts down its half behind its request is answered, or refused."""
+    for _ in range(10):
+        with connect(server) as connection:
+            connection.sendall(f"GET /{path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            connection.shutdown(socket.SHUT_WR)
+            assert read_to_end(connection).startswith(b"HTTP/1.1 ")
+
+
 @pytest.mark.parametrize("fault", BAD)
 def test_admin_bad_requests(server: Relay, fault: str) -> None:
     """A bad request is answered with its fault, and not logged."""

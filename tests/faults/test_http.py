@@ -232,6 +232,20 @@ def test_http_half_closed(body: bytes) -> None:
 
 
 @interop
+@pytest.mark.parametrize(
+    "request_bytes", [http_bytes(POST + "?no", b"\xff"), http_bytes("GET /", None)], ids=["POST", "GET"]
+)
+def test_http_half_closed_refused(server: Relay, request_bytes: bytes) -> None:
+    """A refusal is written, although its client shuts down behind the request."""
+    with attacked(server):
+        for _ in range(10):
+            with server.connect() as connection:
+                connection.sendall(request_bytes)
+                connection.shutdown(socket.SHUT_WR)
+                assert Response(read_to_end(connection)).status in (400, 426)
+
+
+@interop
 def test_http_unread_stream(server: Relay) -> None:
     """An unread event stream costs as much as any slow subscriber, and is evicted as one."""
     with attacked(server, shared=False) as attack, server.connect(4096) as connection:

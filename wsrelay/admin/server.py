@@ -14,6 +14,7 @@ from typing import Final
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
+    IHalfCloseableProtocol,
     IProtocolNegotiationFactory,
     IReactorTime,
     ITCPTransport,
@@ -47,6 +48,7 @@ ANSWER_SECONDS: Final = 30.0
 LINGER_SECONDS: Final = 1.0
 
 
+@implementer(IHalfCloseableProtocol)
 class AdminConnection(Protocol):
     """One connection: a request, a response, the end. A :class:`wsrelay.http.exchange.Line`.
 
@@ -85,6 +87,14 @@ class AdminConnection(Protocol):
         self._set_deadline(ANSWER_SECONDS, self._abort)
         self._exchange = Exchange(self, request, self._server.answer)
         self._exchange.begin()
+
+    def readConnectionLost(self) -> None:
+        """The client has ended its half of TCP; a complete request is answered nevertheless. Not called with TLS."""
+        if self._exchange is None:  # incomplete, or refused: the refusal may wait in the transport (TRAPS 124)
+            self.transport.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """Our half has ended, behind a refusal: the deadline follows."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """TCP has ended."""

@@ -139,8 +139,10 @@ class RelayProtocol(AutobahnProtocol):
             self.factory.disconnected(self)
 
     def readConnectionLost(self) -> None:
-        """The peer has ended its half of TCP, as clients do that send a request and shut down. Not called with TLS."""
-        if not self.phase.is_answered_half_closed():
+        """The peer has ended its half of TCP: a response that waits still goes out (TRAPS 124). Not called with TLS."""
+        if self.stage is Stage.ENDING:
+            self.transport.loseConnection()
+        elif not self.phase.is_answered_half_closed():
             self.transport.connectionLost(Failure(ConnectionDone()))  # as Twisted does without this method
 
     def writeConnectionLost(self) -> None:
@@ -367,10 +369,7 @@ class RelayProtocol(AutobahnProtocol):
     end = dropConnection  #: behind a whole response; see :class:`wsrelay.http.exchange.Line`
 
     def _discard(self) -> None:
-        """Write no more, and discard further input until TCP ends.
-
-        The deadline is for peers that do not read, or never answer TLS's close_notify (TRAPS 26).
-        """
+        """Discard input until TCP ends, or the deadline: peers may not read, nor answer close_notify (TRAPS 26)."""
         self.leave()
         if self.stage not in (Stage.ENDING, Stage.LOST):
             self.become(Stage.ENDING)
