@@ -342,7 +342,7 @@ class BudgetTests(SlowTestCase):
         self.assertTrue(asked.called)  # cancelled, so that it keeps no request
 
     def test_unfinished_bytes_per_address(self) -> None:
-        """An address over its limit loses its largest unfinished message, with 1008; or its body, with 429."""
+        """An address over its limit loses its largest unfinished message, with 1013; or its body, with 429."""
         with self.attacked(shared=False, http=True, max_unfinished_bytes_per_address=200_000) as relay:
             wires = [relay.open_wire() for _ in range(3)]
             for number, wire in enumerate(wires):

@@ -2,10 +2,12 @@
 
 import math
 
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.connection.test_protocol import client_frame
-from tests.harness.support import RelayTestCase, request_bytes
+from tests.harness.support import Answer, RelayTestCase, request_bytes
 from tests.limits.test_shedding import Held
 from wsrelay.closecodes import OVERLOADED, TOO_MUCH_UNFINISHED
 from wsrelay.limits.admission import Admission
@@ -142,6 +144,20 @@ class RelayTests(RelayTestCase):
         bystander.say("hello")
         relay.settle()
         self.assertEqual(other.messages, ["hello"])
+
+    def test_unfinished_requests(self) -> None:
+        """Heads that wait for a validator, and bodies that begin in the same read, are bounded between two sweeps."""
+        head = request_bytes("/room", {"Cookie": "x" * 8000})
+        body = b"POST /room HTTP/1.1\r\nHost: relay\r\nContent-Length: 99999\r\n\r\n" + bytes(60_000)
+        for data, waits in ((head, True), (body, True), (body, False)):
+            validators = [Answer(lambda *_: Deferred())] if waits else []
+            relay = self.relay(validators, http=True, max_unfinished_bytes_per_address=200_000)
+            for _ in range(20):
+                relay.wire(IPv4Address("TCP", "192.0.2.7", 1)).send(data)
+                kept_bytes = sum(one.incoming_bytes for one in relay.factory.connections)
+                self.assertLess(kept_bytes, 250_000 + 70_000)
+            self.assertGreater(kept_bytes, 100_000)
+            self.assertGreater(relay.stats.handshakes_denied[429, "max_unfinished_bytes_per_address"], 10)
 
     def test_full(self) -> None:
         """Over the budget, new clients get 503; open connections without unsent bytes stay."""

@@ -142,6 +142,8 @@ class Opening(Phase):
                 return
             self._host.data += data
             self._take_request(len(data))
+            if self._granting is not None or self._exchange is not None:
+                self._host.factory.memory.grow(self._host, self._host.incoming_bytes)
         except Denied as denied:
             self._host.deny(denied)
 

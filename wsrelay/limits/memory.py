@@ -55,7 +55,7 @@ class MemoryBudget:
     Attributes:
         used_bytes: bytes kept at the last :meth:`keep`, what was shed subtracted.
         unmeasured_bytes: at most so much has unfinished input grown since it was measured.
-        unfinished: connections that may have unfinished input; others have none, or a request without a body.
+        unfinished: connections that may have unfinished input; others have none, or an incomplete head.
     """
 
     def __init__(self, settings: Settings, hub: Hub, admission: Admission, connections: Collection[Holder]) -> None:
