@@ -239,6 +239,13 @@ class AdmissionTests(SynchronousTestCase):
             admission.tick(now)
         self.assertEqual((len(admission), len(admission._deserted)), (0, 0))
 
+    def test_no_address(self) -> None:
+        """Any other text, from a PROXY header, is counted for itself, also if it looks like a network."""
+        for host in ("a/64", "192.0.2.1/56", "x:y/64", "a/b"):
+            admission = self.admission(max_connections_per_address=1)
+            visit = self.arrive(admission, host)
+            self.assertEqual((visit.address, len(admission)), (host, 1))
+
     def visit(self, admission: Admission, host: str, now: float = 0) -> Visit | None:
         """Connect; ``None`` if refused."""
         try:

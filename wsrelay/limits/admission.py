@@ -57,8 +57,12 @@ def _wider(key: str) -> str | None:
     prefix, _, bits = key.rpartition("/")
     if bits not in _WIDER:
         return None
-    kept = 128 - _WIDER[bits]
-    return f"{ipaddress.IPv6Address(int(ipaddress.IPv6Address(prefix)) >> kept << kept)}/{_WIDER[bits]}"
+    try:
+        address = int(ipaddress.IPv6Address(prefix))
+    except ValueError:  # a PROXY header may have any text
+        return None
+    host_bits = 128 - _WIDER[bits]
+    return f"{ipaddress.IPv6Address(address >> host_bits << host_bits)}/{_WIDER[bits]}"
 
 
 class _Address:
