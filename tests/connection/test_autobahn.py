@@ -1,15 +1,20 @@
 """Tests of wsrelay.connection.autobahn: canaries on the attributes of Autobahn's and Twisted's connections."""
 
 import sys
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import txaio
 from autobahn.twisted.websocket import WebSocketServerProtocol
 from autobahn.websocket.protocol import WebSocketServerFactory
+from hypothesis import given
+from hypothesis import strategies as st
 
+from tests.faults.support import masked
 from tests.harness.live import run
-from tests.harness.support import RelayTestCase, Transport, request_bytes
+from tests.harness.support import RelayTestCase, Transport, Wire, request_bytes
+from wsrelay.closecodes import OVERLOADED
 from wsrelay.connection.protocol import RelayProtocol
 
 #: An empty pong, masked with zeros.
@@ -139,3 +144,51 @@ class AttributesTests(RelayTestCase):
             getattr(RelayProtocol.log, level)("{x}", x="secret")
 
         self.assertEqual(self.events, [])
+
+
+class Uncounted(list[bytes]):
+    """Parts that may not be looked at one by one."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        raise AssertionError("the parts are added up")
+
+
+class MessageBytesTests(RelayTestCase):
+    """The bytes of an incomplete message."""
+
+    def connect(self, offers: str | None = None) -> tuple[Wire, RelayProtocol]:
+        """Open a connection."""
+        relay = self.relay()
+        wire = relay.wire()
+        wire.send(request_bytes("/room", {"Sec-WebSocket-Extensions": offers}))
+        return wire, next(iter(relay.factory.connections))
+
+    @given(st.lists(st.integers(0, 300), min_size=1, max_size=5), st.booleans(), st.integers(1, 50))
+    def test_message_bytes(self, sizes: list[int], is_deflated: bool, step: int) -> None:
+        """They are the payloads that have come, inflated, and 64 bytes for each part, wherever a read is cut."""
+        wire, connection = self.connect("permessage-deflate" if is_deflated else None)
+        deflater = zlib.compressobj(wbits=-15)
+        first = 0x42 if is_deflated else 0x02
+        sent = b""
+        for number, size in enumerate(sizes):
+            payload = bytes(size)
+            if is_deflated:
+                payload = deflater.compress(payload) + deflater.flush(zlib.Z_SYNC_FLUSH)
+            sent += masked(0 if number else first, payload) + masked(0x89, b"a ping")
+        for start in range(0, len(sent), step):
+            wire.send(sent[start : start + step])
+            expected = len(connection.data)
+            if connection.inside_message:
+                parts = [*connection.message_data, *(connection.frame_data or ())]
+                expected += sum(len(part) + 64 for part in parts) + (40_960 if is_deflated else 0)
+            self.assertEqual(connection.message_bytes, expected)
+        connection.close(OVERLOADED)
+        self.assertEqual(connection.message_bytes, len(connection.data))
+
+    def test_message_bytes_constant(self) -> None:
+        """They are not added up: each sweep asks every connection, and an address can keep a million parts."""
+        wire, connection = self.connect()
+        wire.send(masked(2, b"abc") + masked(0, b"de", length=3))
+        connection.message_data = Uncounted(connection.message_data)
+        connection.frame_data = Uncounted(connection.frame_data)
+        self.assertEqual(connection.message_bytes, 3 + 64 + 2 + 64)

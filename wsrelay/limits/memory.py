@@ -92,7 +92,7 @@ class MemoryBudget:
             See :class:`wsrelay.limits.shedding.Shedding`; 1013, or 429, for an address over its limit.
 
         Complexity:
-            Linear in connections and in fragments of unfinished messages.
+            Linear in connections.
         """
         incoming_bytes = self._bound_addresses(self._connections)
         unsent = {id(waiting): len(waiting) for connection in self._connections if (waiting := connection.unsent)}
