@@ -256,6 +256,15 @@ class ConnectionsTests(ServerTestCase):
             connection.hang_up()
         self.assertEqual(len(self.server.waiting), 0)
 
+    def test_max_connections_answered(self) -> None:
+        """A connection whose answer takes its time is not aborted for silent ones."""
+        pending = self.pending()
+        for _ in range(4 * MAX_CONNECTIONS):
+            self.connect()
+        self.assertFalse(pending.transport.disconnected)
+        self.exchanges[0].respond(200, [])
+        self.assertEqual(pending.response.status, 200)
+
     def test_max_connections_one_turn(self) -> None:
         """Of a crowd in one turn, none of it closed yet, the newest is answered, and the number stays bounded."""
         crowd = [self.connect() for _ in range(10 * MAX_CONNECTIONS)]

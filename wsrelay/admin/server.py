@@ -35,7 +35,8 @@ from wsrelay.request import HandshakeRequest
 __all__ = ["MAX_CONNECTIONS", "AdminConnection", "AdminServer"]
 
 #: The most connections that wait for a request: for one more, the oldest of them is refused with 503, so that silent
-#: ones keep no probe out. As many more may be answered or refused at once: for one more, the oldest is aborted.
+#: ones keep no probe out. As many more may be answered or refused at once: for one more, the oldest refused one is
+#: aborted; without any, the oldest.
 MAX_CONNECTIONS: Final = 64
 
 #: The methods of all paths together.
@@ -126,6 +127,7 @@ class AdminConnection(Protocol):
     def deny(self, denied: Denied) -> None:
         """Refuse the request. Peer sees: the status and the reason as a line of plain text, which HEAD does not get."""
         self._complete()
+        self._server.refused[self] = None
         is_head = self._received.startswith(HEAD)
         linger(self.transport, refusal(denied, PRIVATE_FIELDS, is_head=is_head))
         self._set_deadline(LINGER_SECONDS, self._abort)
@@ -177,6 +179,7 @@ class AdminServer(Factory):
     Attributes:
         connections: a view of the connections, oldest first.
         waiting: those without a complete request, oldest first.
+        refused: those that may still read their refusal, oldest first.
     """
 
     noisy = False
@@ -197,6 +200,7 @@ class AdminServer(Factory):
         self._connections: dict[AdminConnection, None] = {}
         self.connections = self._connections.keys()
         self.waiting: dict[AdminConnection, None] = {}
+        self.refused: dict[AdminConnection, None] = {}
 
     def buildProtocol(self, addr: IAddress | None) -> AdminConnection:
         """Return a new connection."""
@@ -210,12 +214,13 @@ class AdminServer(Factory):
                 Denied(503, "too many connections to the admin endpoint", [("Retry-After", "1")])
             )
         if len(self._connections) > 2 * MAX_CONNECTIONS:
-            next(iter(self._connections)).make_room()
+            next(iter(self.refused or self._connections)).make_room()
 
     def disconnected(self, connection: AdminConnection) -> None:
         """Remove a connection; no effect the second time."""
         self._connections.pop(connection, None)
         self.waiting.pop(connection, None)
+        self.refused.pop(connection, None)
 
     def acceptableProtocols(self) -> list[bytes]:
         """Return the ALPN protocols over TLS; without one, OpenSSL ends the handshakes that offer any."""
