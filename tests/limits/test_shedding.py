@@ -1,12 +1,15 @@
 """Tests of wsrelay.limits.shedding."""
 
+import heapq
 from collections.abc import Sequence
+from unittest.mock import Mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.support import RecordingSubscriber
 from wsrelay.closecodes import OVERLOADED, CloseReason
 from wsrelay.errors import Denied
+from wsrelay.limits import shedding
 from wsrelay.limits.shedding import Shedding
 from wsrelay.message import Message
 from wsrelay.rooms.hub import Hub
@@ -127,6 +130,15 @@ class SheddingTests(SynchronousTestCase):
         self.assertGreater(self.shed(2000, held), 2000)
         self.assertEqual(self.gone(held), [0, 1])
         self.assertEqual((self.hub.log_bytes, held[2].shed_for), (0, []))
+
+    def test_one_address_linear(self) -> None:
+        """Subscribers of one address that are behind by different numbers of messages cost the same each."""
+        held = [self.stalled("crowd", "r", 1) for _ in range(200)]
+        push = Mock(wraps=heapq.heappush)
+        self.patch(shedding, "heappush", push)
+        self.shed(10**9, held)
+        self.assertEqual(self.gone(held), [*range(200)])
+        self.assertLess(push.call_count, 4 * 200)
 
     def test_stalled_and_unfinished(self) -> None:
         """A connection that holds input and pins a log is closed once; both are freed."""

@@ -7,7 +7,7 @@ client that is a little behind does not go before an address that holds much. Mu
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from itertools import count
 from typing import Protocol
 
@@ -69,10 +69,12 @@ class _Holding:
 class _Address:
     """What the connections of one address hold."""
 
-    __slots__ = ("holdings", "size_bytes")
+    __slots__ = ("entry", "holdings", "size_bytes")
 
     def __init__(self) -> None:
         self.size_bytes = 0.0
+        #: The number of its one valid entry in the heap of addresses.
+        self.entry = -1
         #: A heap, the largest first; the number decides between equal ones.
         self.holdings: list[tuple[float, int, _Holding]] = []
 
@@ -115,8 +117,9 @@ class Shedding:
             if size_bytes:
                 self._add(connection.address or connection, size_bytes, [connection])
         #: A heap of addresses, the largest first; an entry may be out of date, but no address is larger than its entry.
-        self._largest = [(-address.size_bytes, next(self._numbers), address) for address in self._addresses.values()]
-        heapify(self._largest)
+        self._largest: list[tuple[float, int, _Address]] = []
+        for address in self._addresses.values():
+            self._enter(address)
         self._by_member = {one.member: one for one in connections if one.member is not None}
         for room in hub.lagging:
             self._pin(room)
@@ -155,16 +158,22 @@ class Shedding:
             by_address[connection.address or connection].append(connection)
         self._pins[room] = len(by_address)
         for key, connections in by_address.items():
-            address = self._add(key, room.log.size_bytes, connections, room)
-            heappush(self._largest, (-address.size_bytes, next(self._numbers), address))
+            self._enter(self._add(key, room.log.size_bytes, connections, room))
+
+    def _enter(self, address: _Address) -> None:
+        """Enter an address into the heap; its entry from before is no longer valid."""
+        address.entry = next(self._numbers)
+        heappush(self._largest, (-address.size_bytes, address.entry, address))
 
     def _next(self) -> _Holding | None:
         """Return the largest holding of the largest address; ``None`` without any."""
         while self._largest:
-            size_bytes, _, address = heappop(self._largest)
+            size_bytes, number, address = heappop(self._largest)
+            if number != address.entry:
+                continue
             holding = address.largest() if -size_bytes == address.size_bytes else None
             if holding is not None or -size_bytes != address.size_bytes:
-                heappush(self._largest, (-address.size_bytes, next(self._numbers), address))
+                self._enter(address)
             if holding is not None:
                 return holding
         return None
