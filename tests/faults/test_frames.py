@@ -357,12 +357,10 @@ def test_log_injection(server: Relay) -> None:
         )
         say(server, attack, handshake("/hooked"), frame=masked(FIN | CLOSE, b"\x03\xe8" + text[-123:]))
         say(server, attack, handshake("/hooked"), frame=masked(FIN | TEXT, text))
-        # Twisted accepts any text in a PROXY header as an address (TRAPS 72).
+        # Twisted's parser accepts any text in a PROXY header as an address (TRAPS 72).
         peer = f"PROXY TCP4 {UNSEEN.replace(' ', '')} 192.0.2.2 1 2\r\n".encode()
         say(server, attack, peer + handshake("/hooked"), endpoint=1)
-        assert len(server.output.wait_for("joined .* as 'mallory", 3)) == 3
-        while not re.search("forged.* denied with 400", server.output.text):  # of many refusals at once few are logged
-            say(server, attack, peer + handshake("//"), endpoint=1)
+        assert len(server.output.wait_for("joined .* as 'mallory", 2)) == 2
         log = server.output.text
         assert [line for line in log.split("\n") if not line.removeprefix("\t").isprintable()] == []
         assert re.findall(r"^\S+ \[[^]]*\] forged", log, re.MULTILINE) == []

@@ -108,12 +108,20 @@ class ProxyTests(RelayTestCase):
         endpoint = Endpoint(reactor, "haproxy:tcp:1")
         endpoint.listen(self.relay().factory)
         wrapping = reactor.tcpServers[0][1]
-        for words, ended in ((b"192.0.2.1 192.0.2.2 1 x", True), (b"\xff a 1 2", True), (b"192.0.2.1 a 1 2", False)):
+        for words, ended in (
+            (b"TCP4 192.0.2.1 192.0.2.2 1 x", True),
+            (b"TCP4 \xff 192.0.2.2 1 2", True),
+            (b"TCP4 host 192.0.2.2 1 2", True),
+            (b"TCP6 a:/64 2001:db8::2 1 2", True),
+            (b"TCP6 [2001:db8::1] 2001:db8::2 1 2", True),
+            (b"TCP6 2001:db8::1 2001:db8::2 1 2", False),
+            (b"TCP4 192.0.2.1 a 1 2", False),
+        ):
             protocol = wrapping.buildProtocol(None)
             transport = StringTransport()
             protocol.makeConnection(transport)
-            protocol.dataReceived(b"PROXY TCP4 " + words + b"\r\n")
-            self.assertEqual(transport.disconnecting, ended, words)
+            protocol.dataReceived(b"PROXY " + words + b"\r\n" + request_bytes())
+            self.assertEqual((b" 101 " in transport.value(), transport.disconnecting), (not ended, ended), words)
 
     def test_proxy_unknown(self) -> None:
         """The short form PROXY UNKNOWN, used by health checks, is accepted (TRAPS 56)."""

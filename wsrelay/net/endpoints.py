@@ -3,6 +3,7 @@
 Must not live here: what is served (:mod:`wsrelay.factory`), start and stop (:mod:`wsrelay.service`).
 """
 
+import ipaddress
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.ssl import CertificateOptions
 from twisted.protocols._sni import SNIConnectionCreator
+from twisted.protocols.haproxy._info import ProxyInfo
+from twisted.protocols.haproxy._v1parser import V1Parser
 from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper, HAProxyWrappingFactory
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
@@ -167,6 +170,22 @@ class Endpoint:
         return certificates
 
 
+class _V1Parser(V1Parser):
+    """Parses PROXY headers in text. Twisted's takes any word for an address (TRAPS 72)."""
+
+    @classmethod
+    def parse(cls, line: bytes) -> ProxyInfo:
+        """Parse a header.
+
+        Raises:
+            ValueError: the client's address is no IP address.
+        """
+        info = super().parse(line)
+        if info.source is not None:
+            ipaddress.ip_address(getattr(info.source, "host", ""))
+        return info
+
+
 class _Proxied(HAProxyProtocolWrapper):
     """A connection with a PROXY header first; an invalid header closes it without a log line.
 
@@ -186,10 +205,12 @@ class _Proxied(HAProxyProtocolWrapper):
         """Take bytes of the header, and of what follows it."""
         if data.startswith(b"PROXY UNKNOWN\r\n"):
             data = data.replace(b"\r\n", b" \r\n", 1)  # Twisted's parser refuses the short form (TRAPS 56)
+        if self._parser is None and data.startswith(V1Parser.PROXYSTR):
+            self._parser = _V1Parser()
         self._head += data
         try:
             super().dataReceived(data)
-        except ValueError:  # raised by Twisted's parser from int() and decode() (TRAPS 72)
+        except ValueError:  # also raised by Twisted's parser, from int() and decode() (TRAPS 72)
             self.loseConnection()
         if self._proxyInfo is not None:
             head, self._head = self._head, b""
