@@ -1,5 +1,9 @@
 """Tests of wsrelay.connection.report."""
 
+from unittest import mock
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+
 from tests.harness.support import RelayTestCase, request_bytes
 from wsrelay.stats import ConnectionStatus
 from wsrelay.validators.plugins import load
@@ -61,3 +65,25 @@ class OpenedTests(RelayTestCase):
         self.assertNotIn("subprotocol_none_of", self.opened())
         self.events.clear()
         self.assertNotIn("subprotocol_none_of", self.opened("subprotocol:v2", Sec_WebSocket_Protocol="chat, v2"))
+
+
+class AddressTests(RelayTestCase):
+    """The address for which a log line is counted."""
+
+    def test_addresses(self) -> None:
+        """It is the client's IPv4 address or IPv6 /64, also behind a proxy on a unix socket."""
+        for peer, forwarded_for, address in (
+            (IPv4Address("TCP", "192.0.2.1", 5), "", "192.0.2.1"),
+            (IPv6Address("TCP", "::ffff:192.0.2.1", 5), "", "192.0.2.1"),
+            (IPv6Address("TCP", "2001:db8::1:2:3:4", 5), "", "2001:db8::/64"),
+            (UNIXAddress(None), "", "unix"),
+            (UNIXAddress(None), "192.0.2.1", "192.0.2.1"),
+            (UNIXAddress(None), "2001:db8::1:2:3:4", "2001:db8::/64"),
+            (IPv4Address("TCP", "10.0.0.1", 5), "192.0.2.1", "192.0.2.1"),
+        ):
+            relay = self.relay(trusted_proxies=("unix", "10.0.0.1"))
+            with mock.patch.object(relay.factory.lines, "add") as add:
+                wire = relay.wire(peer)
+                wire.send(request_bytes(fields={"X-Forwarded-For": forwarded_for} if forwarded_for else {}))
+                wire.hang_up()
+            self.assertEqual([call.args for call in add.mock_calls], [("opened", address), ("closed", address)])

@@ -40,7 +40,7 @@ class LinesTests(LinesTestCase):
     def test_records(self) -> None:
         """The event has its lines as records too, with the raw fields."""
         self.refuse("1.2.3.4\n")
-        self.lines.add("opened", **joined())
+        self.lines.add("opened", "1.2.3.4", **joined())
         self.lines.flush()
 
         [event] = self.events
@@ -49,8 +49,8 @@ class LinesTests(LinesTestCase):
 
     def test_subprotocol_unchosen(self) -> None:
         """Offered subprotocols of which none was chosen follow on the line of the opening."""
-        self.lines.add("opened", **joined())
-        self.lines.add("opened", **joined(), subprotocol_none_of="a, b")
+        self.lines.add("opened", "1.2.3.4", **joined())
+        self.lines.add("opened", "1.2.3.4", **joined(), subprotocol_none_of="a, b")
         self.lines.flush()
 
         self.assertEqual(self.logged(), [text(), f"{text()}; subprotocol: none of a, b"])
@@ -58,8 +58,8 @@ class LinesTests(LinesTestCase):
     def test_lines_coalesced(self) -> None:
         """All lines of a turn are one event, in order; the next turn has its own."""
         for turn in ("first", "second"):
-            self.lines.add("opened", **joined(connection=f"{turn} {{a}}"))
-            self.lines.add("opened", **joined(connection=f"{turn} b"))
+            self.lines.add("opened", "1.2.3.4", **joined(connection=f"{turn} {{a}}"))
+            self.lines.add("opened", "1.2.3.4", **joined(connection=f"{turn} b"))
             [call] = self.calls
             self.calls.clear()
             call()
@@ -70,7 +70,7 @@ class LinesTests(LinesTestCase):
 
     def test_flush(self) -> None:
         """Pending lines can be flushed at once; the end of the turn then writes nothing."""
-        self.lines.add("opened", **joined())
+        self.lines.add("opened", "1.2.3.4", **joined())
         self.lines.flush()
         self.calls[0]()
 
@@ -78,7 +78,7 @@ class LinesTests(LinesTestCase):
 
     def test_lines_escaped(self) -> None:
         """A line break in a forged address does not start another line."""
-        self.lines.add("opened", **joined("1.2.3.4\n\tforged é"))
+        self.lines.add("opened", "1.2.3.4", **joined("1.2.3.4\n\tforged é"))
         self.lines.flush()
 
         self.assertEqual(self.logged(), [text("1.2.3.4\\n\\tforged é")])
@@ -86,7 +86,7 @@ class LinesTests(LinesTestCase):
     def test_max_lines(self) -> None:
         """An event has at most MAX_LINES lines, and none is lost."""
         for number in range(2 * MAX_LINES + 1):
-            self.lines.add("opened", **joined(connection=number))
+            self.lines.add("opened", "1.2.3.4", **joined(connection=number))
         self.calls[-1]()
 
         self.assertEqual(self.logged(), [text(connection=number) for number in range(2 * MAX_LINES + 1)])
@@ -94,7 +94,7 @@ class LinesTests(LinesTestCase):
 
     def test_probe(self) -> None:
         """The readiness probe has no lines."""
-        self.lines.add("opened", **{**joined(), "room": PROBE_ROOM})
+        self.lines.add("opened", "1.2.3.4", **{**joined(), "room": PROBE_ROOM})
 
         self.assertEqual(self.calls, [])
 
@@ -124,19 +124,19 @@ class LimitTests(LinesTestCase):
     def test_opened_rate_limited_per_address(self) -> None:
         """A crowd of one address is logged whole; a flood of it is counted, and hides no other address or event."""
         for port in range(BURST_PER_ADDRESS):
-            self.lines.add("opened", **joined(f"tcp4:1.2.3.4:{port}"))
+            self.lines.add("opened", "1.2.3.4", **joined(f"tcp4:1.2.3.4:{port}"))
         self.assertEqual(len(self.ticked()), BURST_PER_ADDRESS)
 
         for port in range(200):
-            self.lines.add("opened", **joined(f"tcp4:1.2.3.4:{port}"))
-        self.lines.add("opened", **joined("tcp4:5.6.7.8:1"))
+            self.lines.add("opened", "1.2.3.4", **joined(f"tcp4:1.2.3.4:{port}"))
+        self.lines.add("opened", "5.6.7.8", **joined("tcp4:5.6.7.8:1"))
         shown = [*(text(f"tcp4:1.2.3.4:{port}") for port in range(10)), text("tcp4:5.6.7.8:1")]
-        self.assertEqual(self.ticked(), [*shown, "... and 190 more lines: opened, tcp4:1.2.3.4"])
+        self.assertEqual(self.ticked(), [*shown, "... and 190 more lines: opened, 1.2.3.4"])
 
     def test_opened_rate_limited(self) -> None:
         """A flood from many addresses is counted, too."""
         for number in range(BURST + 7):
-            self.lines.add("opened", **joined(f"tcp6:2001:db8::{number}:1"))
+            self.lines.add("opened", f"2001:db8:{number}::/64", **joined())
         lines = self.ticked()
 
         self.assertEqual(len(lines), BURST + 1)

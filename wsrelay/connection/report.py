@@ -14,8 +14,10 @@ from wsrelay.connection.member import NO_GRANT, Member
 from wsrelay.connection.stage import CLOSING_STAGES, OPEN_STAGES, OPENING_STAGES, Stage
 from wsrelay.errors import Denied
 from wsrelay.http.responses import MAX_REASON_CHARS
+from wsrelay.limits.admission import address_key
 from wsrelay.logs.failures import printable
 from wsrelay.logs.lines import UNCHOSEN
+from wsrelay.net.proxies import UNIX
 from wsrelay.stats import NOTHING, ConnectionStatus, Tally
 
 __all__ = ["JUST_ENDED", "report_end", "report_failure", "report_open", "report_refusal", "status"]
@@ -96,7 +98,7 @@ def report_open(host: Host, member: Member, unchosen: str | None = None) -> None
     fields = _who(host, member)
     if unchosen is not None:
         fields[UNCHOSEN] = unchosen
-    host.factory.lines.add("opened", **fields)
+    host.factory.lines.add("opened", _address(host), **fields)
 
 
 def report_end(host: Host, member: Member, by: str, code: int, reason: str) -> None:
@@ -116,6 +118,7 @@ def report_end(host: Host, member: Member, by: str, code: int, reason: str) -> N
     messages_out, bytes_out = _given(host, member)
     factory.lines.add(
         "closed",
+        _address(host),
         **_who(host, member),
         seconds=round(host.seconds() - member.opened_at, 3),
         by=by,
@@ -131,6 +134,11 @@ def report_end(host: Host, member: Member, by: str, code: int, reason: str) -> N
 def _given(host: Host, member: Member) -> Tally:
     """Return the messages and plain bytes sent to a member, also after it has left its room."""
     return host.factory.hub.given(member) if member.given is None else member.given
+
+
+def _address(host: Host) -> str:
+    """Return the client's address as the limits have it; not of its visit, which may be over."""
+    return address_key(host.forwarded_for or getattr(host.transport.getPeer(), "host", UNIX))
 
 
 def _who(host: Host, member: Member) -> dict[str, object]:

@@ -67,18 +67,18 @@ class Lines:
         self._of_address = Limiter[tuple[str, str]](BURST_PER_ADDRESS, _PER_TICK_AND_ADDRESS)
         self._incidents: dict[str, str] = {}
 
-    def add(self, event: str, **fields: object) -> None:
+    def add(self, event: str, address: str, **fields: object) -> None:
         """Log a line at the end of this turn, rate-limited: :data:`BURST`, :data:`BURST_PER_ADDRESS`.
 
         None for the readiness probe, which connects every few seconds.
 
         Args:
             event: "opened" or "closed".
+            address: the client's IPv4 address or IPv6 /64, or "unix": all of which one host has.
             fields: the fields in its text.
         """
         if fields["room"] == PROBE_ROOM:
             return
-        address = str(fields["peer"]).rpartition(":")[0]  # without the port
         if self._of_address.admit((event, address)) and self._of_all.admit(event):
             self._append({"event": event, **fields})
 
