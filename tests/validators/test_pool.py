@@ -4,7 +4,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import INegotiated
 from twisted.internet.testing import StringTransport
 from twisted.logger import globalLogPublisher
+from twisted.web._newclient import Request, RequestNotSent
 from twisted.web.client import Agent, HTTPConnectionPool, ResponseNeverReceived
+from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 from zope.interface import implementer
 
@@ -110,6 +112,15 @@ class PoolTests(BackendTestCase):
 
         self.successResultOf(asked)
 
+    def test_request_behind_the_end(self) -> None:
+        """A connection that has ended sends nothing."""
+        connection = self.kept()
+        connection.close()
+        request = Request(b"POST", b"/", Headers(), None)
+
+        self.failureResultOf(connection.protocol._wrappedProtocol.request(request), RequestNotSent)
+        self.assertEqual(connection.transport.value(), b"")
+
     def test_idle_connections_end(self) -> None:
         """An idle connection ends after IDLE_SECONDS."""
         connection = self.kept()
@@ -141,6 +152,22 @@ class PoolTests(BackendTestCase):
         factory.doStart()
         factory.doStop()
 
+        self.assertEqual(events, [])
+
+    def test_interim_answers(self) -> None:
+        """Interim answers (1xx) are ignored without a log line, on a new and on a kept connection."""
+        events: list[object] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        asked = self.ask()
+        connection = self.accept()
+        for _ in range(2):
+            connection.send(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + answer("200 OK", b"{}"))
+            self.assertEqual(self.successResultOf(asked)[1], b"{}")
+            asked = self.ask()
+        asked.cancel()
+
+        self.failureResultOf(asked)
         self.assertEqual(events, [])
 
 

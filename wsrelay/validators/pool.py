@@ -10,6 +10,7 @@ from typing import Final
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IAddress, INegotiated, IReactorTime, IStreamClientEndpoint
+from twisted.logger import Logger, LogPublisher
 from twisted.web._newclient import HTTP11ClientProtocol, Request  # not in the public module's __all__
 from twisted.web.client import HTTPConnectionPool, ResponseNeverReceived, _HTTP11ClientFactory
 from twisted.web.iweb import IResponse
@@ -19,6 +20,9 @@ __all__ = ["IDLE_SECONDS", "Pool"]
 #: Seconds after which an idle connection is closed: below the 5 seconds of Node.js and uvicorn, so that the back end
 #: seldom closes one that is about to be used; and soon after a reload, which makes a new pool.
 IDLE_SECONDS: Final = 4
+
+#: The parser's own logs a line for each interim answer (1xx), which some proxies send to each question (TRAPS 127).
+_NO_LOG: Final = Logger(namespace="wsrelay", observer=LogPublisher())
 
 
 class _Connection(HTTP11ClientProtocol):
@@ -38,11 +42,17 @@ class _Connection(HTTP11ClientProtocol):
 
     def request(self, request: Request) -> "Deferred[IResponse]":
         is_kept, self._is_kept = self._is_kept, True
-        return Deferred.fromCoroutine(self._ask_twice(request)) if is_kept else super().request(request)
+        return Deferred.fromCoroutine(self._ask_twice(request)) if is_kept else self._ask(request)
+
+    def _ask(self, request: Request) -> "Deferred[IResponse]":
+        answering = super().request(request)
+        if self._parser is not None:  # else the connection has ended
+            vars(self._parser)["_log"] = _NO_LOG
+        return answering
 
     async def _ask_twice(self, request: Request) -> IResponse:
         try:
-            return await super().request(request)
+            return await self._ask(request)
         except ResponseNeverReceived as error:  # not a byte of it (TRAPS 105)
             if any(why.check(CancelledError) for why in error.reasons):
                 raise
