@@ -320,7 +320,7 @@ class FailureTests(HTTPTestCase):
         denied = self.failureResultOf(asked, Denied).value
 
         self.assertEqual(((503, "http_busy")), (denied.status, denied.cause))
-        problem = "1 questions are asked and 16 wait, the maximum"
+        problem = "16 questions wait, the maximum"
         self.assertEqual([f"asking http://backend.example:8000/ask failed: {problem}"], self.logged())
 
     def test_networks_take_turns(self) -> None:

@@ -113,8 +113,9 @@ class Backend:
         try:
             return await self._answer_in_time(question, network)
         except QueueFullError:
-            asked, waiting = self._queue.running, self._queue.waiting
-            raise BusyError(f"{asked} questions are asked and {waiting} wait, the maximum") from None
+            # One text, so that the log counts one problem: the numbers of the queue change with each question.
+            waiting = self._connections * WAITING_PER_CONNECTION
+            raise BusyError(f"{waiting} questions wait, the maximum") from None
 
     async def _answer_in_time(self, question: bytes, network: str) -> tuple[IResponse, bytes]:
         asked = Deferred.fromCoroutine(self._ask(question, network))
