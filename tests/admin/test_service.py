@@ -12,8 +12,11 @@ from twisted.logger import LogLevel
 from tests.harness.admin import Connection, head
 from tests.harness.live import make_certificate
 from tests.harness.support import RelayTestCase
+from wsrelay.admin.metrics import Metrics
 from wsrelay.admin.service import AdminService
+from wsrelay.admin.views import Views
 from wsrelay.errors import SettingsError
+from wsrelay.logs.limiter import LINES_PER_TICK
 from wsrelay.net.endpoints import Door, Endpoint
 
 #: What Twisted calls of pyOpenSSL.
@@ -71,6 +74,18 @@ class ListenTests(ServiceTestCase):
 
         self.assertEqual(self.status(head("/healthz", Host="admin.example")), 421)
         self.assertEqual(self.status(head("/healthz")), 200)
+
+    def test_failures_rate_limited(self) -> None:
+        """Of many failures, in views and in answers, the first per half second have tracebacks."""
+        self.patch(Metrics, "text", lambda metrics, accept: 1 // 0)
+        self.patch(Views, "health", lambda views, asked: None)
+        self.start()
+        for _ in range(LINES_PER_TICK):
+            for target in ("/metrics", "/healthz"):
+                self.assertEqual(self.status(head(target)), 500)
+
+        self.assertEqual(len(self.logged(LogLevel.critical)), LINES_PER_TICK)
+        self.assertEqual(len(self.flushLoggedErrors()), LINES_PER_TICK)
 
     def test_bad_description(self) -> None:
         """A bad endpoint description is a SettingsError."""

@@ -81,15 +81,17 @@ class Routes:
 
     Args:
         routes: the first match wins. HEAD is GET.
+        log: logs an unexpected exception, and returns its incident id.
     """
 
-    def __init__(self, routes: Sequence[Route]) -> None:
+    def __init__(self, routes: Sequence[Route], log: Callable[[str, Failure], str] = log_failure) -> None:
+        self._log_failure = log
         self._routes = [(re.compile(path, re.ASCII), views) for path, views in routes]
 
     def answer(self, exchange: Exchange) -> None:
         """Answer a request. See :class:`wsrelay.http.exchange.Exchange`."""
         answering: Deferred[Answer] = succeed(exchange.request).addCallback(self._view)
-        answering.addErrback(_answer_to_failure)
+        answering.addErrback(self._answer_to_failure)
         answering.addCallback(_respond, exchange)
         answering.addErrback(exchange.connection.fail)
 
@@ -104,16 +106,16 @@ class Routes:
                 return views[method](asked, *match.groups())
         raise Denied(404, "there is nothing here; what there is: / /healthz /readyz /metrics /rooms /connections")
 
+    def _answer_to_failure(self, failure: Failure) -> Answer:
+        denied = failure.value
+        if isinstance(denied, Denied):
+            return as_json({"error": denied.reason}, denied.status, denied.headers)
+        incident = self._log_failure("the admin endpoint failed", failure)
+        return as_json({"error": f"internal error: {incident}"}, 500)
+
 
 def _allow(views: Mapping[str, object]) -> str:
     return ", ".join([*views, "HEAD"] if "GET" in views else views)
-
-
-def _answer_to_failure(failure: Failure) -> Answer:
-    denied = failure.value
-    if isinstance(denied, Denied):
-        return as_json({"error": denied.reason}, denied.status, denied.headers)
-    return as_json({"error": f"internal error: {log_failure('the admin endpoint failed', failure)}"}, 500)
 
 
 def _respond(answer: Answer, exchange: Exchange) -> None:

@@ -135,7 +135,7 @@ class AdminConnection(Protocol):
     def fail(self, error: Failure | Exception) -> None:
         """A bug. Peer sees: 500 with the id of the line in the log."""
         failure = error if isinstance(error, Failure) else Failure(error)
-        self.deny(Denied(500, f"internal error: {log_failure('the admin endpoint failed', failure)}"))
+        self.deny(Denied(500, f"internal error: {self._server.log_failure('the admin endpoint failed', failure)}"))
 
     def make_room(self) -> None:
         """Abort, for a newer connection. Peer sees: the end of TCP."""
@@ -175,6 +175,7 @@ class AdminServer(Factory):
         request_seconds: the most seconds from accept to the complete request.
         max_request_bytes: the most bytes of a request.
         check: raises :class:`~wsrelay.errors.Denied` for a request that may not be answered.
+        log: logs an unexpected exception, and returns its incident id.
 
     Attributes:
         connections: a view of the connections, oldest first.
@@ -191,12 +192,14 @@ class AdminServer(Factory):
         request_seconds: float,
         max_request_bytes: int,
         check: Callable[[HandshakeRequest], None],
+        log: Callable[[str, Failure], str] = log_failure,
     ) -> None:
         self.answer = answer
         self.reactor = reactor
         self.request_seconds = request_seconds
         self.max_request_bytes = max_request_bytes
         self.check = check
+        self.log_failure = log
         self._connections: dict[AdminConnection, None] = {}
         self.connections = self._connections.keys()
         self.waiting: dict[AdminConnection, None] = {}

@@ -46,10 +46,14 @@ class AdminService(Service):
         self._description = description
         self._probe = None if doors is None else Probe(relay, doors, relay.settings.canary_seconds)
         self._guard = Guard()
-        routes = Routes(Views(relay, self._probe, drain).routes)
-        settings = relay.settings
+        settings, log = relay.settings, relay.lines.failure
         self._server = AdminServer(
-            routes.answer, relay.reactor, settings.handshake_seconds, settings.max_request_bytes, self._guard.check
+            Routes(Views(relay, self._probe, drain).routes, log).answer,
+            relay.reactor,
+            settings.handshake_seconds,
+            settings.max_request_bytes,
+            self._guard.check,
+            log,
         )
         self._endpoint: Endpoint | None = None
         self._port: IListeningPort | None = None
