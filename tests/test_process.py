@@ -30,7 +30,7 @@ class AnnouncementTests(SynchronousTestCase):
 
     def test_announcement_lines(self) -> None:
         """One line has the versions, one the limits by option name, in plain numbers."""
-        settings = Settings(drain_seconds=0.5, memory_budget=123456789012)
+        settings = Settings(drain_seconds=0.5, memory_budget=123456789016)
         started, limits = announcement(settings, 18711, MemoryReactorClock())
 
         self.assertRegex(
@@ -40,7 +40,8 @@ class AnnouncementTests(SynchronousTestCase):
         self.assertEqual(
             limits,
             "limits: max-connections=18711 max-connections-per-address=1024 max-message-bytes=1048576"
-            " memory-budget=123456789012 room-log-bytes=8388608 drain-seconds=0.5",
+            " memory-budget=123456789016 max-unfinished-bytes-per-address=15432098627 room-log-bytes=8388608"
+            " drain-seconds=0.5",
         )
 
 

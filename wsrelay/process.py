@@ -21,6 +21,7 @@ from wsrelay.connection.drain import abort_all
 from wsrelay.errors import SettingsError
 from wsrelay.factory import RelayFactory
 from wsrelay.interfaces import IHandshakeValidator
+from wsrelay.limits.memory import address_limit_bytes
 from wsrelay.logs.files import LogFile
 from wsrelay.service import RelayService
 from wsrelay.settings import Settings
@@ -30,11 +31,13 @@ __all__ = ["RelayProcess", "announcement"]
 
 _log = Logger(namespace="wsrelay")
 
-#: The settings in the start-up line about limits, after ``max_connections``.
+#: The settings in the start-up line about limits. The default of two depends on others: their effective values.
 _LIMITS: Final = (
+    "max_connections",
     "max_connections_per_address",
     "max_message_bytes",
     "memory_budget",
+    "max_unfinished_bytes_per_address",
     "room_log_bytes",
     "drain_seconds",
 )
@@ -222,7 +225,8 @@ def announcement(settings: Settings, max_connections: int, reactor: object) -> l
         "Twisted": f"{twisted.__version__} with {type(reactor).__name__}",
         "Autobahn": version("autobahn"),
     }
-    limits = {"max_connections": max_connections} | {name: getattr(settings, name) for name in _LIMITS}
+    limits = {name: getattr(settings, name) for name in _LIMITS}
+    limits |= {"max_connections": max_connections, "max_unfinished_bytes_per_address": address_limit_bytes(settings)}
     return [
         "started: " + ", ".join(f"{name} {number}" for name, number in versions.items()),
         "limits: " + " ".join(f"{name.replace('_', '-')}={value:.16g}" for name, value in limits.items()),
