@@ -284,12 +284,13 @@ class QueueTests(AskTestCase):
         self.assertEqual(2, len(self.reactor.tcpClients))
 
     def test_kept_connections(self) -> None:
-        """All connections are kept."""
-        asked = [self.ask() for _ in range(2)]
+        """All connections are kept, more than Twisted's two."""
+        self.backend = Backend(URL, 3, 4, reactor=self.reactor)
+        asked = [self.ask() for _ in range(3)]
         connections = self.accept_all()
         for connection in connections:
             connection.send(answer("200 OK"))
-        asked += [self.ask() for _ in range(2)]
+        asked += [self.ask() for _ in range(3)]
         for connection in connections:
             connection.send(answer("200 OK"))
 

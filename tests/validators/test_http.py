@@ -354,6 +354,15 @@ class FailureTests(HTTPTestCase):
         self.reactor.advance(10)
         self.assertEqual([], self.reactor.getDelayedCalls())
 
+    def test_log_rate_limited_over_time(self) -> None:
+        """Problems that come one by one pass no faster: there is one tick per half second."""
+        for _ in range(4 * LINES_PER_TICK):
+            self.failureResultOf(self.asked_again(answer("500 No")), Denied)
+            self.reactor.advance(TICK_SECONDS / 2 / LINES_PER_TICK)
+        self.reactor.advance(TICK_SECONDS)
+
+        self.assertEqual(2 * LINES_PER_TICK, len([line for line in self.logged() if "more times" not in line]))
+
     def asked_again(self, data: bytes) -> Deferred[Grant]:
         """Validate a request on a connection that ends, and answer the question."""
         asked = self.ask()

@@ -1,5 +1,7 @@
 """Tests of wsrelay.validators.queue."""
 
+from collections import Counter
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
@@ -130,3 +132,4 @@ class QueueTests(SynchronousTestCase):
             waiting = [place for place in waiting if not place.called]
             self.assertEqual((queue.waiting, queue.running), (len(waiting), len(running)))
             self.assertTrue(queue.running == 2 or not queue.waiting)
+            self.assertEqual(dict(queue._running_of), Counter(running))  # and no zeros: networks come and go
