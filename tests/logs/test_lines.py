@@ -142,6 +142,10 @@ class LimitTests(LinesTestCase):
         self.assertEqual(len(lines), BURST + 1)
         self.assertEqual(lines[-1], "... and 7 more lines: opened, all addresses")
 
+        for number in range(60):
+            self.lines.add("opened", f"2001:db8:{number}::/64", **joined())
+        self.assertEqual(self.ticked()[50:], ["... and 10 more lines: opened, all addresses"])
+
     def test_failures_rate_limited(self) -> None:
         """The first failures of a kind have tracebacks; the rest is counted, and gets the last one's incident id."""
         failure = Failure(RuntimeError("boom"))

@@ -98,7 +98,7 @@ class Lines:
         Returns:
             The incident id of the line; without one, that of the last line of this kind, which is seldom another bug.
         """
-        if self._few.admit(what) or what not in self._incidents:
+        if self._few.admit(what):
             self._incidents[what] = log_failure(f"{what} {of}".rstrip(), failure)
         return self._incidents[what]
 
