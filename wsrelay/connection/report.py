@@ -137,8 +137,8 @@ def _given(host: Host, member: Member) -> Tally:
 
 
 def _address(host: Host) -> str:
-    """Return the client's address as the limits have it; not of its visit, which may be over."""
-    return address_key(host.forwarded_for or getattr(host.transport.getPeer(), "host", UNIX))
+    """Return the client's address as the limits have it; its visit has none once it is over, nor on a unix socket."""
+    return host.visit.address or address_key(host.forwarded_for or getattr(host.transport.getPeer(), "host", UNIX))
 
 
 def _who(host: Host, member: Member) -> dict[str, object]:
