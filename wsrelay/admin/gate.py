@@ -1,4 +1,4 @@
-"""Who may ask the admin endpoint: the checks of one request.
+"""Access checks of the admin endpoint, per request.
 
 The endpoint has no password, so requests that a page of another site made a browser send are refused here. Must not
 live here: connections and their deadlines (:mod:`wsrelay.admin.server`), paths (:mod:`wsrelay.admin.routes`).

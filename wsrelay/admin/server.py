@@ -3,8 +3,8 @@
 The head passes the same strict parser as a handshake (:mod:`wsrelay.http.head`); the response is one
 :class:`~wsrelay.http.exchange.Exchange`.
 
-Must not live here: who may ask (:mod:`wsrelay.admin.gate`), which path is answered with what
-(:mod:`wsrelay.admin.routes`, :mod:`wsrelay.admin.views`).
+Must not live here: access checks (:mod:`wsrelay.admin.gate`), paths and answers (:mod:`wsrelay.admin.routes`,
+:mod:`wsrelay.admin.views`).
 """
 
 from collections.abc import Callable

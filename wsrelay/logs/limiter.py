@@ -1,6 +1,6 @@
-"""Limiter: the first lines of each kind, and a count of the rest. Pure: the caller has the clock.
+"""Limiter: a rate limit per kind of log line, with a count of the rest. Pure: the caller has the clock.
 
-Must not live here: which kinds there are, and the line with the count (the callers).
+Must not live here: the kinds, and the line with the count (the callers).
 """
 
 from typing import Final, Generic, TypeVar

@@ -93,7 +93,7 @@ class Lines:
         Args:
             what: the failed operation, the kind of the line.
             failure: the exception.
-            of: whose operation.
+            of: the peer; in the line, not in its kind.
 
         Returns:
             The incident id of the line; without one, that of the last line of this kind, which is seldom another bug.

@@ -28,10 +28,10 @@ __all__ = ["DEFAULT_CONNECTIONS", "Backend", "BusyError", "NoAnswerError"]
 #: The maximum size of an answer in bytes; a grant has a few hundred.
 MAX_ANSWER_BYTES: Final = 64 * 1024
 
-#: The default of how many questions are asked at once, each on its connection.
+#: The default maximum of concurrent questions, each on its connection.
 DEFAULT_CONNECTIONS: Final = 64
 
-#: How many questions may wait for each that is asked.
+#: Waiting places per connection.
 WAITING_PER_CONNECTION: Final = 16
 
 #: The share of the timeout that a question may wait. With more, an overloaded back end would be asked only questions

@@ -1,4 +1,4 @@
-"""FairQueue: how many questions run at once, and in which order the others wait.
+"""FairQueue: a concurrency limit with a bounded, fair queue.
 
 Must not live here: questions and their timeouts (:mod:`wsrelay.validators.backend`).
 """
@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 __all__ = ["FairQueue", "QueueFullError"]
 
 
-#: The share of what runs that one key may have, so that others need not wait for its slow ones.
+#: The maximum share of the running places per key, so that slow ones of a key do not delay other keys.
 _SHARE: Final = 0.75
 
 
@@ -22,20 +22,20 @@ class QueueFullError(Exception):
 
 
 class FairQueue:
-    """A limit on what runs at once, with a bounded queue: round robin over its keys, FIFO within a key.
+    """A concurrency limit with a bounded queue: round robin over its keys, FIFO within a key.
 
-    One key runs at most three quarters of the whole.
+    One key has at most three quarters of the running places, rounded up.
 
     Complexity:
         O(1), or O(keys) where keys run their share or the queue is full; a cancellation costs O(places of its key).
 
     Args:
-        running: the maximum that runs at once; from 1.
-        waiting: the maximum that waits.
+        running: the maximum number of running places; from 1.
+        waiting: the maximum number of waiting places.
 
     Attributes:
-        running: how many run.
-        waiting: how many wait.
+        running: the number of running places.
+        waiting: the number of waiting places.
     """
 
     def __init__(self, running: int, waiting: int) -> None:
