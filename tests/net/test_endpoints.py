@@ -120,7 +120,8 @@ class ProxyTests(RelayTestCase):
             protocol = wrapping.buildProtocol(None)
             transport = StringTransport()
             protocol.makeConnection(transport)
-            protocol.dataReceived(b"PROXY " + words + b"\r\n" + request_bytes())
+            for piece in (b"PROXY TC", words[2:] + b"\r\n" + request_bytes()):
+                protocol.dataReceived(piece)
             self.assertEqual((b" 101 " in transport.value(), transport.disconnecting), (not ended, ended), words)
 
     def test_proxy_unknown(self) -> None:
