@@ -63,7 +63,7 @@ class HealthTests(ViewsTestCase):
             self.connection.response.json,
             {
                 "ready": True,
-                "checks": {"listening": "ok", "draining": "ok", "capacity": "ok", "canary": "ok"},
+                "checks": {"listening": "ok", "draining": "ok", "capacity": "ok", "rooms": "ok", "canary": "ok"},
                 "canary_seconds": 0.012346,
             },
         )
@@ -79,14 +79,18 @@ class HealthTests(ViewsTestCase):
         self.assertEqual(shown["checks"]["canary"], "what was published was not delivered within 1 s")
 
     def test_full(self) -> None:
-        """A full relay is not ready; a check of its own names the limits, beside the result of the probe."""
+        """A full relay is not ready, and a check names the limits; without new rooms only, it is, and says so."""
         relay = self.start(max_connections=2, max_rooms=1)
         relay.client("/a")
-        for full in ("max_rooms", "max_connections, max_rooms", "max_connections, memory_budget, max_rooms"):
+        for status, full in (
+            (200, "ok"),
+            (503, "full: max_connections"),
+            (503, "full: max_connections, memory_budget"),
+        ):
             self.ask("/readyz")
             self.probe.asked.pop().callback(Outcome("", 0.01))
-            self.assertEqual(self.connection.response.status, 503)
-            checks = {"listening": "ok", "draining": "ok", "capacity": f"full: {full}", "canary": "ok"}
+            self.assertEqual(self.connection.response.status, status)
+            checks = {"listening": "ok", "draining": "ok", "capacity": full, "rooms": "full: max_rooms", "canary": "ok"}
             self.assertEqual(self.connection.response.json["checks"], checks)
             relay.factory.admission.overloaded = relay.factory.admission.connections == 2
             relay.client("/a")

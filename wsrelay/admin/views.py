@@ -33,6 +33,10 @@ PAGE_ROOMS: Final = 25
 #: The counters that the status page shows as rates.
 _RATES: Final = ("messages_in", "bytes_in", "deliveries", "bytes_out", "messages_missed", "connections_opened")
 
+#: The check that is shown only: without new rooms, a relay serves its old ones, and a load balancer that took it out
+#: would keep all newcomers from these.
+_ROOMS: Final = "rooms"
+
 
 class Views:
     """The views.
@@ -76,11 +80,12 @@ class Views:
         """Readiness: 200 or 503, and the result of each check."""
         relay = self._relay
         is_closing = relay.draining or relay.admission.is_closed
-        full_by = [*relay.admission.full_by, *(["max_rooms"] if relay.hub.is_full else [])]
+        full_by = relay.admission.full_by
         checks = {
             "listening": "ok" if relay.numPorts else "the relay does not listen",
             "draining": "the relay is closing its connections" if is_closing else "ok",
             "capacity": f"full: {', '.join(full_by)}" if full_by else "ok",
+            _ROOMS: "full: max_rooms" if relay.hub.is_full else "ok",
         }
         if self._probe is None or not relay.numPorts or is_closing:
             return succeed(_readiness({**checks, "canary": "not asked"}))
@@ -195,6 +200,6 @@ def _with_probe(outcome: Outcome, checks: dict[str, str]) -> Answer:
 
 
 def _readiness(checks: dict[str, str], canary_seconds: float | None = None) -> Answer:
-    ready = set(checks.values()) <= {"ok", "not asked"}
+    ready = {result for name, result in checks.items() if name != _ROOMS} <= {"ok", "not asked"}
     shown = {"ready": ready, "checks": checks, "canary_seconds": canary_seconds}
     return as_json(shown, 200 if ready else 503)
