@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.harness.admin import Connection, head
 from tests.harness.live import make_certificate
 from tests.harness.service import RESTARTING, ServiceTestCase, Taken
+from tests.harness.tls import certificates
 from wsrelay import __version__, service
 from wsrelay.admin import service as admin
 from wsrelay.errors import SettingsError
@@ -199,14 +200,14 @@ class ProcessTests(ServiceTestCase):
         """SIGHUP reads the admin endpoint's certificates again; if they are unusable, nothing is reloaded."""
         folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
         self.start(admin=f"ssl:9100:privateKey={make_certificate(folder)}")
-        before = self.reactor.sslServers[0][2].creator
+        before = certificates(self.reactor)[0]
         self.signal(signal.SIGHUP)
-        renewed = self.reactor.sslServers[0][2].creator
+        renewed = certificates(self.reactor)[0]
         self.assertIsNot(renewed, before)
         (folder / "relay.pem").write_text("nothing")
         self.signal(signal.SIGHUP)
 
-        self.assertIs(self.reactor.sslServers[0][2].creator, renewed)
+        self.assertIs(certificates(self.reactor)[0], renewed)
         self.assertIn("SIGHUP: nothing was reloaded: admin: ssl:", self.logged(LogLevel.error)[0])
 
     def test_sigterm(self) -> None:

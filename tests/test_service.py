@@ -12,6 +12,7 @@ from twisted.logger import LogLevel
 from tests.harness.live import make_certificate
 from tests.harness.service import RESTARTING, ServiceTestCase, Taken
 from tests.harness.support import Answer, RelayTestCase
+from tests.harness.tls import certificates
 from wsrelay import service
 from wsrelay.errors import SettingsError
 from wsrelay.factory import RelayFactory
@@ -193,11 +194,11 @@ class ReloadTests(ServiceTestCase):
         """Certificates are read again, and new handshakes get the new validators."""
         folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
         made = self.start("tcp:1", f"ssl:2:privateKey={make_certificate(folder)}")
-        before = self.reactor.sslServers[0][2].creator
+        before = certificates(self.reactor)[0]
         client = self.harness.client()
         made.reload(Settings(), [Answer(ValueError("a new validator"))])
 
-        self.assertIsNot(self.reactor.sslServers[0][2].creator, before)
+        self.assertIsNot(certificates(self.reactor)[0], before)
         self.assertEqual(self.harness.client().status, 500)
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
         self.assertTrue(client.open)
@@ -206,14 +207,14 @@ class ReloadTests(ServiceTestCase):
         """One unreadable certificate keeps everything unchanged, all endpoints included."""
         good, bad = (Path(self.enterContext(tempfile.TemporaryDirectory())) for _ in range(2))
         made = self.start(*(f"ssl:2:privateKey={make_certificate(folder)}" for folder in (good, bad)))
-        before = [server[2].creator for server in self.reactor.sslServers]
+        before = certificates(self.reactor)
         chain = self.harness.factory.chain
         (bad / "relay.pem").write_text("garbage")
         error = self.assertRaises(SettingsError, made.reload, Settings(), [])
 
         self.assertIn(str(bad), str(error))
         self.assertEqual(len(error.problems), 1)
-        self.assertEqual([server[2].creator for server in self.reactor.sslServers], before)
+        self.assertEqual(certificates(self.reactor), before)
         self.assertIs(self.harness.factory.chain, chain)
 
 

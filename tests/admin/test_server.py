@@ -57,6 +57,15 @@ class ServerTestCase(RelayTestCase):
 class RequestTests(ServerTestCase):
     """One request."""
 
+    def test_tls_records(self) -> None:
+        """TLS records without data end the connection; records with data do not."""
+        connection = self.connect()
+        connection.connection.charge_records(100, 0)
+        self.assertFalse(connection.ended)
+        connection.connection.charge_records(0, 1)
+        self.assertTrue(connection.transport.disconnected)
+        connection.hang_up()
+
     def test_escaped_path(self) -> None:
         """Routes see the path as it is written: a proxy in front may forbid one by that."""
         self.assertEqual(self.connect().send(head("/%64rain?a=%20", "POST")).text, "POST /%64rain")

@@ -13,6 +13,7 @@ from tests.harness.admin import Connection, head
 from tests.harness.live import make_certificate
 from tests.harness.support import RelayTestCase
 from wsrelay.admin.metrics import Metrics
+from tests.harness.tls import certificates
 from wsrelay.admin.service import AdminService
 from wsrelay.admin.views import Views
 from wsrelay.errors import SettingsError
@@ -143,9 +144,9 @@ class RenewTests(ServiceTestCase):
         folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
         description = f"ssl:9100:privateKey={make_certificate(folder)}"
         made = self.start(description)
-        before = self.reactor.sslServers[0][2].creator
+        before = certificates(self.reactor)[0]
         made.renew(made.fresh_endpoint())
-        self.assertIsNot(self.reactor.sslServers[0][2].creator, before)
+        self.assertIsNot(certificates(self.reactor)[0], before)
 
         unstarted = AdminService(self.harness.factory, description)
         unstarted.renew(unstarted.fresh_endpoint())

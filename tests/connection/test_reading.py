@@ -1,13 +1,16 @@
 """Tests of wsrelay.connection.reading alone. On connections: tests/connection/test_websocket.py."""
 
 from typing import Any
+from unittest.mock import Mock
 
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
+from wsrelay.closecodes import TOO_FAST
 from wsrelay.connection.flow import Flow, Hold
-from wsrelay.connection.reading import hold, release
+from wsrelay.connection.reading import charge_records, hold, release
 from wsrelay.connection.stage import Stage
+from wsrelay.limits.admission import UNCOUNTED
 from wsrelay.limits.rates import Rates
 from wsrelay.settings import Settings
 
@@ -21,16 +24,24 @@ class Reader:
         self.keepalive: Any = self
         self.reactor = MemoryReactorClock()
         self.stage = stage
+        self.visit = UNCOUNTED
         self.flow = Flow(Rates(Settings()), 0.0)
         self.deadline = 0.0
         self.data = b"unread"
         self.noted: list[object] = []
+        self.now = 0.0
+        self.settings = Settings()
+        self.stats: Any = Mock(slowdowns=0)
+        self.slowed_down: set[object] = set()
 
     def seconds(self) -> float:
         return self.reactor.seconds()
 
     def reject(self, reason: object) -> None:
         self.noted.append(reason)
+
+    def abort(self) -> None:
+        self.noted.append("aborted")
 
     def dataReceived(self, data: bytes) -> None:
         self.noted.append(data)
@@ -80,3 +91,37 @@ class ReadingTests(SynchronousTestCase):
         reader.reactor.advance(0)
 
         self.assertEqual(reader.noted, ["paused"])
+
+
+class RecordsTests(SynchronousTestCase):
+    """TLS records."""
+
+    def test_charge_open(self) -> None:
+        """Records count as frames, empty ones as control frames; beyond the rate reading is held, then 1008."""
+        for stage in (Stage.OPEN, Stage.STREAM):
+            reader = Reader(stage)
+            _, frames, _, controls = reader.flow.tokens
+            charge_records(reader, 3, 2)
+            self.assertEqual(
+                (frames - reader.flow.frames, controls - reader.flow.controls, reader.noted), (3, 2, [])
+            )
+            charge_records(reader, 0, int(controls))
+            self.assertEqual((reader.noted, reader.slowed_down), (["paused"], {reader}))
+            charge_records(reader, int(30 * reader.settings.max_frames_per_second), 0)
+            self.assertEqual(reader.noted, ["paused", TOO_FAST])
+
+    def test_charge_not_open(self) -> None:
+        """Empty records end a connection that is not open; records with data do not, and nothing ends twice."""
+        for stage, noted in (
+            (Stage.REQUEST, ["aborted"]),
+            (Stage.GRANT, ["aborted"]),
+            (Stage.EXCHANGE, ["aborted"]),
+            (Stage.CLOSING, ["aborted"]),
+            (Stage.ENDING, ["aborted"]),
+            (Stage.LOST, []),
+        ):
+            reader = Reader(stage)
+            charge_records(reader, 5, 0)
+            self.assertEqual(reader.noted, [])
+            charge_records(reader, 5, 1)
+            self.assertEqual(reader.noted, noted, stage)

@@ -306,9 +306,6 @@ class CertificatesTests(RelayTestCase):
         """Listen, and return the outermost factory."""
         factory = self.relay().factory
         endpoint.listen(factory)
-        for _, wrapped, creator, *_ in reactor.sslServers:
-            # As the real reactor does.
-            return TLSMemoryBIOFactory(creator, False, wrapped, clock=reactor)
         return reactor.tcpServers[0][1]
 
     def shown(self, factory: Any) -> bytes:
@@ -394,7 +391,7 @@ class AdminTests(SynchronousTestCase):
         """Return interface and port of an admin endpoint."""
         reactor = MemoryReactorClock()
         admin_endpoint(reactor, description).listen_now(Factory())
-        [server] = reactor.tcpServers + reactor.sslServers
+        [server] = reactor.tcpServers
         return server[-1], server[0]
 
     def test_admin_loopback(self) -> None:

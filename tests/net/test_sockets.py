@@ -11,11 +11,11 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
 from twisted.internet.ssl import CertificateOptions
 from twisted.internet.testing import MemoryReactorClock, StringTransport
-from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.live import SECONDS, missing, taken_port
 from wsrelay.net.sockets import Listener, is_every_ipv6, source, unmapped
+from wsrelay.net.tls import TlsConnection
 
 
 def require_ipv6() -> None:
@@ -91,13 +91,13 @@ class ListenerTests(SynchronousTestCase):
         self.assertEqual(error.socketError.errno, errno.EADDRNOTAVAIL)
 
     def test_tls(self) -> None:
-        """TLS listens in the same way."""
+        """TLS listens in the same way, and its records are counted."""
         factory = Factory()
         self.listener.listenSSL(0, factory, CertificateOptions(), 5, "::")
         [(_, family, wrapper)] = self.reactor.adoptedPorts
         self.assertEqual(family, socket.AF_INET6)
-        self.assertIsInstance(wrapper, TLSMemoryBIOFactory)
         self.assertIs(wrapper.wrappedFactory, factory)
+        self.assertIs(wrapper.protocol, TlsConnection)
 
     def test_other_interfaces(self) -> None:
         """For any other interface the reactor listens."""
@@ -105,8 +105,10 @@ class ListenerTests(SynchronousTestCase):
         for interface in ("", "127.0.0.1", "::1"):
             self.listener.listenTCP(1, factory, 5, interface)
             self.listener.listenSSL(2, factory, CertificateOptions(), 5, interface)
+            port, wrapper, *how = self.reactor.tcpServers.pop()
+            self.assertEqual((port, wrapper.wrappedFactory, wrapper.protocol), (2, factory, TlsConnection))
+            self.assertEqual(how, [5, interface])
             self.assertEqual(self.reactor.tcpServers.pop(), (1, factory, 5, interface))
-            self.assertEqual(self.reactor.sslServers.pop()[-2:], (5, interface))
         self.assertEqual(self.sockets, [])
 
 

@@ -97,6 +97,11 @@ class AdminConnection(Protocol):
     def writeConnectionLost(self) -> None:
         """Our half has ended, behind a refusal: the deadline follows."""
 
+    def charge_records(self, full: int, empty: int) -> None:
+        """Abort for too many TLS records without data. See :class:`wsrelay.net.tls.Charged`."""
+        if empty:
+            self._abort()
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """TCP has ended."""
         self._server.disconnected(self)

@@ -33,7 +33,7 @@ from wsrelay.connection.keepalive import KeepAlive
 from wsrelay.connection.member import NO_GRANT, Member
 from wsrelay.connection.opening import Opening
 from wsrelay.connection.phase import Ended, Phase
-from wsrelay.connection.reading import charge, limit_rate, release
+from wsrelay.connection.reading import charge, charge_records, limit_rate, release
 from wsrelay.connection.report import JUST_ENDED, report_end, report_open, report_refusal, status
 from wsrelay.connection.stage import OPEN_STAGES, OPENING_STAGES, TRANSITIONS, Stage
 from wsrelay.connection.writer import Writer
@@ -286,8 +286,7 @@ class RelayProtocol(AutobahnProtocol):
 
         Peer sees:
             A close frame with the row's code and reason, or a stream's event; 503 while its request is unanswered; the
-            end of TCP before the first byte of a request: browsers open sockets on speculation, and would take a 503
-            for the answer to their next request.
+            end of TCP before its first byte: browsers open sockets on speculation, and take a 503 for the next answer.
         """
         if self.stage in OPEN_STAGES:
             self.factory.stats.closes_sent[reason.code] += 1
@@ -366,6 +365,7 @@ class RelayProtocol(AutobahnProtocol):
         super().dropConnection(abort)
         self._discard()
 
+    charge_records = charge_records  #: of TLS; see :class:`wsrelay.net.tls.Charged`
     end = dropConnection  #: behind a whole response; see :class:`wsrelay.http.exchange.Line`
 
     def _discard(self) -> None:

@@ -13,7 +13,7 @@ from wsrelay.connection.keepalive import KeepAlive
 from wsrelay.connection.stage import CLOSING_STAGES, OPEN_STAGES, Stage
 from wsrelay.limits.admission import Visit, too_many
 
-__all__ = ["Reader", "charge", "end_turn", "hold", "is_too_fast", "limit_rate", "release", "settle", "speed_up"]
+__all__ = ["Reader", "charge", "charge_records", "end_turn", "hold", "is_too_fast", "limit_rate", "release", "settle", "speed_up"]
 
 #: The shortest time of being held for a rate, in seconds: pausing and resuming costs as much as a few reads.
 _SLOWDOWN_SECONDS: Final = 0.02
@@ -42,6 +42,9 @@ class Reader(Protocol):
 
     def reject(self, reason: CloseReason) -> None:
         """Close for a violation or an exceeded limit."""
+
+    def abort(self) -> None:
+        """End TCP now."""
 
     def dataReceived(self, data: bytes) -> None:
         """Take received bytes; empty: go on with the unparsed ones."""
@@ -96,6 +99,26 @@ def limit_rate(reader: Reader) -> None:
         hold(reader, Hold.RATE)
         if 0 < (wait_seconds := flow.wait_seconds()) < _SWEPT_SECONDS:
             factory.reactor.callLater(max(wait_seconds, _SLOWDOWN_SECONDS), speed_up, reader)
+
+
+def charge_records(reader: Reader, full: int, empty: int) -> None:
+    """Charge TLS records to the rate limits on frames and control frames. See :class:`wsrelay.net.tls.Charged`.
+
+    Args:
+        reader: the connection.
+        full: small records with application data beyond the first of a read.
+        empty: records without, such as KeyUpdates; each costs as much as a control frame, and counts as one.
+
+    Peer sees:
+        As for any excess of frames; while it is not open, the end of TCP for an empty one.
+    """
+    if reader.stage in OPEN_STAGES:
+        reader.flow.frames -= full
+        reader.flow.controls -= empty
+        if is_too_fast(reader):
+            limit_rate(reader)
+    elif empty and reader.stage is not Stage.LOST:
+        reader.abort()
 
 
 def speed_up(reader: Reader) -> None:

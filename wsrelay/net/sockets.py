@@ -18,9 +18,12 @@ from twisted.internet.interfaces import (
     IListeningPort,
     IOpenSSLServerConnectionCreator,
     IProtocolFactory,
+    IReactorTime,
     ITransport,
 )
 from twisted.protocols.tls import TLSMemoryBIOFactory
+
+from wsrelay.net.tls import TlsConnection
 
 __all__ = ["Listener", "is_every_ipv6", "source", "unmapped"]
 
@@ -29,18 +32,9 @@ _CREDENTIALS: Final = struct.Struct("iII")
 
 
 class _Reactor(Protocol):
-    """The used part of IReactorTCP, IReactorSSL and IReactorSocket, whose own types exclude wrapping factories."""
+    """The used part of IReactorTCP and IReactorSocket, whose own types exclude wrapping factories."""
 
     def listenTCP(self, port: int, factory: IProtocolFactory, backlog: int, interface: str) -> IListeningPort: ...
-
-    def listenSSL(
-        self,
-        port: int,
-        factory: IProtocolFactory,
-        contextFactory: IOpenSSLServerConnectionCreator,
-        backlog: int,
-        interface: str,
-    ) -> IListeningPort: ...
 
     def adoptStreamPort(self, fileno: int, addressFamily: int, factory: IProtocolFactory) -> IListeningPort: ...
 
@@ -63,9 +57,13 @@ class Listener:
     def listenTCP(self, port: int, factory: IProtocolFactory, backlog: int, interface: str) -> IListeningPort:
         """Listen for TCP. See :class:`twisted.internet.interfaces.IReactorTCP`.
 
+        A factory of TLS connections, as ``tls:`` endpoints pass it, makes :class:`wsrelay.net.tls.TlsConnection`.
+
         Raises:
             CannotListenError: the address is in use, or the machine has no IPv6.
         """
+        if isinstance(factory, TLSMemoryBIOFactory):
+            factory.protocol = TlsConnection
         if is_every_ipv6(interface):
             return self._listen_on_all(port, factory, backlog, interface)
         return self._reactor.listenTCP(port, factory, backlog, interface)
@@ -79,9 +77,8 @@ class Listener:
         interface: str,
     ) -> IListeningPort:
         """Listen for TLS. See :class:`twisted.internet.interfaces.IReactorSSL`, and :meth:`listenTCP`."""
-        if is_every_ipv6(interface):
-            return self.listenTCP(port, TLSMemoryBIOFactory(contextFactory, False, factory), backlog, interface)
-        return self._reactor.listenSSL(port, factory, contextFactory, backlog, interface)
+        clock = cast("IReactorTime", self._reactor)
+        return self.listenTCP(port, TLSMemoryBIOFactory(contextFactory, False, factory, clock), backlog, interface)
 
     def _listen_on_all(self, port: int, factory: IProtocolFactory, backlog: int, interface: str) -> IListeningPort:
         dual = not self.ipv6_only and socket.has_dualstack_ipv6()
