@@ -8,14 +8,19 @@ from twisted.internet.interfaces import ISSLTransport
 from zope.interface import directlyProvides
 
 from tests.harness.http import http_bytes
-from tests.harness.support import Answer, RelayTestCase, request_bytes
+from tests.harness.support import Answer, RelayTestCase, Wire, request_bytes
 from wsrelay import closecodes
 from wsrelay.connection.protocol import RelayProtocol
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
+from wsrelay.http.body import STRETCH_CHUNKS
 
 #: The body "hello", chunked.
 CHUNKS = b"5\r\nhello\r\n0\r\n\r\n"
+
+
+#: The head of a POST, and chunks for several turns.
+MANY_CHUNKS = http_bytes("POST /room", None, {"Transfer-Encoding": "chunked"}) + b"1\r\nx\r\n" * 3 * STRETCH_CHUNKS
 
 
 class PlainHTTPTests(RelayTestCase):
@@ -162,6 +167,50 @@ class PlainHTTPTests(RelayTestCase):
             wire.send(b"100000\r\n" + bytes(2**17))
 
             self.assertEqual(wire.status, 413)
+
+    def reads(self, wire: Wire) -> list[str]:
+        """Return a list to which pauses and resumes of reading are added."""
+        seen: list[str] = []
+        wire.transport.pauseProducing = lambda: seen.append("paused")
+        wire.transport.resumeProducing = lambda: seen.append("resumed")
+        return seen
+
+    def test_many_chunks(self) -> None:
+        """Many chunks are decoded in turns, between which nothing is read, with and without waiting for validators."""
+        for pending in (None, Deferred()):
+            relay = self.relay([Answer(pending)] if pending else (), http=True)
+            wire = relay.wire()
+            seen = self.reads(wire)
+            wire.transport.protocol.dataReceived(MANY_CHUNKS)
+            if pending:
+                self.assertEqual(seen, [])
+                pending.callback(Grant(room="room"))
+            self.assertEqual(seen, ["paused"])
+            wire.transport.protocol.dataReceived(b"0\r\n")  # TLS may still deliver
+            self.assertEqual((seen, relay.stats.messages_in), (["paused"], 0))
+            wire.send(b"\r\n")
+            self.assertEqual((wire.status, seen), (202, ["paused", "resumed"]))
+            wire.hang_up()
+
+    def test_many_chunks_refused(self) -> None:
+        """Too many small chunks are a 400 that says what to do; the rest is read and discarded."""
+        relay = self.relay(http=True, close_seconds=1)
+        wire = relay.wire()
+        seen = self.reads(wire)
+        wire.send(MANY_CHUNKS + b"1\r\nx\r\n" * 5000)
+        self.assertIn(b"too many small chunks; send larger ones, or a Content-Length", wire.received)
+        self.assertEqual((wire.status, seen), (400, ["paused", "resumed"]))
+        relay.wait(2)
+
+    def test_many_chunks_lost(self) -> None:
+        """A client that leaves between two turns leaves nothing behind."""
+        relay = self.relay(http=True)
+        wire = relay.wire()
+        wire.transport.protocol.dataReceived(MANY_CHUNKS)
+        wire.transport.protocol.connectionLost()
+        relay.settle()
+
+        self.assertEqual((len(relay.factory.connections), relay.stats.messages_in), (0, 0))
 
     def test_bug_before_event_stream(self) -> None:
         """A bug between the join and the first event is a 500; no connection is counted."""

@@ -209,6 +209,28 @@ def test_http_endless_body(server: Relay) -> None:
 
 
 @interop
+def test_http_tiny_chunks(server: Relay) -> None:
+    """A body in tiny chunks is refused with 400 after a few thousand, for little CPU time; lines are not."""
+    with attacked(server) as attack:
+        before = attack.cpu_seconds()
+        for _ in range(5):
+            with server.connect() as connection:
+                connection.sendall(http_bytes(POST, None, {"Transfer-Encoding": "chunked"}))
+                pour(connection, b"1\r\nx\r\n" * 10_000, 10)
+                answer = Response(read_to_end(connection))
+                assert (answer.status, b"Content-Length" in answer.body) == (400, True)
+            attack.bystanders.exchange()
+        # 3 MB in all; they took 3 seconds.
+        assert attack.cpu_seconds() - before < 1
+        with server.connect() as connection:
+            line = b"x" * 99 + b"\n"
+            connection.sendall(http_bytes(POST, None, {"Transfer-Encoding": "chunked"}))
+            pour(connection, b"%x\r\n%b\r\n" % (len(line), line) * 900)
+            connection.sendall(b"0\r\n\r\n")
+            assert Response(read_to_end(connection)).status == 202
+
+
+@interop
 def test_http_stalled_body(server: Relay) -> None:
     """A stalled body gets 408 at --message-seconds."""
     with attacked(server), server.connect() as connection:

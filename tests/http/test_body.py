@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsrelay.errors import Denied
-from wsrelay.http.body import Body
+from wsrelay.http.body import CHUNK_BYTES, FREE_CHUNKS, STRETCH_CHUNKS, Body
 
 CHUNKED = {"transfer-encoding": "chunked"}
 
@@ -47,6 +47,35 @@ class BodyTests(SynchronousTestCase):
         body.receive(b"5;a=b\r\nhello\r\n0\r\nX-User: admin\r\n\r\nPOST /")
 
         self.assertEqual(body.read(), b"hello")
+
+    def test_many_chunks(self) -> None:
+        """Many chunks are decoded in stretches; those cut by a read count once."""
+        body = Body(CHUNKED, 10**6)
+        count = 2 * STRETCH_CHUNKS + 1
+        body.receive(b"2\r\nab\r\n" * count + b"2\r\na")
+        for _ in range(2):
+            self.assertIsNone(body.read())
+            self.assertTrue(body.is_behind)
+        self.assertIsNone(body.read())
+        self.assertEqual((body.is_behind, body.chunks), (False, count + 1))
+        body.receive(b"b\r\n0\r\n\r\n")
+
+        self.assertEqual((body.read(), body.is_behind, body.chunks), (b"ab" * (count + 1), False, count + 1))
+
+    def test_too_many_chunks(self) -> None:
+        """More chunks than a body of its size needs are a 400; lines of a hundred bytes are not too many."""
+        for size, count, status in ((1, FREE_CHUNKS, 0), (1, FREE_CHUNKS + 500, 400), (100, 10486, 0)):
+            body = Body(CHUNKED, 2**21)
+            body.receive(b"%x\r\n%b\r\n" % (size, b"x" * size) * count + b"0\r\n\r\n")
+            try:
+                while (content := body.read()) is None:
+                    self.assertTrue(body.is_behind)
+            except Denied as denied:
+                self.assertEqual(denied.status, status)
+                self.assertIn("send larger ones, or a Content-Length", denied.reason)
+                self.assertLessEqual(body.chunks, FREE_CHUNKS + FREE_CHUNKS // CHUNK_BYTES + STRETCH_CHUNKS)
+            else:
+                self.assertEqual((len(content), status), (size * count, 0))
 
     def test_framing_fields(self) -> None:
         """A body of unclear length is refused: request smuggling is made of these."""

@@ -12,9 +12,12 @@ from tests.harness.http import Response, ask, http_bytes
 from tests.harness.support import Answer, RelayTestCase
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
-from wsrelay.http.body import MAX_FRAMING_BYTES
+from wsrelay.http.body import MAX_FRAMING_BYTES, STRETCH_CHUNKS
 from wsrelay.http.exchange import Exchange
 from wsrelay.http.head import parse_head
+
+#: The fields of a body in chunks.
+CHUNKED: dict[str, str | None] = {"Content-Length": None, "Transfer-Encoding": "chunked"}
 
 
 class Line:
@@ -93,6 +96,29 @@ class ExchangeTests(SynchronousTestCase):
         exchange = self.exchange(fields={"Content-Length": None, "Transfer-Encoding": "chunked"})
         exchange.receive(b"1;" + b"x" * (MAX_FRAMING_BYTES + 18))
         self.assertEqual(self.assertRaises(Denied, exchange.receive, b"x").status, 413)
+
+    def test_chunks(self) -> None:
+        """Many chunks are decoded in several calls, and counted; also those of a refused body."""
+        exchange = self.exchange(fields=CHUNKED, max_body_bytes=1000)
+        exchange.receive(b"1\r\nx\r\n" * (STRETCH_CHUNKS + 1) + b"0\r\n\r\n")
+        exchange.begin()
+        self.assertEqual((exchange.is_behind, exchange.chunks, self.line.calls), (True, STRETCH_CHUNKS, []))
+        exchange.receive(b"")
+        self.assertEqual((exchange.is_behind, exchange.chunks), (False, STRETCH_CHUNKS + 1))
+        self.assertEqual(self.line.calls, ["end"])
+        refused = self.exchange(fields=CHUNKED)
+        refused.begin()
+        refused.receive(b"1\r\nx\r\n1\r\nxy")
+        self.assertEqual((refused.chunks, self.line.calls), (2, ["end", 400]))
+
+    def test_whole_in_chunks(self) -> None:
+        """A body of many chunks is whole when all have come."""
+        exchange = self.exchange(fields=CHUNKED, max_body_bytes=1000)
+        exchange.receive(b"1\r\nx\r\n" * 3 * STRETCH_CHUNKS)
+        self.assertFalse(exchange.is_whole())
+        exchange.receive(b"0\r\n\r\n")
+        self.assertTrue(exchange.is_whole())
+        self.assertEqual(exchange.content, b"x" * 3 * STRETCH_CHUNKS)
 
     def test_continue(self) -> None:
         """100 Continue is sent at the grant, unless the body has begun."""

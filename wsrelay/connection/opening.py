@@ -293,9 +293,9 @@ class Opening(Phase):
         """Serve plain HTTP. The body must be complete within ``message_seconds``."""
         host = self._host
         host.become(Stage.EXCHANGE)
-        host.phase = PlainHTTP(host, exchange, self._kept_bytes)
+        host.phase = serving = PlainHTTP(host, exchange, self._kept_bytes)
         host.expect_within(host.factory.settings.message_seconds or math.inf)
-        exchange.begin(grant)
+        serving.begin(grant)
 
     def _upgrade(self, grant: Grant, request: HandshakeRequest) -> None:
         """Join the room and send the 101.

@@ -9,6 +9,7 @@ from twisted.python.failure import Failure
 from wsrelay.connection.host import Host
 from wsrelay.connection.phase import Phase
 from wsrelay.errors import Denied
+from wsrelay.grant import Grant
 from wsrelay.http.exchange import Exchange
 
 __all__ = ["PlainHTTP"]
@@ -23,17 +24,24 @@ class PlainHTTP(Phase):
         kept_bytes: the cost of its parsed head.
     """
 
-    __slots__ = ("_exchange", "_host", "_kept_bytes")
+    __slots__ = ("_exchange", "_host", "_kept_bytes", "_yields")
 
     def __init__(self, host: Host, exchange: Exchange, kept_bytes: int) -> None:
         self._host = host
         self._exchange = exchange
         self._kept_bytes = kept_bytes
+        #: Whether other connections have their turn before the next chunks are decoded.
+        self._yields = False
 
     @property
     def incoming_bytes(self) -> int:
         """Bytes kept of the head, and buffered of the body."""
         return self._kept_bytes + self._exchange.incoming_bytes
+
+    def begin(self, grant: Grant) -> None:
+        """The request is granted. See :meth:`wsrelay.http.exchange.Exchange.begin`."""
+        self._exchange.begin(grant)
+        self._end_turn()
 
     def receive(self, data: bytes) -> None:
         """Take more of the body."""
@@ -42,6 +50,24 @@ class PlainHTTP(Phase):
             self._host.factory.memory.grow(self._host, len(data))
         except Denied as denied:
             self._host.deny(denied)
+        self._end_turn()
+
+    def _end_turn(self) -> None:
+        """Stop reading until the next turn, if chunks are not decoded."""
+        if self._exchange.is_behind and not self._yields:
+            self._yields = True
+            self._host.transport.pauseProducing()
+            self._host.factory.reactor.callLater(0, self._read_on)
+
+    def _read_on(self) -> None:
+        """Decode more chunks, and read on behind the last; also after the end, to discard the rest."""
+        if self._host.phase is self:
+            self._host.dataReceived(b"")
+        if self._host.phase is self and self._exchange.is_behind:
+            self._host.factory.reactor.callLater(0, self._read_on)
+        else:
+            self._yields = False
+            self._host.transport.resumeProducing()
 
     def on_deadline(self) -> None:
         """Refuse: the body is late."""

@@ -1,4 +1,4 @@
-"""Request bodies: by length, or in chunks, which h11 decodes. This module bounds the size. Pure.
+"""Request bodies: by length, or in chunks, which h11 decodes. This module bounds the size and the chunks. Pure.
 
 h11 does not read the client's head a second time. It gets a request line and the one framing field that the strict
 parser (:mod:`wsrelay.http.head`) accepted, then the bytes behind the head. So two parsers cannot disagree. A body by
@@ -18,10 +18,20 @@ import h11
 
 from wsrelay.errors import Denied
 
-__all__ = ["MAX_FRAMING_BYTES", "Body", "too_long"]
+__all__ = ["CHUNK_BYTES", "FREE_CHUNKS", "MAX_FRAMING_BYTES", "STRETCH_CHUNKS", "Body", "too_long"]
 
 #: Bytes that framing (chunk sizes, chunk extensions, trailer fields) may add to twice the longest body.
 MAX_FRAMING_BYTES: Final = 65536
+
+#: The most chunks of a body, beside one for each :data:`CHUNK_BYTES` of its content. A chunk costs 6 µs, whatever its
+#: size; lines of a hundred bytes, each sent as it is written, stay below.
+FREE_CHUNKS: Final = 4096
+
+#: The least size of chunks, on average, in a body of many.
+CHUNK_BYTES: Final = 64
+
+#: The most chunks that one :meth:`Body.read` decodes: 0.4 ms.
+STRETCH_CHUNKS: Final = 64
 
 _LENGTH: Final = re.compile(r"[0-9]{1,18}")
 
@@ -36,51 +46,68 @@ class Body:
     Raises:
         Denied: 411 without a framing field; 400 for two of them, or a malformed one; 413 for a ``Content-Length``
             above ``max_bytes``.
+
+    Attributes:
+        chunks: the number of chunks that have been decoded.
+        is_behind: whether :meth:`read` has left chunks undecoded, and must be called again in a later turn.
     """
 
-    __slots__ = ("_chunks", "_content", "_length", "_max_bytes")
+    __slots__ = ("_content", "_decoder", "_length", "_max_bytes", "chunks", "is_behind")
 
     def __init__(self, headers: Mapping[str, str], max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._content = bytearray()
         self._length = _length(headers)
         self._check_size(self._length or 0)
-        self._chunks: h11.Connection | None = None
+        self.chunks = 0
+        self.is_behind = False
+        self._decoder: h11.Connection | None = None
         if self._length is None:
-            self._chunks = h11.Connection(h11.SERVER)
-            self._chunks.receive_data(b"POST / HTTP/1.1\r\nHost: -\r\nTransfer-Encoding: chunked\r\n\r\n")
-            self._chunks.next_event()  # the request
+            self._decoder = h11.Connection(h11.SERVER)
+            self._decoder.receive_data(b"POST / HTTP/1.1\r\nHost: -\r\nTransfer-Encoding: chunked\r\n\r\n")
+            self._decoder.next_event()  # the request
 
     def receive(self, data: bytes) -> None:
         """Take bytes from behind the head, without looking at them; the caller bounds their number."""
-        if self._chunks is None:
+        if self._decoder is None:
             self._content += data
         elif data:  # h11 takes an empty string for the end of TCP
-            self._chunks.receive_data(data)
+            self._decoder.receive_data(data)
 
     def read(self) -> bytes | None:
-        """Return the body; ``None`` while it is incomplete. Bytes behind it are dropped. Not called again after that.
+        """Return the body; ``None`` while it is incomplete, or not decoded. Not called again after that.
+
+        Bytes behind the body are dropped.
 
         Raises:
-            Denied: 400 for malformed chunks, 413 for a body above ``max_bytes``.
+            Denied: 400 for malformed or too many chunks, 413 for a body above ``max_bytes``.
 
         Source: RFC 9112 sections 6 and 7.1.
         """
-        if self._chunks is not None and not self._decode(self._chunks):
+        if self._decoder is not None and not self._decode(self._decoder):
             return None
         if self._length is not None and len(self._content) < self._length:
             return None
         return bytes(self._content[: self._length])
 
-    def _decode(self, chunks: h11.Connection) -> bool:
-        """Take the content out of the chunks; return whether the last one has come."""
+    def _decode(self, decoder: h11.Connection) -> bool:
+        """Take the content out of some chunks; return whether the last one has come."""
+        self.is_behind = False
         try:
-            while isinstance(event := chunks.next_event(), h11.Data):
+            for _ in range(STRETCH_CHUNKS):
+                event = decoder.next_event()
+                if not isinstance(event, h11.Data):
+                    return isinstance(event, h11.EndOfMessage)
                 self._content += event.data
+                self.chunks += event.chunk_start
                 self._check_size(len(self._content))
         except h11.RemoteProtocolError:
             raise Denied(400, "the chunks of the body are malformed", cause="malformed") from None
-        return isinstance(event, h11.EndOfMessage)
+        if self.chunks > FREE_CHUNKS + len(self._content) // CHUNK_BYTES:
+            reason = "the body has too many small chunks; send larger ones, or a Content-Length"
+            raise Denied(400, reason, cause="malformed")
+        self.is_behind = True
+        return False
 
     def _check_size(self, size_bytes: int) -> None:
         if size_bytes > self._max_bytes:

@@ -67,6 +67,7 @@ class Exchange:
         grant: the validators' grant; no rights before :meth:`begin`.
         content: the body, once it is complete.
         incoming_bytes: bytes received behind the head. See :class:`wsrelay.limits.shedding.Holder`.
+        chunks: the decoded chunks of the body.
     """
 
     __slots__ = (
@@ -75,6 +76,7 @@ class Exchange:
         "_is_begun",
         "_is_lost",
         "_max_body_bytes",
+        "chunks",
         "connection",
         "content",
         "grant",
@@ -100,7 +102,7 @@ class Exchange:
         self.sharing = sharing
         self.grant = _NO_GRANT
         self.content = b""
-        self.incoming_bytes = 0
+        self.incoming_bytes = self.chunks = 0
         self._answer = answer
         self._max_body_bytes = max_body_bytes
         self._body = Body(request.headers, max_body_bytes) if max_body_bytes else None
@@ -108,6 +110,9 @@ class Exchange:
 
     def receive(self, data: bytes) -> None:
         """Take bytes from behind the head. They wait until :meth:`begin`; without a body they are discarded.
+
+        Of small chunks, some are decoded; while :attr:`is_behind`, it must be called again, without bytes, in a later
+        turn.
 
         Raises:
             Denied: 413, more bytes than the longest body in small chunks.
@@ -153,7 +158,9 @@ class Exchange:
         if self._body is None:
             return False
         try:
-            content = self._body.read()
+            content = self._read(self._body)
+            while self._body.is_behind:
+                content = self._read(self._body)
         except Denied:
             return False
         if content is None:
@@ -170,6 +177,11 @@ class Exchange:
         self._is_lost = True
 
     @property
+    def is_behind(self) -> bool:
+        """Whether chunks of the body have come and are not decoded."""
+        return self._body is not None and self._body.is_behind
+
+    @property
     def is_head(self) -> bool:
         """Whether the response has no content."""
         return self.request.method == "HEAD"
@@ -181,7 +193,7 @@ class Exchange:
     def _answer_if_complete(self) -> None:
         """Answer; an exception ends this connection and no other."""
         try:
-            content = self.content if self._body is None else self._body.read()
+            content = self.content if self._body is None else self._read(self._body)
             if content is not None:
                 self._body = None
                 self.content = content
@@ -190,3 +202,9 @@ class Exchange:
             self.connection.deny(denied)
         except Exception as error:  # noqa: BLE001 - the guard of all callbacks
             self.connection.fail(error)
+
+    def _read(self, body: Body) -> bytes | None:
+        try:
+            return body.read()
+        finally:
+            self.chunks = body.chunks
