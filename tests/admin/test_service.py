@@ -12,8 +12,8 @@ from twisted.logger import LogLevel
 from tests.harness.admin import Connection, head
 from tests.harness.live import make_certificate
 from tests.harness.support import RelayTestCase
-from wsrelay.admin.metrics import Metrics
 from tests.harness.tls import certificates
+from wsrelay.admin.metrics import Metrics
 from wsrelay.admin.service import AdminService
 from wsrelay.admin.views import Views
 from wsrelay.errors import SettingsError

@@ -102,12 +102,10 @@ class RecordsTests(SynchronousTestCase):
             reader = Reader(stage)
             _, frames, _, controls = reader.flow.tokens
             charge_records(reader, 3, 2)
-            self.assertEqual(
-                (frames - reader.flow.frames, controls - reader.flow.controls, reader.noted), (3, 2, [])
-            )
+            self.assertEqual((frames - reader.flow.frames, controls - reader.flow.controls, reader.noted), (3, 2, []))
             charge_records(reader, 0, int(controls))
             self.assertEqual((reader.noted, reader.slowed_down), (["paused"], {reader}))
-            charge_records(reader, int(30 * reader.settings.max_frames_per_second), 0)
+            charge_records(reader, int(40 * reader.settings.max_frames_per_second), 0)
             self.assertEqual(reader.noted, ["paused", TOO_FAST])
 
     def test_charge_not_open(self) -> None:

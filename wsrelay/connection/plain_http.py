@@ -8,6 +8,7 @@ from twisted.python.failure import Failure
 
 from wsrelay.connection.host import Host
 from wsrelay.connection.phase import Phase
+from wsrelay.connection.reading import end_turn
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
 from wsrelay.http.exchange import Exchange
@@ -24,14 +25,12 @@ class PlainHTTP(Phase):
         kept_bytes: the cost of its parsed head.
     """
 
-    __slots__ = ("_exchange", "_host", "_kept_bytes", "_yields")
+    __slots__ = ("_exchange", "_host", "_kept_bytes")
 
     def __init__(self, host: Host, exchange: Exchange, kept_bytes: int) -> None:
         self._host = host
         self._exchange = exchange
         self._kept_bytes = kept_bytes
-        #: Whether other connections have their turn before the next chunks are decoded.
-        self._yields = False
 
     @property
     def incoming_bytes(self) -> int:
@@ -53,21 +52,9 @@ class PlainHTTP(Phase):
         self._end_turn()
 
     def _end_turn(self) -> None:
-        """Stop reading until the next turn, if chunks are not decoded."""
-        if self._exchange.is_behind and not self._yields:
-            self._yields = True
-            self._host.transport.pauseProducing()
-            self._host.factory.reactor.callLater(0, self._read_on)
-
-    def _read_on(self) -> None:
-        """Decode more chunks, and read on behind the last; also after the end, to discard the rest."""
-        if self._host.phase is self:
-            self._host.dataReceived(b"")
-        if self._host.phase is self and self._exchange.is_behind:
-            self._host.factory.reactor.callLater(0, self._read_on)
-        else:
-            self._yields = False
-            self._host.transport.resumeProducing()
+        """Leave chunks that are not decoded to a later turn."""
+        if self._exchange.is_behind and self._host.phase is self:
+            end_turn(self._host)
 
     def on_deadline(self) -> None:
         """Refuse: the body is late."""

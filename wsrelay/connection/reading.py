@@ -13,7 +13,18 @@ from wsrelay.connection.keepalive import KeepAlive
 from wsrelay.connection.stage import CLOSING_STAGES, OPEN_STAGES, Stage
 from wsrelay.limits.admission import Visit, too_many
 
-__all__ = ["Reader", "charge", "charge_records", "end_turn", "hold", "is_too_fast", "limit_rate", "release", "settle", "speed_up"]
+__all__ = [
+    "Reader",
+    "charge",
+    "charge_records",
+    "end_turn",
+    "hold",
+    "is_too_fast",
+    "limit_rate",
+    "release",
+    "settle",
+    "speed_up",
+]
 
 #: The shortest time of being held for a rate, in seconds: pausing and resuming costs as much as a few reads.
 _SLOWDOWN_SECONDS: Final = 0.02

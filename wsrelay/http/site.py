@@ -228,7 +228,7 @@ class PublicSite:
             # Slow policy pause-publishers: an HTTP client cannot be held.
             raise Denied(503, "this room waits for a slow subscriber", [("Retry-After", "1")], cause="slow_policy")
         left_out = self._except(headers, grant.room)
-        connection.charge(1, len(payload))
+        connection.charge(max(1, exchange.chunks), len(payload))
         message = Message(frames.encode(opcode, payload), left_out)
         relay.stats.messages_in += 1
         relay.stats.bytes_in += len(message.plain)
