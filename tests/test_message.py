@@ -33,12 +33,3 @@ class MessageTests(SynchronousTestCase):
             size_bytes = Message.binary(bytes(length)).size_bytes
             self.assertGreaterEqual(size_bytes, length + 200)
             self.assertLessEqual(size_bytes, length + MESSAGE_OVERHEAD_BYTES)
-
-    def test_frames_are_made_once(self) -> None:
-        """Asking again for an encoding gives the same object; encodings differ."""
-        message = Message.text(b"hello " * 10)
-
-        for encoding in (frames.plain, frames.Deflate(9), frames.Deflate(15)):
-            self.assertIs(message.frame(encoding), message.frame(encoding))
-        self.assertEqual(message.frame(frames.plain), frames.encode(frames.TEXT, b"hello " * 10))
-        self.assertEqual(message.frame(deflate := frames.Deflate(12)), deflate(message.plain))

@@ -1,6 +1,7 @@
-"""One message, and its frame per encoding.
+"""One message, as its plain frame.
 
-Must not live here: rooms and offsets (:mod:`wsrelay.rooms.log`), the layout of frames (:mod:`wsrelay.wire.frames`).
+Must not live here: rooms and offsets (:mod:`wsrelay.rooms.log`), the layout of frames (:mod:`wsrelay.wire.frames`),
+other encodings (:mod:`wsrelay.rooms.frame_cache`).
 """
 
 from typing import Final, Self
@@ -8,7 +9,6 @@ from typing import Final, Self
 import msgspec
 
 from wsrelay.wire import frames
-from wsrelay.wire.frames import Encoding
 
 __all__ = ["FRAME_OVERHEAD_BYTES", "MESSAGE_OVERHEAD_BYTES", "Message"]
 
@@ -35,7 +35,6 @@ class Message(msgspec.Struct, eq=False, gc=False):
     plain: bytes
     publisher: object = None
     published_at: float = 0.0
-    _encoded: dict[Encoding, bytes] | None = None
 
     @classmethod
     def text(cls, text: str | bytes, publisher: object = None) -> Self:
@@ -71,14 +70,3 @@ class Message(msgspec.Struct, eq=False, gc=False):
     def size_bytes(self) -> int:
         """The cost in a log: the plain frame and :data:`FRAME_OVERHEAD_BYTES`."""
         return len(self.plain) + FRAME_OVERHEAD_BYTES
-
-    def frame(self, encoding: Encoding) -> bytes:
-        """Return the frame for an encoding; made at most once."""
-        if encoding is frames.plain:
-            return self.plain
-        if self._encoded is None:
-            self._encoded = {}
-        frame = self._encoded.get(encoding)
-        if frame is None:
-            frame = self._encoded[encoding] = encoding(self.plain)
-        return frame

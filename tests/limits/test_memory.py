@@ -16,12 +16,17 @@ from wsrelay.settings import Settings
 
 
 class Rooms:
-    """A fake hub: bytes in its logs, which cannot be freed."""
+    """A fake hub: bytes in its logs, which cannot be freed, and encoded frames, which can."""
 
     lagging = ()
 
-    def __init__(self, log_bytes: int = 0) -> None:
+    def __init__(self, log_bytes: int = 0, cached_bytes: int = 0) -> None:
         self.log_bytes = log_bytes
+        self.cached_bytes = cached_bytes
+
+    def clear_cache(self) -> int:
+        freed_bytes, self.cached_bytes = self.cached_bytes, 0
+        return freed_bytes
 
 
 class BudgetTests(SynchronousTestCase):
@@ -52,6 +57,21 @@ class BudgetTests(SynchronousTestCase):
         self.assertEqual([len(each.shed_for) for each in held], [0] * 9 + [1])
         self.assertEqual(budget.used_bytes, 36_000 + 10 * CONNECTION_BYTES)
         self.assertFalse(self.admission.overloaded)
+
+    def test_encoded_frames(self) -> None:
+        """Encoded frames are counted, and freed before any connection is closed; then the rest is shed as before."""
+        rooms, held = Rooms(500, 400), Held("a", 100)
+        budget = self.budget(1000 + CONNECTION_BYTES, rooms, held)
+        budget.keep()
+        self.assertEqual((budget.used_bytes, rooms.cached_bytes), (1000 + CONNECTION_BYTES, 400))
+        rooms.cached_bytes += 1
+        budget.keep()
+        self.assertEqual((budget.used_bytes, rooms.cached_bytes), (600 + CONNECTION_BYTES, 0))
+        self.assertEqual((held.shed_for, self.admission.overloaded), ([], False))
+        rooms.cached_bytes, held.incoming_bytes = 400, 501
+        budget.keep()
+
+        self.assertEqual((len(held.shed_for), rooms.cached_bytes), (1, 0))
 
     def test_overloaded(self) -> None:
         """Newcomers are refused if nothing is left to shed."""

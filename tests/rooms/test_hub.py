@@ -12,10 +12,11 @@ from wsrelay.errors import RoomFull, TooManyRooms
 from wsrelay.message import Message
 from wsrelay.names import PROBE_ROOM
 from wsrelay.rooms import scheduler
+from wsrelay.rooms.frame_cache import ENTRY_BYTES, SHORTEST_BYTES
 from wsrelay.rooms.hub import Hub
 from wsrelay.settings import Settings
 from wsrelay.stats import RoomStatus, Stats
-from wsrelay.wire import frames
+from wsrelay.wire import frames, sse
 
 
 class HubTests(SynchronousTestCase):
@@ -99,14 +100,34 @@ class HubTests(SynchronousTestCase):
             return frame
 
         hub.join("x", RecordingSubscriber(encoding=encode))
-        message = Message.text(b"1")
-        hub.publish("x", [message])
-        hub.encode("x", [message])
+        message, short = Message.text(b"1" * SHORTEST_BYTES), Message.text(b"2")
+        hub.publish("x", [message, short])
+        hub.encode("x", [message, short])
         self.assertEqual(encoded, [message.plain])
         self.turn()
         hub.encode("nowhere", [message])
 
-        self.assertEqual((encoded, member.writes), ([message.plain], [message.plain]))
+        self.assertEqual((encoded, member.data), ([message.plain, short.plain], message.plain + short.plain))
+        self.assertEqual(hub.cached_bytes, 0)
+
+    def test_clear_cache(self) -> None:
+        """Encoded frames are counted for all rooms; cleared, they are made again when needed."""
+        hub = self.hub()
+        slow = [RecordingSubscriber(room, sse.encode) for room in ("x", "y")]
+        for member in slow:
+            hub.join(member.name, member)
+            hub.join(member.name, RecordingSubscriber("", sse.encode))
+            hub.pause(member)
+            hub.publish(member.name, [message := Message.binary(bytes(1000))])
+        self.turn()
+        self.assertEqual(hub.cached_bytes, 2 * (ENTRY_BYTES + len(sse.encode(message.plain))))
+        hub.check()
+        self.assertEqual((hub.clear_cache(), hub.cached_bytes), (2 * (ENTRY_BYTES + len(sse.encode(message.plain))), 0))
+        for member in slow:
+            hub.resume(member)
+
+        self.assertEqual({member.data for member in slow}, {sse.encode(message.plain)})
+        self.assertEqual((hub.log_bytes, hub.cached_bytes), (0, 0))
 
     def test_one_flush_per_turn(self) -> None:
         """However many messages and rooms, the reactor is asked for one call."""

@@ -33,6 +33,8 @@ from wsrelay.wire.frames import Encoding
 DEFLATE = frames.Deflate(15, min_bytes=8)
 
 LOG_BYTES = 8000
+#: A few frames.
+CACHE_BYTES = 2000
 SLOW_SECONDS = 5
 
 
@@ -158,6 +160,8 @@ class HubMachine(RuleBasedStateMachine):
         self.calls: list[Callable[[], None]] = []
         self._stretch = mock.patch("wsrelay.rooms.scheduler.STRETCH_WRITES", 2)
         self._stretch.start()
+        self._shortest = mock.patch("wsrelay.rooms.frame_cache.SHORTEST_BYTES", 0)
+        self._shortest.start()
         self.stats = Stats()
         self.all_members: list[Modelled] = []
         self.rooms: dict[Modelled, str] = {}
@@ -182,6 +186,7 @@ class HubMachine(RuleBasedStateMachine):
             max_message_bytes=6000,
             room_log_bytes=LOG_BYTES,
             slow_seconds=SLOW_SECONDS,
+            memory_budget=8 * CACHE_BYTES,
             slow_policy=tuple(f"{room}={policy}" for room, policy in self.policies.items()),
         )
         self.hub = Hub(limits, self.stats, self.calls.append)
@@ -437,6 +442,7 @@ class HubMachine(RuleBasedStateMachine):
             own = sum(message.is_own for member in self.all_members for message in member.published)
             assert missed <= self.stats.messages_missed <= missed + own
         self._stretch.stop()
+        self._shortest.stop()
 
 
 def rooms_of(members: list[Modelled], rooms: dict[Modelled, str]) -> set[str]:

@@ -1,10 +1,15 @@
 """Tests of wsrelay.rooms.log."""
 
+from collections.abc import Callable
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsrelay.message import Message
+from wsrelay.rooms.frame_cache import FrameCache
 from wsrelay.rooms.log import OWN_MESSAGES, SLICE_BYTES, Age, Log
+from wsrelay.settings import Settings
 from wsrelay.stats import Stats
+from wsrelay.wire import sse
 
 
 def message(payload: bytes = b"x", publisher: object = None, at: float = 0.0) -> Message:
@@ -19,7 +24,8 @@ class LogTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.stats = Stats()
-        self.log = Log(self.stats)
+        self.cache = FrameCache(Settings())
+        self.log = Log(self.stats, self.cache)
 
     def test_offsets(self) -> None:
         """Offsets count from 0 and go on after messages were forgotten."""
@@ -99,9 +105,28 @@ class LogTests(SynchronousTestCase):
         self.log.forget(5)
         self.assertEqual(self.log.last(99), 5)
 
+    def test_encoded_frames_forgotten(self) -> None:
+        """A log forgets encoded frames with their message, in each way; those of other logs stay."""
+        self.log.extend([message(bytes(300))])
+        ways: list[tuple[Callable[[Log], None], int]] = [
+            (lambda log: log.forget(9), 1),
+            (lambda log: log.forget(1), 2),
+            (lambda log: log.trim(message(bytes(300)).size_bytes), 2),
+            (lambda log: log.expire(before=2, horizon=1), 1),
+        ]
+        for forget, left in ways:
+            other = Log(self.stats, self.cache)
+            other.extend([message(bytes(300)), message(bytes(300))])
+            for each in (*self.log, *other):
+                self.cache.frame(each, sse.encode)
+            forget(other)
+            self.cache.check([*self.log, *other])
+            self.assertEqual(len(self.cache.frames), left)
+            other.forget(other.head)
+
     def test_stats_log_bytes(self) -> None:
         """The cost of all logs is known at any time."""
-        other = Log(self.stats)
+        other = Log(self.stats, self.cache)
         for log in (self.log, other):
             log.extend([message(), message(), message()])
         one = message().size_bytes

@@ -5,8 +5,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.harness.support import RecordingSubscriber
 from wsrelay.message import Message
 from wsrelay.rooms.accounts import Accounts
+from wsrelay.rooms.frame_cache import FrameCache
 from wsrelay.rooms.log import Log
 from wsrelay.rooms.subscribers import Subscribers
+from wsrelay.settings import Settings
 from wsrelay.stats import Stats
 from wsrelay.wire import frames
 
@@ -16,7 +18,8 @@ class SubscribersTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.stats = Stats()
-        self.log = Log(self.stats)
+        self.cache = FrameCache(Settings())
+        self.log = Log(self.stats, self.cache)
         self.subscribers = Subscribers(self.log, Accounts(), self.stats)
 
     def join(self, name: str = "") -> RecordingSubscriber:
@@ -84,6 +87,52 @@ class SubscribersTests(SynchronousTestCase):
         self.subscribers.flush()
 
         self.assertEqual(b.data, frames.encode(frames.TEXT, b"x"))
+
+    def deflating(self, name: str) -> RecordingSubscriber:
+        """Return a subscriber whose encoding counts in ``encoded``."""
+        subscriber = RecordingSubscriber(name, self.encode)
+        self.subscribers.add(subscriber)
+        return subscriber
+
+    def encode(self, frame: bytes) -> bytes:
+        self.encoded += 1
+        return frame[::-1]
+
+    def test_encoded_once(self) -> None:
+        """Subscribers that lag share encoded messages, with each other and with those that do not lag."""
+        self.encoded = 0
+        current, *paused = (self.deflating(name) for name in "abcd")
+        for subscriber in paused:
+            self.subscribers.pause(subscriber)
+        self.log.extend([Message.binary(bytes([number]) * 300) for number in range(5)])
+        self.subscribers.flush()
+        self.assertEqual((self.encoded, len(self.cache.frames)), (5, 5))
+        for subscriber in paused:
+            self.subscribers.resume(subscriber)
+
+        self.assertEqual(self.encoded, 5)
+        self.assertEqual({subscriber.data for subscriber in paused}, {current.data})
+
+    def test_encoded_frames_not_kept(self) -> None:
+        """Without a subscriber that lags no encoded frame outlives a flush."""
+        self.encoded = 0
+        a = self.deflating("a")
+        self.log.extend([Message.binary(bytes(300))])
+        self.subscribers.flush()
+
+        self.assertEqual((self.encoded, len(a.writes), len(self.cache.frames)), (1, 1, 0))
+
+    def test_encoded_once_in_stretches(self) -> None:
+        """A flush in several stretches encodes once; between them only the cache has encoded frames."""
+        self.encoded = 0
+        members = [self.deflating(name) for name in "abc"]
+        self.log.extend([Message.binary(bytes(300))])
+        for written in (1, 2, 3):
+            self.subscribers.flush(1)
+            self.assertEqual(sum(len(member.writes) for member in members), written)
+            self.assertEqual((self.encoded, self.subscribers._batch._shared), (1, {}))
+
+        self.assertEqual({member.writes[0] for member in members}, {members[0].data})
 
     def test_check(self) -> None:
         """A paused subscriber without a cursor is an error."""

@@ -1,6 +1,7 @@
 """The memory budget: a limit on the bytes kept for all clients together, and on unfinished input of one address. Pure.
 
-Counts all that clients can make grow: rooms' logs, unsent bytes, unfinished messages and requests, and connections.
+Counts all that clients can make grow: rooms' logs and their encoded frames, unsent bytes, unfinished messages and
+requests, and connections.
 Over the budget, the addresses that hold most lose connections; new clients are refused if that does not free enough.
 Must not live here: choosing what to close (:mod:`wsrelay.limits.shedding`), counting inside a room
 (:mod:`wsrelay.rooms.hub`) or a connection.
@@ -86,7 +87,8 @@ class MemoryBudget:
             self._measure_unfinished()
 
     def keep(self) -> None:
-        """Measure the bytes in use; over the budget, shed: the largest connections of the largest addresses.
+        """Measure the bytes in use. Over the budget, clear the cache of encoded frames, then shed: the largest
+        connections of the largest addresses.
 
         Peer sees:
             See :class:`wsrelay.limits.shedding.Shedding`; 1013, or 429, for an address over its limit.
@@ -98,12 +100,15 @@ class MemoryBudget:
         unsent = {id(waiting): len(waiting) for connection in self._connections if (waiting := connection.unsent)}
         connections_bytes = CONNECTION_BYTES * len(self._connections)
         self._incoming_bytes = incoming_bytes
-        self.used_bytes = self._hub.log_bytes + incoming_bytes + sum(unsent.values()) + connections_bytes
+        rooms_bytes = self._hub.log_bytes + self._hub.cached_bytes
+        self.used_bytes = rooms_bytes + incoming_bytes + sum(unsent.values()) + connections_bytes
         budget_bytes = self._settings.memory_budget
         if not budget_bytes:
             return
         enough_bytes = int(budget_bytes * _SHARE_TO_REOPEN)
         most_bytes = enough_bytes if self._admission.overloaded else budget_bytes
+        if self.used_bytes > most_bytes:
+            self.used_bytes -= self._hub.clear_cache()
         if self.used_bytes > most_bytes:
             self.used_bytes -= Shedding(self._hub, self._connections).shed(self.used_bytes - enough_bytes)
         self._admission.overloaded = self.used_bytes > most_bytes

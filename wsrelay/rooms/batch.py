@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from wsrelay.interfaces import Send, Subscriber
 from wsrelay.message import Message
+from wsrelay.rooms.frame_cache import FrameCache
 from wsrelay.stats import Stats, Tally
 from wsrelay.wire.frames import Encoding, plain
 
@@ -32,15 +33,18 @@ class Batch:
         bytes: the size as plain frames.
         cost: of delivering it to one subscriber, in writes of next to nothing; without deflate.
         own: publisher → its messages, as ranges of places in the batch.
+        cache: where encoded frames are kept for later batches with the same messages; ``None``: nowhere, because their
+            log is about to forget them.
     """
 
-    __slots__ = ("_messages", "_offsets", "_shared", "bytes", "cost", "end", "own", "start")
+    __slots__ = ("_messages", "_offsets", "_shared", "bytes", "cache", "cost", "end", "own", "start")
 
     def __init__(self, messages: Sequence[Message], start: int) -> None:
         self.start = start
         self.end = start + len(messages)
         self.bytes = sum([len(message.plain) for message in messages])
         self.cost = 1 + self.bytes / WRITE_BYTES
+        self.cache: FrameCache | None = None
         self._messages = messages
         self._shared: dict[Encoding, bytes] = {}
         self._offsets: dict[Encoding, list[int]] = {}
@@ -78,12 +82,18 @@ class Batch:
         """Return all frames; the same object each time."""
         joined = self._shared.get(encoding)
         if joined is None:
-            if encoding is plain:
-                frames = [message.plain for message in self._messages]
-            else:
-                frames = [message.frame(encoding) for message in self._messages]
+            frames = self._encoded(encoding)
+            if encoding is not plain:  # made for this call only
+                self._offsets[encoding] = list(accumulate(map(len, frames), initial=0))
             joined = self._shared[encoding] = b"".join(frames)
         return joined
+
+    def forget_encoded(self) -> None:
+        """Forget the joined frames of other encodings than plain; they are made again if needed.
+
+        Joined plain frames have 64 KiB at most, or are those of one message.
+        """
+        self._shared = {encoding: joined for encoding, joined in self._shared.items() if encoding is plain}
 
     def frames_for(self, subscriber: Subscriber) -> bytes:
         """Return the frames that one subscriber gets: all except its own messages.
@@ -105,12 +115,19 @@ class Batch:
         ends = [*(offsets[run.start] for run in own), len(joined)]
         return b"".join([joined[begin:end] for begin, end in zip(begins, ends, strict=True)])
 
+    def _encoded(self, encoding: Encoding) -> list[bytes]:
+        """Return the frame of each message."""
+        if encoding is plain:
+            return [message.plain for message in self._messages]
+        if self.cache is None:
+            return [encoding(message.plain) for message in self._messages]
+        return [self.cache.frame(message, encoding) for message in self._messages]
+
     def _offsets_of(self, encoding: Encoding) -> list[int]:
-        """Return where each message begins in all frames, and at the end, where the last one ends."""
+        """Return where each message begins in :meth:`frames`, and at the end, where the last one ends."""
         offsets = self._offsets.get(encoding)
-        if offsets is None:
-            lengths = [len(message.frame(encoding)) for message in self._messages]
-            offsets = self._offsets[encoding] = list(accumulate(lengths, initial=0))
+        if offsets is None:  # plain; for others, frames() has noted them
+            offsets = self._offsets[encoding] = list(accumulate(map(len, self._encoded(encoding)), initial=0))
         return offsets
 
     def deliver(self, encoding: Encoding, members: Mapping[Subscriber, Send], stats: Stats) -> Unsent:

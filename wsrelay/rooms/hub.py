@@ -14,6 +14,7 @@ from wsrelay.interfaces import Subscriber
 from wsrelay.message import Message
 from wsrelay.names import PROBE_ROOM
 from wsrelay.policies import SLOW_POLICIES, ByRoom
+from wsrelay.rooms.frame_cache import FrameCache
 from wsrelay.rooms.invariants import require
 from wsrelay.rooms.room import Room
 from wsrelay.rooms.scheduler import Scheduler
@@ -69,6 +70,7 @@ class Hub:
         self._scheduler = Scheduler(stats, call_soon, seconds)
         self.crowded = self._scheduler.crowded
         self._lagging = self._scheduler.lagging
+        self._cache = FrameCache(settings)
 
     def __len__(self) -> int:
         """Return the number of rooms."""
@@ -82,12 +84,23 @@ class Hub:
     def log_bytes(self) -> int:
         """The cost of all rooms' logs now, as plain frames.
 
-        Not counted: deflated copies (one per window in use) and bytes in transports.
-
         Complexity:
             Constant.
         """
         return self._stats.log_bytes
+
+    @property
+    def cached_bytes(self) -> int:
+        """The memory of encoded frames that are kept for lagging subscribers.
+
+        Complexity:
+            Constant.
+        """
+        return self._cache.size_bytes
+
+    def clear_cache(self) -> int:
+        """Forget encoded frames, because memory is short; they are made again when needed. Return the freed bytes."""
+        return self._cache.clear()
 
     @property
     def is_full(self) -> bool:
@@ -174,6 +187,7 @@ class Hub:
             self._stats,
             slow_policy=self._slow_policies.of(name),
             retention_seconds=self._retention_seconds,
+            cache=self._cache,
         )
 
     def leave(self, subscriber: Subscriber) -> Tally | None:
@@ -305,6 +319,7 @@ class Hub:
         rooms = self._rooms
         for room in rooms.values():
             room.check()
+        self._cache.check([message for room in rooms.values() for message in room.log])
         require(
             {
                 "the logs do not add up": self._stats.log_bytes == sum(room.log.size_bytes for room in rooms.values()),

@@ -5,13 +5,14 @@ Pure data. Must not live here: cursors (subscribers), the slow policy (room), jo
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, takewhile
 from operator import attrgetter
 from typing import Final
 
 from wsrelay.message import FRAME_OVERHEAD_BYTES, Message
 from wsrelay.rooms.batch import Batch
+from wsrelay.rooms.frame_cache import FrameCache
 from wsrelay.rooms.invariants import require
 from wsrelay.stats import Stats
 
@@ -38,23 +39,30 @@ class Log:
 
     Args:
         stats: where the cost of all logs is added up.
+        cache: the encoded frames of messages; forgets those that the log forgets.
 
     Attributes:
+        cache: the same.
         tail: the offset of the oldest message held.
         head: the offset that the next message will get.
         size_bytes: the cost of the messages held.
         published_bytes: the size of all messages that were ever added, as plain frames.
     """
 
-    __slots__ = ("_messages", "_stats", "head", "published_bytes", "size_bytes", "tail")
+    __slots__ = ("_messages", "_stats", "cache", "head", "published_bytes", "size_bytes", "tail")
 
-    def __init__(self, stats: Stats) -> None:
+    def __init__(self, stats: Stats, cache: FrameCache) -> None:
         self._stats = stats
+        self.cache = cache
         self._messages: list[Message] = []
         self.tail = 0
         self.head = 0
         self.size_bytes = 0
         self.published_bytes = 0
+
+    def __iter__(self) -> Iterator[Message]:
+        """Iterate over the messages held, the oldest first; none may come or go meanwhile."""
+        return iter(self._messages)
 
     def extend(self, messages: Sequence[Message]) -> None:
         """Add messages at the head."""
@@ -138,6 +146,8 @@ class Log:
             That of the messages before ``before``; that of freeing them where no other is left.
         """
         if before >= self.head:  # the usual case, on the path of each flush
+            if self.cache.frames:
+                self.cache.forget(self._messages)
             self._messages.clear()
             self.tail = self.head
             self._stats.log_bytes -= self.size_bytes
@@ -146,6 +156,8 @@ class Log:
             self._forget(before - self.tail, self.size_from(before))
 
     def _forget(self, count: int, size_bytes: int) -> None:
+        if self.cache.frames:
+            self.cache.forget(self._messages[:count])
         del self._messages[:count]
         self.tail += count
         self._stats.log_bytes += size_bytes - self.size_bytes

@@ -17,6 +17,7 @@ from wsrelay.interfaces import Subscriber
 from wsrelay.message import Message
 from wsrelay.policies import DISCONNECT, SlowPolicy
 from wsrelay.rooms.accounts import Accounts
+from wsrelay.rooms.frame_cache import FrameCache
 from wsrelay.rooms.invariants import require
 from wsrelay.rooms.log import Age, Log
 from wsrelay.rooms.publishers import Publishers
@@ -43,6 +44,7 @@ class Room:
         stats: where to count.
         slow_policy: applied to slow subscribers.
         retention_seconds: how long a message stays in the log when no subscriber needs it any more.
+        cache: of encoded frames, shared by rooms; by default one of its own.
 
     Attributes:
         log: the messages, for reading; between flushes it costs at most ``room_log_bytes`` and one read more.
@@ -68,8 +70,9 @@ class Room:
         *,
         slow_policy: SlowPolicy = DISCONNECT,
         retention_seconds: float = 0.0,
+        cache: FrameCache | None = None,
     ) -> None:
-        self.log = Log(stats)
+        self.log = Log(stats, cache or FrameCache(settings))
         self._settings = settings
         self._stats = stats
         self._slow_policy = slow_policy

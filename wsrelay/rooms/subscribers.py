@@ -57,6 +57,7 @@ from wsrelay.rooms.accounts import Accounts
 from wsrelay.rooms.audience import Audience
 from wsrelay.rooms.batch import Batch, Unsent
 from wsrelay.rooms.cursors import Cursors
+from wsrelay.rooms.frame_cache import SHORTEST_BYTES
 from wsrelay.rooms.invariants import require
 from wsrelay.rooms.log import Log
 from wsrelay.stats import Stats, Tally
@@ -176,7 +177,8 @@ class Subscribers:
         """Make the frames of messages in the encodings of those that will get them in the next flush."""
         for encoding in self._current.groups.keys() - {plain}:
             for message in messages:
-                message.frame(encoding)
+                if len(message.plain) >= SHORTEST_BYTES:  # else it is not kept
+                    self._log.cache.frame(message, encoding)
 
     def flush(self, writes: float = math.inf) -> float:
         """Deliver everything pending; a batch that costs more than ``writes`` becomes due. See
@@ -194,8 +196,11 @@ class Subscribers:
                 self._accounts.flush(batch, current.values())
                 cost = batch.cost * sum(map(len, current.values()))
                 if cost > writes:
+                    batch.cache = self._log.cache
                     self._batch, self._due = batch, self._current.copy()
                     continue
+                if self._behind.offsets or self._log.cache.frames:  # needed again, or made before
+                    batch.cache = self._log.cache
                 writes -= cost
                 for encoding, members in list(current.items()):
                     if unsent := batch.deliver(encoding, members, self._stats):
@@ -204,7 +209,9 @@ class Subscribers:
                 writes -= self._catch_up(self._newcomers.popleft(), self._flushed)
             else:
                 break
-        if not self._due.groups:
+        if self._due.groups:
+            self._batch.forget_encoded()  # not in the memory budget
+        else:
             self._batch = _NO_BATCH  # it would keep its messages, and their publishers
         return writes
 
@@ -278,6 +285,7 @@ class Subscribers:
         cursor = self._behind.get(subscriber)
         while cursor is not None and cursor < end and subscriber not in self._paused:
             batch = self._log.batch(cursor, end)
+            batch.cache = self._log.cache
             self._behind.put(subscriber, batch.end)
             self._accounts.add(subscriber, batch)
             self._set_aside(batch, batch.deliver(subscriber.encoding, {subscriber: subscriber.send}, self._stats))
