@@ -185,6 +185,26 @@ class WriteTests(RelayTestCase):
 
         self.assertEqual((self.connection.writer.send(b"abc"), written), (3, [b"abc"]))
 
+    def test_unsent_shared(self) -> None:
+        """The waiting bytes of plain TCP are the object that was written, which connections may share."""
+        self.connect()
+        self.assertEqual(self.connection.unsent, b"")
+        self.connection.writer.write_later(data := bytes(10), 3)
+
+        self.assertIs(self.connection.unsent, data)
+
+    def test_unsent_tls(self) -> None:
+        """Bytes in the transport below TLS are its own, and count before it pauses at 64 KiB."""
+        tls = mock.Mock(transport=self.transport, TLS=True)
+        writer, other = Writer(tls), Writer(mock.Mock(spec=["write"]))
+        self.transport.write(b"abc")
+        self.transport.write(bytes(1000))
+        self.assertTrue(writer.writable)
+        self.assertEqual(len(writer.unsent), 1003)
+        self.assertIs(writer.unsent, writer.unsent)
+        self.transport.dataBuffer = bytes(50)
+        self.assertEqual((len(writer.unsent), len(other.unsent)), (1053, 0))
+
     def test_write_without_nodelay(self) -> None:
         """Transports without TCP_NODELAY work, and are written to by ``write``."""
         relay = self.relay()

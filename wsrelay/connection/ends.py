@@ -58,7 +58,7 @@ def shed(host: Host, reason: CloseReason, denied: Denied) -> None:
     host.deny(denied)
     if host.stage in OPEN_STAGES:
         host.reject(reason)
-    if has_ended or host.unsent:
+    if has_ended or host.paused:
         host.abort()
 
 

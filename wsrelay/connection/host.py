@@ -15,7 +15,7 @@ from wsrelay.connection.keepalive import KeepAlive
 from wsrelay.connection.member import Member
 from wsrelay.connection.phase import Phase
 from wsrelay.connection.stage import Stage
-from wsrelay.connection.writer import Writer
+from wsrelay.connection.writer import Unsent, Writer
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
 from wsrelay.limits.admission import Visit
@@ -79,7 +79,7 @@ class Host(Protocol):
         """The address for which it is counted."""
 
     @property
-    def unsent(self) -> bytes:
+    def unsent(self) -> Unsent:
         """Bytes that wait in the transport."""
 
     @property

@@ -36,7 +36,7 @@ from wsrelay.connection.phase import Ended, Phase
 from wsrelay.connection.reading import charge, charge_records, limit_rate, release
 from wsrelay.connection.report import JUST_ENDED, report_end, report_open, report_refusal, status
 from wsrelay.connection.stage import OPEN_STAGES, OPENING_STAGES, TRANSITIONS, Stage
-from wsrelay.connection.writer import Writer
+from wsrelay.connection.writer import Unsent, Writer
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
 from wsrelay.http.linger import is_in_handshake, linger
@@ -193,7 +193,7 @@ class RelayProtocol(AutobahnProtocol):
         return not self.writer.writable
 
     @property
-    def unsent(self) -> bytes:
+    def unsent(self) -> Unsent:
         """Bytes waiting in the transport, also before a close frame. See :class:`wsrelay.limits.shedding.Holder`."""
         return self.writer.unsent
 

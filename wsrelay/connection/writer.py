@@ -5,14 +5,18 @@ Must not live here: rooms, frames, connections. It uses a Twisted transport only
 
 import socket
 import struct
+from collections.abc import Sized
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from twisted.internet.tcp import Connection as TcpTransport
 
 from wsrelay.interfaces import Send
 
-__all__ = ["Writer"]
+__all__ = ["Unsent", "Writer"]
+
+#: Bytes that wait in a transport: their number, and an identity, because connections may share them.
+Unsent = Sized
 
 _NOTHING: Final = b""
 
@@ -52,6 +56,11 @@ class Writer:
             # Names for log lines and reprs, unused here; Twisted makes two per connection.
             transport.logstr = transport.repstr = _NAME
         self.send: Send = transport.socket.send if direct else partial(_write_all, transport)
+
+    def __len__(self) -> int:
+        """Return the number of bytes in a transport that takes all writes (TLS, PROXY); it pauses at 64 KiB."""
+        transport = getattr(self._transport, "transport", self._transport)  # the wrapper passes attributes on slowly
+        return len(getattr(transport, "dataBuffer", _NOTHING)) + int(getattr(transport, "_tempDataLen", 0))
 
     def write(self, data: bytes) -> bool:
         """Write, behind waiting bytes.
@@ -126,12 +135,11 @@ class Writer:
         return acknowledged_bytes, unsent_bytes, unacknowledged_segments
 
     @property
-    def unsent(self) -> bytes:
-        """Bytes waiting in the transport that may be shared with other connections."""
-        if self.writable:
-            return _NOTHING
-        waiting: bytes = getattr(self._transport, "dataBuffer", _NOTHING)
-        return waiting
+    def unsent(self) -> Unsent:
+        """Bytes waiting in the transport: shared with other connections for plain TCP, else this writer's own."""
+        if type(self.send) is partial:
+            return self
+        return _NOTHING if self.writable else cast("bytes", self._transport.dataBuffer)
 
 
 def _write_all(transport: Any, data: bytes) -> int:  # any of Twisted's transports

@@ -6,7 +6,7 @@ client that is a little behind does not go before an address that holds much. Mu
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sized
 from heapq import heappop, heappush
 from itertools import count
 from typing import Protocol
@@ -38,7 +38,7 @@ class Holder(Protocol):
         """Bytes kept of an unfinished message or request."""
 
     @property
-    def unsent(self) -> bytes:
+    def unsent(self) -> Sized:
         """Bytes that wait to be written; connections may share one object."""
 
     def shed(self, reason: CloseReason, denied: Denied) -> None:
