@@ -136,9 +136,8 @@ class Settings:
         "Rooms and slow subscribers",
         "Bytes of a room's log, which slow subscribers read from.",
         exceeded="the slow policy",
-        detail="Counted as plain frames; up to three deflated copies come on top. At least `--max-message-bytes` + 256,"
-        " better several times that: all messages published in one turn of the reactor must fit, or every subscriber"
-        " falls behind.",
+        detail="Counted as plain frames. At least `--max-message-bytes` + 256, better several times that: within one"
+        " turn of the reactor, a room's publishers may fill half of it.",
     )
     slow_seconds: SecondsOrOff = setting(
         30.0,
@@ -152,7 +151,8 @@ class Settings:
         "Rooms and slow subscribers",
         "Bytes kept for all clients together. 0 is no limit.",
         exceeded="close 1013 for the largest clients of the largest addresses, then 503 for new ones",
-        detail="Rooms' logs, unsent bytes, unfinished messages and requests, and 2 KiB per connection.",
+        detail="Rooms' logs and their encoded frames, unsent bytes, unfinished messages and requests, and 2 KiB per"
+        " connection. An eighth is for encoded frames (deflated, or events), which are freed first.",
     )
     max_unfinished_bytes_per_address: CountOrOff = setting(
         0,

@@ -82,7 +82,7 @@ def test_probes() -> None:
 
 
 def test_memory_limit() -> None:
-    """The memory limit is twice the budget: Python and deflated copies are not in the budget."""
+    """The memory limit is twice the budget: Python is not in the budget."""
     (container,) = pod()["containers"]
     limit = int(container["resources"]["limits"]["memory"].removesuffix("Gi")) << 30
     assert limit >= 2 * setting("memory-budget")

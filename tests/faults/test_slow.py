@@ -23,7 +23,7 @@ from tests.faults.support import (
     port,
     pour,
 )
-from tests.harness.clients import WebsocketsClient, binary, handshake, mute, read_to_end
+from tests.harness.clients import WebsocketsClient, binary, handshake, mute, read_to_end, text
 from tests.harness.live import LOOPBACK, Relay, relay
 from tests.harness.sockets import MemorySocket, Peers
 from tests.harness.support import Answer, Client, request_bytes
@@ -280,6 +280,29 @@ class BudgetTests(SlowTestCase):
             for wire in wires:
                 wire.hang_up()
 
+    def test_encoded_frames(self) -> None:
+        """Encoded frames of a pinned log have an eighth of the budget; slow readers go on, and none is evicted."""
+        with self.attacked(http=True, memory_budget=800_000, slow_seconds=0, ping_seconds=0) as relay:
+            publisher = relay.client()
+            stalled = [relay.client(deflate=number % 2) for number in range(4)]
+            for client in stalled:
+                client.server_transport.stalled = True
+            stream = relay.wire()
+            stream.send(b"GET /attacked HTTP/1.1\r\nHost: relay\r\nAccept: text/event-stream\r\n\r\n")
+            events = b""
+            for number in range(20):
+                self.publish(relay, publisher, number, 1)
+                events += stream.send(b"")  # reads what has come
+            relay.wait(1)
+            cached_bytes = relay.factory.hub.cached_bytes
+            self.assertTrue(50_000 < cached_bytes <= 100_000, cached_bytes)
+            self.assertEqual(events.count(b"event: binary"), 20)
+            for client in stalled:
+                client.server_transport.stalled = False
+                relay.settle()
+                self.assertEqual(self.heard(client), [*range(20)])
+            self.assertEqual((relay.factory.hub.cached_bytes, relay.stats.closes_sent), (0, {}))
+
     def test_unfinished_bytes_freed(self) -> None:
         """A close, of any kind, frees the unfinished message at once, and what follows of it is discarded."""
         for end in (
@@ -484,6 +507,28 @@ def test_memory_budget_live() -> None:
             server.output.wait_for(rf"left '{ATTACKED}' .* relay closed with {closecodes.OVERLOADED.code}")
         attack.settle()
         attack.bystanders.welcome()
+
+
+@interop
+def test_encoded_frames_live() -> None:
+    """A pinned log of messages that are seven times as long as events costs little more than the log."""
+    with (
+        relay("--memory-budget", str(32 * MIB), "--http", "--slow-seconds", "0") as server,
+        attacked(server) as attack,
+        mute(server, f"/{ATTACKED}", receive_bytes=4096),
+        connect(server) as stream,
+        stream.makefile("rb") as events,
+        WebsocketsClient(server.url(ATTACKED)) as publisher,
+    ):
+        stream.sendall(b"GET /attacked HTTP/1.1\r\nHost: relay\r\nAccept: text/event-stream\r\n\r\n")
+        for number in range(100):
+            publisher.say(text("\n" * 60_000 + f"last line {number}"))
+            while events.readline() != b"data: last line %d\n" % number:
+                pass
+            attack.bystanders.exchange()
+        assert attack.grown_bytes() < 24 * MIB
+        assert f"left '{ATTACKED}'" not in server.output.text
+        publisher.ws.close()
 
 
 @interop
