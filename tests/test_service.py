@@ -57,13 +57,15 @@ class ListenTests(ServiceTestCase):
         self.start("tcp:1", ping_seconds=0)
         self.assertEqual(len(told), 2)
 
-    def test_unsent_bound(self) -> None:
-        """The kernel's unsent bytes are bounded on all ports, also without pings."""
-        bounded: list[object] = []
-        self.patch(service, "bound_unsent", bounded.append)
+    def test_bounded_ports(self) -> None:
+        """The kernel's unsent bytes, and the accepts of a turn, are bounded on all ports, also without pings."""
+        unsent: list[object] = []
+        accepts: list[object] = []
+        self.patch(service, "bound_unsent", unsent.append)
+        self.patch(service, "bound_accepts", accepts.append)
         made = self.start("tcp:1", "tcp:2", ping_seconds=0)
 
-        self.assertEqual(bounded, made.ports)
+        self.assertEqual((unsent, accepts), (made.ports, made.ports))
 
     def test_address_in_use(self) -> None:
         """An address in use stops the start (TRAPS 39)."""
