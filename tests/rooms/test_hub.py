@@ -12,8 +12,9 @@ from wsrelay.errors import RoomFull, TooManyRooms
 from wsrelay.message import Message
 from wsrelay.names import PROBE_ROOM
 from wsrelay.rooms import scheduler
-from wsrelay.rooms.frame_cache import ENTRY_BYTES, SHORTEST_BYTES
+from wsrelay.rooms.frame_cache import ENTRY_BYTES
 from wsrelay.rooms.hub import Hub
+from wsrelay.rooms.room import ENCODED_BYTES
 from wsrelay.settings import Settings
 from wsrelay.stats import RoomStatus, Stats
 from wsrelay.wire import frames, sse
@@ -90,7 +91,7 @@ class HubTests(SynchronousTestCase):
         self.assertEqual((delivered, self.calls), ([1, 2, 3], []))
 
     def test_encode(self) -> None:
-        """Messages are encoded for the encodings of a room's subscribers, once; the flush finds them made."""
+        """Long messages are encoded when they are published, once; short ones by the flush."""
         hub = self.hub()
         member = self.member(hub, "x")
         encoded: list[bytes] = []
@@ -100,14 +101,12 @@ class HubTests(SynchronousTestCase):
             return frame
 
         hub.join("x", RecordingSubscriber(encoding=encode))
-        message, short = Message.text(b"1" * SHORTEST_BYTES), Message.text(b"2")
-        hub.publish("x", [message, short])
-        hub.encode("x", [message, short])
-        self.assertEqual(encoded, [message.plain])
+        long, short = Message.text(b"1" * ENCODED_BYTES), Message.text(b"2")
+        hub.publish("x", [long, short])
+        self.assertEqual(encoded, [long.plain])
         self.turn()
-        hub.encode("nowhere", [message])
 
-        self.assertEqual((encoded, member.data), ([message.plain, short.plain], message.plain + short.plain))
+        self.assertEqual((encoded, member.data), ([long.plain, short.plain], long.plain + short.plain))
         self.assertEqual(hub.cached_bytes, 0)
 
     def test_clear_cache(self) -> None:

@@ -27,9 +27,6 @@ STRETCH_FRAMES: Final = 64
 #: About the most bytes of messages in one turn: a read of 64 KiB may inflate to 60 MiB.
 STRETCH_BYTES: Final = 2**20
 
-#: A read with so many bytes of messages is encoded for its room at once, so that this time, too, is its address's.
-_ENCODED_BYTES: Final = 1024
-
 
 class OpenWebSocket(Member):
     """An open WebSocket connection.
@@ -116,10 +113,7 @@ class OpenWebSocket(Member):
         factory.stats.messages_in += count
         factory.stats.bytes_in += size_bytes
         publisher = None if factory.settings.echo else self
-        messages = [Message(frame, publisher) for frame in plain]
-        factory.backplane.publish(self.grant.room, messages)
-        if size_bytes > _ENCODED_BYTES:
-            factory.hub.encode(self.grant.room, messages)
+        factory.backplane.publish(self.grant.room, [Message(frame, publisher) for frame in plain])
 
     def _account(self, messages: int, read_bytes: int) -> None:
         """Charge a read to the allowance, and set the deadline of an incomplete message.

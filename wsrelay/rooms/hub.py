@@ -219,18 +219,6 @@ class Hub:
             if opened.log.published_bytes - published_before > self._settings.room_log_bytes * CROWDED_SHARE:
                 self.crowded.add(room)
 
-    def encode(self, room: str, messages: Sequence[Message]) -> None:
-        """Make the frames of messages, which have just been published, in the encodings of the room's subscribers.
-
-        Without it the next flush does. Here the time counts for the publisher: see :mod:`wsrelay.limits.turns`.
-
-        Complexity:
-            That of the bytes, for each encoding in the room.
-        """
-        opened = self._rooms.get(room)
-        if opened is not None:
-            opened.encode(messages)
-
     def flush(self, writes: float = math.inf) -> None:
         """Deliver all pending messages, rooms in the order of their first one.
 

@@ -64,8 +64,8 @@ class Log:
         """Iterate over the messages held, the oldest first; none may come or go meanwhile."""
         return iter(self._messages)
 
-    def extend(self, messages: Sequence[Message]) -> None:
-        """Add messages at the head."""
+    def extend(self, messages: Sequence[Message]) -> int:
+        """Add messages at the head; return their bytes, as plain frames."""
         self._messages.extend(messages)
         self.head += len(messages)
         published_bytes = sum(map(len, map(_PLAIN, messages)))
@@ -73,6 +73,7 @@ class Log:
         self.published_bytes += published_bytes
         self.size_bytes += size_bytes
         self._stats.log_bytes += size_bytes
+        return published_bytes
 
     def batch(self, start: int, end: int) -> Batch:
         """Return messages from an offset on, at most :data:`SLICE_BYTES` of them but at least one.

@@ -25,12 +25,16 @@ from wsrelay.rooms.subscribers import Subscribers
 from wsrelay.settings import Settings
 from wsrelay.stats import RoomStatus, Stats, Tally
 
-__all__ = ["HIGH_WATER", "LOW_WATER", "SHED", "Room"]
+__all__ = ["ENCODED_BYTES", "HIGH_WATER", "LOW_WATER", "SHED", "Room"]
 
 #: Hysteresis of the policy pause-publishers, as shares of the log: publishers are held when the slowest subscriber lags
 #: by more than the first, and released when it lags by less than the second.
 HIGH_WATER: Final = 3 / 4
 LOW_WATER: Final = 1 / 4
+
+#: Messages of more bytes are encoded when they are published, so that the time counts for their publisher: see
+#: :mod:`wsrelay.limits.turns`. Others are encoded by the flush.
+ENCODED_BYTES: Final = 1024
 
 #: The name under which evictions by :meth:`Room.shed` are counted.
 SHED: Final = "shed"
@@ -149,13 +153,10 @@ class Room:
         if self._retention_seconds:
             for message in messages:
                 message.published_at = now
-        self.log.extend(messages)
+        if self.log.extend(messages) > ENCODED_BYTES:
+            self._subscribers.encode(messages)
         if self.log.size_bytes > self._settings.room_log_bytes:
             self.flush()
-
-    def encode(self, messages: Iterable[Message]) -> None:
-        """Make the frames of messages in the encodings of the subscribers."""
-        self._subscribers.encode(messages)
 
     def flush(self, writes: float = math.inf) -> float:
         """Deliver everything pending to the subscribers that are not paused, then bound the log.
