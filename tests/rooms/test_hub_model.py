@@ -284,13 +284,14 @@ class HubMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.1, 0.5, 1, 1, 1, 30]), count=st.integers(1, 4))
     def tick(self, seconds: float, count: int) -> None:
-        """Time passes; a step of more than a second means that the reactor was blocked."""
-        self.ticking = True
+        """Time passes; a step of more than a second means that the reactor was blocked. Each is a turn of its own."""
         for _ in range(count):
+            self.stretch()
+            self.ticking = True
             self.now += seconds
             self.served += min(seconds, TICK_SECONDS)
             self.hub.tick(self.now)
-        self.ticking = False
+            self.ticking = False
         for member in self.all_members:
             if member.present and member.stalled and not member.may_skip:
                 since = [max(message.at, member.stalled_at) for message in member.waiting if not message.is_own]
