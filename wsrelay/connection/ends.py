@@ -71,5 +71,5 @@ def take_rest(host: Host) -> None:
         except Exception as error:  # noqa: BLE001 - the guard of dataReceived
             host.fail(error)
         host.factory.turns.withdraw(host)  # the read may have been too long for one turn
-    if host.member is not None:
+    if host.member is not None and not host.flow.is_full:
         settle(host, host.factory.now)

@@ -317,7 +317,10 @@ class Visit:
     @property
     def is_overdrawn(self) -> bool:
         """Whether its address or a wider network has sent more than its rates allow, as of the last charge."""
-        return any(one.usage.is_overdrawn for one in _with_wider(self._address))
+        address = self._address
+        while address is not None and not address.usage.is_overdrawn:
+            address = address.wider
+        return address is not None
 
     def identify(self, host: str, now: float) -> None:
         """Count the connection for its address, once that is known.
