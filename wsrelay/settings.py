@@ -159,7 +159,7 @@ class Settings:
         "Rooms and slow subscribers",
         "Most bytes of unfinished messages and requests of one address. 0 is an eighth of --memory-budget.",
         exceeded="close 1013 for the largest, 429 before a response",
-        detail="By default at least two of the largest messages.",
+        detail="By default at least two of the largest messages. Less than one closes its client each time.",
     )
 
     max_frames_per_second: RateOrOff = setting(

@@ -108,6 +108,17 @@ class BudgetTests(SynchronousTestCase):
         ):
             self.assertEqual(address_limit_bytes(Settings(**values)), limit, values)
 
+    def test_network_over_limit(self) -> None:
+        """The addresses of a network have four times the limit of one together: the largest go."""
+        held = [Held(f"address {number}", size) for number, size in enumerate([900] * 5 + [500] * 3)]
+        for one in held[:7]:
+            one.network = "network"
+        budget = self.budget(10**6, Rooms(), *held, max_unfinished_bytes_per_address=1000)
+        budget.keep()
+
+        self.assertEqual(sum(bool(one.shed_for) for one in held), 2)
+        self.assertFalse(held[7].shed_for)
+
     def test_address_over_limit(self) -> None:
         """The largest connections of an address over its limit are closed; other addresses are not."""
         held = [Held("a", 500), Held("a", 300), Held("a", 400), Held("b", 1000), Held(None, 900), Held(None, 900)]

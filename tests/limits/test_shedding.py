@@ -27,7 +27,7 @@ class Held:
         unsent: bytes = b"",
         member: RecordingSubscriber | None = None,
     ) -> None:
-        self.address = address
+        self.address = self.network = address
         self.incoming_bytes = incoming_bytes
         self.unsent = unsent
         self.member = member

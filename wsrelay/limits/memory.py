@@ -9,7 +9,7 @@ Must not live here: choosing what to close (:mod:`wsrelay.limits.shedding`), cou
 
 import math
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final
 
 from wsrelay import closecodes
@@ -29,6 +29,9 @@ _SHARE_TO_REOPEN: Final = 0.9
 #: The default limit of one address: this share of the budget, but room for so many of the largest messages.
 _ADDRESS_SHARE: Final = 1 / 8
 _ADDRESS_MESSAGES: Final = 2
+
+#: How many times the limit of an address holds for an IPv6 /48.
+_NETWORK_ADDRESSES: Final = 4
 
 #: Unfinished input is measured again, between two sweeps, when it may have grown by this share of an address's limit.
 _UNMEASURED_SHARE: Final = 1 / 4
@@ -121,22 +124,26 @@ class MemoryBudget:
             self.keep()
 
     def _bound_addresses(self, connections: Collection[Holder]) -> int:
-        """Close the largest connections of addresses over their limit; return the bytes that are left."""
+        """Close the largest connections of addresses and networks over their limit; return the bytes that are left."""
         incoming = {connection: size for connection in connections if (size := connection.incoming_bytes)}
         self.unfinished = set(incoming)
         self.unmeasured_bytes = 0
         left_bytes = sum(incoming.values())
         if left_bytes <= self._address_bytes:
             return left_bytes
-        by_address: defaultdict[object, list[Holder]] = defaultdict(list)
+        self._bound(incoming, lambda connection: connection.address, self._address_bytes)
+        self._bound(incoming, lambda connection: connection.network, _NETWORK_ADDRESSES * self._address_bytes)
+        return sum(incoming.values())
+
+    def _bound(self, incoming: dict[Holder, int], key_of: Callable[[Holder], object], most_bytes: float) -> None:
+        """Close the largest connections of each key that has more than so many bytes, and take them out."""
+        by_key: defaultdict[object, list[Holder]] = defaultdict(list)
         for connection in incoming:
-            by_address[connection.address or connection].append(connection)
-        for holders in by_address.values():
-            excess = sum([incoming[holder] for holder in holders]) - self._address_bytes
+            by_key[key_of(connection) or connection].append(connection)
+        for holders in by_key.values():
+            excess = sum([incoming[holder] for holder in holders]) - most_bytes
             holders.sort(key=incoming.__getitem__)
             while excess > 0:
                 largest = holders.pop()
-                excess -= incoming[largest]
-                left_bytes -= incoming[largest]
+                excess -= incoming.pop(largest)
                 largest.shed(closecodes.TOO_MUCH_UNFINISHED, too_many(_TOO_MUCH, "max_unfinished_bytes_per_address"))
-        return left_bytes

@@ -1,8 +1,8 @@
 """Load shedding: which connections are closed when memory is short. Pure.
 
-What the clients of one address hold is added up, and the address that holds most loses its largest connection first: a
-client that is a little behind does not go before an address that holds much. Must not live here: when memory is short
-(:mod:`wsrelay.limits.memory`), closing (connection), cursors (:mod:`wsrelay.rooms`).
+What the clients of one address (IPv6: of one /48) hold is added up, and the address that holds most loses its largest
+connection first: a client that is a little behind does not go before an address that holds much. Must not live here:
+when memory is short (:mod:`wsrelay.limits.memory`), closing (connection), cursors (:mod:`wsrelay.rooms`).
 """
 
 from collections import Counter, defaultdict
@@ -28,6 +28,10 @@ class Holder(Protocol):
     @property
     def address(self) -> str | None:
         """The address under which it is counted; ``None``: unknown, it counts alone."""
+
+    @property
+    def network(self) -> object:
+        """Its IPv4 address or IPv6 /48; ``None``: unknown, it counts alone."""
 
     @property
     def member(self) -> Subscriber | None:
@@ -115,7 +119,7 @@ class Shedding:
         for connection in connections:
             size_bytes = connection.incoming_bytes + len(connection.unsent) / sharers[id(connection.unsent)]
             if size_bytes:
-                self._add(connection.address or connection, size_bytes, [connection])
+                self._add(connection.network or connection, size_bytes, [connection])
         #: A heap of addresses, the largest first; an entry may be out of date, but no address is larger than its entry.
         self._largest: list[tuple[float, int, _Address]] = []
         for address in self._addresses.values():
@@ -155,7 +159,7 @@ class Shedding:
         by_address: defaultdict[object, list[Holder]] = defaultdict(list)
         for subscriber in room.stalled():
             connection = self._by_member[subscriber]
-            by_address[connection.address or connection].append(connection)
+            by_address[connection.network or connection].append(connection)
         self._pins[room] = len(by_address)
         for key, connections in by_address.items():
             self._enter(self._add(key, room.log.size_bytes, connections, room))
