@@ -156,7 +156,7 @@ class RelayProtocol(AutobahnProtocol):
 
     def resumeProducing(self) -> None:
         """The waiting bytes have been written: go on from the cursor."""
-        self.writer.writable = True
+        self.writer.resume()
         self.phase.on_writable()
         if self.member is not None:
             self.factory.hub.resume(self.member)

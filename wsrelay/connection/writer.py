@@ -6,6 +6,7 @@ Must not live here: rooms, frames, connections. It uses a Twisted transport only
 import socket
 import struct
 from collections.abc import Sized
+from enum import IntEnum
 from functools import partial
 from typing import Any, Final, cast
 
@@ -13,7 +14,7 @@ from twisted.internet.tcp import Connection as TcpTransport
 
 from wsrelay.interfaces import Send
 
-__all__ = ["Unsent", "Writer"]
+__all__ = ["Unsent", "Writable", "Writer"]
 
 #: Bytes that wait in a transport: their number, and an identity, because connections may share them.
 Unsent = Sized
@@ -28,6 +29,17 @@ _NAME: Final = "wsrelay"
 _TCP_INFO: Final = struct.Struct("=24xI92xQ16xI")
 
 
+class Writable(IntEnum):
+    """Whether a connection takes bytes."""
+
+    #: Bytes wait in the transport.
+    NO = 0
+    #: None have waited since the last call of :meth:`Writer.progressed`.
+    YES = 1
+    #: None wait now; some have, here or in the kernel, at that call or since.
+    AGAIN = 2
+
+
 class Writer:
     """Writes to the socket at once, as far as it takes the bytes.
 
@@ -39,17 +51,17 @@ class Writer:
 
     Attributes:
         send: writes bytes and returns the number of bytes taken. See :class:`wsrelay.interfaces.Subscriber`.
-        writable: whether no bytes wait in the transport, and ``send`` may be called.
+        writable: whether no bytes wait in the transport, and ``send`` may be called; one of :class:`Writable`. A plain
+            integer, for speed.
         place: up to where the peer had taken the bytes at the last call of :meth:`progressed`; compare it only.
     """
 
-    __slots__ = ("_transport", "_waited", "place", "send", "writable")
+    __slots__ = ("_transport", "place", "send", "writable")
 
     def __init__(self, transport: Any) -> None:  # no interface has a transport's socket and buffer
         self._transport = transport
-        #: For :meth:`progressed`: whether any bytes waited at its last call, or since.
-        self.place, self._waited = 0, False
-        self.writable = True
+        self.place = 0
+        self.writable = int(Writable.YES)
         # Not hasattr: the wrappers of TLS and PROXY pass on all attributes of the TCP transport (TRAPS 64).
         direct = isinstance(transport, TcpTransport) and not transport.TLS
         if direct:
@@ -97,8 +109,12 @@ class Writer:
 
     def pause(self) -> None:
         """Bytes have begun to wait in the transport."""
-        self.writable = False
-        self._waited = True
+        self.writable = int(Writable.NO)
+
+    def resume(self) -> None:
+        """No bytes wait any more."""
+        if not self.writable:
+            self.writable = int(Writable.AGAIN)
 
     def progressed(self) -> bool:
         """Whether the peer has taken bytes since the last call that had to wait, here or in the kernel.
@@ -109,10 +125,11 @@ class Writer:
         Complexity:
             One system call.
         """
-        info, was_waiting, place = self._tcp_info(), self._waited, self.place
+        info, was_waiting, place = self._tcp_info(), self.writable != Writable.YES, self.place
         self.place, unsent_bytes = info[:2] if info else (len(self.unsent) - getattr(self._transport, "offset", 0), 0)
-        self._waited = not self.writable or unsent_bytes > 0
-        return was_waiting and (self.place != place or (info is None and self.writable))
+        if self.writable:
+            self.writable = int(Writable.AGAIN if unsent_bytes else Writable.YES)
+        return was_waiting and (self.place != place or (info is None and self.writable != Writable.NO))
 
     @property
     def delivered(self) -> bool | None:
