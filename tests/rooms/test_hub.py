@@ -75,6 +75,22 @@ class HubTests(SynchronousTestCase):
 
         self.assertEqual(hub.crowded, {"x"})
 
+    def test_flush_in_turn(self) -> None:
+        """A room whose flush takes several turns leaves small rooms theirs in each; nothing is written twice."""
+        hub = self.hub()
+        large = [self.member(hub, "large") for _ in range(100)]
+        small = self.member(hub, "small")
+        self.patch(scheduler, "STRETCH_WRITES", 40)
+        hub.publish("large", [Message.text(b"1")])
+        delivered = []
+        while self.calls:
+            hub.publish("small", [Message.text(b"2")])
+            self.turn()
+            delivered.append((sum(len(member.writes) for member in large), len(small.writes)))
+
+        self.assertEqual(delivered[:3], [(39, 1), (78, 2), (100, 3)])
+        self.assertEqual({len(member.writes) for member in large}, {1})
+
     def test_flush_by_time(self) -> None:
         """A flush that takes long leaves further rooms to the next turn."""
         times = itertools.count(0.0, 2 * scheduler.STRETCH_SECONDS)

@@ -11,11 +11,18 @@ from typing import Final
 from wsrelay.rooms.room import Room
 from wsrelay.stats import Stats
 
-__all__ = ["STRETCH_SECONDS", "STRETCH_WRITES", "Scheduler"]
+__all__ = ["LEAST_WRITES", "STRETCH_SECONDS", "STRETCH_WRITES", "Scheduler"]
 
 #: How many writes, about, are done in one reactor turn before others have theirs. One costs 3 to 24 µs, most of it the
 #: kernel's, so that the reactor is held for 25 ms.
 STRETCH_WRITES: Final = 1024
+
+#: Rooms get equal parts of these writes, but at least so many, and in turn what others leave: a room whose flush takes
+#: several turns does not keep small ones waiting (deficit round robin).
+LEAST_WRITES: Final = 16
+
+#: Stands for any number of writes.
+_ENDLESS: Final = 1e18
 
 #: The same in seconds, looked at before each room but the first: deflate takes longer than the writes.
 STRETCH_SECONDS: Final = 0.025
@@ -65,23 +72,28 @@ class Scheduler:
             writes: as there.
             until: begin no further room after this time.
         """
-        turns, unfinished = list(self._pending), dict[Room, int]()
+        pending, unfinished = self._pending, dict[Room, int]()
+        writes = min(writes, _ENDLESS)
+        share = max(LEAST_WRITES, writes / len(pending)) if len(pending) > 1 else writes
         try:
-            for room in turns:
-                if writes <= 0:
-                    break
-                published_before = self._pending.pop(room)
-                writes = room.flush(writes)
-                if room.log.size_bytes:
-                    self.lagging[room] = None
-                if writes <= 0 and room.pending:
-                    unfinished[room] = published_before
-                if self._seconds() > until:
-                    break
+            while pending and writes > 0:
+                for room in list(pending):
+                    published_before = pending.pop(room)
+                    given = share if share < writes else writes
+                    left = room.flush(given)
+                    writes += left - given
+                    if room.log.size_bytes:
+                        self.lagging[room] = None
+                    if left <= 0 and room.pending:
+                        unfinished[room] = published_before
+                    if writes <= 0 or self._seconds() > until:
+                        return
+                pending |= unfinished
+                unfinished.clear()
         finally:
             # Also when a room raises: the others must not wait until something is published to them again.
-            self._pending |= unfinished
-            if self._pending and not self._scheduled:
+            pending |= unfinished
+            if pending and not self._scheduled:
                 self._scheduled = True
                 self._call_soon(self._flush_stretch)
 
