@@ -202,6 +202,24 @@ class PlainHTTPTests(RelayTestCase):
         self.assertEqual((wire.status, seen[-1]), (400, "resumed"))
         relay.wait(2)
 
+    def test_rate_limit_address(self) -> None:
+        """Messages over HTTP count for their address: above its rates it gets 429, and nothing is published."""
+        relay = self.relay(
+            http=True, max_messages_per_second=1, max_bytes_per_second=0, burst_seconds=1, address_rate_factor=2
+        )
+        subscriber = relay.client()
+        statuses = []
+        for _ in range(4):
+            wire = relay.wire()
+            wire.send(http_bytes("POST /room", b"hello"))
+            statuses.append((wire.status, b"Retry-After: 1" in wire.received))
+        self.assertEqual(statuses, [(202, False), (202, False), (429, True), (429, True)])
+        self.assertEqual((subscriber.messages, relay.stats.slowdowns), (["hello"] * 2, 2))
+        relay.wait(3)
+        wire = relay.wire()
+
+        self.assertEqual(wire.send(http_bytes("POST /room", b"hello")).split()[1], b"202")
+
     def test_many_chunks_lost(self) -> None:
         """A client that leaves between two turns leaves nothing behind."""
         relay = self.relay(http=True)

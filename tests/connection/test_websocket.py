@@ -150,6 +150,15 @@ class RateTests(ReadingTestCase):
         self.assert_reading(True)
         self.assertEqual(relay.factory.slowed_down, set())
 
+    def test_rate_limit_paid(self) -> None:
+        """A client whose debt is paid by the time since the last sweep is not held."""
+        relay, wire, subscriber = self.begin(max_messages_per_second=100, burst_seconds=0.1, ping_seconds=0)
+        relay.clock.advance(0.3)
+        wire.send(client_frame(1, b"a") * 15)
+        self.assert_reading()
+
+        self.assertEqual((len(subscriber.messages), relay.stats.slowdowns), (15, 0))
+
     def test_rate_limit_address(self) -> None:
         """All connections of an address share its rates: they are held, never closed; other addresses are not."""
         relay, wire, subscriber = self.begin(
