@@ -196,7 +196,7 @@ def test_readiness_under_attack() -> None:
 
 def test_readiness_of_full_relay() -> None:
     """A full relay is not ready by a check of its own; the probe shows that it relays, and takes no client's place."""
-    options = ["--admin", "tcp:0", "--max-rooms", "3", "--max-handshakes", "1", "--handshake-seconds", "60"]
+    options = ["--admin", "tcp:0", "--max-connections", "6", "--max-handshakes", "1", "--handshake-seconds", "60"]
     with relay(*options) as server, attacked(server) as attack, ExitStack() as stack:
         assert rounds(server, 3) == {(200, "ok", "ok")}
         last = stack.enter_context(connect_client(server))
@@ -204,7 +204,7 @@ def test_readiness_of_full_relay() -> None:
         assert last.recv(12) == b"HTTP/1.1 101"
         stack.enter_context(connect_client(server))
         assert refused(server, "/more")
-        assert rounds(server, 3) == {(503, "full: max_rooms", "ok")}
+        assert rounds(server, 3) == {(503, "full: max_connections", "ok")}
         assert server.ask("/healthz") == (200, "ok\n")
         attack.bystanders.exchange()
         last.close()
