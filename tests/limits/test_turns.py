@@ -23,7 +23,9 @@ class Reader:
         self.noted.append(f"{self.name}{data.decode()}")
         self.turns.took(self, self.seconds)
 
-    take_turn = take
+    def take_turn(self, data: bytes) -> None:
+        """Read on, as :class:`wsrelay.connection.protocol.RelayProtocol` does."""
+        self.read(data)
 
 
 class TurnsTests(SynchronousTestCase):
@@ -83,6 +85,16 @@ class TurnsTests(SynchronousTestCase):
         counts = [self.noted.count(network) for network in "pqrs" if self.turn() is not None]
 
         self.assertEqual(counts, [5, 5, 5, 5])
+
+    def test_very_many_networks(self) -> None:
+        """Shares below a short read serve one connection of each network, in some turns of the usual length."""
+        many = 3 * int(TURN_SECONDS / SHORT_SECONDS)
+        for number in range(many):
+            self.turns.wait(self.reader(str(number), SHORT_SECONDS, str(number)))
+        turns = [self.turn() for _ in range(8)]
+
+        self.assertEqual([name for turn in turns for name in turn], [str(number) for number in range(many)])
+        self.assertLessEqual(max(map(len, turns)), many // 6 + 1)
 
     def test_wait_again(self) -> None:
         """A connection that must wait again in its turn comes behind the others of its network."""

@@ -44,13 +44,15 @@ class Turns:
         is_contended: whether :meth:`postpone` has to be asked: a network has used up its share, or reads wait.
     """
 
-    __slots__ = ("_call_soon", "_is_scheduled", "_queues", "_taken", "is_contended", "seconds")
+    __slots__ = ("_call_soon", "_is_scheduled", "_on_turn", "_queues", "_taken", "is_contended", "seconds")
 
     def __init__(self, call_soon: Callable[[Callable[[], None]], object], seconds: Callable[[], float]) -> None:
         self.seconds = seconds
         self.is_contended = False
         self._call_soon = call_soon
         self._is_scheduled = False
+        #: The connection that is given its turn now.
+        self._on_turn: Waiting | None = None
         #: Network → the seconds that its reads have taken in this turn.
         self._taken: dict[object, float] = {}
         #: Network → its connections that wait, in their order, each with the bytes it has read.
@@ -65,7 +67,7 @@ class Turns:
             self.is_contended = True
 
     def postpone(self, connection: Waiting, data: bytes) -> bool:
-        """Let a read wait if its connection does, or its network has used up its share.
+        """Let a read wait if its connection does, or its network has used up its share; not within its own turn.
 
         Args:
             connection: the connection.
@@ -74,6 +76,8 @@ class Turns:
         Returns:
             Whether it waits; else it is to be handled now.
         """
+        if connection is self._on_turn:  # else no share below SHORT_SECONDS would serve any
+            return False
         network = connection.network
         must_wait = connection in self._queues.get(network, ()) or self._taken.get(network, 0.0) >= self._share
         if must_wait:
@@ -112,11 +116,19 @@ class Turns:
             self._call_soon(self._begin)
 
     def _begin(self) -> None:
-        """Begin a turn: serve what waits; reads of the same turn count, too."""
+        """Begin a turn: serve what waits; reads of the same turn count, too.
+
+        Of very many networks, the others are the first of the next turn.
+        """
         self._is_scheduled = False
         self._taken.clear()
+        left_seconds = TURN_SECONDS
         for network, queue in tuple(self._queues.items()):
+            if left_seconds <= 0:
+                break
             self._serve(network, queue)
+            left_seconds -= self._taken.get(network, 0.0)
+            self._queues[network] = self._queues.pop(network)
         self._queues = {network: queue for network, queue in self._queues.items() if queue}
         self.is_contended = bool(self._queues)
         if self._queues:
@@ -130,4 +142,6 @@ class Turns:
                 return
             if connection in queue:
                 self.took(connection, SHORT_SECONDS)  # to read again is work, too
+                self._on_turn = connection
                 connection.take_turn(queue.pop(connection))
+                self._on_turn = None
