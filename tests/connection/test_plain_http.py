@@ -1,5 +1,6 @@
 """Tests of wsrelay.connection.plain_http: exchanges on connections. Requests and responses: tests/http/."""
 
+from collections import Counter
 from typing import Any
 from unittest.mock import Mock
 
@@ -229,6 +230,27 @@ class PlainHTTPTests(RelayTestCase):
         relay.settle()
 
         self.assertEqual((len(relay.factory.connections), relay.stats.messages_in), (0, 0))
+
+    def test_rate_limit_of_address(self) -> None:
+        """Messages beyond the rate of an address are a 429, and not charged: neighbours go on, and so do its own."""
+        limits = {"max_messages_per_second": 10, "burst_seconds": 1, "address_rate_factor": 1, "ping_seconds": 0}
+        relay = self.relay(http=True, **limits)
+        neighbour = relay.client()
+        statuses = Counter[int]()
+        for number in range(100):
+            neighbour.say(str(number))
+            relay.wait(0.25)
+            for _ in range(10):
+                wire = relay.wire()
+                wire.send(http_bytes("POST /room", b"hello"))
+                statuses[wire.status] += 1
+                wire.hang_up()
+        relay.wait(1)
+
+        self.assertEqual((relay.stats.closes_sent, neighbour.server.flow.held), ({}, 0))
+        self.assertEqual(relay.stats.messages_in - statuses[202], 100)
+        self.assertIn(statuses[202], range(100, 200))
+        self.assertEqual(sum(statuses.values()), statuses[202] + statuses[429])
 
     def test_bug_before_event_stream(self) -> None:
         """A bug between the join and the first event is a 500; no connection is counted."""

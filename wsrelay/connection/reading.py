@@ -32,6 +32,9 @@ _SLOWDOWN_SECONDS: Final = 0.02
 #: ``Retry-After`` of an address above its rates, in seconds.
 _RETRY_SECONDS: Final = 1
 
+#: Refills the buckets of an address.
+_NOTHING: Final = (0, 0, 0, 0)
+
 #: Longer debts wait for the sweep.
 _SWEPT_SECONDS: Final = 0.5
 
@@ -148,7 +151,7 @@ def settle(reader: Reader, now: float) -> None:
 
 
 def charge(reader: Reader, frames: int, size_bytes: int) -> None:
-    """Charge a message over plain HTTP to its address.
+    """Charge a message over plain HTTP to its address, unless that refuses it.
 
     Args:
         reader: its connection.
@@ -158,10 +161,12 @@ def charge(reader: Reader, frames: int, size_bytes: int) -> None:
     Raises:
         Denied: 429, its address has sent more than its rates allow.
     """
-    reader.visit.charge((1, frames, size_bytes, 0), reader.factory.now)
-    if reader.visit.is_overdrawn:
+    visit, now = reader.visit, reader.factory.now
+    visit.charge(_NOTHING, now)
+    if visit.is_overdrawn:  # not charged: else one client that goes on would keep all others of its address held
         reader.factory.stats.slowdowns += 1
         raise too_many("too many messages from your address", "address_rate_factor", _RETRY_SECONDS)
+    visit.charge((1, frames, size_bytes, 0), now)
 
 
 def _read_on(reader: Reader) -> None:
