@@ -4,6 +4,7 @@ from tests.harness.framing import wire_frame
 from tests.harness.support import RelayTestCase, request_bytes
 from wsrelay import closecodes
 from wsrelay.connection.stage import Stage
+from wsrelay.connection.websocket import STRETCH_FRAMES
 from wsrelay.errors import Denied
 
 
@@ -61,3 +62,15 @@ class RestTests(RelayTestCase):
         relay.settle()
 
         self.assertEqual((subscriber.messages, wire.transport.protocol.stage), (["a"], Stage.LOST))
+
+    def test_rest_unparsed(self) -> None:
+        """Bytes that a turn had left unparsed are parsed in one more, as when the end of TLS comes in the same read."""
+        relay = self.relay()
+        subscriber, wire = relay.client(), relay.wire()
+        wire.send(request_bytes())
+        many = STRETCH_FRAMES * 3 // 4  # of two frames each, which the fast path does not take
+        wire.transport.protocol.dataReceived((wire_frame(0x01, b"a") + wire_frame(0x80, b"b")) * many)
+        wire.hang_up()
+        relay.settle()
+
+        self.assertEqual(subscriber.messages, ["ab"] * many)

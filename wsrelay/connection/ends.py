@@ -65,7 +65,7 @@ def shed(host: Host, reason: CloseReason, denied: Denied) -> None:
 def take_rest(host: Host) -> None:
     """TCP has ended: publish what waited for a turn, as far as one turn takes it, and charge the last reads."""
     rest = host.factory.turns.withdraw(host)
-    if rest and host.stage is Stage.OPEN:
+    if (rest or host.data) and host.stage is Stage.OPEN:
         try:
             host.phase.receive(rest)
         except Exception as error:  # noqa: BLE001 - the guard of dataReceived
