@@ -125,6 +125,20 @@ class HubTests(SynchronousTestCase):
         self.assertEqual((encoded, member.data), ([long.plain, short.plain], long.plain + short.plain))
         self.assertEqual(hub.cached_bytes, 0)
 
+    def test_encode_own(self) -> None:
+        """A message is not encoded for its publisher alone, which does not get it."""
+        hub = self.hub()
+        self.member(hub, "x")
+        encoded: list[bytes] = []
+        one, other = (RecordingSubscriber(name, lambda frame: encoded.append(frame) or frame) for name in "ab")
+        other.encoding = one.encoding
+        message = Message.text(b"1" * ENCODED_BYTES, one)
+        for publisher in (one, other):
+            hub.join("x", publisher)
+            hub.publish("x", [message])
+            self.turn()
+            self.assertEqual(encoded, [message.plain] * (publisher is other))
+
     def test_clear_cache(self) -> None:
         """Encoded frames are counted for all rooms; cleared, they are made again when needed."""
         hub = self.hub()

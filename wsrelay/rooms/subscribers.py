@@ -175,9 +175,10 @@ class Subscribers:
 
     def encode(self, messages: Iterable[Message]) -> None:
         """Make the frames of messages in the encodings of those that will get them in the next flush."""
-        for encoding in self._current.groups.keys() - {plain}:
-            for message in messages:
-                if len(message.plain) >= SHORTEST_BYTES:  # else it is not kept
+        for encoding, members in self._current.groups.items():
+            for message in messages if encoding is not plain else ():
+                has_receivers = len(members) > 1 or message.publisher not in members
+                if has_receivers and len(message.plain) >= SHORTEST_BYTES:  # else it is not kept
                     self._log.cache.frame(message, encoding)
 
     def flush(self, writes: float = math.inf) -> float:
