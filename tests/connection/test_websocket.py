@@ -8,10 +8,11 @@ from twisted.logger import LogLevel
 
 from tests.connection.test_protocol import client_frame
 from tests.harness.framing import DEFLATE, deflated, wire_frame
-from tests.harness.support import Relay, RelayTestCase, Transport, Wire, request_bytes
+from tests.harness.support import Answer, Relay, RelayTestCase, Transport, Wire, request_bytes
 from tests.wire.test_frames import parse
 from wsrelay.connection.stage import Stage
 from wsrelay.connection.websocket import STRETCH_FRAMES
+from wsrelay.grant import Grant
 from wsrelay.limits.turns import TURN_SECONDS
 from wsrelay.wire import frames
 from wsrelay.wire.frames import Deflate
@@ -286,6 +287,28 @@ class TurnTests(ReadingTestCase):
 
         self.assertEqual((subscriber.messages, listener.messages), (["a"], ["b"]))
         self.assert_reading(True)
+
+    def test_turn_crowded_room_shared(self) -> None:
+        """A publisher gets its turn soon, although others could fill the room in each; at the same address or not."""
+        for address in ("192.0.2.1", "198.51.100.1"):
+            publisher = Answer(Grant(room="room", can_subscribe=False))
+            relay = self.relay([publisher], room_log_bytes=2**22, max_messages_per_second=0, max_bytes_per_second=0)
+            wires = [*(relay.wire() for _ in range(5)), relay.wire(IPv4Address("TCP", address, 4000))]
+            for wire in wires:
+                wire.send(request_bytes(fields=DEFLATE))
+            for wire in wires[:-1]:
+                wire.transport.protocol.dataReceived(wire_frame(0xC2, deflated(bytes(60_000))) * 300)
+            wires[-1].transport.protocol.dataReceived(client_frame(1, b"a"))
+            sizes: list[int] = []
+            publish = relay.factory.backplane.publish
+
+            def noting(room: str, messages: Any, sizes: list[int] = sizes, publish: Any = publish) -> None:
+                sizes.extend(len(message.plain) for message in messages)
+                publish(room, messages)
+
+            self.patch(relay.factory.backplane, "publish", noting)
+            relay.settle()
+            self.assertLess(sizes.index(3), 300, address)
 
     def test_turn_encodes(self) -> None:
         """A long message is deflated while it is read, so that the time counts for its address; a short one later."""

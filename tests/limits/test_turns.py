@@ -1,6 +1,7 @@
 """Tests of wsrelay.limits.turns. On connections: tests/connection/test_websocket.py; live: tests/faults."""
 
 from collections.abc import Callable
+from functools import partial
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -111,6 +112,28 @@ class TurnsTests(SynchronousTestCase):
         self.turns.wait(b, b"1")
 
         self.assertEqual([self.turn(), self.turn(), self.turn()], [["a1", "b1"], ["aagain"], []])
+
+    def test_keeps_place(self) -> None:
+        """A connection that could not use its turn stays before the others; so does its network, if none could."""
+        readers = [self.reader(name, network=network) for name, network in (("a", "p"), ("b", "p"), ("c", "q"))]
+        room = [1]  # the messages for which there is room
+
+        def take_turn(reader: Reader, data: bytes) -> None:
+            if room[0]:
+                room[0] -= 1
+                reader.take(data)
+                self.turns.wait(reader, data)
+            else:
+                self.turns.wait(reader, data, keeps_place=True)
+
+        for reader in readers:
+            reader.take_turn = partial(take_turn, reader)  # type: ignore[method-assign]
+            self.turns.wait(reader, b"1")
+        taken: list[str] = []
+        for room[0] in (1, 0, 1, 1, 1, 1):
+            taken += self.turn()
+
+        self.assertEqual(taken, ["a1", "c1", "b1", "c1", "a1"])
 
     def test_withdraw(self) -> None:
         """A connection that has ended gives its bytes back, and gets no turn; not even in a turn that has begun."""

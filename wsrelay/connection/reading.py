@@ -83,10 +83,15 @@ def release(reader: Reader, why: int) -> None:
         reader.factory.reactor.callLater(0, _read_on, reader)
 
 
-def end_turn(reader: Reader) -> None:
-    """Leave the rest of a read to a later turn of the reactor, so that other connections have theirs."""
+def end_turn(reader: Reader, *, keeps_place: bool = False) -> None:
+    """Leave the rest of a read to a later turn of the reactor, so that other connections have theirs.
+
+    Args:
+        reader: the connection.
+        keeps_place: see :meth:`wsrelay.limits.turns.Turns.wait`.
+    """
     reader.transport.pauseProducing()
-    reader.factory.turns.wait(reader)
+    reader.factory.turns.wait(reader, keeps_place=keeps_place)
 
 
 def is_too_fast(reader: Reader) -> bool:

@@ -68,7 +68,7 @@ class OpenWebSocket(Member):
             return
         crowded = host.factory.hub.crowded
         if crowded and self.grant.room in crowded:
-            end_turn(host)
+            end_turn(host, keeps_place=True)  # else those that fill the room would come first in each turn
             return
         limit_bytes, unread = host.factory.settings.max_message_bytes, len(host.data)
         messages_in, bytes_in, may_publish = self.messages_in, self.bytes_in, self.grant.can_publish

@@ -44,7 +44,16 @@ class Turns:
         is_contended: whether :meth:`postpone` has to be asked: a network has used up its share, or reads wait.
     """
 
-    __slots__ = ("_call_soon", "_is_scheduled", "_on_turn", "_queues", "_taken", "is_contended", "seconds")
+    __slots__ = (
+        "_call_soon",
+        "_is_scheduled",
+        "_keeps_place",
+        "_on_turn",
+        "_queues",
+        "_taken",
+        "is_contended",
+        "seconds",
+    )
 
     def __init__(self, call_soon: Callable[[Callable[[], None]], object], seconds: Callable[[], float]) -> None:
         self.seconds = seconds
@@ -53,6 +62,8 @@ class Turns:
         self._is_scheduled = False
         #: The connection that is given its turn now.
         self._on_turn: Waiting | None = None
+        #: Whether it could not use its turn.
+        self._keeps_place = False
         #: Network → the seconds that its reads have taken in this turn.
         self._taken: dict[object, float] = {}
         #: Network → its connections that wait, in their order, each with the bytes it has read.
@@ -84,17 +95,19 @@ class Turns:
             self.wait(connection, data)
         return must_wait
 
-    def wait(self, connection: Waiting, data: bytes = b"") -> None:
+    def wait(self, connection: Waiting, data: bytes = b"", *, keeps_place: bool = False) -> None:
         """Let a connection wait for its next turn, behind the others of its network. It must not read meanwhile.
 
         Args:
             connection: the connection.
             data: bytes for :meth:`Waiting.take_turn`, behind those that wait already.
+            keeps_place: whether it could not use the turn that it was given now, and waits before the others.
         """
         queue = self._queues.setdefault(connection.network, {})
         # A copy: what a socket has read is a large block that was cut, and leaves a hole in the heap when it is freed.
         queue[connection] = queue.get(connection, b"") + bytes(memoryview(data))
         self.is_contended = True
+        self._keeps_place = keeps_place
         self._schedule()
 
     def waiting_bytes(self, connection: Waiting) -> int:
@@ -126,22 +139,33 @@ class Turns:
         for network, queue in tuple(self._queues.items()):
             if left_seconds <= 0:
                 break
-            self._serve(network, queue)
+            if self._serve(network, queue):
+                self._queues[network] = self._queues.pop(network)
             left_seconds -= self._taken.get(network, 0.0)
-            self._queues[network] = self._queues.pop(network)
         self._queues = {network: queue for network, queue in self._queues.items() if queue}
         self.is_contended = bool(self._queues)
         if self._queues:
             self._schedule()
 
-    def _serve(self, network: object, queue: dict[Waiting, bytes]) -> None:
-        """Give their turn to connections of a network, as many as its share allows."""
+    def _serve(self, network: object, queue: dict[Waiting, bytes]) -> bool:
+        """Give their turn to connections of a network, as many as its share allows; return whether any has used it."""
+        kept = dict[Waiting, None]()
+        is_used = False
         # Counted at its beginning: a connection that must wait again stays behind the others.
         for connection in tuple(queue):
             if self._taken.get(network, 0.0) >= self._share:
-                return
+                break
             if connection in queue:
                 self.took(connection, SHORT_SECONDS)  # to read again is work, too
-                self._on_turn = connection
+                self._on_turn, self._keeps_place = connection, False
                 connection.take_turn(queue.pop(connection))
                 self._on_turn = None
+                if self._keeps_place:
+                    kept[connection] = None
+                else:
+                    is_used = True
+        if kept:  # to the front
+            waiting = dict(queue)
+            queue.clear()
+            queue.update({one: waiting[one] for one in (kept | waiting) if one in waiting})
+        return is_used
