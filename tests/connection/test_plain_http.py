@@ -12,6 +12,7 @@ from tests.harness.http import http_bytes
 from tests.harness.support import Answer, RelayTestCase, Wire, request_bytes
 from wsrelay import closecodes
 from wsrelay.connection.protocol import RelayProtocol
+from wsrelay.connection.stage import Stage
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
 from wsrelay.http.body import STRETCH_CHUNKS
@@ -128,6 +129,23 @@ class PlainHTTPTests(RelayTestCase):
                 self.assertEqual(relay.stats.messages_in, int(status == 202))
                 relay.wait(2)
                 self.assertTrue(wire.ended)
+
+    def test_half_closed_many_chunks(self) -> None:
+        """At the end of the peer's half, no more chunks are decoded than in a turn; incomplete ones end TCP later."""
+        for end, messages in ((b"0\r\n\r\n", 1), (b"", 0)):
+            pending: Deferred[Any] = Deferred()
+            relay = self.relay([Answer(pending)], http=True)
+            wire = relay.wire()
+            connection = wire.transport.protocol
+            wire.transport.connectionLost = connection.connectionLost
+            wire.send(MANY_CHUNKS + end)
+            connection.readConnectionLost()
+            self.assertEqual(connection.phase._exchange.chunks, STRETCH_CHUNKS)
+            pending.callback(Grant(room="room"))
+            relay.settle()
+            connection.readConnectionLost()  # it is read again, and ends again
+            self.assertEqual((relay.stats.messages_in, b"HTTP/1.1 202 " in wire.send(b"")), (messages, bool(messages)))
+            self.assertEqual((wire.ended, connection.stage), (bool(messages), Stage.ENDING if messages else Stage.LOST))
 
     def test_half_closed_refused(self) -> None:
         """A refusal that waits in the transport is written, although its client has ended its half."""

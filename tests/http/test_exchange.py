@@ -112,13 +112,13 @@ class ExchangeTests(SynchronousTestCase):
         self.assertEqual((refused.chunks, self.line.calls), (2, ["end", 400]))
 
     def test_whole_in_chunks(self) -> None:
-        """A body of many chunks is whole when all have come."""
-        exchange = self.exchange(fields=CHUNKED, max_body_bytes=1000)
-        exchange.receive(b"1\r\nx\r\n" * 3 * STRETCH_CHUNKS)
-        self.assertFalse(exchange.is_whole())
-        exchange.receive(b"0\r\n\r\n")
-        self.assertTrue(exchange.is_whole())
-        self.assertEqual(exchange.content, b"x" * 3 * STRETCH_CHUNKS)
+        """A body of many chunks counts as whole until all are decoded, a turn's at a time; then if all have come."""
+        for end, is_whole in ((b"", False), (b"0\r\n\r\n", True)):
+            exchange = self.exchange(fields=CHUNKED, max_body_bytes=1000)
+            exchange.receive(b"1\r\nx\r\n" * (3 * STRETCH_CHUNKS - 1) + end)
+            seen = [(exchange.is_whole(), exchange.chunks) for _ in range(3)]
+            self.assertEqual(seen[:2], [(True, STRETCH_CHUNKS), (True, 2 * STRETCH_CHUNKS)])
+            self.assertEqual(seen[2], (is_whole, 3 * STRETCH_CHUNKS - 1))
 
     def test_continue(self) -> None:
         """100 Continue is sent at the grant, unless the body has begun."""

@@ -154,17 +154,18 @@ class Exchange:
         return refusal(denied, self.sharing, is_head=self.is_head)
 
     def is_whole(self) -> bool:
-        """Return whether the whole body of a request with one has come, so that its sender may have ended its half."""
+        """Return whether the whole body of a request with one has come, so that its sender may have ended its half.
+
+        Also while :attr:`is_behind`: not all is decoded here, in one turn.
+        """
         if self._body is None:
             return False
         try:
             content = self._read(self._body)
-            while self._body.is_behind:
-                content = self._read(self._body)
         except Denied:
             return False
         if content is None:
-            return False
+            return self._body.is_behind
         self._body, self.content = None, content
         return True
 
