@@ -17,12 +17,17 @@ __all__ = ["act"]
 #: Bytes of a ping's payload: random, so that only a peer that has read the ping can answer it.
 PAYLOAD_BYTES: Final = 8
 
+#: Until the next look at a connection whose bytes wait for a turn, in seconds.
+_AGAIN_SECONDS: Final = 0.5
+
 
 def act(connection: Host) -> None:
     """Act on a passed deadline. Called by the sweep, once for each."""
     connection.deadline = math.inf
     if connection.stage in CLOSING_STAGES:
         _end(connection)
+    elif connection.factory.turns.waiting_bytes(connection) and not _is_expired(connection):
+        connection.expect_within(_AGAIN_SECONDS)  # what is missing may be in these bytes
     elif connection.stage in OPEN_STAGES:
         _keep_alive(connection)
     else:
@@ -44,6 +49,11 @@ def _end(connection: Host) -> None:
         connection.dropConnection()
     else:
         connection.abort()
+
+
+def _is_expired(connection: Host) -> bool:
+    """Return whether the grant of an open connection has expired."""
+    return connection.member is not None and connection.seconds() >= connection.keepalive.expires
 
 
 def _keep_alive(connection: Host) -> None:

@@ -18,7 +18,7 @@ _LOG_SHARE: Final = 1 / 2
 #: The most that an address pays for in one go, in seconds: others behind it wait as long.
 MOST_DEBT_SECONDS: Final = 10.0
 
-#: Stands for no limit: a rate that nobody reaches, but a number, so that differences are numbers, too.
+#: Stands for no limit: a rate out of reach, but a number, so that differences are numbers, too.
 _OFF: Final = 1e15
 
 #: Messages, frames, bytes and control frames.

@@ -3,8 +3,8 @@
 In a turn the reactor reads from all sockets that have something, then the rooms are flushed. Without a bound, a
 thousand busy connections of one client make every turn last for seconds, and all others wait as long. So the time that
 reads take is measured. Once a network has taken its share of a turn, its further reads wait for the next turns, first
-come, first served (fair queueing); other networks are read in between. It costs no throughput: if nobody else has
-anything, the next turn follows at once. Source: issue 13.
+come, first served (fair queueing); other networks are read in between. It costs no throughput: without other
+work, the next turn follows at once. Source: issue 13.
 
 Must not live here: limits on rates (:mod:`wsrelay.limits.rates`), pausing a transport (connection).
 """
