@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from wsrelay.closecodes import TOO_FAST
 from wsrelay.connection.flow import Flow, Hold
-from wsrelay.connection.reading import charge_records, hold, release
+from wsrelay.connection.reading import charge_records, hold, limit_rate, release
 from wsrelay.connection.stage import Stage
 from wsrelay.limits.admission import UNCOUNTED
 from wsrelay.limits.rates import Rates
@@ -91,6 +91,19 @@ class ReadingTests(SynchronousTestCase):
         reader.reactor.advance(0)
 
         self.assertEqual(reader.noted, ["paused"])
+
+
+class RateTests(SynchronousTestCase):
+    """Rate limits."""
+
+    def test_within_rate(self) -> None:
+        """A debt that the time since the last refill pays holds no peer: the reactor's time counts, not the sweep's."""
+        for seconds, noted in ((0.4, []), (0.0, ["paused"])):
+            reader = Reader(Stage.OPEN)
+            reader.flow.bytes = -0.1 * reader.settings.max_bytes_per_second
+            reader.reactor.advance(seconds)
+            limit_rate(reader)
+            self.assertEqual((reader.noted, reader.stats.slowdowns), (noted, len(noted)))
 
 
 class RecordsTests(SynchronousTestCase):
