@@ -277,7 +277,7 @@ class TurnTests(ReadingTestCase):
         relay, wire, subscriber = self.begin()
         other, listener = relay.wire(), relay.client("/other")
         other.send(request_bytes("/other"))
-        relay.factory.hub.crowded.add("room")
+        relay.factory.hub.crowded["room"] = None
         self.reading.clear()
         other.transport.protocol.dataReceived(client_frame(1, b"b"))
         wire.transport.protocol.dataReceived(client_frame(1, b"a"))

@@ -46,7 +46,7 @@ class Hub:
         retention_seconds: how long messages, and an empty room with them, outlive their delivery.
 
     Attributes:
-        crowded: the names of crowded rooms, until the end of the turn. For reading.
+        crowded: the crowded rooms by name, until they are flushed. For reading.
     """
 
     def __init__(
@@ -217,7 +217,7 @@ class Hub:
             published_before = self._scheduler.add(opened)
             opened.publish(messages, self._now)
             if opened.log.published_bytes - published_before > self._settings.room_log_bytes * CROWDED_SHARE:
-                self.crowded.add(room)
+                self.crowded[room] = opened
 
     def flush(self, writes: float = math.inf) -> None:
         """Deliver all pending messages, rooms in the order of their first one.

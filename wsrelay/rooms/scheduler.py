@@ -39,7 +39,7 @@ class Scheduler:
     Attributes:
         lagging: rooms with lagging subscribers, and, until the next tick, those that had some. A dict as an ordered
             set.
-        crowded: names of crowded rooms, see :class:`wsrelay.rooms.hub.Hub`; forgotten when a turn ends.
+        crowded: name → room for crowded rooms, see :class:`wsrelay.rooms.hub.Hub`; forgotten when they are flushed.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Scheduler:
         self._pending: dict[Room, int] = {}
         self._scheduled = False
         self.lagging: dict[Room, None] = {}
-        self.crowded: set[str] = set()
+        self.crowded: dict[str, Room] = {}
 
     def __contains__(self, room: Room) -> bool:
         """Whether a room is going to be flushed."""
@@ -99,10 +99,11 @@ class Scheduler:
 
     def _flush_stretch(self) -> None:
         self._scheduled = False
-        self.crowded.clear()
         stats = self._stats
         began, deliveries = self._seconds(), stats.deliveries
         self.flush(STRETCH_WRITES, began + STRETCH_SECONDS)
+        for name in [name for name, room in self.crowded.items() if room not in self._pending]:
+            del self.crowded[name]
         # Once a turn, half a µs: of the 25 that the shortest turn takes.
         stats.flush_seconds.observe(self._seconds() - began)
         stats.flush_deliveries.observe(stats.deliveries - deliveries)
