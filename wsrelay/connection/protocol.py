@@ -104,12 +104,13 @@ class RelayProtocol(AutobahnProtocol):
             self.transport.pauseProducing()
             self.factory.memory.grow(self, len(data))
             return
-        began = turns.seconds()
+        seconds = turns.seconds
+        began = seconds()
         try:
             self.phase.receive(data)
         except Exception as error:  # noqa: BLE001 - the guard of all callbacks: else the peer sees 1006 (TRAPS 27)
             self.fail(error)
-        took = turns.seconds() - began  # 0.3 % of a message with the line above
+        took = seconds() - began  # 0.3 % of a message with the line above
         if took > SHORT_SECONDS:
             turns.took(self, took)
 

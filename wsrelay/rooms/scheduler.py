@@ -88,11 +88,14 @@ class Scheduler:
                         unfinished[room] = published_before
                     if writes <= 0 or self._seconds() > until:
                         return
+                if not unfinished:
+                    return
                 pending |= unfinished
                 unfinished.clear()
         finally:
             # Also when a room raises: the others must not wait until something is published to them again.
-            pending |= unfinished
+            if unfinished:
+                pending |= unfinished
             if pending and not self._scheduled:
                 self._scheduled = True
                 self._call_soon(self._flush_stretch)
@@ -102,8 +105,9 @@ class Scheduler:
         stats = self._stats
         began, deliveries = self._seconds(), stats.deliveries
         self.flush(STRETCH_WRITES, began + STRETCH_SECONDS)
-        for name in [name for name, room in self.crowded.items() if room not in self._pending]:
-            del self.crowded[name]
+        if self.crowded:
+            for name in [name for name, room in self.crowded.items() if room not in self._pending]:
+                del self.crowded[name]
         # Once a turn, half a µs: of the 25 that the shortest turn takes.
         stats.flush_seconds.observe(self._seconds() - began)
         stats.flush_deliveries.observe(stats.deliveries - deliveries)
