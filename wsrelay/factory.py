@@ -212,6 +212,7 @@ class RelayFactory(WebSocketServerFactory):
             self.admission.tick,
             lambda _: self.memory.keep(),
             lambda _: self.lines.tick(),
+            lambda _: self.turns.tick(),
         )
 
     def _stop_if_done(self) -> None:

@@ -53,7 +53,19 @@ class TurnsTests(SynchronousTestCase):
         for _ in range(10):
             self.reader("a", TURN_SECONDS / 20).read(b"1")
 
-        self.assertEqual((self.noted, len(self.calls), self.turns.is_contended), (["a1"] * 10, 1, False))
+        self.assertEqual((self.noted, len(self.calls), self.turns.is_contended), (["a1"] * 10, 0, False))
+
+    def test_tick(self) -> None:
+        """Networks that have not used up their share are forgotten; where one has, its turn comes first."""
+        self.reader("a", TURN_SECONDS / 2).read(b"1")
+        self.turns.tick()
+        self.reader("a", TURN_SECONDS / 2).read(b"2")
+        self.assertFalse(self.turns.is_contended)
+        self.reader("a", TURN_SECONDS / 2).read(b"3")
+        self.turns.tick()
+        self.reader("b").read(b"4")
+
+        self.assertEqual((list(self.noted), self.turn()), (["a1", "a2", "a3"], ["b4"]))
 
     def test_beyond_share(self) -> None:
         """Reads beyond the share wait, first come, first served; those of other networks do not."""

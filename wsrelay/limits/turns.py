@@ -64,7 +64,8 @@ class Turns:
         self._on_turn: Waiting | None = None
         #: Whether it could not use its turn.
         self._keeps_place = False
-        #: Network → the seconds that its reads have taken in this turn.
+        #: Network → the seconds that its reads have taken since the last :meth:`_begin`: one turn, or several in which
+        #: no share was used up. To begin each turn would cost as much as a short read.
         self._taken: dict[object, float] = {}
         #: Network → its connections that wait, in their order, each with the bytes it has read.
         self._queues: dict[object, dict[Waiting, bytes]] = {}
@@ -73,9 +74,9 @@ class Turns:
         """Count the time that a read has taken; not for reads below :data:`SHORT_SECONDS`."""
         network = connection.network
         taken = self._taken[network] = self._taken.get(network, 0.0) + seconds
-        self._schedule()
         if taken >= self._share:
             self.is_contended = True
+            self._schedule()
 
     def postpone(self, connection: Waiting, data: bytes) -> bool:
         """Let a read wait if its connection does, or its network has used up its share; not within its own turn.
@@ -117,6 +118,11 @@ class Turns:
     def withdraw(self, connection: Waiting) -> bytes:
         """Take a connection out of its queue; return the bytes that waited with it."""
         return self._queues.get(connection.network, {}).pop(connection, b"")
+
+    def tick(self) -> None:
+        """Forget what networks have taken that never used up a share. To be called now and then."""
+        if not self.is_contended:
+            self._taken.clear()
 
     @property
     def _share(self) -> float:
