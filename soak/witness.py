@@ -69,7 +69,7 @@ async def settle(waited: "set[asyncio.Task[None]]", ears: list[bystanders.Ear], 
     if waited:
         await asyncio.wait(waited, timeout=LAST_SECONDS)
     pairs = list(zip(sent, reversed(ears), strict=True))
-    while any(count[0] > ear.next for count, ear in pairs) and time.monotonic() < deadline:  # noqa: ASYNC110  # polls two counters
+    while any(count[0] > ear.next for count, ear in pairs) and time.monotonic() < deadline:  # noqa: ASYNC110 - two counters of other tasks
         await asyncio.sleep(0.05)
     lost = [(count[0], ear.next) for count, ear in pairs]
     return [

@@ -51,6 +51,7 @@ SETTINGS: dict[str, Any] = {
     "handshake_seconds": 1,
     "close_seconds": 1,
     "ping_seconds": 0,
+    # The clock stands still in a rule, so that no debt would be paid.
     "max_messages_per_second": 0,
     "max_bytes_per_second": 0,
 }

@@ -17,7 +17,7 @@ from tests.harness.support import Answer, Relay, RelayTestCase
 from wsrelay.closecodes import EXPIRED
 from wsrelay.connection import clock
 from wsrelay.connection.clock import STEP_SECONDS, make_steady
-from wsrelay.connection.sweep import SWEEP_SECONDS
+from wsrelay.connection.context import SWEEP_SECONDS
 from wsrelay.factory import RelayFactory
 from wsrelay.settings import Settings
 

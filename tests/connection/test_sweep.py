@@ -4,7 +4,8 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel
 
 from tests.harness.support import RelayTestCase
-from wsrelay.connection.sweep import SWEEP_SECONDS, Sweep
+from wsrelay.connection.context import SWEEP_SECONDS
+from wsrelay.connection.sweep import Sweep
 from wsrelay.stats import Stats
 
 

@@ -38,6 +38,7 @@ MIB = 2**20
 PAYLOAD_BYTES = 10_000
 
 #: A log of some ten messages.
+#: A log that one publisher can fill: with a byte rate, its burst would be half of it.
 SMALL_LOG = {"max_message_bytes": 20_000, "room_log_bytes": 100_000, "max_bytes_per_second": 0}
 
 

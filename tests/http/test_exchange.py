@@ -98,7 +98,7 @@ class ExchangeTests(SynchronousTestCase):
         self.assertEqual(self.assertRaises(Denied, exchange.receive, b"x").status, 413)
 
     def test_chunks(self) -> None:
-        """Many chunks are decoded in several calls, and counted; also those of a refused body."""
+        """Many chunks are decoded in several calls, and counted."""
         exchange = self.exchange(fields=CHUNKED, max_body_bytes=1000)
         exchange.receive(b"1\r\nx\r\n" * (STRETCH_CHUNKS + 1) + b"0\r\n\r\n")
         exchange.begin()
@@ -109,7 +109,7 @@ class ExchangeTests(SynchronousTestCase):
         refused = self.exchange(fields=CHUNKED)
         refused.begin()
         refused.receive(b"1\r\nx\r\n1\r\nxy")
-        self.assertEqual((refused.chunks, self.line.calls), (2, ["end", 400]))
+        self.assertEqual(self.line.calls, ["end", 400])
 
     def test_whole_in_chunks(self) -> None:
         """A body of many chunks counts as whole until all are decoded, a turn's at a time; then if all have come."""

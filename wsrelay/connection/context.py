@@ -4,7 +4,7 @@ A type only, so that connections need not import the factory, which imports them
 """
 
 from collections.abc import Callable, Collection, Iterator
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -23,7 +23,11 @@ from wsrelay.stats import Stats
 from wsrelay.validators.chain import ValidatorChain
 from wsrelay.wire.frames import Encoding
 
-__all__ = ["Relay"]
+__all__ = ["SWEEP_SECONDS", "Relay"]
+
+#: Seconds between two sweeps, and so between two values of :attr:`Relay.now`. A deadline's action comes up to this much
+#: late, and twice that after a blocked reactor.
+SWEEP_SECONDS: Final = 0.5
 
 
 class Relay(Protocol):

@@ -17,9 +17,6 @@ __all__ = ["act"]
 #: Bytes of a ping's payload: random, so that only a peer that has read the ping can answer it.
 PAYLOAD_BYTES: Final = 8
 
-#: Until the next look at a connection whose bytes wait for a turn, in seconds.
-_AGAIN_SECONDS: Final = 0.5
-
 
 def act(connection: Host) -> None:
     """Act on a passed deadline. Called by the sweep, once for each."""
@@ -27,7 +24,7 @@ def act(connection: Host) -> None:
     if connection.stage in CLOSING_STAGES:
         _end(connection)
     elif connection.factory.turns.waiting_bytes(connection) and not _is_expired(connection):
-        connection.expect_within(_AGAIN_SECONDS)  # what is missing may be in these bytes
+        connection.expect_within(0)  # the next sweep looks again: what is missing may be in these bytes
     elif connection.stage in OPEN_STAGES:
         _keep_alive(connection)
     else:

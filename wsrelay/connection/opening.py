@@ -90,7 +90,7 @@ class Opening(Phase):
             self._turn_away(denied)
 
     def _identify(self) -> None:
-        """Count it for its address, once the PROXY header has come; not for that of a proxy, which has many clients."""
+        """Count the connection for its client's address, once that is known. A proxy's address is not a client's."""
         host = self._host
         if host.visit.address is None:
             address = _ip_address(host.transport.getPeer())

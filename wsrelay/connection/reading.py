@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 
 from wsrelay import closecodes
 from wsrelay.closecodes import CloseReason
-from wsrelay.connection.context import Relay
+from wsrelay.connection.context import SWEEP_SECONDS, Relay
 from wsrelay.connection.flow import Flow, Hold
 from wsrelay.connection.keepalive import KeepAlive
 from wsrelay.connection.stage import CLOSING_STAGES, OPEN_STAGES, Stage
@@ -34,9 +34,6 @@ _RETRY_SECONDS: Final = 1
 
 #: Refills the buckets of an address.
 _NOTHING: Final = (0, 0, 0, 0)
-
-#: Longer debts wait for the sweep.
-_SWEPT_SECONDS: Final = 0.5
 
 
 class Reader(Protocol):
@@ -116,7 +113,7 @@ def limit_rate(reader: Reader) -> None:
         factory.stats.slowdowns += 1
         factory.slowed_down.add(reader)
         hold(reader, Hold.RATE)
-        if 0 < (wait_seconds := flow.wait_seconds()) < _SWEPT_SECONDS:
+        if 0 < (wait_seconds := flow.wait_seconds()) < SWEEP_SECONDS:  # else the sweep is early enough
             factory.reactor.callLater(max(wait_seconds, _SLOWDOWN_SECONDS), speed_up, reader)
 
 

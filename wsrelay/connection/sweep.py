@@ -5,12 +5,12 @@ One timer for all connections, instead of one or more for each (TRAPS 29). Must 
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
+from wsrelay.connection.context import SWEEP_SECONDS
 from wsrelay.connection.deadline import act
 from wsrelay.connection.drain import each
 from wsrelay.connection.host import Host
@@ -18,10 +18,7 @@ from wsrelay.connection.reading import speed_up
 from wsrelay.logs.failures import log_failure
 from wsrelay.stats import Stats
 
-__all__ = ["SWEEP_SECONDS", "Sweep"]
-
-#: Seconds between two sweeps. A deadline's action comes up to this much late, and twice that after a blocked reactor.
-SWEEP_SECONDS: Final = 0.5
+__all__ = ["Sweep"]
 
 
 class Sweep:
@@ -31,7 +28,7 @@ class Sweep:
     the next sweep, and no peer is closed for the relay's delay.
 
     Complexity:
-        One comparison per connection, every :data:`SWEEP_SECONDS`.
+        One comparison per connection, every :data:`~wsrelay.connection.context.SWEEP_SECONDS`.
 
     Args:
         connections: a view of the relay's connections.

@@ -205,7 +205,6 @@ class Exchange:
             self.connection.fail(error)
 
     def _read(self, body: Body) -> bytes | None:
-        try:
-            return body.read()
-        finally:
-            self.chunks = body.chunks
+        content = body.read()
+        self.chunks = body.chunks
+        return content

@@ -59,7 +59,7 @@ def _wider(key: str) -> str | None:
         return None
     try:
         address = int(ipaddress.IPv6Address(prefix))
-    except ValueError:  # a PROXY header may have any text
+    except ValueError:  # any other string may end so
         return None
     host_bits = 128 - _WIDER[bits]
     return f"{ipaddress.IPv6Address(address >> host_bits << host_bits)}/{_WIDER[bits]}"
@@ -266,7 +266,7 @@ class Admission:
         key = f"proxy {proxy}"
         counts = self._addresses.get(key)
         if counts is None:
-            usage = Allowance(self._usage_rates[1], now)  # nothing is charged to it
+            usage = Allowance(self._usage_rates[1], now)  # of those that never name a client: its own requests
             counts = _Address(key, TokenBucket(self._proxy_rate, now), usage, is_proxy=True)
             self._addresses[key] = self._deserted[key] = counts
         if counts.handshakes >= _PART * (self._settings.max_handshakes or math.inf):

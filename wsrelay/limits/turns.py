@@ -17,7 +17,7 @@ __all__ = ["SHORT_SECONDS", "TURN_SECONDS", "Turns", "Waiting"]
 #: The time in one turn for the reads of all networks that have more than that to read, in seconds.
 TURN_SECONDS: Final = 0.02
 
-#: Shorter reads are not counted: most are, and counting one takes a twentieth of it.
+#: Shorter reads are not counted: most are short.
 SHORT_SECONDS: Final = 50e-6
 
 
@@ -43,17 +43,6 @@ class Turns:
         seconds: the same.
         is_contended: whether :meth:`postpone` has to be asked: a network has used up its share, or reads wait.
     """
-
-    __slots__ = (
-        "_call_soon",
-        "_is_scheduled",
-        "_keeps_place",
-        "_on_turn",
-        "_queues",
-        "_taken",
-        "is_contended",
-        "seconds",
-    )
 
     def __init__(self, call_soon: Callable[[Callable[[], None]], object], seconds: Callable[[], float]) -> None:
         self.seconds = seconds

@@ -21,11 +21,11 @@ STRETCH_WRITES: Final = 1024
 #: several turns does not keep small ones waiting (deficit round robin).
 LEAST_WRITES: Final = 16
 
-#: Stands for any number of writes.
-_ENDLESS: Final = 1e18
-
-#: The same in seconds, looked at before each room but the first: deflate takes longer than the writes.
+#: The time of a stretch in seconds, compared after each room: deflate takes longer than the writes.
 STRETCH_SECONDS: Final = 0.025
+
+#: Stands for any number of writes; infinite ones cannot be subtracted.
+_ENDLESS: Final = 1e18
 
 
 class Scheduler:
