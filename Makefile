@@ -74,6 +74,7 @@ neighbour: .venv/relay
 clean:
 	rm -rf .venv .tox .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.* build dist *.egg-info
 	rm -rf conformance/.env27 conformance/reports tests/interop/node_modules twisted/plugins/dropin.cache
+	rm -f wsrelay/*.so
 	rm -rf docs/.build bench/.build bench/.env bench/peers/node_modules bench/results/quick bench/results/samples.jsonl
 	rm -rf examples/node_modules examples/validator-package/build
 	rm -rf fuzz/.env fuzz/.corpus fuzz/.finds soak/.env soak/results
@@ -90,12 +91,14 @@ clean:
 	    rm -rf .venv; echo "no .venv without Python's venv: on Debian, apt-get install python3-venv" >&2; exit 1; \
 	}
 
-# Installed packages per command; reinstalled when setup.cfg changes.
-.venv/relay: .venv/bin/python setup.cfg
+# Installed packages per command; reinstalled when setup.cfg or the extension module changes.
+BUILT_FROM = setup.cfg setup.py wsrelay/_native.c
+
+.venv/relay: .venv/bin/python $(BUILT_FROM)
 	$(INSTALL) . websockets
 	@touch $@
 
-.venv/test: .venv/bin/python setup.cfg
+.venv/test: .venv/bin/python $(BUILT_FROM)
 	$(INSTALL) '.[test,deploy]'
 	@touch $@
 

@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from tests.harness.clients import WebsocketsClient, handshake, read_to_end, text
+from tests.harness.live import environment as live_environment
 from tests.harness.live import missing, relay, run
+from tests.harness.native import can_compile
 from wsrelay import __version__
 
 pytestmark = [pytest.mark.packaging, pytest.mark.timeout(900)]
@@ -28,7 +30,13 @@ EXAMPLE = ROOT / "examples" / "validator-package"
 STEP_SECONDS = 300
 
 #: Files that are not sources: made by builds, tools and tests.
-LEFT_OVERS = (".*", "*.egg-info", "__pycache__", "build", "dist", "dropin.cache", "node_modules", "reports")
+LEFT_OVERS = (".*", "*.egg-info", "*.so", "__pycache__", "build", "dist", "dropin.cache", "node_modules", "reports")
+
+#: Files of the sdist that the wheel is built from, beside those in it.
+SOURCES = {
+    *("setup.cfg", "setup.py", "pyproject.toml", "wsrelay/_native.c"),
+    *("README.md", "LICENSE", "man/twistd-wsrelay.1"),
+}
 
 BOTH = ["twistd", "twist"]
 
@@ -43,18 +51,18 @@ class Environment:
 
     scripts: Path
 
-    def pip(self, *arguments: str | Path) -> None:
-        """Run its pip."""
-        step(self.scripts / "pip", *arguments)
+    def pip(self, *arguments: str | Path, **variables: str) -> None:
+        """Run its pip, with additional environment variables."""
+        step(self.scripts / "pip", *arguments, **variables)
 
     def python(self, code: str, cwd: Path) -> str:
         """Run code and return its output."""
         return step(self.scripts / "python", "-c", code, cwd=cwd)
 
 
-def step(*command: str | Path, cwd: Path | None = None) -> str:
-    """Run a command, which must succeed, and return its output."""
-    ended = run(*command, cwd=cwd, timeout=STEP_SECONDS)
+def step(*command: str | Path, cwd: Path | None = None, **variables: str) -> str:
+    """Run a command, which must succeed, with additional environment variables, and return its output."""
+    ended = run(*command, cwd=cwd, timeout=STEP_SECONDS, env=live_environment(variables))
     assert ended.returncode == 0, ended.stdout
     return ended.stdout
 
@@ -102,25 +110,68 @@ def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Environ
 
 def package_files() -> set[str]:
     """Return the installed files of the package, as paths in the repository."""
-    patterns = ("wsrelay/**/*.py", "wsrelay/py.typed", "wsrelay/*/*.html", "twisted/plugins/*.py")
+    patterns = ("wsrelay/**/*.py", "wsrelay/*.pyi", "wsrelay/py.typed", "wsrelay/*/*.html", "twisted/plugins/*.py")
     return {str(file.relative_to(ROOT)) for pattern in patterns for file in ROOT.glob(pattern)}
+
+
+def wheel_files(file: Path) -> set[str]:
+    """Return the files in a wheel, without metadata and man page, which is always there."""
+    with zipfile.ZipFile(file) as wheel:
+        names = {name for name in wheel.namelist() if f"wsrelay-{__version__}.dist-info/" not in name}
+    man_pages = {name for name in names if name.endswith("/data/share/man/man1/twistd-wsrelay.1")}
+    assert len(man_pages) == 1
+    return names - man_pages
+
+
+def require_compiler() -> None:
+    """Skip without a C compiler and Python's headers; in CI, fail."""
+    if not can_compile():
+        missing("a C compiler, or Python.h for this interpreter", "apt-get install gcc libc6-dev python3-dev")
+
+
+def is_compiled(made: Environment, cwd: Path) -> bool:
+    """Return whether an installed relay has the extension module."""
+    code = "from wsrelay.wire import native; print(native.IS_COMPILED)"
+    return {"True": True, "False": False}[made.python(code, cwd).strip()]
 
 
 def test_wheel_files(built: Built) -> None:
     """The wheel has package, pages, py.typed, plugins, man page; no tests, and no __init__.py of Twisted."""
-    with zipfile.ZipFile(built.wheel) as wheel:
-        names = {name for name in wheel.namelist() if f"wsrelay-{__version__}.dist-info/" not in name}
-    man_page = f"wsrelay-{__version__}.data/data/share/man/man1/twistd-wsrelay.1"
-    assert names == package_files() | {man_page}
+    names = {name for name in wheel_files(built.wheel) if not name.endswith(".so")}
+    assert names == package_files()
     assert {"twisted/plugins/wsrelay_plugin.py", "twisted/plugins/wsrelay_validators.py", "wsrelay/py.typed"} <= names
     assert {name for name in names if name.startswith("twisted/") and name.endswith("__init__.py")} == set()
+
+
+def test_wheel_extension(built: Built, installed: Environment, tmp_path: Path) -> None:
+    """One build of the extension module is for Python 3.11 and later, and is used."""
+    require_compiler()
+    assert "wsrelay/_native.abi3.so" in wheel_files(built.wheel)
+    assert built.wheel.name.startswith(f"wsrelay-{__version__}-cp311-abi3-")
+    assert is_compiled(installed, tmp_path)
+
+
+def test_wheel_pure(built: Built, tmp_path: Path) -> None:
+    """With WSRELAY_PURE=1 the sdist becomes a wheel for all platforms, without the extension module."""
+    made = environment(tmp_path / "venv")
+    made.pip("wheel", "--no-deps", "--wheel-dir", tmp_path, built.sdist, WSRELAY_PURE="1")
+    wheel = tmp_path / f"wsrelay-{__version__}-py3-none-any.whl"
+    assert wheel_files(wheel) == package_files()
+
+
+@pytest.mark.parametrize("options", [(), ("--editable",)], ids=["pip install .", "pip install -e ."])
+def test_installation_without_compiler(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """Without a compiler on PATH the installation succeeds, and the relay is pure Python."""
+    made = environment(tmp_path / "venv")
+    made.pip("install", *options, copy(ROOT, tmp_path), PATH=str(made.scripts))
+    assert not is_compiled(made, tmp_path)
 
 
 def test_sdist_files(built: Built) -> None:
     """The sdist has all files of the wheel, readme and licence, and no tests."""
     with tarfile.open(built.sdist) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}
-    assert package_files() | {"setup.cfg", "pyproject.toml", "README.md", "LICENSE", "man/twistd-wsrelay.1"} <= names
+    assert package_files() | SOURCES <= names
     assert {
         name for name in names if name.startswith(("tests", "twisted/__init__", "twisted/plugins/__init__"))
     } == set()
@@ -194,6 +245,7 @@ def test_plugin_discovery(tmp_path: Path, options: tuple[str, ...]) -> None:
     """After an installation from sources, both commands find the relay and its validators."""
     made = environment(tmp_path / "venv")
     made.pip("install", *options, copy(ROOT, tmp_path))
+    assert is_compiled(made, tmp_path) or not can_compile()
     for program in BOTH:
         assert step(made.scripts / program, "wsrelay", "--version", cwd=tmp_path) == f"wsrelay {__version__}\n"
         assert "\norigin:" in step(made.scripts / program, "wsrelay", "--help-validators", cwd=tmp_path)
