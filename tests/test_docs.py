@@ -125,7 +125,7 @@ def starts() -> Iterator[tuple[Path, str]]:
     """Yield each command that starts a relay with twistd, from all files that people copy from."""
     files = [path for folder in COPIED for path in (ROOT / folder).rglob("*") if path.is_file()]
     for path in [*files, *ROOT.glob("*.md"), ROOT / "Makefile"]:
-        if path.suffix in {".png", ".svg", ".pyc"} or NOT_OURS & set(path.parts):
+        if path.suffix in {".png", ".svg", ".pyc", ".so"} or NOT_OURS & set(path.parts):
             continue
         text = path.read_text("utf-8").replace('", "', " ").replace("\\-", "-")  # a JSON array; a man page
         for line in re.sub(r"\\e?\n", " ", text).splitlines():
