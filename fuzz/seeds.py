@@ -135,6 +135,7 @@ STREAMS: Mapping[str, bytes] = {
     "7-close-1005": wire_frame(0x88, b"\x03\xed"),
     "7-close-1014": wire_frame(0x88, b"\x03\xf6"),
     "7-close-reason": wire_frame(0x88, b"\x03\xe8\xff"),
+    "6-text-by-width": b"".join(wire_frame(0x81, (width * 40).encode()) for width in ("x", "é", "€", "🙂")),
     "9-limit": wire_frame(0x82, bytes(4500)),
     "9-beyond": wire_frame(0x82, bytes(4501)),
     "9-declared": b"\x82\xff\x7f" + b"\xff" * 7 + bytes(4) + b"x" * 20,  # CVE-2020-13935, CVE-2020-27813
@@ -173,5 +174,15 @@ def open_connection() -> dict[str, bytes]:
         f"{name}-{flags}-{len(cuts)}": inputs.encode(flags, stream, cuts)
         for flags, streams in ((PLAIN, STREAMS), (DEFLATE, STREAMS | DEFLATED_STREAMS))
         for name, stream in streams.items()
+        for cuts in ((), (1, 4, 7))
+    }
+
+
+def parsers() -> dict[str, bytes]:
+    """Return the seeds of :mod:`native_target`: open connections, for messages of both types, and with low limits."""
+    return {
+        f"{name}-{flags}-{len(cuts)}": inputs.encode(flags, stream, cuts)
+        for flags in (3, 3 | 1 << 2, 3 | 1 << 4)
+        for name, stream in STREAMS.items()
         for cuts in ((), (1, 4, 7))
     }

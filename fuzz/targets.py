@@ -3,5 +3,8 @@
 import connection_target
 import frames_target
 import gate_target
+import native_target
 
-TARGETS = {module.TARGET.name: module.TARGET for module in (gate_target, frames_target, connection_target)}
+TARGETS = {
+    module.TARGET.name: module.TARGET for module in (gate_target, frames_target, native_target, connection_target)
+}

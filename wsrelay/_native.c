@@ -34,9 +34,7 @@ typedef struct {
 
 /* Read the header of the frame that the data begins with. Returns whether the frame is common and complete.
    RFC 6455 section 5.2: the length is in the shortest form, in network byte order. */
-static int
-read_frame(const unsigned char *data, Py_ssize_t size, Py_ssize_t max_payload, long kinds, Frame *frame)
-{
+static int read_frame(const unsigned char *data, Py_ssize_t size, Py_ssize_t max_payload, long kinds, Frame *frame) {
     if (size < 2 + KEY_BYTES || (data[0] != TEXT && data[0] != BINARY) || !(data[0] & kinds & 3)
         || !(data[1] & MASKED))
         return 0;
@@ -52,18 +50,15 @@ read_frame(const unsigned char *data, Py_ssize_t size, Py_ssize_t max_payload, l
     }
     frame->header = 2 + extended;
     /* Compared without a sum, and with what there is first: nothing overflows for any 64-bit length. */
-    if (length < shortest || length > (uint64_t)(size - frame->header - KEY_BYTES)
-        || (Py_ssize_t)length > max_payload)
+    if (length < shortest || length > (uint64_t)(size - frame->header - KEY_BYTES) || (Py_ssize_t)length > max_payload)
         return 0;
     frame->length = (Py_ssize_t)length;
     return 1;
 }
 
 /* Unmask a payload (RFC 6455 section 5.3). Returns whether it is ASCII. Compilers make vectors of the loop. */
-static int
-unmask(unsigned char *restrict to, const unsigned char *restrict from, Py_ssize_t length,
-       const unsigned char *key)
-{
+static int unmask(unsigned char *restrict to, const unsigned char *restrict from, Py_ssize_t length,
+                  const unsigned char *key) {
     uint64_t word, keys, seen = 0;
     memcpy(&keys, key, KEY_BYTES);
     memcpy((unsigned char *)&keys + KEY_BYTES, key, KEY_BYTES);
@@ -82,9 +77,7 @@ unmask(unsigned char *restrict to, const unsigned char *restrict from, Py_ssize_
 }
 
 /* Whether text is UTF-8 by RFC 3629 section 4: no surrogates, no overlong forms, at most U+10FFFF. */
-static int
-is_utf8(const unsigned char *text, Py_ssize_t length)
-{
+static int is_utf8(const unsigned char *text, Py_ssize_t length) {
     const unsigned char *end = text + length;
     uint64_t word;
     while (text < end) {
@@ -121,9 +114,7 @@ is_utf8(const unsigned char *text, Py_ssize_t length)
     return 1;
 }
 
-static PyObject *
-parse(PyObject *module, PyObject *const *args, Py_ssize_t count)
-{
+static PyObject *parse(PyObject *module, PyObject *const *args, Py_ssize_t count) {
     (void)module;
     if (count != 4 || !PyBytes_Check(args[0])) {
         PyErr_SetString(PyExc_TypeError, "parse(data: bytes, max_payload_bytes, kinds, most_bytes)");
@@ -157,7 +148,7 @@ parse(PyObject *module, PyObject *const *args, Py_ssize_t count)
         const unsigned char *key = header + frame.header;
         unsigned char *payload = to + filled + frame.header;
         memcpy(to + filled, header, (size_t)frame.header);
-        to[filled + 1] &= ~MASKED;
+        to[filled + 1] &= 0x7F; /* not masked */
         int ascii = unmask(payload, key + KEY_BYTES, frame.length, key);
         if (!ascii && header[0] == TEXT && !is_utf8(payload, frame.length))
             break;
@@ -180,8 +171,8 @@ parse(PyObject *module, PyObject *const *args, Py_ssize_t count)
 
 /* ---- send_all ---- */
 
-/* The begin of a socket object in Modules/socketmodule.c, the same from 3.11 to 3.14; not an interface, therefore
-   checked by find_sockets() when the module is imported. */
+/* The beginning of a socket object in CPython's Modules/socketmodule.c. No interface promises it, so find_sockets()
+   checks it when the module is imported (TRAPS 129). */
 typedef struct {
     PyObject_HEAD
     int descriptor; /* -1: closed */
@@ -190,26 +181,21 @@ typedef struct {
     int64_t timeout; /* ns; 0: non-blocking; negative: blocking */
 } Socket;
 
-/* The C function of `_socket.socket.send`; NULL: sockets are not known here, and called as all others. The function
-   identifies the method: it is that of no other class, and no method is bound to an object of another class. */
+/* The C function of `_socket.socket.send`; NULL: sockets are not as expected, and each `send` is called. The function
+   identifies the method: no other class has it, and Python binds it to sockets only. */
 static PyCFunction socket_send = NULL;
 
 /* Return the socket behind a `send` if it is one that send(2) can be called for. Blocking ones, and those with a
    timeout, are left to Python, which releases the GIL for them. */
-static Socket *
-plain_socket(PyObject *send)
-{
-    if (socket_send == NULL || !Py_IS_TYPE(send, &PyCFunction_Type)
-        || PyCFunction_GetFunction(send) != socket_send)
+static Socket *plain_socket(PyObject *send) {
+    if (socket_send == NULL || !Py_IS_TYPE(send, &PyCFunction_Type) || PyCFunction_GetFunction(send) != socket_send)
         return NULL;
     Socket *found = (Socket *)PyCFunction_GetSelf(send);
     return found != NULL && found->timeout == 0 ? found : NULL;
 }
 
 /* Put (data, taken) into the dict. `taken` is stolen, and may be NULL after an error. Returns -1 with an error set. */
-static int
-add_partial(PyObject *unsent, PyObject *send, PyObject *data, PyObject *taken)
-{
+static int add_partial(PyObject *unsent, PyObject *send, PyObject *data, PyObject *taken) {
     PyObject *value = taken == NULL ? NULL : PyTuple_Pack(2, data, taken);
     Py_XDECREF(taken);
     int failed = value == NULL ? -1 : PyDict_SetItem(unsent, send, value);
@@ -218,9 +204,7 @@ add_partial(PyObject *unsent, PyObject *send, PyObject *data, PyObject *taken)
 }
 
 /* Put the current exception into the dict, or (data, 0) for an OSError. Others than Exception stay set: -1. */
-static int
-add_error(PyObject *unsent, PyObject *send, PyObject *data)
-{
+static int add_error(PyObject *unsent, PyObject *send, PyObject *data) {
     if (!PyErr_ExceptionMatches(PyExc_Exception))
         return -1;
     PyObject *type, *error, *traceback;
@@ -228,9 +212,8 @@ add_error(PyObject *unsent, PyObject *send, PyObject *data)
     PyErr_NormalizeException(&type, &error, &traceback);
     if (traceback != NULL)
         PyException_SetTraceback(error, traceback);
-    int failed = PyErr_GivenExceptionMatches(error, PyExc_OSError)
-                     ? add_partial(unsent, send, data, PyLong_FromLong(0))
-                     : PyDict_SetItem(unsent, send, error);
+    int failed = PyErr_GivenExceptionMatches(error, PyExc_OSError) ? add_partial(unsent, send, data, PyLong_FromLong(0))
+                                                                   : PyDict_SetItem(unsent, send, error);
     Py_XDECREF(type);
     Py_XDECREF(error);
     Py_XDECREF(traceback);
@@ -238,9 +221,7 @@ add_error(PyObject *unsent, PyObject *send, PyObject *data)
 }
 
 /* Call any `send` and put what it did not take into the dict. Returns -1 with an error set. */
-static int
-call_send(PyObject *unsent, PyObject *send, PyObject *data, PyObject *size)
-{
+static int call_send(PyObject *unsent, PyObject *send, PyObject *data, PyObject *size) {
     PyObject *taken = PyObject_CallFunctionObjArgs(send, data, NULL);
     if (taken == NULL)
         return add_error(unsent, send, data);
@@ -251,12 +232,12 @@ call_send(PyObject *unsent, PyObject *send, PyObject *data, PyObject *size)
     return differs;
 }
 
-/* The GIL is kept: the sockets never wait, so a send takes some 4 µs, and to release the GIL each time would cost a
-   call a switch of threads at worst. It also keeps other threads from closing a socket between the look at its
-   descriptor and the send(2). */
-static int
-socket_write(PyObject *unsent, PyObject *send, PyObject *data, Socket *to)
-{
+/* Call send(2) and put what it did not take into the dict. Returns -1 with an error set.
+
+   The GIL is kept. The sockets never wait; a send takes some 4 µs, so 1024 of them about as long as CPython lets a
+   thread run (5 ms). Released for each, it would be lost to another thread again and again. And while it is kept, no
+   other thread closes a socket between the look at its descriptor and send(2). */
+static int socket_write(PyObject *unsent, PyObject *send, PyObject *data, Socket *to) {
     const char *bytes = PyBytes_AsString(data);
     size_t size = (size_t)PyBytes_Size(data);
     ssize_t taken;
@@ -264,13 +245,10 @@ socket_write(PyObject *unsent, PyObject *send, PyObject *data, Socket *to)
         taken = sendto(to->descriptor, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL, NULL, 0);
     while (taken < 0 && errno == EINTR);
     /* An errno is an OSError: EAGAIN, a reset, EBADF of a closed socket, whose descriptor is -1. */
-    return taken == (ssize_t)size ? 0
-                                  : add_partial(unsent, send, data, PyLong_FromSsize_t(taken < 0 ? 0 : taken));
+    return taken == (ssize_t)size ? 0 : add_partial(unsent, send, data, PyLong_FromSsize_t(taken < 0 ? 0 : taken));
 }
 
-static PyObject *
-send_all(PyObject *module, PyObject *const *args, Py_ssize_t count)
-{
+static PyObject *send_all(PyObject *module, PyObject *const *args, Py_ssize_t count) {
     (void)module;
     if (count != 2 || !PyList_Check(args[0]) || !PyBytes_Check(args[1])) {
         PyErr_SetString(PyExc_TypeError, "send_all(sends: list, data: bytes)");
@@ -299,17 +277,13 @@ send_all(PyObject *module, PyObject *const *args, Py_ssize_t count)
 /* Call a method of the socket and discard its result. Returns whether there was no error. */
 #define DO(...) discard(PyObject_CallMethod(__VA_ARGS__))
 
-static int
-discard(PyObject *result)
-{
+static int discard(PyObject *result) {
     Py_XDECREF(result);
     return result != NULL;
 }
 
 /* Whether the attributes of a fresh socket are where Socket has them, in three states. */
-static int
-is_as_declared(PyObject *fresh, long descriptor)
-{
+static int is_as_declared(PyObject *fresh, long descriptor) {
     Socket *found = (Socket *)fresh;
     return DO(fresh, "settimeout", "d", 1.5) && found->descriptor == descriptor && found->timeout == 1500000000
            && DO(fresh, "setblocking", "i", 1) && found->descriptor == descriptor && found->timeout < 0
@@ -317,18 +291,14 @@ is_as_declared(PyObject *fresh, long descriptor)
            && DO(fresh, "close", NULL) && found->descriptor == -1;
 }
 
-static long
-long_of(PyObject *number)
-{
+static long long_of(PyObject *number) {
     long value = number == NULL ? -1 : PyLong_AsLong(number);
     Py_XDECREF(number);
     return value;
 }
 
 /* Set socket_send if sockets are laid out as Socket. Any error, such as EMFILE, means that they are not known. */
-static void
-find_sockets(void)
-{
+static void find_sockets(void) {
     PyObject *module = PyImport_ImportModule("_socket");
     PyObject *class = module == NULL ? NULL : PyObject_GetAttrString(module, "socket");
     PyObject *fresh = class == NULL ? NULL : PyObject_CallNoArgs(class);
@@ -346,9 +316,7 @@ find_sockets(void)
     Py_XDECREF(module);
 }
 
-static int
-execute(PyObject *module)
-{
+static int execute(PyObject *module) {
     const char *pure = getenv("WSRELAY_PURE");
     if (pure != NULL && *pure != '\0') {
         PyErr_SetString(PyExc_ImportError, "WSRELAY_PURE is set");
@@ -376,8 +344,6 @@ static PyModuleDef definition = {
     .m_slots = slots,
 };
 
-PyMODINIT_FUNC
-PyInit__native(void)
-{
+PyMODINIT_FUNC PyInit__native(void) {
     return PyModuleDef_Init(&definition);
 }

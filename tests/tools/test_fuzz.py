@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from tests.harness import live
 from tests.harness.framing import deflated, fragmented, wire_frame
+from tests.harness.native import compiled
 from tests.harness.support import request_bytes
 from wsrelay import closecodes
 from wsrelay.connection.protocol import RelayProtocol
@@ -38,6 +39,7 @@ reference: Any = load("reference")
 seeds: Any = load("seeds")
 targets: Any = load("targets")
 gate_target: Any = load("gate_target")
+native_target: Any = load("native_target")
 
 
 class InputTests(unittest.TestCase):
@@ -73,6 +75,11 @@ class SeedTests(unittest.TestCase):
     def test_frames(self) -> None:
         """The fast path and Autobahn's parser agree on all streams."""
         self.check("frames")
+
+    def test_native(self) -> None:
+        """All parsers agree on all streams; the compiled one is among them."""
+        compiled()
+        self.check("native")
 
     def test_connection(self) -> None:
         """No stream breaks an invariant of open connections."""
@@ -124,6 +131,20 @@ class CanFailTests(unittest.TestCase):
         """Invalid UTF-8 accepted by the fast path is found."""
         octets = inputs.encode(seeds.PLAIN, wire_frame(0x81, b"\xff"))
         self.assert_found("frames", octets, patches=[mock.patch("wsrelay.wire.frames._is_utf8", return_value=True)])
+
+    def test_native_python(self) -> None:
+        """Invalid UTF-8 accepted in Python is found, by the compiled parser and by Autobahn alone."""
+        compiled()
+        octets = inputs.encode(3, wire_frame(0x81, b"\xff"))
+        broken = mock.patch("wsrelay.wire.pure._is_utf8", return_value=True)
+        self.assert_found("native", octets, patches=[broken])
+        self.assert_found("native", octets, patches=[broken, mock.patch.object(native_target, "compiled", None)])
+
+    def test_native_compiled(self) -> None:
+        """A compiled parser with another result is found."""
+        other = mock.Mock(**{"parse.return_value": (b"", 0, 0)})
+        octets = inputs.encode(3, wire_frame(0x81, b"x"))
+        self.assert_found("native", octets, patches=[mock.patch.object(native_target, "compiled", other)])
 
     def test_connection_messages(self) -> None:
         """Lost and surplus messages are found, also where both parsers agree."""
@@ -304,4 +325,4 @@ class ProcessTests(unittest.TestCase):
         done = self.fuzz("gates")
 
         self.assertEqual(done.returncode, 2)
-        self.assertIn("gate, frames, connection", done.stdout)
+        self.assertIn("gate, frames, native, connection", done.stdout)
