@@ -209,8 +209,9 @@ class OptionTests(SynchronousTestCase):
                 self.assertIn(option, known, f"{page.name}: {option}")
 
     def test_variables(self) -> None:
-        """Each environment variable in a page about the relay belongs to an option."""
-        names = {f"WSRELAY_{field.name.upper()}" for field in fields(Settings)} | {"WSRELAY_CONFIG"}
+        """Each environment variable in a page about the relay belongs to an option, or is one of two others."""
+        names = {f"WSRELAY_{field.name.upper()}" for field in fields(Settings)}
+        names |= {"WSRELAY_CONFIG", "WSRELAY_PURE"}
         for page in ABOUT:
             self.assertLessEqual(
                 set(re.findall(r"WSRELAY_[A-Z][A-Z_]*[A-Z]", page.read_text("utf-8"))), names, page.name

@@ -36,7 +36,8 @@ class AnnouncementTests(SynchronousTestCase):
 
         self.assertRegex(
             started,
-            rf"^started: wsrelay {__version__}, Python 3\.\S+, Twisted \S+ with MemoryReactorClock, Autobahn [0-9.]+$",
+            rf"^started: wsrelay {__version__}, Python 3\.\S+, Twisted \S+ with MemoryReactorClock, "
+            r"Autobahn [0-9.]+, wsrelay\._native (not )?in use$",
         )
         self.assertEqual(
             limits,

@@ -26,6 +26,7 @@ from wsrelay.logs.files import LogFile
 from wsrelay.service import RelayService
 from wsrelay.settings import Settings
 from wsrelay.signals import Signals
+from wsrelay.wire.native import IS_COMPILED
 
 __all__ = ["RelayProcess", "announcement"]
 
@@ -212,7 +213,7 @@ def _hint(error: Exception) -> str:
 
 
 def announcement(settings: Settings, max_connections: int, reactor: object) -> list[str]:
-    """Return the start-up log lines: versions and limits.
+    """Return the start-up log lines: versions, whether the extension module is used, and limits.
 
     Args:
         settings: the effective settings.
@@ -224,6 +225,7 @@ def announcement(settings: Settings, max_connections: int, reactor: object) -> l
         "Python": platform.python_version(),
         "Twisted": f"{twisted.__version__} with {type(reactor).__name__}",
         "Autobahn": version("autobahn"),
+        "wsrelay._native": "in use" if IS_COMPILED else "not in use",
     }
     limits = {name: getattr(settings, name) for name in _LIMITS}
     limits |= {"max_connections": max_connections, "max_unfinished_bytes_per_address": address_limit_bytes(settings)}

@@ -11,10 +11,11 @@ from tests.harness.support import RelayTestCase, request_bytes
 from wsrelay import __version__
 from wsrelay.admin.metrics import Metrics
 from wsrelay.validators import probe
+from wsrelay.wire.native import IS_COMPILED
 
 #: What docs, dashboards and alerts build on: a metric that goes or changes its labels breaks this on purpose.
 NAMES = {
-    "wsrelay_build_info": {"version"},
+    "wsrelay_build_info": {"version", "compiled"},
     "wsrelay_connections": set(),
     "wsrelay_connections_closed_total": {"by", "code"},
     "wsrelay_connections_dropped_total": set(),
@@ -87,7 +88,8 @@ class CollectTests(MetricsTestCase):
         """They say what has happened."""
         samples = self.samples()
 
-        self.assertEqual(samples["wsrelay_build_info"], [({"version": __version__}, 1)])
+        compiled = "true" if IS_COMPILED else "false"
+        self.assertEqual(samples["wsrelay_build_info"], [({"version": __version__, "compiled": compiled}, 1)])
         self.assertEqual(samples["wsrelay_connections"], [({}, 2)])  # who was refused has not gone yet
         self.assertEqual(
             samples["wsrelay_handshakes_total"],

@@ -91,8 +91,8 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment for a child process: ours, without options of a relay."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("WSRELAY_")}
+    """Return the environment for a child process: ours, without options of a relay; WSRELAY_PURE is none."""
+    ours = {name: value for name, value in os.environ.items() if not re.match("WSRELAY_(?!PURE$)", name)}
     return {**ours, **(extra or {})}
 
 

@@ -17,6 +17,7 @@ from wsrelay import __version__
 from wsrelay.factory import RelayFactory
 from wsrelay.names import PROBE_ROOM
 from wsrelay.stats import Histogram
+from wsrelay.wire.native import IS_COMPILED
 
 __all__ = ["Metrics"]
 
@@ -90,8 +91,8 @@ class Metrics(Collector):
         stats = self._relay.stats
         for name, (text, value) in self._gauges().items():
             yield GaugeMetricFamily(f"wsrelay_{name}", text, value)
-        build = GaugeMetricFamily("wsrelay_build_info", "The version that runs.", labels=["version"])
-        build.add_metric([__version__], 1)
+        build = GaugeMetricFamily("wsrelay_build_info", "The version that runs.", labels=["version", "compiled"])
+        build.add_metric([__version__, str(IS_COMPILED).lower()], 1)
         yield build
         yield self._handshakes()
         for name, (text, attribute) in _COUNTERS.items():

@@ -45,8 +45,8 @@ def parse(data: bytes, max_payload_bytes: int, kinds: int, most_bytes: int) -> t
         The same messages as unmasked frames of a server, joined; their number; and where in ``data`` the rest begins.
 
     Complexity:
-        0.5 µs for a frame of 64 bytes, and 1.4 ns a byte of long ones, above 4 KiB more than Autobahn's masker.
-        Compiled: 15 ns and 0.1 ns.
+        0.6 µs for each of many frames of 64 bytes, and 1.7 ns a byte of long ones, above 4 KiB more than Autobahn's
+        masker. Compiled: 13 ns, and 0.04 ns a byte of ASCII. A call takes 0.3 µs, compiled 0.07.
 
     Source: RFC 6455 sections 5.2 and 5.3, RFC 3629.
     """
@@ -115,7 +115,7 @@ def send_all(sends: list[_Send], data: bytes) -> dict[_Send, tuple[bytes, int] |
         another ``Exception`` that one raised. The others get their data in any case.
 
     Complexity:
-        Beside the kernel 0.15 µs a socket. Compiled: 0.04 µs if it is a non-blocking ``socket.socket``.
+        Compiled, a write to a non-blocking ``socket.socket`` costs 0.2 to 0.3 µs less, of some 4.
     """
     unsent: dict[_Send, tuple[bytes, int] | Exception] = {}
     size = len(data)
