@@ -41,7 +41,8 @@ from wsrelay.settings import Settings
 from wsrelay.stats import Stats
 from wsrelay.validators.chain import ValidatorChain
 from wsrelay.validators.plugins import descriptors_of, load
-from wsrelay.wire.frames import WINDOW_BITS, Deflate, Encoding
+from wsrelay.wire.deflate import WINDOW_BITS, Deflate
+from wsrelay.wire.frames import Encoding
 
 __all__ = ["RelayFactory"]
 

@@ -15,6 +15,7 @@ from wsrelay.connection.autobahn import AutobahnProtocol
 from wsrelay.connection.protocol import RelayProtocol
 from wsrelay.message import Message
 from wsrelay.wire import frames
+from wsrelay.wire.deflate import Deflate
 
 #: Client frames, masked with zeros.
 PING = b"\x89\x80\0\0\0\0"
@@ -277,7 +278,7 @@ class AfterViolationTests(RelayTestCase):
 
     def test_violation_deflate_bombs(self) -> None:
         """After a deflate bomb, later ones are not inflated."""
-        payload = frames.Deflate(15)(frames.encode(frames.BINARY, bytes(2**22)))
+        payload = Deflate(15)(frames.encode(frames.BINARY, bytes(2**22)))
         body = payload[4:]
         bomb = payload[:1] + bytes([payload[1] | 0x80]) + payload[2:4] + bytes(4) + body
         inflated: list[int] = []

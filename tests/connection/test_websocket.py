@@ -15,7 +15,7 @@ from wsrelay.connection.websocket import STRETCH_FRAMES
 from wsrelay.grant import Grant
 from wsrelay.limits.turns import TURN_SECONDS
 from wsrelay.wire import frames
-from wsrelay.wire.frames import Deflate
+from wsrelay.wire.deflate import Deflate
 
 PING, PONG = 9, 10
 

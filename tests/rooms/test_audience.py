@@ -5,13 +5,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.harness.support import RecordingSubscriber
 from wsrelay.rooms.audience import Audience
 from wsrelay.wire import frames
+from wsrelay.wire.deflate import Deflate
 
 
 class AudienceTests(SynchronousTestCase):
     """Subscribers by encoding."""
 
     def setUp(self) -> None:
-        self.deflate = frames.Deflate(15)
+        self.deflate = Deflate(15)
         self.plain = [RecordingSubscriber(str(number)) for number in range(3)]
         self.deflating = RecordingSubscriber("deflating", self.deflate)
         self.audience = Audience()

@@ -9,6 +9,7 @@ from wsrelay.message import Message
 from wsrelay.rooms.batch import WRITE_BYTES, Batch, Unsent
 from wsrelay.stats import Stats
 from wsrelay.wire import frames
+from wsrelay.wire.deflate import Deflate
 
 
 def message(payload: bytes, publisher: object = None) -> Message:
@@ -23,7 +24,7 @@ class BatchTests(SynchronousTestCase):
         """Subscribers of one encoding that published nothing get the same bytes object."""
         batch = Batch([message(b"a"), message(b"b")], 0)
         plain, other = RecordingSubscriber(), RecordingSubscriber()
-        deflating = RecordingSubscriber(encoding=frames.Deflate(15))
+        deflating = RecordingSubscriber(encoding=Deflate(15))
 
         self.assertIs(batch.frames_for(plain), batch.frames_for(other))
         self.assertEqual(batch.frames_for(plain), frames.encode(2, b"a") + frames.encode(2, b"b"))
@@ -41,7 +42,7 @@ class BatchTests(SynchronousTestCase):
     @given(st.lists(st.tuples(st.integers(0, 3), st.binary(max_size=300)), min_size=1, max_size=20))
     def test_any_publishers(self, published: list[tuple[int, bytes]]) -> None:
         """Each member gets all messages except its own, in order, in both encodings, for any mix of publishers."""
-        for encoding in (frames.plain, frames.Deflate(15)):
+        for encoding in (frames.plain, Deflate(15)):
             members = [RecordingSubscriber(str(number), encoding) for number in range(4)]
             batch = Batch([message(payload, members[number]) for number, payload in published], 0)
             for number, member in enumerate(members):

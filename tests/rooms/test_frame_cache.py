@@ -8,10 +8,11 @@ from wsrelay.message import Message
 from wsrelay.rooms.frame_cache import ENTRY_BYTES, SHORTEST_BYTES, FrameCache
 from wsrelay.settings import Settings
 from wsrelay.wire import frames, sse
+from wsrelay.wire.deflate import Deflate
 
 #: The bytes of a deflated frame and of an entry with it, for zeros of one length.
 ZEROS = bytes(1000)
-DEFLATED_BYTES = len(frames.Deflate(9)(frames.encode(frames.BINARY, ZEROS)))
+DEFLATED_BYTES = len(Deflate(9)(frames.encode(frames.BINARY, ZEROS)))
 
 
 def messages(count: int) -> list[Message]:
@@ -29,7 +30,7 @@ class FrameCacheTests(SynchronousTestCase):
         """A message is encoded once per encoding, and the frame is the same object each time."""
         cache = self.cache(10**6)
         [message] = messages(1)
-        for encoding in (frames.Deflate(9), sse.encode):
+        for encoding in (Deflate(9), sse.encode):
             self.assertIs(cache.frame(message, encoding), cache.frame(message, encoding))
             self.assertEqual(cache.frame(message, encoding), encoding(message.plain))
             cache.check([message])
@@ -38,7 +39,7 @@ class FrameCacheTests(SynchronousTestCase):
         """Frames are counted with their entries; a frame that stays plain is the log's."""
         cache = self.cache(10**6)
         first, second = messages(2)
-        for encoding in (frames.Deflate(9), frames.Deflate(15), frames.Deflate(15, min_bytes=2000)):
+        for encoding in (Deflate(9), Deflate(15), Deflate(15, min_bytes=2000)):
             cache.frame(first, encoding)
         self.assertEqual(cache.size_bytes, ENTRY_BYTES + 2 * DEFLATED_BYTES)
         cache.frame(second, sse.encode)
@@ -50,7 +51,7 @@ class FrameCacheTests(SynchronousTestCase):
 
     def test_bounded(self) -> None:
         """An eighth of the budget is kept; the oldest go first, and a frame that is larger is not kept."""
-        cache, deflate = self.cache(2 * (ENTRY_BYTES + DEFLATED_BYTES)), frames.Deflate(9)
+        cache, deflate = self.cache(2 * (ENTRY_BYTES + DEFLATED_BYTES)), Deflate(9)
         first, second, third = messages(3)
         for message in (first, second, first, third):
             cache.frame(message, deflate)
@@ -62,7 +63,7 @@ class FrameCacheTests(SynchronousTestCase):
 
     def test_bounded_without_budget(self) -> None:
         """Without a budget there is a fixed bound."""
-        cache, deflate = FrameCache(Settings(memory_budget=0)), frames.Deflate(9)
+        cache, deflate = FrameCache(Settings(memory_budget=0)), Deflate(9)
         with mock.patch("wsrelay.rooms.frame_cache._MOST_BYTES", ENTRY_BYTES + DEFLATED_BYTES):
             for message in messages(3):
                 cache.frame(message, deflate)

@@ -27,10 +27,11 @@ from wsrelay.rooms.room import HIGH_WATER, LOW_WATER
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats, Tally
 from wsrelay.wire import frames
+from wsrelay.wire.deflate import Deflate
 from wsrelay.wire.frames import Encoding
 
 #: Short messages stay plain.
-DEFLATE = frames.Deflate(15, min_bytes=8)
+DEFLATE = Deflate(15, min_bytes=8)
 
 LOG_BYTES = 8000
 #: A few frames.

@@ -16,6 +16,7 @@ from wsrelay.rooms.room import HIGH_WATER, LOW_WATER, SHED, Room
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats
 from wsrelay.wire import frames
+from wsrelay.wire.deflate import Deflate
 
 
 def limits(log_bytes: int, slow_seconds: float = 0) -> Settings:
@@ -142,7 +143,7 @@ class DeliveryTests(RoomTestCase):
 
     def test_encodings(self) -> None:
         """Each subscriber gets frames of its encoding, made once per encoding."""
-        shared = frames.Deflate(15)
+        shared = Deflate(15)
         plain, deflate, other = self.join(), self.join(encoding=shared), self.join(encoding=shared)
         self.publish(b"hello hello hello")
         self.room.flush()

@@ -11,6 +11,7 @@ from wsrelay.rooms.subscribers import Subscribers
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats
 from wsrelay.wire import frames
+from wsrelay.wire.deflate import Deflate
 
 
 class SubscribersTests(SynchronousTestCase):
@@ -80,7 +81,7 @@ class SubscribersTests(SynchronousTestCase):
     def test_leave_between_encodings(self) -> None:
         """A subscriber that leaves during a flush does not disturb those with another encoding."""
         a = self.join()
-        b = RecordingSubscriber(encoding=frames.Deflate(15, min_bytes=99))
+        b = RecordingSubscriber(encoding=Deflate(15, min_bytes=99))
         self.subscribers.add(b)
         a.on_send = lambda: self.assertEqual(self.subscribers.discard(a), 0)
         self.publish()

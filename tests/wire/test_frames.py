@@ -7,11 +7,11 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
-from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
 from websockets.streams import StreamReader
 
 from wsrelay.wire import frames
+from wsrelay.wire.deflate import Deflate
 
 payloads = st.binary(max_size=300) | st.sampled_from([125, 126, 127, 65535, 65536, 100_000]).map(bytes)
 opcodes = st.sampled_from([frames.TEXT, frames.BINARY])
@@ -107,7 +107,7 @@ class ParseTests(SynchronousTestCase):
 
     def test_inflation_bound_per_call(self) -> None:
         """Frames that inflate to more than a MiB are returned before more are inflated."""
-        bomb = frames.payload_of(frames.Deflate(15)(frames.encode(frames.BINARY, bytes(600_000))))
+        bomb = frames.payload_of(Deflate(15)(frames.encode(frames.BINARY, bytes(600_000))))
         data = (bytes((0xC2, 0xFE)) + len(bomb).to_bytes(2, "big") + bytes(4) + bomb) * 3
 
         taken, behind = frames.parse(data, 2**20, deflated=True)
@@ -117,39 +117,10 @@ class ParseTests(SynchronousTestCase):
     def test_inflating(self) -> None:
         """Compressed messages are inflated if agreed on, up to the limit; a wrong one is left."""
         payload = b"hello " * 100
-        deflated = frames.payload_of(frames.Deflate(15)(frames.encode(frames.TEXT, payload)))
+        deflated = frames.payload_of(Deflate(15)(frames.encode(frames.TEXT, payload)))
         data = bytes((0xC1, 0x80 | len(deflated), 0, 0, 0, 0)) + deflated
 
         self.assertEqual(frames.parse(data, 600, deflated=True), ([frames.encode(1, payload)], len(data)))
         self.assertEqual(frames.parse(data, 599, deflated=True), ([], 0))
         self.assertEqual(frames.parse(b"\xc1\x81\0\0\0\0\n", 600, deflated=True), ([], 0))
         self.assertEqual(frames.parse(b"\xc1\x82\0\0\0\0\xff\xff", 600, deflated=True), ([], 0))
-
-
-class DeflateTests(SynchronousTestCase):
-    """Compressed frames."""
-
-    @given(opcodes, st.lists(payloads, max_size=5), st.integers(9, 15))
-    def test_shared_frames_inflate_in_any_connection(self, opcode: int, sent: list[bytes], window_bits: int) -> None:
-        """Frames made without context decode one after the other, with and without context takeover (TRAPS 6)."""
-        data = b"".join(map(frames.Deflate(window_bits), (frames.encode(opcode, payload) for payload in sent)))
-        for no_takeover in (False, True):
-            extension = PerMessageDeflate(no_takeover, False, window_bits, 15)
-            parsed = parse(data, [extension])
-            self.assertEqual([(frame.opcode, frame.data) for frame in parsed], [(opcode, payload) for payload in sent])
-
-    def test_frames_that_stay_plain(self) -> None:
-        """Short payloads, and those that would not get shorter, go out as they are: the same object."""
-        short, noise = frames.encode(2, b"a" * 99), frames.encode(2, Random(1).randbytes(500))
-        deflate = frames.Deflate(15, min_bytes=100)
-
-        self.assertIs(deflate(short), short)
-        self.assertIs(deflate(noise), noise)
-        self.assertLess(len(deflate(frames.encode(2, b"a" * 100))), 50)
-
-    def test_compression(self) -> None:
-        """A repetitive payload gets shorter, and RSV1 says so."""
-        frame = frames.Deflate(15)(frames.encode(frames.TEXT, b"a" * 1000))
-
-        self.assertLess(len(frame), 50)
-        self.assertEqual(frame[0], 0xC1)

@@ -1,6 +1,6 @@
 """permessage-deflate (RFC 7692): negotiation, and inflating messages of the peer.
 
-Must not live here: deflating messages to the peer (:mod:`wsrelay.wire.frames`).
+Must not live here: deflating messages to the peer (:mod:`wsrelay.wire.deflate`).
 """
 
 from typing import Final

@@ -3,13 +3,14 @@
 Pure functions of bytes. Must not live here: state, uncommon frames (connection, which leaves them to Autobahn).
 
 A *frame* is what goes to subscribers, unmasked and whole. An *encoding* makes of a plain frame the one that a
-subscriber gets: :func:`plain`, or a :class:`Deflate` for those that negotiated permessage-deflate. It is called once
-per message, and all these subscribers share the frame.
+subscriber gets: :func:`plain`, or a :class:`wsrelay.wire.deflate.Deflate` for those that negotiated permessage-deflate.
+It is called once per message, and all these subscribers share the frame.
 """
 
-import zlib
 from collections.abc import Callable
 from typing import Final
+
+from wsrelay.wire.inflate import inflate
 
 __all__ = [
     "BINARY",
@@ -17,8 +18,6 @@ __all__ = [
     "MAX_CONTROL_BYTES",
     "PARSED_BYTES",
     "TEXT",
-    "WINDOW_BITS",
-    "Deflate",
     "Encoding",
     "encode",
     "opcode_of",
@@ -34,10 +33,6 @@ CLOSE: Final = 8
 
 #: The most bytes of a control frame's payload (RFC 6455 section 5.5).
 MAX_CONTROL_BYTES: Final = 125
-
-#: The windows that messages are deflated for; a client that allows one between gets the next smaller. Fewer than there
-#: could be, because a message in a log may be kept once more for each.
-WINDOW_BITS: Final = (9, 12, 15)
 
 #: The longest payload that :func:`parse` unmasks. From here on the C masker behind Autobahn's parser, which costs
 #: some 20 µs a frame, is faster than arithmetic (1.4 ns a byte).
@@ -64,9 +59,6 @@ _LENGTH_16: Final = 126
 #: A read of 64 KiB may inflate to 60 MiB: this much is parsed at a time.
 _ENOUGH_BYTES: Final = 2**20
 
-#: The end of a deflate sync flush; removed again (RFC 7692 section 7.2.1).
-_TAIL: Final = b"\x00\x00\xff\xff"
-
 
 def encode(opcode: int, payload: bytes) -> bytes:
     """Return one unmasked, unfragmented frame. A server does not mask (RFC 6455 section 5.1).
@@ -81,37 +73,6 @@ def encode(opcode: int, payload: bytes) -> bytes:
 def plain(frame: bytes) -> bytes:
     """Return the frame as it is: the encoding of subscribers without permessage-deflate."""
     return frame
-
-
-class Deflate:
-    """The encoding of subscribers that negotiated permessage-deflate.
-
-    Each frame is made without context: it refers to no bytes of an earlier message, so that the same frame fits
-    every connection, provided that none of them is ever sent a frame with context (TRAPS 6).
-
-    Args:
-        window_bits: 9-15, no more than the ``server_max_window_bits`` agreed with the subscriber.
-        min_bytes: payloads shorter than this stay plain, which the extension allows for any message.
-
-    Source: RFC 7692 sections 6, 7.2.1 and 7.2.3.
-    """
-
-    def __init__(self, window_bits: int, min_bytes: int = 0) -> None:
-        # One for all messages: a fresh one costs 50 µs, and a full flush forgets what was before it in 5. Level 6 takes
-        # five times as long for 1 MiB of JSON (47 ms with the reactor blocked) and saves a fifth of its bytes.
-        self._compressor = zlib.compressobj(level=zlib.Z_BEST_SPEED, wbits=-window_bits)
-        self._min_bytes = min_bytes
-
-    def __call__(self, frame: bytes) -> bytes:
-        """Return the compressed frame, or the plain one where that is no longer."""
-        payload = payload_of(frame)
-        if len(payload) < self._min_bytes:
-            return frame
-        deflated = self._compressor.compress(payload) + self._compressor.flush(zlib.Z_FULL_FLUSH)
-        deflated = deflated.removesuffix(_TAIL)
-        if len(deflated) >= len(payload):
-            return frame
-        return _header(_RSV1 | frame[0], len(deflated)) + deflated
 
 
 def opcode_of(frame: bytes) -> int:
@@ -189,26 +150,13 @@ def _parse_longer(data: bytes, at: int, max_payload_bytes: int, deflated: bool) 
     payload = (int.from_bytes(data[begin:behind]) ^ int.from_bytes(keystream)).to_bytes(length)
     if first & _RSV1:
         first ^= _RSV1
-        inflated = _inflate(payload, max_payload_bytes)
+        inflated = inflate(payload, max_payload_bytes)
         if inflated is None:
             return None
         payload = inflated
     if first == _WHOLE_TEXT and not _is_utf8(payload):
         return None
     return _header(first, len(payload)) + payload, behind
-
-
-def _inflate(payload: bytes, max_bytes: int) -> bytes | None:
-    """Return the inflated payload of a message, or ``None`` where that is an error or too long."""
-    decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        # One byte more than may be: zlib stops there without a word.
-        inflated = decompressor.decompress(payload, max_bytes + 1)
-        unfinished = decompressor.decompress(_TAIL)
-    except zlib.error:
-        return None
-    # eof: a final block, which RFC 7692 section 7.2.3.4 allows, is rare enough to leave to Autobahn.
-    return None if len(inflated) > max_bytes or unfinished or decompressor.eof else inflated
 
 
 def _is_utf8(payload: bytes) -> bool:

@@ -1,0 +1,50 @@
+"""Deflating messages (RFC 7692): the encoding of subscribers that negotiated permessage-deflate.
+
+Must not live here: inflating (:mod:`wsrelay.wire.inflate`), negotiation (:mod:`wsrelay.connection.deflate`).
+"""
+
+import zlib
+from typing import Final
+
+from wsrelay.wire.frames import encode, opcode_of, payload_of
+from wsrelay.wire.inflate import TAIL
+
+__all__ = ["WINDOW_BITS", "Deflate"]
+
+#: The windows that messages are deflated for; a client that allows one between gets the next smaller. Fewer than there
+#: could be, because a message in a log may be kept once more for each.
+WINDOW_BITS: Final = (9, 12, 15)
+
+#: Marks a compressed message (RFC 7692 section 6).
+_RSV1: Final = 0x40
+
+
+class Deflate:
+    """The encoding of subscribers that negotiated permessage-deflate.
+
+    Each frame is made without context: it refers to no bytes of an earlier message, so that the same frame fits
+    every connection, provided that none of them is ever sent a frame with context (TRAPS 6).
+
+    Args:
+        window_bits: 9-15, no more than the ``server_max_window_bits`` agreed with the subscriber.
+        min_bytes: payloads shorter than this stay plain, which the extension allows for any message.
+
+    Source: RFC 7692 sections 6, 7.2.1 and 7.2.3.
+    """
+
+    def __init__(self, window_bits: int, min_bytes: int = 0) -> None:
+        # One for all messages: a fresh one costs 50 µs, and a full flush forgets what was before it in 5. Level 6 takes
+        # five times as long for 1 MiB of JSON (47 ms with the reactor blocked) and saves a fifth of its bytes.
+        self._compressor = zlib.compressobj(level=zlib.Z_BEST_SPEED, wbits=-window_bits)
+        self._min_bytes = min_bytes
+
+    def __call__(self, frame: bytes) -> bytes:
+        """Return the compressed frame, or the plain one where that is no longer."""
+        payload = payload_of(frame)
+        if len(payload) < self._min_bytes:
+            return frame
+        deflated = self._compressor.compress(payload) + self._compressor.flush(zlib.Z_FULL_FLUSH)
+        deflated = deflated.removesuffix(TAIL)
+        if len(deflated) >= len(payload):
+            return frame
+        return encode(_RSV1 | opcode_of(frame), deflated)
