@@ -1,9 +1,12 @@
 """Tests of wsrelay.process in memory; tests/interop/test_process.py has real processes."""
 
 import signal
+import sys
 import tempfile
+import zlib
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from twisted.internet.error import CannotListenError
@@ -45,6 +48,12 @@ class AnnouncementTests(SynchronousTestCase):
             " memory-budget=123456789016 max-unfinished-bytes-per-address=15432098627 room-log-bytes=8388608"
             " drain-seconds=0.5",
         )
+
+    def test_announcement_without_isal(self) -> None:
+        """Without isal the line says that zlib deflates, and which one."""
+        with mock.patch.dict(sys.modules, {"isal.isal_zlib": None}):
+            started, _ = announcement(Settings(), 18711, MemoryReactorClock())
+        self.assertTrue(started.endswith(f", deflate by zlib {zlib.ZLIB_RUNTIME_VERSION}"), started)
 
 
 class ProcessTests(ServiceTestCase):
