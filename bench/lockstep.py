@@ -20,12 +20,12 @@ from collections.abc import Callable
 from itertools import repeat
 from typing import Final
 
-from twisted.internet.epollreactor import EPollReactor
 from twisted.logger import globalLogBeginner, textFileLogObserver
 from work import Row
 
 from wsrelay.factory import RelayFactory
 from wsrelay.logs.observers import shape
+from wsrelay.net.reactor import LeanReactor
 from wsrelay.service import RelayService
 from wsrelay.settings import Settings
 
@@ -105,7 +105,7 @@ class Relay:
     def __init__(self) -> None:
         self.count: Callable[[], object] = int  # nothing, until somebody counts
         self.turns = 0
-        self._reactor = EPollReactor()
+        self._reactor = LeanReactor()  # that of `twistd wsrelay`
         # Stands still. It is not Twisted's own, so the factory leaves it.
         self._reactor.seconds = repeat(NOW).__next__
         self._factory = RelayFactory(SETTINGS, reactor=self._reactor, busy_clock=repeat(0.0).__next__)

@@ -52,6 +52,7 @@ OTHERS = {
         "--logfile",
         "--pidfile",
         "--rundir",
+        "--reactor",
         "--nodaemon",
         "--uid",
         "--umask",

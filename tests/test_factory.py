@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from collections.abc import Callable
 from types import FunctionType, ModuleType
 
 from twisted.internet.defer import Deferred
@@ -56,6 +57,31 @@ class ValidatorsTests(RelayTestCase):
 
         self.assertEqual(relay.factory.max_connections, 1000 - 8)
         self.assertEqual(self.relay(max_connections=7).factory.max_connections, 7)
+
+
+class EndingClock(Clock):
+    """A clock that is a reactor with an end of the turn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at_end: list[Callable[[], object]] = []
+
+    def callAtEndOfTurn(self, function: Callable[[], object]) -> None:
+        self.at_end.append(function)
+
+
+class EndOfTurnTests(RelayTestCase):
+    """When rooms are flushed, waiting reads served, and lines logged."""
+
+    def test_end_of_turn(self) -> None:
+        """At the end of the turn where the reactor has that, else by a timed call of 0 s."""
+        for clock in (EndingClock(), Clock()):
+            relay = RelayFactory(Settings(), [], clock)
+            for part in (relay.hub._scheduler, relay.turns, relay.lines):
+                part._call_soon(list)  # type: ignore[attr-defined]
+            at_end = clock.at_end if isinstance(clock, EndingClock) else clock.getDelayedCalls()
+            self.assertEqual(len(at_end), 3)
+            self.assertEqual(clock.getDelayedCalls() == [], isinstance(clock, EndingClock))
 
 
 class TLSTests(RelayTestCase):

@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import wsrelay
 from wsrelay import tap
 from wsrelay.errors import SettingsError
-from wsrelay.net import descriptors
+from wsrelay.net import descriptors, reactor
 from wsrelay.process import RelayProcess
 from wsrelay.settings import OPTIONS, Settings
 from wsrelay.tap import Options, makeService
@@ -411,6 +411,20 @@ class MakeServiceTests(TapTestCase):
         self.assertIsInstance(service, RelayProcess)
         self.assertEqual(service._factory.settings, options.settings)  # type: ignore[attr-defined]
         self.assertEqual(service._read, options.read)  # type: ignore[attr-defined]
+
+    def test_reactor(self) -> None:
+        """Our reactor is installed where there is none, but not in place of another; a failure has no effect."""
+        self.patch(tap, "shape", lambda *_, **__: None)
+        install = mock.Mock(side_effect=[None, ImportError, OSError])
+        self.patch(reactor, "install", install)
+        for calls in range(1, 4):
+            with mock.patch.dict(sys.modules):
+                sys.modules.pop("twisted.internet.reactor", None)
+                makeService(self.parse())
+            self.assertEqual(install.call_count, calls)
+        with mock.patch.dict(sys.modules, {"twisted.internet.reactor": sys.modules["twisted.internet.reactor"]}):
+            makeService(self.parse())
+        self.assertEqual(install.call_count, 3)
 
     def test_signals(self) -> None:
         """Signals are kept from the start on: SIGHUP as soon as a command's options are read."""

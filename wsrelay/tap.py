@@ -248,6 +248,7 @@ def makeService(options: Options) -> IService:
         options: parsed options.
     """
     _take_signals(options)
+    _install_reactor()
     from twisted.internet import reactor  # noqa: PLC0415 - TRAPS 38
 
     from wsrelay.factory import RelayFactory  # noqa: PLC0415 - it imports Autobahn: not for --help
@@ -259,6 +260,19 @@ def makeService(options: Options) -> IService:
     return RelayProcess(
         RelayFactory(options.settings, options.validators, reactor), options.read, log_file, options.signals
     )
+
+
+def _install_reactor() -> None:
+    """Install our reactor unless there is one: twistd's ``--reactor`` has installed it by now, and ``twist`` always.
+
+    Where ours cannot be made, the import of the global reactor installs Twisted's choice.
+    """
+    if "twisted.internet.reactor" in sys.modules:
+        return
+    with suppress(ImportError, OSError):  # no epoll: not Linux
+        from wsrelay.net import reactor  # noqa: PLC0415 - not for --help
+
+        reactor.install()
 
 
 def _take_signals(options: Options) -> None:
