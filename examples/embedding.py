@@ -21,7 +21,7 @@ from zope.interface import implementer
 from wsrelay.factory import RelayFactory
 from wsrelay.grant import Grant
 from wsrelay.interfaces import IHandshakeValidator
-from wsrelay.message import Message
+from wsrelay.message import Run
 from wsrelay.request import HandshakeRequest
 from wsrelay.service import RelayService
 from wsrelay.settings import Settings
@@ -71,7 +71,7 @@ class News(Resource):
             request.setResponseCode(400)
             return b"not UTF-8\n"
         # All publishers use the backplane. It returns at once: the room handles slow subscribers.
-        self._factory.backplane.publish(NEWS, [Message.text(body)])
+        self._factory.backplane.publish(NEWS, Run.text(body))
         request.setResponseCode(202)
         return b"published\n"
 

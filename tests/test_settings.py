@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError, fields
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsrelay.errors import SettingsError
-from wsrelay.message import Message
+from wsrelay.message import Run
 from wsrelay.settings import RELOADABLE, Settings, check_value
 
 
@@ -74,7 +74,7 @@ class SettingsTests(SynchronousTestCase):
 
     def test_room_log_bytes(self) -> None:
         """A log too small for the largest message is refused, with both numbers."""
-        smallest = Message.binary(bytes(70_000)).size_bytes
+        smallest = Run.binary(bytes(70_000)).size_bytes
         Settings(max_message_bytes=70_000, room_log_bytes=smallest)
         [problem] = self.problems(max_message_bytes=70_000, room_log_bytes=smallest - 1)
 

@@ -4,14 +4,14 @@ Nothing is implemented here. Where a seam is used by plugins it is a zope ``Inte
 finds providers by it); where it is only called, a typing ``Protocol``.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Protocol, runtime_checkable
 
 from zope.interface import Attribute, Interface
 
 from wsrelay.closecodes import CloseReason
 from wsrelay.grant import Grant
-from wsrelay.message import Message
+from wsrelay.message import Run
 from wsrelay.request import HandshakeRequest
 from wsrelay.wire.frames import Encoding
 
@@ -76,12 +76,12 @@ class Subscriber(Protocol):
 class Backplane(Protocol):
     """Carries messages between the processes that serve one room. :mod:`wsrelay.backplane.local` is the reference."""
 
-    def publish(self, room: str, messages: Sequence[Message]) -> None:
+    def publish(self, room: str, run: Run) -> None:
         """Deliver messages, in their order, to the room's members in this and other processes; return at once.
 
         Args:
             room: a canonical room name.
-            messages: from this process. Those to a room without members are dropped.
+            run: from this process; not changed by it any more. Messages to a room without members are dropped.
         """
 
 

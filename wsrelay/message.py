@@ -1,4 +1,4 @@
-"""One message, as its plain frame.
+"""Messages on their way to a room, as a run: plain frames of one publisher, one behind the other.
 
 Must not live here: rooms and offsets (:mod:`wsrelay.rooms.log`), the layout of frames (:mod:`wsrelay.wire.frames`),
 other encodings (:mod:`wsrelay.rooms.frame_cache`).
@@ -10,29 +10,38 @@ import msgspec
 
 from wsrelay.wire import frames
 
-__all__ = ["FRAME_OVERHEAD_BYTES", "MESSAGE_OVERHEAD_BYTES", "Message"]
+__all__ = ["FRAME_OVERHEAD_BYTES", "MESSAGE_OVERHEAD_BYTES", "RUN_BYTES", "Run"]
 
-#: Upper bound of a message's memory beside its payload (object, frame header, list entry), so that a log full of empty
-#: messages is bounded too. On CPython 3.11: 48 + 33 + 10 + 8 bytes, rounded up.
+#: Upper bound of a message's memory beside its payload (object, frame header, list entries), so that a log full of
+#: empty messages is bounded too, also where the log holds each of them alone. On CPython 3.11: 64 + 33 + 10 + 48 bytes,
+#: rounded up.
 MESSAGE_OVERHEAD_BYTES: Final = 256
 
 #: The same beside its frame, whose header is 10 bytes at most.
 FRAME_OVERHEAD_BYTES: Final = MESSAGE_OVERHEAD_BYTES - 10
 
+#: From this size on a run ends, so that one write of it is bounded. A single message may be longer.
+RUN_BYTES: Final = frames.MOST_BYTES
 
-class Message(msgspec.Struct, eq=False, gc=False):
-    """A text or binary message for a room. Not changed once made. Make one with :meth:`text` or :meth:`binary`.
 
-    Made once per message on the hot path: a struct without a Python ``__init__`` takes 50 ns, a third of a class with
-    one. The garbage collector does not track it, so a publisher must not keep references to its own messages.
+class Run(msgspec.Struct, eq=False, gc=False):
+    """Consecutive text or binary messages of one publisher for one room; mostly those of one read.
+
+    Made once per read on the hot path: a struct without a Python ``__init__`` takes 50 ns, a third of a class with one.
+    Messages are not looked at singly unless a subscriber needs them encoded, or skips some. The garbage collector does
+    not track a run, so a publisher must not keep references to its own.
+
+    Make one of a single message with :meth:`text` or :meth:`binary`.
 
     Attributes:
-        plain: the frame without compression, as :mod:`wsrelay.wire.frames` makes it.
-        publisher: the subscriber that does not get it, compared by identity; ``None``: all subscribers get it.
-        published_at: when the room took it, in the hub's seconds; 0 in rooms without retention.
+        plain: the frames without compression, as :mod:`wsrelay.wire.frames` makes them, joined.
+        count: their number, at least 1.
+        publisher: the subscriber that does not get them, compared by identity; ``None``: all subscribers get them.
+        published_at: when the room took them, in the hub's seconds; 0 in rooms without retention.
     """
 
     plain: bytes
+    count: int = 1
     publisher: object = None
     published_at: float = 0.0
 
@@ -44,7 +53,7 @@ class Message(msgspec.Struct, eq=False, gc=False):
             text: of any length; bytes must be UTF-8, which is not checked.
             publisher: see the class.
         """
-        return cls(frames.encode(frames.TEXT, text.encode() if isinstance(text, str) else text), publisher)
+        return cls(frames.encode(frames.TEXT, text.encode() if isinstance(text, str) else text), 1, publisher)
 
     @classmethod
     def binary(cls, payload: bytes, publisher: object = None) -> Self:
@@ -54,19 +63,17 @@ class Message(msgspec.Struct, eq=False, gc=False):
             payload: of any length.
             publisher: see the class.
         """
-        return cls(frames.encode(frames.BINARY, payload), publisher)
-
-    @property
-    def opcode(self) -> int:
-        """Message type, 1 for text and 2 for binary (RFC 6455 section 5.2)."""
-        return frames.opcode_of(self.plain)
-
-    @property
-    def payload(self) -> bytes:
-        """The payload; a copy each time, because only the frame is stored."""
-        return frames.payload_of(self.plain)
+        return cls(frames.encode(frames.BINARY, payload), 1, publisher)
 
     @property
     def size_bytes(self) -> int:
-        """The cost in a log: the plain frame and :data:`FRAME_OVERHEAD_BYTES`."""
-        return len(self.plain) + FRAME_OVERHEAD_BYTES
+        """The cost in a log: the plain frames, and :data:`FRAME_OVERHEAD_BYTES` for each."""
+        return len(self.plain) + FRAME_OVERHEAD_BYTES * self.count
+
+    def messages(self) -> "list[Run]":
+        """Return a run for each message.
+
+        Complexity:
+            That of its messages.
+        """
+        return [Run(frame, 1, self.publisher, self.published_at) for frame in frames.split(self.plain)]

@@ -61,8 +61,12 @@ SLOW_POLICIES: Final[Mapping[str, SlowPolicy]] = {
 
 Choice = TypeVar("Choice")
 
-#: Message types that a room accepts, by name: an opcode, or ``None`` for both.
-MESSAGE_TYPES: Final[Mapping[str, int | None]] = {"any": None, "text": frames.TEXT, "binary": frames.BINARY}
+#: Message types that a room accepts, by name: an opcode, or the sum of both, which has the bits of each.
+MESSAGE_TYPES: Final[Mapping[str, int]] = {
+    "any": frames.TEXT | frames.BINARY,
+    "text": frames.TEXT,
+    "binary": frames.BINARY,
+}
 
 
 class ByRoom(Generic[Choice]):

@@ -4,7 +4,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.support import RecordingSubscriber
 from wsrelay.backplane.local import LocalBackplane
-from wsrelay.message import Message
+from wsrelay.message import Run
 from wsrelay.rooms.hub import Hub
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats
@@ -21,7 +21,7 @@ class LocalBackplaneTests(SynchronousTestCase):
         hub.join("x", a)
         hub.join("x", b)
 
-        LocalBackplane(hub).publish("x", [Message.text(b"hi", a)])
+        LocalBackplane(hub).publish("x", Run.text(b"hi", a))
         hub.flush()
 
         self.assertEqual((a.writes, b.writes), ([], [frames.encode(frames.TEXT, b"hi")]))

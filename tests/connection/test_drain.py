@@ -11,7 +11,7 @@ from tests.harness.support import RelayTestCase, request_bytes
 from wsrelay import closecodes
 from wsrelay.connection.drain import Drain, abort_all, each
 from wsrelay.connection.stage import Stage
-from wsrelay.message import Message
+from wsrelay.message import Run
 from wsrelay.rooms.hub import Hub
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats
@@ -233,8 +233,8 @@ class RelayTests(RelayTestCase):
         relay.factory.random = lambda: 0.0
         client = relay.client()
         client.server_transport.stalled = True
-        messages = [Message.binary(bytes([number]) * 90_000) for number in range(4)]
-        relay.factory.backplane.publish("room", messages)
+        for number in range(4):
+            relay.factory.backplane.publish("room", Run.binary(bytes([number]) * 90_000))
         relay.factory.close_all(closecodes.RESTARTING, 13, 10)
         relay.wait(5)
         self.assertTrue(client.open)
@@ -251,7 +251,7 @@ class RelayTests(RelayTestCase):
         wire = relay.wire()
         wire.send(request_bytes())
         wire.transport.stalled = True
-        relay.factory.backplane.publish("room", [Message.binary(bytes(90_000))])
+        relay.factory.backplane.publish("room", Run.binary(bytes(90_000)))
         done = relay.factory.close_all(closecodes.RESTARTING, 5, 2)
         relay.wait(1.75)
         self.assertEqual(relay.stats.closes_sent, {})

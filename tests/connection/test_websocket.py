@@ -14,6 +14,8 @@ from wsrelay.connection.stage import Stage
 from wsrelay.connection.websocket import STRETCH_FRAMES
 from wsrelay.grant import Grant
 from wsrelay.limits.turns import TURN_SECONDS
+from wsrelay.message import Run
+from wsrelay.rooms import subscribers
 from wsrelay.wire import frames
 from wsrelay.wire.deflate import Deflate
 
@@ -274,6 +276,7 @@ class TurnTests(ReadingTestCase):
 
     def test_turn_crowded_room(self) -> None:
         """Reads of publishers in a crowded room wait for the next turn; in other rooms they do not."""
+        self.patch(subscribers, "FEW", 0)  # no message is delivered at once
         relay, wire, subscriber = self.begin()
         other, listener = relay.wire(), relay.client("/other")
         other.send(request_bytes("/other"))
@@ -290,6 +293,7 @@ class TurnTests(ReadingTestCase):
 
     def test_turn_crowded_room_shared(self) -> None:
         """A publisher gets its turn soon, although others could fill the room in each; at the same address or not."""
+        self.patch(subscribers, "FEW", -1)
         for address in ("192.0.2.1", "198.51.100.1"):
             publisher = Answer(Grant(room="room", can_subscribe=False))
             relay = self.relay([publisher], room_log_bytes=2**22, max_messages_per_second=0, max_bytes_per_second=0)
@@ -302,9 +306,9 @@ class TurnTests(ReadingTestCase):
             sizes: list[int] = []
             publish = relay.factory.backplane.publish
 
-            def noting(room: str, messages: Any, sizes: list[int] = sizes, publish: Any = publish) -> None:
-                sizes.extend(len(message.plain) for message in messages)
-                publish(room, messages)
+            def noting(room: str, run: Run, sizes: list[int] = sizes, publish: Any = publish) -> None:
+                sizes.append(len(run.plain))
+                publish(room, run)
 
             self.patch(relay.factory.backplane, "publish", noting)
             relay.settle()

@@ -153,7 +153,7 @@ class AudienceTests(FaultTestCase):
             wires[0].transport.bufferReceived(CHATTER)
             relay.clock.callLater(0, other_business)
             relay.settle()
-            self.assertGreater(len(served), 3)
+            self.assertGreaterEqual(len(served), 3)
             self.assertLess(served[-1], 100)
             self.assertEqual({wire.send(b"") for wire in (listener, *wires[1:])}, {b"\x81\x07chatter"})
 

@@ -184,8 +184,8 @@ class BugTests(FaultTestCase):
 
     def break_relay_of(self, connection: Any) -> None:
         """Let publishing raise on one connection."""
-        phase, relay = connection.phase, OpenWebSocket._relay
-        self.patch(OpenWebSocket, "_relay", lambda one, plain: (broken if one is phase else relay)(one, plain))
+        phase, publish = connection.phase, OpenWebSocket._publish
+        self.patch(OpenWebSocket, "_publish", lambda one, *plain: (broken if one is phase else publish)(one, *plain))
 
     def test_internal_error(self) -> None:
         """A raising callback closes its connection with 1011; one traceback is logged."""

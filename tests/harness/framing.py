@@ -88,7 +88,7 @@ def outcome(case: Any, chunks: Sequence[bytes], fields: Mapping[str, str], *, fa
     listener.send(request_bytes())
     with ExitStack() as stack:
         if not fast:
-            slow = stack.enter_context(mock.patch("wsrelay.wire.frames.parse", return_value=([], 0)))
+            slow = stack.enter_context(mock.patch("wsrelay.wire.frames.parse", return_value=(b"", 0, 0)))
         answers = [sender.send(chunk) for chunk in chunks]
         if not fast and any(chunks):
             slow.assert_called()  # or both outcomes would be of one path

@@ -21,6 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from wsrelay.closecodes import CloseReason
 from wsrelay.factory import RelayFactory
+from wsrelay.message import Run
 from wsrelay.settings import Settings
 from wsrelay.wire import frames
 from wsrelay.wire.frames import Encoding
@@ -48,6 +49,11 @@ def request_bytes(
         *(f"{name}: {value}" for name, value in merged.items() if value is not None),
     ]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+def joined(messages: Sequence[Run]) -> Run:
+    """Return a run of messages, all of the publisher of the first one."""
+    return Run(b"".join(message.plain for message in messages), len(messages), messages[0].publisher)
 
 
 class RecordingSubscriber:

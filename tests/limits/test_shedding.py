@@ -11,7 +11,7 @@ from wsrelay.closecodes import OVERLOADED, CloseReason
 from wsrelay.errors import Denied
 from wsrelay.limits import shedding
 from wsrelay.limits.shedding import Shedding
-from wsrelay.message import Message
+from wsrelay.message import Run
 from wsrelay.rooms.hub import Hub
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats
@@ -59,7 +59,7 @@ class SheddingTests(SynchronousTestCase):
         self.hub.join(room, member)
         self.hub.pause(member)
         for _ in range(messages):
-            self.hub.publish(room, [Message.binary(bytes(1000))])
+            self.hub.publish(room, Run.binary(bytes(1000)))
             self.hub.flush()
         return Held(address, member=member)
 

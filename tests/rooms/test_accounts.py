@@ -3,7 +3,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.support import RecordingSubscriber
-from wsrelay.message import Message
+from wsrelay.message import Run
 from wsrelay.rooms.accounts import Accounts
 from wsrelay.rooms.batch import Batch
 
@@ -20,7 +20,7 @@ class AccountsTests(SynchronousTestCase):
 
     def batch(self, *publishers: object) -> Batch:
         """Return the next batch: a message of 10 bytes in all per publisher."""
-        batch = Batch([Message.binary(bytes(8), publisher) for publisher in publishers], self.head)
+        batch = Batch([Run.binary(bytes(8), publisher) for publisher in publishers], self.head)
         self.head = batch.end
         return batch
 

@@ -5,16 +5,16 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.support import RecordingSubscriber
-from wsrelay.message import Message
+from wsrelay.message import Run
 from wsrelay.rooms.batch import WRITE_BYTES, Batch, Unsent
 from wsrelay.stats import Stats
 from wsrelay.wire import frames
 from wsrelay.wire.deflate import Deflate
 
 
-def message(payload: bytes, publisher: object = None) -> Message:
+def message(payload: bytes, publisher: object = None) -> Run:
     """Return a binary message."""
-    return Message.binary(payload, publisher)
+    return Run.binary(payload, publisher)
 
 
 class BatchTests(SynchronousTestCase):

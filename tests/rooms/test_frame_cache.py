@@ -4,7 +4,7 @@ from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsrelay.message import Message
+from wsrelay.message import Run
 from wsrelay.rooms.frame_cache import ENTRY_BYTES, SHORTEST_BYTES, FrameCache
 from wsrelay.settings import Settings
 from wsrelay.wire import frames, sse
@@ -15,9 +15,9 @@ ZEROS = bytes(1000)
 DEFLATED_BYTES = len(Deflate(9)(frames.encode(frames.BINARY, ZEROS)))
 
 
-def messages(count: int) -> list[Message]:
+def messages(count: int) -> list[Run]:
     """Return so many messages of 1000 zeros."""
-    return [Message.binary(ZEROS) for _ in range(count)]
+    return [Run.binary(ZEROS) for _ in range(count)]
 
 
 class FrameCacheTests(SynchronousTestCase):
@@ -31,8 +31,8 @@ class FrameCacheTests(SynchronousTestCase):
         cache = self.cache(10**6)
         [message] = messages(1)
         for encoding in (Deflate(9), sse.encode):
-            self.assertIs(cache.frame(message, encoding), cache.frame(message, encoding))
-            self.assertEqual(cache.frame(message, encoding), encoding(message.plain))
+            self.assertIs(cache.frames_of(message, encoding), cache.frames_of(message, encoding))
+            self.assertEqual(cache.frames_of(message, encoding), encoding(message.plain))
             cache.check([message])
 
     def test_size_bytes(self) -> None:
@@ -40,10 +40,10 @@ class FrameCacheTests(SynchronousTestCase):
         cache = self.cache(10**6)
         first, second = messages(2)
         for encoding in (Deflate(9), Deflate(15), Deflate(15, min_bytes=2000)):
-            cache.frame(first, encoding)
+            cache.frames_of(first, encoding)
         self.assertEqual(cache.size_bytes, ENTRY_BYTES + 2 * DEFLATED_BYTES)
-        cache.frame(second, sse.encode)
-        cache.forget([first, Message.text("other")])
+        cache.frames_of(second, sse.encode)
+        cache.forget([first, Run.text("other")])
         self.assertEqual(cache.size_bytes, ENTRY_BYTES + len(sse.encode(second.plain)))
 
         self.assertEqual(cache.clear(), ENTRY_BYTES + len(sse.encode(second.plain)))
@@ -54,10 +54,10 @@ class FrameCacheTests(SynchronousTestCase):
         cache, deflate = self.cache(2 * (ENTRY_BYTES + DEFLATED_BYTES)), Deflate(9)
         first, second, third = messages(3)
         for message in (first, second, first, third):
-            cache.frame(message, deflate)
+            cache.frames_of(message, deflate)
         self.assertEqual(list(cache.frames), [second, third])
         cache.check([second, third])
-        self.assertEqual(cache.frame(first, sse.encode), sse.encode(first.plain))
+        self.assertEqual(cache.frames_of(first, sse.encode), sse.encode(first.plain))
 
         self.assertEqual((list(cache.frames), cache.size_bytes), ([], 0))
 
@@ -66,7 +66,7 @@ class FrameCacheTests(SynchronousTestCase):
         cache, deflate = FrameCache(Settings(memory_budget=0)), Deflate(9)
         with mock.patch("wsrelay.rooms.frame_cache._MOST_BYTES", ENTRY_BYTES + DEFLATED_BYTES):
             for message in messages(3):
-                cache.frame(message, deflate)
+                cache.frames_of(message, deflate)
 
         self.assertEqual(len(cache.frames), 1)
 
@@ -74,8 +74,8 @@ class FrameCacheTests(SynchronousTestCase):
         """Short messages are encoded each time."""
         cache = self.cache(10**6)
         for length in (0, SHORTEST_BYTES - 5):
-            message = Message.binary(bytes(length))
-            self.assertEqual(cache.frame(message, sse.encode), sse.encode(message.plain))
+            message = Run.binary(bytes(length))
+            self.assertEqual(cache.frames_of(message, sse.encode), sse.encode(message.plain))
 
         self.assertEqual(len(cache.frames), 0)
 
@@ -83,7 +83,7 @@ class FrameCacheTests(SynchronousTestCase):
         """A kept frame of a message that has left its log is an error."""
         cache = self.cache(10**6)
         [message] = messages(1)
-        cache.frame(message, sse.encode)
+        cache.frames_of(message, sse.encode)
 
         error = self.assertRaises(AssertionError, cache.check, [])
         self.assertIn("no log has", str(error))

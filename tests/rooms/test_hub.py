@@ -6,12 +6,12 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.harness.support import RecordingSubscriber
+from tests.harness.support import RecordingSubscriber, joined
 from wsrelay import closecodes
 from wsrelay.errors import RoomFull, TooManyRooms
-from wsrelay.message import Message
+from wsrelay.message import Run
 from wsrelay.names import PROBE_ROOM
-from wsrelay.rooms import scheduler
+from wsrelay.rooms import scheduler, subscribers
 from wsrelay.rooms.frame_cache import ENTRY_BYTES
 from wsrelay.rooms.hub import Hub
 from wsrelay.rooms.room import ENCODED_BYTES
@@ -21,7 +21,10 @@ from wsrelay.wire import frames, sse
 
 
 class HubTests(SynchronousTestCase):
-    """Rooms by name."""
+    """Rooms by name. All messages wait for the end of the turn, as in rooms with more members."""
+
+    def setUp(self) -> None:
+        self.patch(subscribers, "FEW", 0)
 
     def hub(self, retention_seconds: float = 0.0, **settings: Any) -> Hub:
         self.calls: list[Callable[[], None]] = []
@@ -42,7 +45,7 @@ class HubTests(SynchronousTestCase):
         """A message reaches its room and no other."""
         hub = self.hub()
         a, b, c = self.member(hub, "x"), self.member(hub, "x"), self.member(hub, "y")
-        hub.publish("x", [Message.text(b"hi", a)])
+        hub.publish("x", Run.text(b"hi", a))
         self.turn()
 
         self.assertEqual((a.writes, b.writes, c.writes), ([], [frames.encode(frames.TEXT, b"hi")], []))
@@ -54,12 +57,12 @@ class HubTests(SynchronousTestCase):
         self.member(hub, "y")
         for count in (1, 2):
             self.assertEqual(list(hub.crowded), [])
-            hub.publish("x", [Message.binary(bytes(2600))])
-            hub.publish("y", [Message.binary(bytes(2600))] * count)
+            hub.publish("x", Run.binary(bytes(2600)))
+            hub.publish("y", joined([Run.binary(bytes(2600))] * count))
         self.assertEqual(sorted(hub.crowded), ["x", "y"])
         self.turn()
         self.assertEqual(list(hub.crowded), [])
-        hub.publish("x", [Message.binary(bytes(2600))])
+        hub.publish("x", Run.binary(bytes(2600)))
 
         self.assertEqual(list(hub.crowded), [])
 
@@ -69,7 +72,7 @@ class HubTests(SynchronousTestCase):
         for _ in range(3):
             self.member(hub, "x")
         self.patch(scheduler, "STRETCH_WRITES", 1)
-        hub.publish("x", [Message.binary(bytes(2600))] * 2)
+        hub.publish("x", joined([Run.binary(bytes(2600))] * 2))
         crowded = []
         while self.calls:
             crowded.append(list(hub.crowded))
@@ -83,10 +86,10 @@ class HubTests(SynchronousTestCase):
         large = [self.member(hub, "large") for _ in range(100)]
         small = self.member(hub, "small")
         self.patch(scheduler, "STRETCH_WRITES", 40)
-        hub.publish("large", [Message.text(b"1")])
+        hub.publish("large", Run.text(b"1"))
         delivered = []
         while self.calls:
-            hub.publish("small", [Message.text(b"2")])
+            hub.publish("small", Run.text(b"2"))
             self.turn()
             delivered.append((sum(len(member.writes) for member in large), len(small.writes)))
 
@@ -100,7 +103,7 @@ class HubTests(SynchronousTestCase):
         hub = Hub(Settings(), Stats(), self.calls.append, seconds=lambda: next(times))
         members = [self.member(hub, name) for name in "xyz"]
         for name in "xyz":
-            hub.publish(name, [Message.text(b"1")])
+            hub.publish(name, Run.text(b"1"))
         delivered = []
         for _ in range(3):
             self.turn()
@@ -119,8 +122,9 @@ class HubTests(SynchronousTestCase):
             return frame
 
         hub.join("x", RecordingSubscriber(encoding=encode))
-        long, short = Message.text(b"1" * ENCODED_BYTES), Message.text(b"2")
-        hub.publish("x", [long, short])
+        long, short = Run.text(b"1" * ENCODED_BYTES), Run.text(b"2")
+        hub.publish("x", long)
+        hub.publish("x", short)
         self.assertEqual(encoded, [long.plain])
         self.turn()
 
@@ -134,10 +138,10 @@ class HubTests(SynchronousTestCase):
         encoded: list[bytes] = []
         one, other = (RecordingSubscriber(name, lambda frame: encoded.append(frame) or frame) for name in "ab")
         other.encoding = one.encoding
-        message = Message.text(b"1" * ENCODED_BYTES, one)
+        message = Run.text(b"1" * ENCODED_BYTES, one)
         for publisher in (one, other):
             hub.join("x", publisher)
-            hub.publish("x", [message])
+            hub.publish("x", message)
             self.turn()
             self.assertEqual(encoded, [message.plain] * (publisher is other))
 
@@ -149,7 +153,7 @@ class HubTests(SynchronousTestCase):
             hub.join(member.name, member)
             hub.join(member.name, RecordingSubscriber("", sse.encode))
             hub.pause(member)
-            hub.publish(member.name, [message := Message.binary(bytes(1000))])
+            hub.publish(member.name, message := Run.binary(bytes(1000)))
         self.turn()
         self.assertEqual(hub.cached_bytes, 2 * (ENTRY_BYTES + len(sse.encode(message.plain))))
         hub.check()
@@ -165,13 +169,13 @@ class HubTests(SynchronousTestCase):
         hub = self.hub()
         a, b = self.member(hub, "x"), self.member(hub, "y")
         for _ in range(10):
-            hub.publish("x", [Message.text(b"1")])
-            hub.publish("y", [Message.text(b"2")])
+            hub.publish("x", Run.text(b"1"))
+            hub.publish("y", Run.text(b"2"))
         self.assertEqual(len(self.calls), 1)
         self.turn()
 
         self.assertEqual((len(a.writes), len(b.writes)), (1, 1))
-        hub.publish("x", [Message.text(b"3")])
+        hub.publish("x", Run.text(b"3"))
         self.assertEqual(len(self.calls), 1)
 
     def test_stretches(self) -> None:
@@ -180,9 +184,9 @@ class HubTests(SynchronousTestCase):
         hub = self.hub()
         large = [self.member(hub, "large") for _ in range(7)]
         small = self.member(hub, "small")
-        message = Message.text(b"1")
-        hub.publish("large", [message])
-        hub.publish("small", [message])
+        message = Run.text(b"1")
+        hub.publish("large", message)
+        hub.publish("small", message)
 
         written = []
         while self.calls:
@@ -197,7 +201,7 @@ class HubTests(SynchronousTestCase):
         self.patch(scheduler, "STRETCH_WRITES", 1)
         hub = self.hub()
         members = [self.member(hub) for _ in range(5)]
-        hub.publish("room", [Message.text(b"1")])
+        hub.publish("room", Run.text(b"1"))
         hub.flush()
         self.turn()
 
@@ -210,8 +214,8 @@ class HubTests(SynchronousTestCase):
         member = self.member(hub, "x")
         other = RecordingSubscriber()
         hub.join("x", other, can_publish=False)
-        message = Message.text(b"12345")
-        hub.publish("x", [message])
+        message = Run.text(b"12345")
+        hub.publish("x", message)
 
         expected = RoomStatus("x", 2, 1, 2, 0, 0, message.size_bytes, 1, 7, held=False)
         self.assertEqual((hub.status("x"), list(hub.statuses())), (expected, [expected]))
@@ -226,11 +230,11 @@ class HubTests(SynchronousTestCase):
         self.assertEqual((hub.slow_subscribers, hub.lag_messages, hub.lag_bytes), (0, 0, 0))
         for room, count in (("x", 1), ("y", 3)):
             hub.pause(self.member(hub, room))
-            hub.publish(room, [Message.text(b"1")] * count)
+            hub.publish(room, joined([Run.text(b"1")] * count))
         hub.flush()
 
         self.assertEqual((hub.slow_subscribers, hub.lag_messages), (2, 3))
-        self.assertEqual(hub.lag_bytes, 3 * Message.text(b"1").size_bytes)
+        self.assertEqual(hub.lag_bytes, 3 * Run.text(b"1").size_bytes)
 
     def test_flush_raises(self) -> None:
         """A flush that raises in one room does not keep the others from theirs."""
@@ -241,8 +245,8 @@ class HubTests(SynchronousTestCase):
 
         hub.join("x", RecordingSubscriber("bad", fail))
         b = self.member(hub, "y")
-        hub.publish("x", [Message.text(b"1")])
-        hub.publish("y", [Message.text(b"2")])
+        hub.publish("x", Run.text(b"1"))
+        hub.publish("y", Run.text(b"2"))
         self.assertRaises(MemoryError, self.turn)
         self.turn()
 
@@ -252,7 +256,7 @@ class HubTests(SynchronousTestCase):
         """finish() delivers what is pending; a subscriber in no room is ignored."""
         hub = self.hub()
         a, b = self.member(hub), self.member(hub)
-        hub.publish("room", [Message.text(b"1")])
+        hub.publish("room", Run.text(b"1"))
         hub.finish(a)
         hub.finish(RecordingSubscriber())
 
@@ -274,7 +278,7 @@ class HubTests(SynchronousTestCase):
     def test_publish_without_room(self) -> None:
         """A message to a room that is gone is dropped, and opens none."""
         hub = self.hub()
-        hub.publish("x", [Message.text(b"1")])
+        hub.publish("x", Run.text(b"1"))
 
         self.assertEqual((len(hub), self.calls), (0, []))
 
@@ -282,7 +286,7 @@ class HubTests(SynchronousTestCase):
         """The last member may leave in the turn in which it published; a new room of that name is empty."""
         hub = self.hub()
         a = self.member(hub)
-        hub.publish("room", [Message.text(b"old")])
+        hub.publish("room", Run.text(b"old"))
         hub.leave(a)
         b = self.member(hub)
         self.turn()
@@ -299,9 +303,9 @@ class HubTests(SynchronousTestCase):
 
         a.on_send = fail
         a.fail = lambda error: hub.leave(a)  # type: ignore[method-assign]
-        hub.publish("room", [Message.text(b"1")])
+        hub.publish("room", Run.text(b"1"))
         b = self.member(hub)
-        hub.publish("room", [Message.text(b"2")])
+        hub.publish("room", Run.text(b"2"))
         self.turn()
 
         self.assertEqual((b.data, hub.member_count("room")), (frames.encode(frames.TEXT, b"2"), 1))
@@ -362,7 +366,7 @@ class HubTests(SynchronousTestCase):
         a = self.member(hub)
         hub.pause(a)
         hub.pause(RecordingSubscriber())
-        hub.publish("room", [Message.text(b"1")])
+        hub.publish("room", Run.text(b"1"))
         self.turn()
         self.assertEqual(a.writes, [])
         hub.resume(a)
@@ -374,7 +378,7 @@ class HubTests(SynchronousTestCase):
         """Join a stalled subscriber, and publish some messages to the room."""
         slow = self.member(hub, room)
         hub.pause(slow)
-        hub.publish(room, [Message.text(bytes(1000)) for _ in range(count)])
+        hub.publish(room, joined([Run.text(bytes(1000))] * count))
         self.turn()
         return slow
 
@@ -392,9 +396,9 @@ class HubTests(SynchronousTestCase):
         a.takes = 0
         hub.pause(b)
         for room in ("x", "y"):
-            hub.publish(room, [Message.text(b"1"), Message.text(b"2")])
+            hub.publish(room, joined([Run.text(b"1"), Run.text(b"2")]))
         self.turn()
-        hub.publish("x", [Message.text(b"3")])
+        hub.publish("x", Run.text(b"3"))
         self.turn()
         for now in range(100, 106):
             self.assertEqual([one.evicted for one in (a, b)], [[], []])
@@ -418,7 +422,7 @@ class HubTests(SynchronousTestCase):
         """A tick looks at rooms with lagging subscribers only."""
         hub = self.hub()
         slow, fast = self.stalled(hub, "slow"), self.member(hub, "fast")
-        hub.publish("fast", [Message.text(b"1")])
+        hub.publish("fast", Run.text(b"1"))
         self.turn()
         self.assertEqual(len(hub._lagging), 1)
         hub.tick(1)
@@ -435,7 +439,7 @@ class HubTests(SynchronousTestCase):
     def test_log_bytes(self) -> None:
         """log_bytes is the cost of all messages held."""
         hub = self.hub()
-        one = Message.text(bytes(1000)).size_bytes
+        one = Run.text(bytes(1000)).size_bytes
         slow = self.stalled(hub, "x", 2)
         self.stalled(hub, "y", 3)
         self.assertEqual(hub.log_bytes, 5 * one)
@@ -446,7 +450,7 @@ class HubTests(SynchronousTestCase):
     def test_shed(self) -> None:
         """A stalled subscriber is evicted from its room, and the log that it pins is freed; others stay."""
         hub = self.hub()
-        one = Message.text(bytes(1000)).size_bytes
+        one = Run.text(bytes(1000)).size_bytes
         small, large = self.stalled(hub, "s", 1), self.stalled(hub, "l", 5)
         self.assertEqual([room.stalled() for room in hub.lagging], [[small], [large]])
         hub.shed(large)
@@ -483,7 +487,7 @@ class HubTests(SynchronousTestCase):
         hub = self.hub(retention_seconds=60)
         hub.tick(100)
         a = self.member(hub)
-        hub.publish("room", [Message.text(b"1")])
+        hub.publish("room", Run.text(b"1"))
         self.turn()
         hub.leave(a)
         hub.tick(150)

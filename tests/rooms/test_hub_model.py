@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
 from tests.harness.strategies import messages, rooms
-from tests.harness.support import RecordingSubscriber
+from tests.harness.support import RecordingSubscriber, joined
 from tests.wire.test_frames import parse
 from wsrelay import closecodes
-from wsrelay.message import Message
+from wsrelay.message import Run
 from wsrelay.policies import SLOW_POLICIES
 from wsrelay.rooms.hub import TICK_SECONDS, Hub
 from wsrelay.rooms.room import HIGH_WATER, LOW_WATER
@@ -178,9 +178,15 @@ class HubMachine(RuleBasedStateMachine):
         target=members,
         policies=st.lists(st.sampled_from(sorted(SLOW_POLICIES)), min_size=3, max_size=3),
         echo=st.booleans(),
+        few=st.sampled_from([0, 2, 4]),
     )
-    def begin(self, policies: list[str], echo: bool) -> Any:
-        """Open the hub, with members in one room, so that new members mostly meet some."""
+    def begin(self, policies: list[str], echo: bool, few: int) -> Any:
+        """Open the hub, with members in one room, so that new members mostly meet some.
+
+        With few, messages are delivered at once, through a flush and from the log, as members come, go and stall.
+        """
+        self._few = mock.patch("wsrelay.rooms.subscribers.FEW", few)
+        self._few.start()
         self.echo = echo
         self.policies = dict(zip(("a", "a/b", "/"), policies, strict=True))
         limits = Settings(
@@ -225,24 +231,25 @@ class HubMachine(RuleBasedStateMachine):
         contents=st.lists(
             messages | st.tuples(st.just(frames.TEXT), st.sampled_from([700, 1500]).map(bytes)), min_size=1, max_size=4
         ),
+        in_one_run=st.booleans(),
     )
-    def publish(self, member: Modelled, contents: list[tuple[int, bytes]]) -> None:
+    def publish(self, member: Modelled, contents: list[tuple[int, bytes]], in_one_run: bool) -> None:
         """A held member may publish, too: messages read before the hold."""
         if not member.present or not self.can_publish[member]:
             return
         room = self.rooms[member]
-        made = [
-            Message(frames.encode(opcode, self.unique(payload)), None if self.echo else member)
-            for opcode, payload in contents
-        ]
-        for other in self.others(room):
-            if self.can_subscribe[other]:
-                is_own = other is member and not self.echo
-                other.published += [
-                    Published((message.opcode, message.payload), message.size_bytes, self.served, is_own)
-                    for message in made
-                ]
-        self.hub.publish(room, made)
+        sent = [(opcode, self.unique(payload)) for opcode, payload in contents]
+        made = [Run(frames.encode(*content), 1, None if self.echo else member) for content in sent]
+        for batch in (
+            [[*zip(sent, made, strict=True)]] if in_one_run else [[one] for one in zip(sent, made, strict=True)]
+        ):
+            for other in self.others(room):  # without those whose write has failed since
+                if self.can_subscribe[other]:
+                    is_own = other is member and not self.echo
+                    other.published += [
+                        Published(content, run.size_bytes, self.served, is_own) for content, run in batch
+                    ]
+            self.hub.publish(room, joined([run for _, run in batch]))
 
     def unique(self, payload: bytes) -> bytes:
         """Return a payload like none before."""
@@ -443,6 +450,7 @@ class HubMachine(RuleBasedStateMachine):
             missed = sum(len(member.expected) - len(member.seen) for member in self.all_members)
             own = sum(message.is_own for member in self.all_members for message in member.published)
             assert missed <= self.stats.messages_missed <= missed + own
+            self._few.stop()
         self._stretch.stop()
         self._shortest.stop()
 

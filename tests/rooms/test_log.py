@@ -1,22 +1,29 @@
 """Tests of wsrelay.rooms.log."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsrelay.message import Message
+from tests.harness.support import joined
+from wsrelay.message import Run
 from wsrelay.rooms.frame_cache import FrameCache
 from wsrelay.rooms.log import OWN_MESSAGES, SLICE_BYTES, Age, Log
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats
-from wsrelay.wire import sse
+from wsrelay.wire import frames, sse
 
 
-def message(payload: bytes = b"x", publisher: object = None, at: float = 0.0) -> Message:
+def message(payload: bytes = b"x", publisher: object = None, at: float = 0.0) -> Run:
     """Return a binary message."""
-    made = Message.binary(payload, publisher)
+    made = Run.binary(payload, publisher)
     made.published_at = at
     return made
+
+
+def extend(log: Log, messages: Sequence[Run]) -> None:
+    """Append a run for each message."""
+    for one in messages:
+        log.append(one)
 
 
 class LogTests(SynchronousTestCase):
@@ -30,7 +37,7 @@ class LogTests(SynchronousTestCase):
     def test_offsets(self) -> None:
         """Offsets count from 0 and go on after messages were forgotten."""
         for _ in range(3):
-            self.log.extend([message()])
+            extend(self.log, [message()])
         self.assertEqual((self.log.tail, self.log.head), (0, 3))
 
         self.log.forget(3)
@@ -39,7 +46,7 @@ class LogTests(SynchronousTestCase):
 
     def test_no_empty_batch(self) -> None:
         """A batch without messages is an error: a wait for more would never end."""
-        self.log.extend([message(), message()])
+        extend(self.log, [message(), message()])
         self.log.trim(message().size_bytes)
         self.assertRaises(ValueError, self.log.batch, 0, 2)
         self.assertRaises(ValueError, self.log.batch, 2, 2)
@@ -47,17 +54,17 @@ class LogTests(SynchronousTestCase):
     def test_not_of(self) -> None:
         """The newest message of another publisher is found, if one is near; else nothing is skipped back."""
         a, b = object(), object()
-        self.log.extend([message(publisher=publisher) for publisher in (a, b, a, a)])
+        extend(self.log, [message(publisher=publisher) for publisher in (a, b, a, a)])
 
         self.assertEqual([self.log.not_of(a, start) for start in (3, 2, 1, 0)], [1, 1, 1, 0])
         self.assertEqual([self.log.not_of(publisher, 3) for publisher in (b, None)], [3, 3])
-        self.log.extend([message(publisher=a)] * OWN_MESSAGES)
+        extend(self.log, [message(publisher=a)] * OWN_MESSAGES)
         self.assertEqual([self.log.not_of(a, OWN_MESSAGES + past) for past in (0, 1)], [1, OWN_MESSAGES + 1])
 
     def test_trim(self) -> None:
         """The oldest go first, and only as many as must."""
         for _ in range(5):
-            self.log.extend([message()])
+            extend(self.log, [message()])
         one = message().size_bytes
 
         self.log.trim(3 * one)
@@ -68,7 +75,7 @@ class LogTests(SynchronousTestCase):
     def test_expire(self) -> None:
         """Only messages that are old and before the given offset are forgotten."""
         for second in range(5):
-            self.log.extend([message(at=second)])
+            extend(self.log, [message(at=second)])
 
         self.log.expire(before=5, horizon=2)
         self.assertEqual(self.log.tail, 2)
@@ -80,7 +87,7 @@ class LogTests(SynchronousTestCase):
     def test_forget(self) -> None:
         """Messages before an offset are forgotten; doing so again has no effect."""
         for size in (1, 10, 100):
-            self.log.extend([message(bytes(size))])
+            extend(self.log, [message(bytes(size))])
         sizes = [message(bytes(size)).size_bytes for size in (1, 10, 100)]
 
         self.log.forget(0)
@@ -95,7 +102,7 @@ class LogTests(SynchronousTestCase):
     def test_sizes(self) -> None:
         """The cost of the messages from an offset on, and the offset for a cost."""
         for _ in range(5):
-            self.log.extend([message()])
+            extend(self.log, [message()])
         one = message().size_bytes
         self.log.forget(1)
 
@@ -107,7 +114,7 @@ class LogTests(SynchronousTestCase):
 
     def test_encoded_frames_forgotten(self) -> None:
         """A log forgets encoded frames with their message, in each way; those of other logs stay."""
-        self.log.extend([message(bytes(300))])
+        extend(self.log, [message(bytes(300))])
         ways: list[tuple[Callable[[Log], None], int]] = [
             (lambda log: log.forget(9), 1),
             (lambda log: log.forget(1), 2),
@@ -116,9 +123,9 @@ class LogTests(SynchronousTestCase):
         ]
         for forget, left in ways:
             other = Log(self.stats, self.cache)
-            other.extend([message(bytes(300)), message(bytes(300))])
+            extend(other, [message(bytes(300)), message(bytes(300))])
             for each in (*self.log, *other):
-                self.cache.frame(each, sse.encode)
+                self.cache.frames_of(each, sse.encode)
             forget(other)
             self.cache.check([*self.log, *other])
             self.assertEqual(len(self.cache.frames), left)
@@ -128,7 +135,7 @@ class LogTests(SynchronousTestCase):
         """The cost of all logs is known at any time."""
         other = Log(self.stats, self.cache)
         for log in (self.log, other):
-            log.extend([message(), message(), message()])
+            extend(log, [message(), message(), message()])
         one = message().size_bytes
         self.assertEqual(self.stats.log_bytes, 6 * one)
         self.log.trim(2 * one)
@@ -142,7 +149,7 @@ class LogTests(SynchronousTestCase):
         """Batches are consecutive, have at least one message, and are bounded otherwise."""
         sizes = [10, SLICE_BYTES * 2, 10, *[SLICE_BYTES // 3] * 4]
         for size in sizes:
-            self.log.extend([message(bytes(size))])
+            extend(self.log, [message(bytes(size))])
 
         ends: list[int] = []
         start = 0
@@ -152,6 +159,73 @@ class LogTests(SynchronousTestCase):
 
         self.assertEqual(ends, [1, 2, 5, 7])
         self.assertEqual(self.log.batch(0, 1).end, 1)
+
+
+class RunTests(SynchronousTestCase):
+    """Messages that came in runs: a log that ends within one, or a subscriber that goes on there."""
+
+    def setUp(self) -> None:
+        self.cache = FrameCache(Settings())
+        self.log = Log(Stats(), self.cache)
+        self.a, self.b = object(), object()
+        for publisher, count in ((self.a, 3), (self.b, 4), (self.a, 2)):
+            self.log.append(joined([message(bytes(300), publisher)] * count))
+        self.one = message(bytes(300)).size_bytes
+
+    def counts(self) -> list[int]:
+        """Return the number of messages in each run; what is in the log is consistent."""
+        self.log.check()
+        self.cache.check([*self.log])
+        return [run.count for run in self.log]
+
+    def test_run_whole(self) -> None:
+        """A run stays one, as long as nothing begins or ends within it."""
+        self.assertEqual((self.log.head, self.counts()), (9, [3, 4, 2]))
+        self.assertEqual(
+            [(one.start, one.end) for one in (self.log.batch(0, 9), self.log.batch(3, 9))], [(0, 9), (3, 9)]
+        )
+        self.log.trim(6 * self.one)
+        self.assertEqual((self.log.tail, self.counts()), (3, [4, 2]))
+        self.log.forget(7)
+
+        self.assertEqual((self.log.tail, self.counts()), (7, [2]))
+
+    def test_run_trimmed(self) -> None:
+        """Only as many messages as must go, also within a run, and the encoded frames of the run with them."""
+        for run in self.log:
+            self.cache.frames_of(run, sse.encode)
+        self.log.trim(7 * self.one)
+
+        self.assertEqual((self.log.tail, self.counts(), len(self.cache.frames)), (2, [1, 4, 2], 2))
+        self.assertEqual(self.log.batch(2, 9).frames(frames.plain), message(bytes(300)).plain * 7)
+
+    def test_run_last(self) -> None:
+        """The newest messages that fit are found within a run; the newest one always counts."""
+        self.assertEqual((self.log.last(6 * self.one), self.counts()), (3, [3, 4, 2]))
+        self.assertEqual((self.log.last(5 * self.one), self.counts()), (4, [3, 1, 1, 1, 1, 2]))
+        self.assertEqual((self.log.last(0), self.counts()[-2:]), (8, [1, 1]))
+
+    def test_run_not_of(self) -> None:
+        """A publisher goes back to the last message of another, within that one's run."""
+        self.assertEqual((self.log.not_of(self.b, 7), self.counts()), (7, [3, 4, 2]))
+        self.assertEqual((self.log.not_of(self.a, 7), self.counts()), (6, [3, 1, 1, 1, 1, 2]))
+        self.assertEqual(self.log.not_of(self.b, 3), 2)
+
+    def test_run_expire(self) -> None:
+        """A run expires whole."""
+        for age, run in enumerate(self.log):
+            run.published_at = age
+        self.log.expire(before=7, horizon=1)
+
+        self.assertEqual((self.log.tail, self.counts()), (3, [4, 2]))
+
+    def test_run_long(self) -> None:
+        """A slice has whole runs, of 64 KiB at most, or one that is longer."""
+        self.log.forget(9)
+        for size in (40_000, 30_000, 90_000, 10):
+            self.log.append(message(bytes(size)))
+
+        self.assertEqual([self.log.batch(start, 13).end for start in (9, 10, 11, 12)], [10, 11, 12, 13])
 
 
 class AgeTests(SynchronousTestCase):

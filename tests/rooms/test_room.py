@@ -5,11 +5,12 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.harness.support import RecordingSubscriber
+from tests.harness.support import RecordingSubscriber, joined
 from tests.wire.test_frames import parse
 from wsrelay import closecodes
-from wsrelay.message import Message
+from wsrelay.message import Run
 from wsrelay.policies import SLOW_POLICIES, SlowPolicy
+from wsrelay.rooms import subscribers
 from wsrelay.rooms.batch import WRITE_BYTES
 from wsrelay.rooms.log import SLICE_BYTES
 from wsrelay.rooms.room import HIGH_WATER, LOW_WATER, SHED, Room
@@ -25,11 +26,12 @@ def limits(log_bytes: int, slow_seconds: float = 0) -> Settings:
 
 
 class RoomTestCase(SynchronousTestCase):
-    """A room with a small log."""
+    """A room with a small log. All messages wait for a flush, as in rooms with more members."""
 
     log_bytes = 10_000
 
     def setUp(self) -> None:
+        self.patch(subscribers, "FEW", 0)
         self.stats = Stats()
         self.room = Room(limits(self.log_bytes), self.stats)
 
@@ -59,7 +61,7 @@ class RoomTestCase(SynchronousTestCase):
         return [int(payload[:2]) for payload in self.got(subscriber)]
 
     def publish(self, *payloads: bytes, publisher: object = None) -> None:
-        self.room.publish([Message.binary(payload, publisher) for payload in payloads])
+        self.room.publish(joined([Run.binary(payload, publisher) for payload in payloads]))
 
     def got(self, subscriber: RecordingSubscriber) -> list[bytes]:
         return [bytes(frame.data) for frame in parse(subscriber.data)]
@@ -459,7 +461,8 @@ class SlowTests(RoomTestCase):
 
         slow.on_send = pause
         payloads = [bytes([number]) * (SLICE_BYTES // 2) for number in range(6)]
-        self.publish(*payloads)
+        for payload in payloads:
+            self.publish(payload)
         self.room.flush()
         self.assertLess(len(slow.data), 2 * SLICE_BYTES)
         self.assertEqual(self.got(fast), payloads)
@@ -973,7 +976,7 @@ class LifeTests(RoomTestCase):
         a = RecordingSubscriber()
         room.join(a)
         for second in (0, 10, 20):
-            room.publish([Message.binary(b"x")], second)
+            room.publish(Run.binary(b"x"), second)
             room.flush()
         room.leave(a)
         self.assertEqual((room.log.tail, room.idle), (0, False))
@@ -989,7 +992,7 @@ class LifeTests(RoomTestCase):
         a, b = RecordingSubscriber(), RecordingSubscriber()
         for subscriber in (a, b):
             room.join(subscriber)
-        room.publish([Message.binary(b"1"), Message.binary(b"2")], 0)
+        room.publish(joined([Run.binary(b"1"), Run.binary(b"2")]), 0)
         room.flush(1)
         room.expire(1000)
         room.pause(b)
@@ -1003,7 +1006,7 @@ class LifeTests(RoomTestCase):
         slow = RecordingSubscriber()
         room.join(slow)
         self.room.pause(slow)
-        room.publish([Message.binary(b"x")], 0)
+        room.publish(Run.binary(b"x"), 0)
         room.flush()
         room.expire(1000)
         room.resume(slow)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.support import RecordingSubscriber
-from wsrelay.message import Message
+from wsrelay.message import Run
 from wsrelay.rooms.room import Room
 from wsrelay.rooms.scheduler import Scheduler
 from wsrelay.settings import Settings
@@ -23,8 +23,8 @@ class SchedulerTests(SynchronousTestCase):
         self.room = Room(Settings(), self.stats)
         for _ in range(20):
             self.room.join(RecordingSubscriber())
-        self.scheduler.add(self.room)
-        self.room.publish([Message.text(b"1")])
+        self.scheduler.add(self.room, 1)
+        self.room.publish(Run.text(b"1"))
 
     def test_flush_metrics(self) -> None:
         """Deliveries and duration of a turn are observed once."""

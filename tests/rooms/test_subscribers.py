@@ -3,7 +3,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.support import RecordingSubscriber
-from wsrelay.message import Message
+from wsrelay.message import Run
 from wsrelay.rooms.accounts import Accounts
 from wsrelay.rooms.frame_cache import FrameCache
 from wsrelay.rooms.log import Log
@@ -29,7 +29,8 @@ class SubscribersTests(SynchronousTestCase):
         return subscriber
 
     def publish(self, count: int = 1) -> None:
-        self.log.extend([Message.text(b"x")] * count)
+        for _ in range(count):
+            self.log.append(Run.text(b"x"))
 
     def test_slowest(self) -> None:
         """slowest is the smallest cursor of a lagging subscriber, and the head without any."""
@@ -105,7 +106,8 @@ class SubscribersTests(SynchronousTestCase):
         current, *paused = (self.deflating(name) for name in "abcd")
         for subscriber in paused:
             self.subscribers.pause(subscriber)
-        self.log.extend([Message.binary(bytes([number]) * 300) for number in range(5)])
+        for number in range(5):
+            self.log.append(Run.binary(bytes([number]) * 300))
         self.subscribers.flush()
         self.assertEqual((self.encoded, len(self.cache.frames)), (5, 5))
         for subscriber in paused:
@@ -118,7 +120,7 @@ class SubscribersTests(SynchronousTestCase):
         """Without a subscriber that lags no encoded frame outlives a flush."""
         self.encoded = 0
         a = self.deflating("a")
-        self.log.extend([Message.binary(bytes(300))])
+        self.log.append(Run.binary(bytes(300)))
         self.subscribers.flush()
 
         self.assertEqual((self.encoded, len(a.writes), len(self.cache.frames)), (1, 1, 0))
@@ -127,7 +129,7 @@ class SubscribersTests(SynchronousTestCase):
         """A flush in several stretches encodes once; between them only the cache has encoded frames."""
         self.encoded = 0
         members = [self.deflating(name) for name in "abc"]
-        self.log.extend([Message.binary(bytes(300))])
+        self.log.append(Run.binary(bytes(300)))
         for written in (1, 2, 3):
             self.subscribers.flush(1)
             self.assertEqual(sum(len(member.writes) for member in members), written)

@@ -652,7 +652,9 @@ class LockstepTests(unittest.TestCase):
             payload = lockstep.payload(7, 1234, size)
             self.assertEqual(size, len(payload))
             sent = lockstep.masked(payload)
-            self.assertEqual(([frames.encode(frames.TEXT, payload)], len(sent)), frames.parse(sent, 2**20))
+            self.assertEqual(
+                (frames.encode(frames.TEXT, payload), 1, len(sent)), frames.parse(sent, 2**20, frames.TEXT)
+            )
 
     def test_expected(self) -> None:
         """Messages may come in any order of their publishers."""

@@ -59,6 +59,10 @@ class EncodeTests(SynchronousTestCase):
         self.assertEqual(frames.payload_of(frames.encode(frames.BINARY, payload)), payload)
 
 
+#: Both opcodes.
+ANY = frames.TEXT | frames.BINARY
+
+
 class ParseTests(SynchronousTestCase):
     """The common frames of clients; ``tests/connection/test_fast_path.py`` compares with Autobahn's parser."""
 
@@ -69,10 +73,10 @@ class ParseTests(SynchronousTestCase):
         sent = [(opcode, payload) for opcode, payload in sent if len(payload) <= frames.PARSED_BYTES]
         data = b"".join(Frame(Opcode(opcode), payload).serialize(mask=True, extensions=[]) for opcode, payload in sent)
 
-        taken, behind = frames.parse(data + rest, 2**20)
+        made = [frames.encode(*message) for message in sent]
 
-        self.assertEqual(taken, [frames.encode(*message) for message in sent])
-        self.assertEqual(behind, len(data))
+        self.assertEqual(frames.parse(data + rest, 2**20, ANY), (b"".join(made), len(sent), len(data)))
+        self.assertEqual(frames.split(b"".join(made)), made)
 
     def test_uncommon_frames(self) -> None:
         """An uncommon frame ends the parse; nothing after it is read."""
@@ -88,31 +92,41 @@ class ParseTests(SynchronousTestCase):
             b"\x81\x82\0\0\0\0o\xff",  # not UTF-8
             b"\x81\xfe\0\x02\0\0\0\0ok",  # a length not in its shortest form
             b"\x82\xff" + bytes(12),  # a length in 64 bits
-            b"\x82\xfe\x10\x01" + bytes(4 + 4097),  # long enough for the parser in C
+            b"\x82\xff" + (65537).to_bytes(8) + bytes(4 + 65537),  # longer than a read
         ):
-            self.assertEqual(frames.parse(good + left + good, 2**20), ([b"\x81\x02ok"], len(good)), left)
+            self.assertEqual(frames.parse(good + left + good, 2**20, ANY), (b"\x81\x02ok", 1, len(good)), left)
+            self.assertFalse(frames.is_cut(left + good, 2**20, ANY), left)
 
     def test_incomplete(self) -> None:
-        """Of a frame that is not all there, nothing is taken, wherever it breaks off."""
-        good = b"\x81\x82\0\0\0\0ok"
-        for length in range(len(good)):
-            self.assertEqual(frames.parse(good + good[:length], 2**20), ([b"\x81\x02ok"], len(good)))
+        """Of a frame that is not all there, nothing is taken, wherever it breaks off; it is known as cut."""
+        for good in (b"\x81\x82\0\0\0\0ok", b"\x82\xfe\0\x7e" + bytes(4 + 126)):
+            for length in range(len(good)):
+                found = frames.parse(good + good[:length], 2**20, ANY)
+                self.assertEqual(found, (frames.parse(good, 2**20, ANY)[0], 1, len(good)))
+                self.assertEqual(frames.is_cut(good[:length], 2**20, ANY), length > 0, length)
 
     def test_limit(self) -> None:
         """A message of the largest size is taken, a longer one left."""
         data = b"\x82\xfe\x01\0" + bytes(4 + 256)
 
-        self.assertEqual(len(frames.parse(data, 256)[0]), 1)
-        self.assertEqual(frames.parse(data, 255), ([], 0))
+        self.assertEqual(frames.parse(data, 256, ANY)[1:], (1, len(data)))
+        self.assertEqual(frames.parse(data, 255, ANY), (b"", 0, 0))
+        self.assertEqual([frames.is_cut(data[:9], limit, ANY) for limit in (256, 255)], [True, False])
+
+    def test_kinds(self) -> None:
+        """Only the kinds that are asked for are taken; 0 takes none."""
+        text, binary = b"\x81\x82\0\0\0\0ok", b"\x82\x82\0\0\0\0ok"
+        for kinds, taken in ((frames.TEXT, text), (frames.BINARY, binary), (frames.DEFLATED, b""), (0, b"")):
+            for one in (text, binary):
+                self.assertEqual(frames.parse(one, 9, kinds)[1], int(one == taken))
+                self.assertEqual(frames.is_cut(one[:5], 9, kinds), one == taken)
 
     def test_inflation_bound_per_call(self) -> None:
-        """Frames that inflate to more than a MiB are returned before more are inflated."""
+        """Frames that inflate to much are returned before more are inflated."""
         bomb = frames.payload_of(Deflate(15)(frames.encode(frames.BINARY, bytes(600_000))))
         data = (bytes((0xC2, 0xFE)) + len(bomb).to_bytes(2, "big") + bytes(4) + bomb) * 3
 
-        taken, behind = frames.parse(data, 2**20, deflated=True)
-
-        self.assertEqual((len(taken), behind), (2, len(data) // 3 * 2))
+        self.assertEqual(frames.parse(data, 2**20, ANY | frames.DEFLATED)[1:], (1, len(data) // 3))
 
     def test_inflating(self) -> None:
         """Compressed messages are inflated if agreed on, up to the limit; a wrong one is left."""
@@ -120,7 +134,7 @@ class ParseTests(SynchronousTestCase):
         deflated = frames.payload_of(Deflate(15)(frames.encode(frames.TEXT, payload)))
         data = bytes((0xC1, 0x80 | len(deflated), 0, 0, 0, 0)) + deflated
 
-        self.assertEqual(frames.parse(data, 600, deflated=True), ([frames.encode(1, payload)], len(data)))
-        self.assertEqual(frames.parse(data, 599, deflated=True), ([], 0))
-        self.assertEqual(frames.parse(b"\xc1\x81\0\0\0\0\n", 600, deflated=True), ([], 0))
-        self.assertEqual(frames.parse(b"\xc1\x82\0\0\0\0\xff\xff", 600, deflated=True), ([], 0))
+        self.assertEqual(frames.parse(data, 600, ANY | frames.DEFLATED), (frames.encode(1, payload), 1, len(data)))
+        self.assertEqual(frames.parse(data, 599, ANY | frames.DEFLATED), (b"", 0, 0))
+        self.assertEqual(frames.parse(b"\xc1\x81\0\0\0\0\n", 600, ANY | frames.DEFLATED), (b"", 0, 0))
+        self.assertEqual(frames.parse(b"\xc1\x82\0\0\0\0\xff\xff", 600, ANY | frames.DEFLATED), (b"", 0, 0))

@@ -3,10 +3,9 @@
 Must not live here: rooms and delivery (:mod:`wsrelay.rooms`).
 """
 
-from collections.abc import Sequence
 from typing import Protocol
 
-from wsrelay.message import Message
+from wsrelay.message import Run
 from wsrelay.rooms.hub import Hub
 
 __all__ = ["LocalBackplane"]
@@ -15,7 +14,7 @@ __all__ = ["LocalBackplane"]
 class Publish(Protocol):
     """The type of :meth:`wsrelay.interfaces.Backplane.publish`."""
 
-    def __call__(self, room: str, messages: Sequence[Message]) -> None:
+    def __call__(self, room: str, run: Run) -> None:
         """See :meth:`wsrelay.interfaces.Backplane.publish`."""
 
 

@@ -71,7 +71,7 @@ class Relay(Protocol):
     memory: MemoryBudget
     trusted_proxies: TrustedProxies
     rates: Rates
-    message_types: ByRoom[int | None]
+    message_types: ByRoom[int]
     turns: Turns
     slowed_down: set[Any]  # Any, here and below: a connection; its type would be an import cycle
     wall_clock: Callable[[], float]

@@ -5,7 +5,6 @@ Autobahn's parser for all other frames (:mod:`wsrelay.connection.autobahn`).
 """
 
 import math
-from itertools import takewhile
 from typing import Final
 
 from wsrelay import closecodes
@@ -14,7 +13,7 @@ from wsrelay.connection.member import Member
 from wsrelay.connection.reading import end_turn, is_too_fast, limit_rate
 from wsrelay.connection.stage import Stage
 from wsrelay.grant import Grant
-from wsrelay.message import Message
+from wsrelay.message import Run
 from wsrelay.wire import frames
 from wsrelay.wire.frames import Encoding
 
@@ -38,14 +37,16 @@ class OpenWebSocket(Member):
         deflated: whether permessage-deflate was agreed.
     """
 
-    __slots__ = ("_deflated", "_fragments", "_message_type", "_ping_to_answer")
+    __slots__ = ("_fragments", "_kinds", "_ping_to_answer")
 
     _host: Host
 
     def __init__(self, host: Host, grant: Grant, encoding: Encoding, *, deflated: bool) -> None:
         super().__init__(host, grant, encoding)
-        self._deflated = deflated
-        self._message_type = host.factory.message_types.of(grant.room)
+        #: The kinds of messages that it may publish, for the parser of common frames; 0 once it closes.
+        self._kinds = host.factory.message_types.of(grant.room) if grant.can_publish else 0
+        if self._kinds and deflated:
+            self._kinds |= frames.DEFLATED
         self._fragments = 0
         self._ping_to_answer: bytes | None = None
 
@@ -62,58 +63,78 @@ class OpenWebSocket(Member):
         Common frames are taken by the fast path, all others by Autobahn's parser, which is quadratic in the frames of a
         read (TRAPS 4).
         """
-        host, flow = self._host, self._host.flow
-        host.data += data
+        host = self._host
+        flow, factory = host.flow, host.factory
+        waited = host.data
+        host.data = data = waited + data  # no copy where nothing has waited
         if flow.held:  # TLS may still deliver decrypted bytes
             return
-        crowded = host.factory.hub.crowded
+        crowded = factory.hub.crowded
         if crowded and self.grant.room in crowded:
             end_turn(host, keeps_place=True)  # else those that fill the room would come first in each turn
             return
-        limit_bytes, unread = host.factory.settings.max_message_bytes, len(host.data)
-        messages_in, bytes_in, may_publish = self.messages_in, self.bytes_in, self.grant.can_publish
-        for _ in range(2 * STRETCH_FRAMES):  # Autobahn takes the header and the payload in two steps
-            is_parsed = may_publish and host.stage is Stage.OPEN and not host.mid_message
-            taken, behind = frames.parse(host.data, limit_bytes, deflated=self._deflated) if is_parsed else ([], 0)
-            if taken:
-                host.data = host.data[behind:]
-                flow.frames -= len(taken)
-                self._publish(taken)
-                more: object = host.data
-            else:
-                more = host.parse_next()
-            if not more or flow.held or host.phase is not self:
-                break
-            if self.bytes_in - bytes_in > STRETCH_BYTES:
+        if host.mid_message:
+            self._receive_rest(0, 0, 0)
+            return
+        plain, count, behind = frames.parse(data, factory.settings.max_message_bytes, self._kinds)
+        if count:
+            host.data = data[behind:]
+            flow.frames -= count
+            self._publish(plain, count)
+        if waited or behind != len(data):
+            self._receive_rest(behind, count, len(plain))
+            return
+        # The usual read has whole common frames and nothing else. As _account(), without its calls.
+        flow.messages -= count
+        flow.bytes -= max(behind, len(plain))
+        if flow.messages < 0 or flow.frames < 0 or flow.bytes < 0 or factory.now > flow.refilled_at:
+            self._limit_rate()
+
+    def _receive_rest(self, read_bytes: int, count: int, published_bytes: int) -> None:
+        """Take what is behind the first common frames of a read.
+
+        Args:
+            read_bytes: the length of these.
+            count: their number; 0 if there is none.
+            published_bytes: their length as plain frames.
+        """
+        host, flow = self._host, self._host.flow
+        limit_bytes, unread_bytes = host.factory.settings.max_message_bytes, read_bytes + len(host.data)
+        messages_in, bytes_in = self.messages_in - count, self.bytes_in - published_bytes
+        # The next read mostly has the rest of a frame that was cut. It waits for one read only: it is copied.
+        more: object = not count or (host.data and not frames.is_cut(host.data, limit_bytes, self._kinds))
+        steps = 2 * STRETCH_FRAMES  # Autobahn takes the header and the payload in two
+        while more and not flow.held and host.phase is self:
+            if not steps or self.bytes_in - bytes_in > STRETCH_BYTES:
                 end_turn(host)
                 break
-        else:
-            end_turn(host)
+            steps -= 1
+            more = self._receive_next(limit_bytes)
         if host.stage is Stage.OPEN:
-            read_bytes = unread - len(host.data)
+            read_bytes = unread_bytes - len(host.data)
             self._account(self.messages_in - messages_in, max(read_bytes, self.bytes_in - bytes_in))
 
-    def _publish(self, plain: list[bytes]) -> None:
-        """Publish messages, given as plain frames, up to the first whose type the room does not accept."""
-        accepted = self._message_type
-        if accepted is not None:
-            fitting = list(takewhile(lambda frame: frames.opcode_of(frame) == accepted, plain))
-            if len(fitting) < len(plain):
-                if fitting:
-                    self._relay(fitting)
-                self._host.reject(closecodes.WRONG_TYPE)
-                return
-        self._relay(plain)
+    def _receive_next(self, limit_bytes: int) -> object:
+        """Publish the next common frames, or let Autobahn take a step; return whether there may be more."""
+        host = self._host
+        if self._kinds and not host.mid_message:
+            plain, count, behind = frames.parse(host.data, limit_bytes, self._kinds)
+            if count:
+                host.data = host.data[behind:]
+                host.flow.frames -= count
+                self._publish(plain, count)
+                return host.data
+        return host.parse_next()
 
-    def _relay(self, plain: list[bytes]) -> None:
-        factory = self._host.factory
-        count, size_bytes = len(plain), sum(map(len, plain))
+    def _publish(self, plain: bytes, count: int) -> None:
+        """Publish messages, given as plain frames."""
+        factory, size_bytes = self._host.factory, len(plain)
         self.messages_in += count
         self.bytes_in += size_bytes
-        factory.stats.messages_in += count
-        factory.stats.bytes_in += size_bytes
-        publisher = None if factory.settings.echo else self
-        factory.backplane.publish(self.grant.room, [Message(frame, publisher) for frame in plain])
+        stats = factory.stats
+        stats.messages_in += count
+        stats.bytes_in += size_bytes
+        factory.backplane.publish(self.grant.room, Run(plain, count, None if factory.settings.echo else self))
 
     def _account(self, messages: int, read_bytes: int) -> None:
         """Charge a read to the allowance, and set the deadline of an incomplete message.
@@ -137,8 +158,13 @@ class OpenWebSocket(Member):
             keepalive.message_by = math.inf
         # Without a call (0.2 % of a message): few reads pass it.
         is_over = flow.messages < 0 or flow.frames < 0 or flow.bytes < 0 or flow.controls < 0
-        if (is_over or now > flow.refilled_at) and is_too_fast(host):
-            limit_rate(host)
+        if is_over or now > flow.refilled_at:
+            self._limit_rate()
+
+    def _limit_rate(self) -> None:
+        """Hold it if it is above its rate limits, or its address is."""
+        if self._host.stage is Stage.OPEN and is_too_fast(self._host):
+            limit_rate(self._host)
 
     def on_frame(self) -> None:
         """Count a frame from Autobahn's parser, control frames and empty ones included."""
@@ -167,8 +193,10 @@ class OpenWebSocket(Member):
             host.reject(closecodes.TOO_BIG)
         elif not self.grant.can_publish:
             host.reject(closecodes.READ_ONLY)
+        elif not self._kinds & (opcode := frames.BINARY if is_binary else frames.TEXT):
+            host.reject(closecodes.WRONG_TYPE)
         else:
-            self._publish([frames.encode(frames.BINARY if is_binary else frames.TEXT, payload)])
+            self._publish(frames.encode(opcode, payload), 1)
 
     def on_ping(self, payload: bytes) -> None:
         """Answer a ping; while the peer does not read, pongs are coalesced: only the last ping is answered, later.
@@ -200,6 +228,7 @@ class OpenWebSocket(Member):
 
     def write_close(self, code: int | None, reason: bytes | None, is_reply: bool) -> None:
         """Write a close frame, and free the parts of an unfinished message."""
+        self._kinds = 0
         self._host.send_close_frame(code, reason, is_reply)
         self._host.become(Stage.CLOSING)
         self._host.forget_message()

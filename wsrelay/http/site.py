@@ -31,7 +31,7 @@ from wsrelay.http.head import check_no_body, not_websocket, parse_head, split_he
 from wsrelay.http.page import Page
 from wsrelay.http.responses import HEAD, SAFE_FIELDS, head, refusal
 from wsrelay.interfaces import Backplane, Subscriber
-from wsrelay.message import Message
+from wsrelay.message import Run
 from wsrelay.names import ROOT
 from wsrelay.policies import ByRoom
 from wsrelay.request import HandshakeRequest
@@ -116,7 +116,7 @@ class Relay(Protocol):
     settings: Settings
     stats: Stats
     backplane: Backplane
-    message_types: ByRoom[int | None]
+    message_types: ByRoom[int]
     random: Callable[[], float]
 
     @property
@@ -221,7 +221,7 @@ class PublicSite:
         opcode = _opcode(headers)
         if opcode == frames.TEXT:
             _check_text(payload)
-        if relay.message_types.of(grant.room) not in (None, opcode):
+        if not relay.message_types.of(grant.room) & opcode:
             raise Denied(415, "messages of this type are not taken here", cause="message_type")
         status = relay.hub.status(grant.room)
         if status is not None and status.held:
@@ -229,10 +229,10 @@ class PublicSite:
             raise Denied(503, "this room waits for a slow subscriber", [("Retry-After", "1")], cause="slow_policy")
         left_out = self._except(headers, grant.room)
         connection.charge(max(1, exchange.chunks), len(payload))
-        message = Message(frames.encode(opcode, payload), left_out)
+        message = Run(frames.encode(opcode, payload), 1, left_out)
         relay.stats.messages_in += 1
         relay.stats.bytes_in += len(message.plain)
-        relay.backplane.publish(grant.room, [message])
+        relay.backplane.publish(grant.room, message)
         self._respond(exchange, 202, {"room": grant.room, "members": status.members if status else 0})
 
     def _except(self, headers: Mapping[str, str], room: str) -> Subscriber | None:

@@ -46,12 +46,19 @@ class Accounts:
         """
         self._flushed = batch.end, self._flushed[1] + batch.bytes
         for members in current:
-            for publisher in batch.own:
+            for publisher, own in batch.own.items():
                 if publisher in members:
-                    messages, size_bytes = self._left_out.get(publisher, NOTHING)
-                    # The usual case first: all messages are this publisher's.
-                    own = (batch.end - batch.start, batch.bytes) if len(batch.own) == 1 else batch.own_tally(publisher)
-                    self._left_out[publisher] = messages + own[0], size_bytes + own[1]
+                    self.leave_out(publisher, *own)
+
+    def flush_run(self, messages: int, size_bytes: int) -> None:
+        """Count a run as given to all up-to-date subscribers; its publisher, if it is one, is to be left out."""
+        before = self._flushed
+        self._flushed = before[0] + messages, before[1] + size_bytes
+
+    def leave_out(self, publisher: Subscriber, messages: int, size_bytes: int) -> None:
+        """Count an up-to-date subscriber's own messages."""
+        before = self._left_out.get(publisher, NOTHING)
+        self._left_out[publisher] = before[0] + messages, before[1] + size_bytes
 
     def skip_to(self, messages: int, size_bytes: int) -> None:
         """Set what was flushed, in a room without subscribers."""

@@ -21,16 +21,18 @@ class Audience:
     Attributes:
         groups: encoding → subscriber → its ``send``; no group is empty. Read only; iterate over a copy while any
             subscriber may leave.
+        count: the number of subscribers. Read only.
     """
 
-    __slots__ = ("groups",)
+    __slots__ = ("count", "groups")
 
     def __init__(self) -> None:
         self.groups: dict[Encoding, dict[Subscriber, Send]] = {}
+        self.count = 0
 
     def __len__(self) -> int:
         """Return the number of subscribers."""
-        return sum(map(len, self.groups.values()))
+        return self.count
 
     def __contains__(self, subscriber: object) -> bool:
         """Whether a subscriber is there."""
@@ -42,7 +44,8 @@ class Audience:
             yield from group
 
     def add(self, subscriber: Subscriber) -> None:
-        """Add a subscriber."""
+        """Add a subscriber, which is not there."""
+        self.count += 1
         self.groups.setdefault(subscriber.encoding, {})[subscriber] = subscriber.send
 
     def discard(self, subscriber: Subscriber) -> bool:
@@ -50,6 +53,7 @@ class Audience:
         group = self.groups.get(subscriber.encoding)
         if group is None or group.pop(subscriber, None) is None:
             return False
+        self.count -= 1
         if not group:
             del self.groups[subscriber.encoding]
         return True
@@ -58,6 +62,7 @@ class Audience:
         """Return an audience of its own with the same subscribers."""
         copied = Audience()
         copied.groups = {encoding: group.copy() for encoding, group in self.groups.items()}
+        copied.count = self.count
         return copied
 
     def next_encoding(self) -> Encoding:
@@ -69,8 +74,10 @@ class Audience:
         group = self.groups[encoding]
         count = max(1, count)
         if count >= len(group):
+            self.count -= len(group)
             return self.groups.pop(encoding)
         taken = dict(islice(group.items(), int(count)))
+        self.count -= len(taken)
         # Not a list of items: thousands of tuples at a time keep the garbage collector busy.
         self.groups[encoding] = dict(islice(group.items(), int(count), None))
         return taken

@@ -1,82 +1,79 @@
-"""A batch: consecutive messages on their way out, joined once per encoding and shared by all their receivers.
+"""A batch: consecutive runs on their way out, joined once per encoding and shared by all their receivers.
 
-Pure except for the writes through each subscriber's ``send``. Must not live here: which messages (log), which
+Pure except for the writes through each subscriber's ``send``. Must not live here: which runs (log), which
 subscribers and when (subscribers).
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import accumulate, groupby
-from operator import attrgetter
+from itertools import accumulate
 from typing import Any, Final
 
 from wsrelay.interfaces import Send, Subscriber
-from wsrelay.message import Message
-from wsrelay.rooms.frame_cache import FrameCache
-from wsrelay.stats import Stats, Tally
+from wsrelay.message import Run
+from wsrelay.rooms.frame_cache import FrameCache, encoded
+from wsrelay.stats import NOTHING, Stats, Tally
 from wsrelay.wire.frames import Encoding, plain
+from wsrelay.wire.native import send_all
 
 __all__ = ["WRITE_BYTES", "Batch", "Unsent"]
 
 #: What counts as one more write in a stretch: copying this much takes about as long as a write of next to nothing.
 WRITE_BYTES: Final = 16384
 
+
 #: Subscriber → what was to be sent and how much of it was, or what its ``send`` raised.
-Unsent = Mapping[Subscriber, tuple[bytes, int] | Exception]
+Unsent = dict[Subscriber, tuple[bytes, int] | Exception]
 
 
 class Batch:
-    """Consecutive messages that go out in one write; joined once per encoding, shared by all subscribers.
+    """Consecutive runs that go out in one write; joined once per encoding, shared by all subscribers.
 
     Attributes:
         start: the offset of the first message.
         end: the offset after the last one.
         bytes: the size as plain frames.
         cost: of delivering it to one subscriber, in writes of next to nothing; without deflate.
-        own: publisher → its messages, as ranges of places in the batch.
-        cache: where encoded frames are kept for later batches with the same messages; ``None``: nowhere, because their
+        own: publisher → the number and the bytes of its messages, which it does not get.
+        cache: where encoded frames are kept for later batches with the same runs; ``None``: nowhere, because their
             log is about to forget them.
     """
 
-    __slots__ = ("_messages", "_offsets", "_shared", "bytes", "cache", "cost", "end", "own", "start")
+    __slots__ = ("_offsets", "_places", "_runs", "_shared", "bytes", "cache", "cost", "end", "own", "start")
 
-    def __init__(self, messages: Sequence[Message], start: int) -> None:
+    def __init__(self, runs: Sequence[Run], start: int) -> None:
         self.start = start
-        self.end = start + len(messages)
-        self.bytes = sum([len(message.plain) for message in messages])
-        self.cost = 1 + self.bytes / WRITE_BYTES
         self.cache: FrameCache | None = None
-        self._messages = messages
+        self._runs = runs
         self._shared: dict[Encoding, bytes] = {}
         self._offsets: dict[Encoding, list[int]] = {}
         # Any object can be a publisher; only subscribers are looked up.
-        self.own: dict[Any, list[range]] = {}
-        begin = 0
-        # One read brings all that a publisher has sent, so its messages mostly stand together.
-        for publisher, run in groupby(messages, attrgetter("publisher")):
-            behind = begin + len(list(run))
-            self.own.setdefault(publisher, []).append(range(begin, behind))
-            begin = behind
+        self.own: dict[Any, Tally] = {}
+        #: Publisher → the places of its runs in the batch.
+        self._places: dict[Any, list[int]] = {}
+        batch_bytes = 0
+        for place, run in enumerate(runs):
+            size_bytes = len(run.plain)
+            batch_bytes += size_bytes
+            start += run.count
+            if run.publisher in self.own:
+                own = self.own[run.publisher]
+                self.own[run.publisher] = own[0] + run.count, own[1] + size_bytes
+                self._places[run.publisher].append(place)
+            else:
+                self.own[run.publisher] = run.count, size_bytes
+                self._places[run.publisher] = [place]
+        self.end = start
+        self.bytes = batch_bytes
+        self.cost = 1 + batch_bytes / WRITE_BYTES
 
     def __len__(self) -> int:
         """Return the number of messages."""
-        return len(self._messages)
-
-    def own_tally(self, publisher: Subscriber) -> Tally:
-        """Return the number and the bytes of one publisher's own messages.
-
-        Complexity:
-            That of its runs, mostly one.
-        """
-        messages, size_bytes, offsets = 0, 0, self._offsets.get(plain) or self._offsets_of(plain)
-        for run in self.own.get(publisher, ()):
-            messages += run.stop - run.start
-            size_bytes += offsets[run.stop] - offsets[run.start]
-        return messages, size_bytes
+        return self.end - self.start
 
     def tally_for(self, subscriber: Subscriber) -> Tally:
         """Return the number and the bytes of the messages that one subscriber gets."""
-        messages, size_bytes = self.own_tally(subscriber) if subscriber in self.own else (0, 0)
-        return len(self._messages) - messages, self.bytes - size_bytes
+        messages, size_bytes = self.own.get(subscriber, NOTHING)
+        return self.end - self.start - messages, self.bytes - size_bytes
 
     def frames(self, encoding: Encoding) -> bytes:
         """Return all frames; the same object each time."""
@@ -91,7 +88,7 @@ class Batch:
     def forget_encoded(self) -> None:
         """Forget the joined frames of other encodings than plain; they are made again if needed.
 
-        Joined plain frames have 64 KiB at most, or are those of one message.
+        Joined plain frames have 64 KiB at most, or are those of one run.
         """
         self._shared = {encoding: joined for encoding, joined in self._shared.items() if encoding is plain}
 
@@ -103,28 +100,28 @@ class Batch:
             room in which all publish costs its bytes and no more.
         """
         encoding = subscriber.encoding
-        own = self.own.get(subscriber)
+        own = self._places.get(subscriber)
         if own is None:
             return self.frames(encoding)
         if len(self.own) == 1:  # all are its own
             return b""
         joined, offsets = self.frames(encoding), self._offsets_of(encoding)
         if len(own) == 1:
-            return joined[: offsets[own[0].start]] + joined[offsets[own[0].stop] :]
-        begins = [0, *(offsets[run.stop] for run in own)]
-        ends = [*(offsets[run.start] for run in own), len(joined)]
+            return joined[: offsets[own[0]]] + joined[offsets[own[0] + 1] :]
+        begins = [0, *(offsets[place + 1] for place in own)]
+        ends = [*(offsets[place] for place in own), len(joined)]
         return b"".join([joined[begin:end] for begin, end in zip(begins, ends, strict=True)])
 
     def _encoded(self, encoding: Encoding) -> list[bytes]:
-        """Return the frame of each message."""
+        """Return the frames of each run."""
         if encoding is plain:
-            return [message.plain for message in self._messages]
+            return [run.plain for run in self._runs]
         if self.cache is None:
-            return [encoding(message.plain) for message in self._messages]
-        return [self.cache.frame(message, encoding) for message in self._messages]
+            return [encoded(run, encoding) for run in self._runs]
+        return [self.cache.frames_of(run, encoding) for run in self._runs]
 
     def _offsets_of(self, encoding: Encoding) -> list[int]:
-        """Return where each message begins in :meth:`frames`, and at the end, where the last one ends."""
+        """Return where each run begins in :meth:`frames`, and at the end, where the last one ends."""
         offsets = self._offsets.get(encoding)
         if offsets is None:  # plain; for others, frames() has noted them
             offsets = self._offsets[encoding] = list(accumulate(map(len, self._encoded(encoding)), initial=0))
@@ -133,9 +130,9 @@ class Batch:
     def deliver(self, encoding: Encoding, members: Mapping[Subscriber, Send], stats: Stats) -> Unsent:
         """Write to subscribers.
 
-        The relay spends most of its time in the inner loop. Of the 4 µs and more per turn, all but 0.4 are the
-        kernel's: all share one object, nothing is counted singly, and no subscriber is touched, which in a large room
-        would have to come from memory.
+        All others than the publishers of the batch share one object and one call of
+        :func:`wsrelay.wire.pure.send_all`, where the relay spends most of its time. Nothing is counted singly, and no
+        subscriber is touched, which in a large room would have to come from memory.
 
         Args:
             encoding: of all members.
@@ -145,26 +142,20 @@ class Batch:
         Returns:
             The subscribers that did not take all.
         """
-        publishers: dict[Send, Subscriber] = {members[one]: one for one in self.own if one in members}
-        # A list also because a send may pause its subscriber, which takes it from the members.
-        others = [send for send in members.values() if send not in publishers] if publishers else list(members.values())
-        writes = [(self.frames(encoding), others)] if others else []
-        deliveries = len(self._messages) * len(others)
-        if publishers and len(self.own) > 1:  # else all messages are the publisher's own
-            for send, publisher in publishers.items():
-                writes.append((self.frames_for(publisher), [send]))
-                deliveries += len(self._messages) - sum(map(len, self.own[publisher]))
-        unsent: dict[Send, tuple[bytes, int] | Exception] = {}
-        for data, sends in writes:
-            size = len(data)
-            for send in sends if size else ():
-                try:
-                    sent = send(data)
-                except Exception as error:  # noqa: BLE001 - whatever one raises, the others get their messages
-                    unsent[send] = (data, 0) if isinstance(error, OSError) else error
-                else:
-                    if sent != size:
-                        unsent[send] = (data, sent)
-            stats.bytes_out += size * len(sends)
-        stats.deliveries += deliveries
-        return {subscriber: unsent[send] for subscriber, send in members.items() if send in unsent} if unsent else {}
+        others = dict(members)  # also because a send may pause its subscriber, which takes it from the members
+        publishers = [(one, others.pop(one)) for one in self.own if one in others]
+        unsent: Unsent = {}
+        if others:
+            data = self.frames(encoding)
+            if refused := send_all(list(others.values()), data):
+                unsent = {one: refused[send] for one, send in others.items() if send in refused}
+            stats.bytes_out += len(data) * len(others)
+            stats.deliveries += (self.end - self.start) * len(others)
+        if len(self.own) > 1:  # else all messages are the publisher's own
+            for publisher, send in publishers:
+                data = self.frames_for(publisher)
+                if refused := send_all([send], data):
+                    unsent[publisher] = refused[send]
+                stats.bytes_out += len(data)
+                stats.deliveries += self.end - self.start - self.own[publisher][0]
+        return unsent

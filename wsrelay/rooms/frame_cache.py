@@ -1,4 +1,4 @@
-"""A cache of encoded frames: a message that stays in a log is deflated, or made an event, once per encoding.
+"""A cache of encoded frames: a run that stays in a log is deflated, or made events, once per encoding.
 
 Shared by all rooms, bounded, and counted by the memory budget. Must not live here: encodings (:mod:`wsrelay.wire`),
 plain frames (log), joined frames (batch).
@@ -8,12 +8,12 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from wsrelay.message import Message
+from wsrelay.message import Run
 from wsrelay.rooms.invariants import require
 from wsrelay.settings import Settings
-from wsrelay.wire.frames import Encoding
+from wsrelay.wire.frames import Encoding, split
 
-__all__ = ["ENTRY_BYTES", "SHORTEST_BYTES", "FrameCache"]
+__all__ = ["ENTRY_BYTES", "SHORTEST_BYTES", "FrameCache", "encoded"]
 
 #: The most bytes, as a share of the memory budget; and without a budget.
 _SHARE: Final = 1 / 8
@@ -22,20 +22,20 @@ _MOST_BYTES: Final = 64 * 2**20
 #: Upper bound of an entry's memory beside its frames: on CPython 3.11, 362 bytes.
 ENTRY_BYTES: Final = 400
 
-#: Shorter messages are not kept: encoding one takes a few µs.
+#: Shorter runs are not kept: encoding one takes a few µs.
 SHORTEST_BYTES: Final = 256
 
 
 class FrameCache:
-    """Encoded frames of messages in logs, by message and encoding.
+    """Encoded frames of runs in logs, by run and encoding.
 
-    The oldest go when it is full. A message must be forgotten when its log forgets it.
+    The oldest go when it is full. A run must be forgotten when its log forgets it.
 
     Args:
         settings: an eighth of ``memory_budget`` is the most bytes; 64 MiB without a budget.
 
     Attributes:
-        frames: message → encoding → frame; the oldest message first. Read only.
+        frames: run → encoding → its frames, joined; the oldest run first. Read only.
         size_bytes: their memory.
     """
 
@@ -43,26 +43,26 @@ class FrameCache:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.frames: OrderedDict[Message, dict[Encoding, bytes]] = OrderedDict()
+        self.frames: OrderedDict[Run, dict[Encoding, bytes]] = OrderedDict()
         self.size_bytes = 0
 
-    def frame(self, message: Message, encoding: Encoding) -> bytes:
-        """Return the frame of a message that is in a log; the same object each time, while it is kept."""
-        if len(message.plain) < SHORTEST_BYTES:
-            return encoding(message.plain)
-        kept = self.frames.get(message)
-        frame = None if kept is None else kept.get(encoding)
-        if frame is None:
-            frame = encoding(message.plain)
-            self._keep(message, encoding, frame)
-        return frame
+    def frames_of(self, run: Run, encoding: Encoding) -> bytes:
+        """Return the frames of a run that is in a log, joined; the same object each time, while it is kept."""
+        if len(run.plain) < SHORTEST_BYTES:
+            return encoded(run, encoding)
+        kept = self.frames.get(run)
+        frames = None if kept is None else kept.get(encoding)
+        if frames is None:
+            frames = encoded(run, encoding)
+            self._keep(run, encoding, frames)
+        return frames
 
-    def forget(self, messages: Sequence[Message]) -> None:
-        """Forget messages; others than those kept may be among them."""
-        for message in messages:
-            kept = self.frames.pop(message, None)
+    def forget(self, runs: Sequence[Run]) -> None:
+        """Forget runs; others than those kept may be among them."""
+        for run in runs:
+            kept = self.frames.pop(run, None)
             if kept is not None:
-                self.size_bytes -= _size_bytes(message, kept)
+                self.size_bytes -= _size_bytes(run, kept)
 
     def clear(self) -> int:
         """Forget all; return the freed bytes."""
@@ -70,18 +70,18 @@ class FrameCache:
         self.frames.clear()
         return freed_bytes
 
-    def check(self, logged: Iterable[Message]) -> None:
+    def check(self, logged: Iterable[Run]) -> None:
         """Raise ``AssertionError`` if an invariant is broken. For tests.
 
         Args:
-            logged: all messages in logs.
+            logged: all runs in logs.
 
         Complexity:
-            One look at each message.
+            One look at each run.
         """
         require(
             {
-                "a frame is kept of a message that no log has": self.frames.keys() <= set(logged),
+                "frames are kept of a run that no log has": self.frames.keys() <= set(logged),
                 "the sizes do not add up": self.size_bytes == sum([_size_bytes(*kept) for kept in self.frames.items()]),
                 "there is more than may be kept": self.size_bytes <= self._most_bytes,
             }
@@ -91,19 +91,26 @@ class FrameCache:
     def _most_bytes(self) -> float:
         return self._settings.memory_budget * _SHARE or _MOST_BYTES
 
-    def _keep(self, message: Message, encoding: Encoding, frame: bytes) -> None:
-        kept = self.frames.setdefault(message, {})
-        self.size_bytes += (0 if kept else ENTRY_BYTES) + _frame_bytes(message, frame)
-        kept[encoding] = frame
+    def _keep(self, run: Run, encoding: Encoding, frames: bytes) -> None:
+        kept = self.frames.setdefault(run, {})
+        self.size_bytes += (0 if kept else ENTRY_BYTES) + _frames_bytes(run, frames)
+        kept[encoding] = frames
         while self.size_bytes > self._most_bytes:
             self.size_bytes -= _size_bytes(*self.frames.popitem(last=False))
 
 
-def _frame_bytes(message: Message, frame: bytes) -> int:
-    """Return the memory of a frame; the plain one is the log's."""
-    return 0 if frame is message.plain else len(frame)
+def encoded(run: Run, encoding: Encoding) -> bytes:
+    """Return the frames of a run in an encoding, joined."""
+    if run.count == 1:
+        return encoding(run.plain)
+    return b"".join([encoding(frame) for frame in split(run.plain)])
 
 
-def _size_bytes(message: Message, frames: dict[Encoding, bytes]) -> int:
+def _frames_bytes(run: Run, frames: bytes) -> int:
+    """Return the memory of encoded frames; plain ones are the log's."""
+    return 0 if frames is run.plain else len(frames)
+
+
+def _size_bytes(run: Run, frames: dict[Encoding, bytes]) -> int:
     """Return the memory of an entry."""
-    return ENTRY_BYTES + sum([_frame_bytes(message, frame) for frame in frames.values()])
+    return ENTRY_BYTES + sum([_frames_bytes(run, joined) for joined in frames.values()])

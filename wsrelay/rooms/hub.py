@@ -11,7 +11,7 @@ from typing import Final
 
 from wsrelay.errors import RoomFull, TooManyRooms
 from wsrelay.interfaces import Subscriber
-from wsrelay.message import Message
+from wsrelay.message import Run
 from wsrelay.names import PROBE_ROOM
 from wsrelay.policies import SLOW_POLICIES, ByRoom
 from wsrelay.rooms.frame_cache import FrameCache
@@ -204,19 +204,18 @@ class Hub:
         self._drop_if_idle(name)
         return given
 
-    def publish(self, room: str, messages: Sequence[Message]) -> None:
-        """Append messages to a room's log; they are delivered at the end of this reactor turn.
+    def publish(self, room: str, run: Run) -> None:
+        """Deliver a run to a room: to one of a few subscribers at once, to others at the end of this reactor turn.
 
         Messages to a room without members, which does not exist, are dropped.
 
         Complexity:
-            That of the messages, however many members there are; a full log is flushed at once.
+            See :meth:`wsrelay.rooms.room.Room.publish`.
         """
         opened = self._rooms.get(room)
-        if opened is not None:
-            published_before = self._scheduler.add(opened)
-            opened.publish(messages, self._now)
-            if opened.log.published_bytes - published_before > self._settings.room_log_bytes * CROWDED_SHARE:
+        if opened is not None and opened.publish(run, self._now):
+            published_bytes = self._scheduler.add(opened, len(run.plain))
+            if published_bytes > self._settings.room_log_bytes * CROWDED_SHARE:
                 self.crowded[room] = opened
 
     def flush(self, writes: float = math.inf) -> None:
@@ -307,7 +306,7 @@ class Hub:
         rooms = self._rooms
         for room in rooms.values():
             room.check()
-        self._cache.check([message for room in rooms.values() for message in room.log])
+        self._cache.check([run for room in rooms.values() for run in room.log])
         require(
             {
                 "the logs do not add up": self._stats.log_bytes == sum(room.log.size_bytes for room in rooms.values()),

@@ -1,16 +1,18 @@
-"""A room's log: messages with consecutive offsets.
+"""A room's log: messages with consecutive offsets, kept in runs.
 
-Pure data. Must not live here: cursors (subscribers), the slow policy (room), joined frames (batch).
+Pure data. Must not live here: cursors (subscribers), the slow policy (room), joined runs (batch).
+
+A run goes in and out as a whole. Only where a subscriber must go on, or the log end, in the middle of one, it is
+replaced by a run for each of its messages: so every cursor stands at the begin of a run.
 """
 
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, takewhile
-from operator import attrgetter
+from itertools import accumulate
 from typing import Final
 
-from wsrelay.message import FRAME_OVERHEAD_BYTES, Message
+from wsrelay.message import FRAME_OVERHEAD_BYTES, RUN_BYTES, Run
 from wsrelay.rooms.batch import Batch
 from wsrelay.rooms.frame_cache import FrameCache
 from wsrelay.rooms.invariants import require
@@ -18,28 +20,23 @@ from wsrelay.stats import Stats
 
 __all__ = ["OWN_MESSAGES", "SLICE_BYTES", "Age", "Log"]
 
-#: The most bytes written to a subscriber before it is asked again whether it is paused (a single message may be more).
+#: The most bytes written to a subscriber before it is asked again whether it is paused (one run may be more).
 #: Twisted pauses at 64 KiB of unsent bytes, so a transport holds about twice that at most.
-SLICE_BYTES: Final = 65536
-
-#: The most messages in a slice.
-_MOST_MESSAGES: Final = SLICE_BYTES // Message.binary(b"").size_bytes + 1
+SLICE_BYTES: Final = RUN_BYTES
 
 #: How many messages of its own a subscriber skips back at most, to the newest one of another.
 OWN_MESSAGES: Final = 256
-
-_PLAIN: Final = attrgetter("plain")
 
 #: Marks per maximum age. More are more exact, and cost memory in rooms that lag.
 _MARKS: Final = 16
 
 
 class Log:
-    """Messages by offset. The room bounds it with :meth:`trim`.
+    """Runs by the offset of their first message. The room bounds it with :meth:`trim`.
 
     Args:
         stats: where the cost of all logs is added up.
-        cache: the encoded frames of messages; forgets those that the log forgets.
+        cache: the encoded frames of runs; forgets those that the log forgets.
 
     Attributes:
         cache: the same.
@@ -49,38 +46,45 @@ class Log:
         published_bytes: the size of all messages that were ever added, as plain frames.
     """
 
-    __slots__ = ("_messages", "_stats", "cache", "head", "published_bytes", "size_bytes", "tail")
+    __slots__ = ("_runs", "_starts", "_stats", "cache", "head", "published_bytes", "size_bytes", "tail")
 
     def __init__(self, stats: Stats, cache: FrameCache) -> None:
         self._stats = stats
         self.cache = cache
-        self._messages: list[Message] = []
+        self._runs: list[Run] = []
+        #: The offset of each run, in the same order.
+        self._starts: list[int] = []
         self.tail = 0
         self.head = 0
         self.size_bytes = 0
         self.published_bytes = 0
 
-    def __iter__(self) -> Iterator[Message]:
-        """Iterate over the messages held, the oldest first; none may come or go meanwhile."""
-        return iter(self._messages)
+    def __iter__(self) -> Iterator[Run]:
+        """Iterate over the runs held, the oldest first; none may come or go meanwhile."""
+        return iter(self._runs)
 
-    def extend(self, messages: Sequence[Message]) -> int:
-        """Add messages at the head; return their bytes, as plain frames."""
-        self._messages.extend(messages)
-        self.head += len(messages)
-        published_bytes = sum(map(len, map(_PLAIN, messages)))
-        size_bytes = published_bytes + FRAME_OVERHEAD_BYTES * len(messages)
-        self.published_bytes += published_bytes
+    def append(self, run: Run) -> None:
+        """Add a run at the head."""
+        size_bytes = len(run.plain)
+        self._runs.append(run)
+        self._starts.append(self.head)
+        self.head += run.count
+        self.published_bytes += size_bytes
+        size_bytes += FRAME_OVERHEAD_BYTES * run.count
         self.size_bytes += size_bytes
         self._stats.log_bytes += size_bytes
-        return published_bytes
+
+    def pass_by(self, messages: int, size_bytes: int) -> None:
+        """Count messages that are delivered without the log, which is empty, and stays so."""
+        self.head = self.tail = self.head + messages
+        self.published_bytes += size_bytes
 
     def batch(self, start: int, end: int) -> Batch:
-        """Return messages from an offset on, at most :data:`SLICE_BYTES` of them but at least one.
+        """Return runs from an offset on, at most :data:`SLICE_BYTES` of them but at least one.
 
         Args:
-            start: from :attr:`tail` to below ``end``.
-            end: the offset to stop at, at most :attr:`head`.
+            start: from :attr:`tail` to below ``end``; the offset of a run.
+            end: the offset to stop at, at most :attr:`head`; behind a run.
 
         Raises:
             ValueError: there is no message; an empty batch would never end a wait for more.
@@ -90,53 +94,77 @@ class Log:
         """
         if not self.tail <= start < end:
             raise ValueError(f"there is nothing from {start} to {end} in a log from {self.tail} on")
-        behind = min(end, start + _MOST_MESSAGES)
-        messages = self._messages[start - self.tail : behind - self.tail]
-        if self.size_bytes > SLICE_BYTES:  # only then need they be added up
-            messages = messages[: max(1, bisect_right(list(accumulate(_sizes(messages))), SLICE_BYTES))]
-        return Batch(messages, start)
+        if start == self.tail and end == self.head and self.size_bytes <= SLICE_BYTES:  # the usual flush
+            return Batch(self._runs.copy(), start)
+        first, size_bytes = self._index(start), 0
+        runs: list[Run] = []
+        for at in range(first, len(self._runs)):
+            size_bytes += len(self._runs[at].plain)
+            if self._starts[at] >= end or (size_bytes > SLICE_BYTES and runs):
+                break
+            runs.append(self._runs[at])
+        return Batch(runs, start)
 
     def size_from(self, start: int) -> int:
-        """Return the cost of the messages from an offset on.
+        """Return the cost of the messages from an offset on, which is that of a run.
 
         Complexity:
-            That of the messages before it.
+            That of the runs before it.
         """
-        return self.size_bytes - sum(_sizes(self._messages[: start - self.tail]))
+        return self.size_bytes - sum(_sizes(self._runs[: self._index(start)]))
 
     def last(self, most_bytes: float) -> int:
         """Return the lowest offset from which on messages cost at most ``most_bytes``; the newest one always counts.
 
         Complexity:
-            That of these messages.
+            That of the runs from there on, and of the messages of one.
         """
-        sizes = accumulate(message.size_bytes for message in reversed(self._messages))
-        count = sum(1 for _ in takewhile(lambda size: size <= most_bytes, sizes))
-        return max(self.tail, self.head - max(1, count))
+        at, left_bytes = len(self._runs), most_bytes
+        while at and self._runs[at - 1].size_bytes <= left_bytes:
+            at -= 1
+            left_bytes -= self._runs[at].size_bytes
+        may_fit = left_bytes > FRAME_OVERHEAD_BYTES or at == len(self._runs)  # a part of the next run
+        if at and may_fit and self._runs[at - 1].count > 1:
+            self._split(at - 1)
+            return self.last(most_bytes)
+        return self._start(min(at, len(self._runs) - 1)) if self._runs else self.head
 
     def not_of(self, publisher: object, start: int) -> int:
         """Return the highest offset, at most ``start``, of a message that is not of a publisher.
 
         ``start`` itself without one among the last :data:`OWN_MESSAGES`: a publisher that does not read would fill the
         log, and each of its messages cost a search of all.
+
+        Complexity:
+            That of the publisher's runs before ``start``, and of the messages of one.
         """
-        last = max(self.tail, start - OWN_MESSAGES + 1)
-        others = (at for at in range(start, last - 1, -1) if self._messages[at - self.tail].publisher is not publisher)
-        return next(others, start)
+        at = self._index(start)
+        while at >= 0 and self._runs[at].publisher is publisher:
+            at -= 1
+        offset = self._start(at + 1) - 1 if self._start(at + 1) <= start else start
+        if at < 0 or offset <= start - OWN_MESSAGES:
+            return start
+        if self._runs[at].count > 1 and offset != start:
+            self._split(at)
+        return offset
 
     def trim(self, most_bytes: int) -> None:
         """Forget the oldest messages until the rest costs at most ``most_bytes``."""
         count, size = 0, self.size_bytes
         while size > most_bytes:
-            size -= self._messages[count].size_bytes
+            run = self._runs[count]
+            if run.count > 1 and size - run.size_bytes < most_bytes:
+                self._split(count)
+                continue
+            size -= run.size_bytes
             count += 1
         self._forget(count, size)
 
     def expire(self, before: int, horizon: float) -> None:
         """Forget messages with an offset smaller than ``before`` that were published before ``horizon``."""
-        count, size = 0, self.size_bytes
-        while self.tail + count < before and self._messages[count].published_at < horizon:
-            size -= self._messages[count].size_bytes
+        count, size, most = 0, self.size_bytes, self._index(before)
+        while count < most and self._runs[count].published_at < horizon:
+            size -= self._runs[count].size_bytes
             count += 1
         self._forget(count, size)
 
@@ -144,23 +172,41 @@ class Log:
         """Forget messages with smaller offsets, if there are any; offsets go on.
 
         Complexity:
-            That of the messages before ``before``; that of freeing them where no other is left.
+            That of the runs before ``before``; that of freeing them where no other is left.
         """
         if before >= self.head:  # the usual case, on the path of each flush
             if self.cache.frames:
-                self.cache.forget(self._messages)
-            self._messages.clear()
+                self.cache.forget(self._runs)
+            self._runs.clear()
+            self._starts.clear()
             self.tail = self.head
             self._stats.log_bytes -= self.size_bytes
             self.size_bytes = 0
         elif before > self.tail:
-            self._forget(before - self.tail, self.size_from(before))
+            self._forget(self._index(before), self.size_from(before))
+
+    def _index(self, start: int) -> int:
+        """Return the place of the run that has an offset; their number for the head."""
+        return len(self._runs) if start >= self.head else bisect_right(self._starts, start) - 1
+
+    def _start(self, at: int) -> int:
+        """Return the offset of the run at a place; the head behind the last one."""
+        return self._starts[at] if at < len(self._starts) else self.head
+
+    def _split(self, at: int) -> None:
+        """Replace a run by its messages, so that a cursor can stand at each."""
+        run, start = self._runs[at], self._starts[at]
+        if self.cache.frames:
+            self.cache.forget([run])
+        self._runs[at : at + 1] = run.messages()
+        self._starts[at : at + 1] = range(start, start + run.count)
 
     def _forget(self, count: int, size_bytes: int) -> None:
         if self.cache.frames:
-            self.cache.forget(self._messages[:count])
-        del self._messages[:count]
-        self.tail += count
+            self.cache.forget(self._runs[:count])
+        self.tail = self._start(count)
+        del self._runs[:count]
+        del self._starts[:count]
         self._stats.log_bytes += size_bytes - self.size_bytes
         self.size_bytes = size_bytes
 
@@ -168,19 +214,20 @@ class Log:
         """Raise ``AssertionError`` if a counter is wrong. For tests.
 
         Complexity:
-            One look at each message.
+            One look at each run.
         """
+        offsets = list(accumulate((run.count for run in self._runs), initial=self.tail))
         require(
             {
-                "the offsets are not consecutive": self.head - self.tail == len(self._messages),
-                "the cost is not that of the messages": self.size_bytes == sum(_sizes(self._messages)),
+                "the offsets are not consecutive": [*self._starts, self.head] == offsets,
+                "the cost is not that of the messages": self.size_bytes == sum(_sizes(self._runs)),
             }
         )
 
 
-def _sizes(messages: Sequence[Message]) -> list[int]:
-    """Return the cost of each message."""
-    return [len(message.plain) + FRAME_OVERHEAD_BYTES for message in messages]
+def _sizes(runs: Sequence[Run]) -> list[int]:
+    """Return the cost of each run."""
+    return [len(run.plain) + FRAME_OVERHEAD_BYTES * run.count for run in runs]
 
 
 class Age:

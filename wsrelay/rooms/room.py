@@ -3,8 +3,9 @@
 Pure: no I/O, no clock (times are passed in). Must not live here: names of rooms (hub), cursors and batches
 (subscribers), sockets and connection states (connection), framing and storage (message, log).
 
-``publish`` appends to the log; ``flush``, once per reactor turn, brings it to the subscribers. The log holds what any
-subscriber still needs, up to its bound. One that would need more meets the slow policy (:mod:`wsrelay.policies`).
+``publish`` sends at once to a few subscribers, or appends to the log; ``flush``, once per reactor turn, brings that to
+the subscribers. The log holds what any subscriber still needs, up to its bound. One that would need more meets the slow
+policy (:mod:`wsrelay.policies`).
 """
 
 import math
@@ -14,7 +15,7 @@ from typing import Final
 from wsrelay import closecodes
 from wsrelay.closecodes import CloseReason
 from wsrelay.interfaces import Subscriber
-from wsrelay.message import Message
+from wsrelay.message import Run
 from wsrelay.policies import DISCONNECT, SlowPolicy
 from wsrelay.rooms.accounts import Accounts
 from wsrelay.rooms.frame_cache import FrameCache
@@ -32,7 +33,7 @@ __all__ = ["ENCODED_BYTES", "HIGH_WATER", "LOW_WATER", "SHED", "Room"]
 HIGH_WATER: Final = 3 / 4
 LOW_WATER: Final = 1 / 4
 
-#: Messages of more bytes are encoded when they are published, so that the time counts for their publisher: see
+#: Runs of more bytes are encoded when they are published, so that the time counts for their publisher: see
 #: :mod:`wsrelay.limits.turns`. Others are encoded by the flush.
 ENCODED_BYTES: Final = 1024
 
@@ -148,15 +149,32 @@ class Room:
         self._settle()
         return self._accounts.close(member)
 
-    def publish(self, messages: Sequence[Message], now: float = 0.0) -> None:
-        """Append messages. They go out at the next :meth:`flush`, or at once when the log is full."""
-        if self._retention_seconds:
-            for message in messages:
-                message.published_at = now
-        if self.log.extend(messages) > ENCODED_BYTES:
-            self._subscribers.encode(messages)
+    def publish(self, run: Run, now: float = 0.0) -> bool:
+        """Deliver a run, in one of three ways.
+
+        * *At once*: there are two subscribers at most, and all have everything (:meth:`Subscribers.send_now`).
+        * *In a flush*: it waits in the log for the end of the turn, and goes out together with others.
+        * *From the log*: to each subscriber that lags, when it takes more.
+
+        Where messages are retained, all go to the log. A full log is flushed at once.
+
+        Returns:
+            Whether :meth:`flush` is to be called at the end of the turn.
+
+        Complexity:
+            A constant number of steps and at most two writes, however many members there are, unless the log is full.
+        """
+        if not self._retention_seconds and self._subscribers.send_now(run):
+            if self._subscribers.failed:
+                self._tell_failed()
+            return False
+        run.published_at = now
+        self.log.append(run)
+        if len(run.plain) > ENCODED_BYTES:
+            self._subscribers.encode(run)
         if self.log.size_bytes > self._settings.room_log_bytes:
             self.flush()
+        return True
 
     def flush(self, writes: float = math.inf) -> float:
         """Deliver everything pending to the subscribers that are not paused, then bound the log.

@@ -48,7 +48,7 @@ class Scheduler:
         self._stats = stats
         self._call_soon = call_soon
         self._seconds = seconds
-        #: Rooms with messages for this turn's flush, in the order of their first ones → the bytes published before.
+        #: Rooms with messages for this turn's flush, in the order of their first ones → the bytes published since.
         self._pending: dict[Room, int] = {}
         self._scheduled = False
         self.lagging: dict[Room, None] = {}
@@ -58,12 +58,21 @@ class Scheduler:
         """Whether a room is going to be flushed."""
         return room in self._pending
 
-    def add(self, room: Room) -> int:
-        """Flush a room at the end of this turn; return the bytes that were published in it before this turn."""
+    def add(self, room: Room, size_bytes: int) -> int:
+        """Flush a room at the end of this turn.
+
+        Args:
+            room: that room.
+            size_bytes: of what is published in it now.
+
+        Returns:
+            The bytes that were published in it since its last flush.
+        """
         if not self._scheduled:
             self._scheduled = True
             self._call_soon(self._flush_stretch)
-        return self._pending.setdefault(room, room.log.published_bytes)
+        published = self._pending[room] = self._pending.get(room, 0) + size_bytes
+        return published
 
     def flush(self, writes: float = math.inf, until: float = math.inf) -> None:
         """Deliver all pending messages. See :meth:`wsrelay.rooms.hub.Hub.flush`.
@@ -78,14 +87,14 @@ class Scheduler:
         try:
             while pending and writes > 0:
                 for room in list(pending):
-                    published_before = pending.pop(room)
+                    published = pending.pop(room)
                     given = share if share < writes else writes
                     left = room.flush(given)
                     writes += left - given
                     if room.log.size_bytes:
                         self.lagging[room] = None
                     if left <= 0 and room.pending:
-                        unfinished[room] = published_before
+                        unfinished[room] = published
                     if writes <= 0 or self._seconds() > until:
                         return
                 if not unfinished:

@@ -10,12 +10,15 @@ It is called once per message, and all these subscribers share the frame.
 from collections.abc import Callable
 from typing import Final
 
+from wsrelay.wire import native
 from wsrelay.wire.inflate import inflate
 
 __all__ = [
     "BINARY",
     "CLOSE",
+    "DEFLATED",
     "MAX_CONTROL_BYTES",
+    "MOST_BYTES",
     "PARSED_BYTES",
     "TEXT",
     "Encoding",
@@ -24,6 +27,7 @@ __all__ = [
     "parse",
     "payload_of",
     "plain",
+    "split",
 ]
 
 #: Opcodes (RFC 6455 section 5.2).
@@ -31,12 +35,15 @@ TEXT: Final = 1
 BINARY: Final = 2
 CLOSE: Final = 8
 
+#: Beside the opcodes, which are bits as well: compressed messages, for :func:`parse`.
+DEFLATED: Final = 4
+
 #: The most bytes of a control frame's payload (RFC 6455 section 5.5).
 MAX_CONTROL_BYTES: Final = 125
 
-#: The longest payload that :func:`parse` unmasks. From here on the C masker behind Autobahn's parser, which costs
-#: some 20 µs a frame, is faster than arithmetic (1.4 ns a byte).
-PARSED_BYTES: Final = 4096
+#: The longest payload that :func:`parse` unmasks: a read has no longer one. In pure Python, from here on the C masker
+#: behind Autobahn's parser, which costs some 20 µs a frame, is faster than arithmetic (1.4 ns a byte).
+PARSED_BYTES: Final = 65536 if native.IS_COMPILED else 4096
 
 #: Makes a subscriber's frame of a plain one; compared by identity.
 Encoding = Callable[[bytes], bytes]
@@ -45,19 +52,17 @@ _FIN: Final = 0x80
 #: RSV1 marks a compressed message (RFC 7692 section 6).
 _RSV1: Final = 0x40
 _WHOLE_TEXT: Final = _FIN | TEXT
-#: The first bytes of frames that are a whole uncompressed message.
-_WHOLE: Final = (_WHOLE_TEXT, _FIN | BINARY)
-
-#: The same for those that are a whole compressed message.
-_WHOLE_DEFLATED: Final = (_RSV1 | _WHOLE_TEXT, _RSV1 | _FIN | BINARY)
+_BINARY_BEGIN: Final = bytes((_FIN | BINARY,))
 
 _MASKED: Final = 0x80
 _MASKED_HEADER_BYTES: Final = 6
+_MOST_HEADER_BYTES: Final = 14
 #: The length that says that the next 16 bits are the length.
 _LENGTH_16: Final = 126
 
-#: A read of 64 KiB may inflate to 60 MiB: this much is parsed at a time.
-_ENOUGH_BYTES: Final = 2**20
+#: Where :func:`parse` stops, behind the message that reaches it: a read of 64 KiB may inflate to 60 MiB, and one write
+#: of what was parsed is to be bounded.
+MOST_BYTES: Final = 2**16
 
 
 def encode(opcode: int, payload: bytes) -> bytes:
@@ -86,77 +91,98 @@ def payload_of(frame: bytes) -> bytes:
     return frame[4:] if length == 126 else frame[10:] if length == 127 else frame[2:]
 
 
-def parse(data: bytes, max_payload_bytes: int, *, deflated: bool = False) -> tuple[list[bytes], int]:
-    """Read the common frames that the data begins with: whole, masked, unfragmented, short, with valid text.
+def split(frames: bytes) -> list[bytes]:
+    """Return each of several joined frames that :func:`encode` made.
 
-    It stops after a MiB, so that inflated messages are published before more are inflated. It also stops at any other
-    frame, an incomplete or a wrong one included: those are left to Autobahn. Nothing may be accepted here that Autobahn
-    rejects (``tests/connection/test_fast_path.py`` compares the two).
+    Complexity:
+        That of the frames, 0.3 µs each.
+    """
+    found: list[bytes] = []
+    at = 0
+    while at < len(frames):
+        length, begin = frames[at + 1], at + 2
+        if length >= _LENGTH_16:
+            wide = 2 if length == _LENGTH_16 else 8
+            length, begin = int.from_bytes(frames[begin : begin + wide]), begin + wide
+        found.append(frames[at : begin + length])
+        at = begin + length
+    return found
+
+
+def parse(data: bytes, max_payload_bytes: int, kinds: int) -> tuple[bytes, int, int]:
+    """Read the common frames that the data begins with: whole, masked, unfragmented, not too long, with valid text.
+
+    It stops behind :data:`MOST_BYTES`, so that inflated messages are published before more are inflated. It also stops
+    at any other frame, an incomplete or a wrong one included: those are left to Autobahn. Nothing may be accepted here
+    that Autobahn rejects (``tests/connection/test_fast_path.py`` compares the two).
 
     Args:
         data: what a client sent, from the beginning of a frame on, outside a fragmented message.
         max_payload_bytes: of a message, inflated; a longer one ends it, too.
-        deflated: whether permessage-deflate was agreed on, without context.
+        kinds: the messages to be read, a sum of :data:`TEXT`, :data:`BINARY` and, if permessage-deflate without context
+            was agreed on, :data:`DEFLATED`; 0: none.
 
     Returns:
-        The frames as subscribers get them, plain, and where in ``data`` the first one begins that was not read.
+        The frames as subscribers get them, plain and joined; their number; and where in ``data`` the first one begins
+        that was not read.
 
     Complexity:
-        0.5 µs for a frame of 64 bytes, a thirtieth of what Autobahn's parser takes (TRAPS 4).
+        See :func:`wsrelay.wire.pure.parse`; for a compressed message, that of inflating it.
     """
-    frames: list[bytes] = []
-    longer_bytes = 0
-    at, end, shortest = 0, len(data), min(max_payload_bytes, _LENGTH_16 - 1)
-    while end - at >= _MASKED_HEADER_BYTES:
-        first, length = data[at], data[at + 1] - _MASKED
-        begin = at + _MASKED_HEADER_BYTES
-        behind = begin + length
-        if not 0 <= length <= shortest or first not in _WHOLE:
-            longer = _parse_longer(data, at, max_payload_bytes, deflated)
-            if longer is None:
-                break
-            frame, at = longer
-            frames.append(frame)
-            longer_bytes += len(frame)
-            if longer_bytes > _ENOUGH_BYTES:
-                break
-            continue
-        if behind > end:
+    plain, count, at = native.parse(data, min(max_payload_bytes, PARSED_BYTES), kinds, MOST_BYTES)
+    if not kinds & DEFLATED:
+        return plain, count, at
+    found, size_bytes = [plain], len(plain)
+    while at < len(data) and size_bytes < MOST_BYTES:
+        if data[at] & _RSV1:
+            plain, more, behind = _parse_deflated(data, at, max_payload_bytes, kinds)
+        else:
+            rest = data[at:]
+            plain, more, behind = native.parse(rest, min(max_payload_bytes, PARSED_BYTES), kinds, MOST_BYTES)
+            behind += at
+        if not more:
             break
-        # For payloads this short, integers unmask faster than a call into C does (TRAPS 4). "big" is their default.
-        keystream = int.from_bytes(data[begin - 4 : begin]) * _ONES[length] >> 8 * (-length & 3)
-        payload = (int.from_bytes(data[begin:behind]) ^ keystream).to_bytes(length)
-        if first == _WHOLE_TEXT and not payload.isascii() and not _is_utf8(payload):
-            break
-        frames.append(_SHORT_HEADERS[first][length] + payload)
-        at = behind
-    return frames, at
+        found.append(plain)
+        size_bytes += len(plain)
+        count, at = count + more, behind
+    return b"".join(found), count, at
 
 
-def _parse_longer(data: bytes, at: int, max_payload_bytes: int, deflated: bool) -> tuple[bytes, int] | None:
-    """Read a common frame that is not short and plain; return it and where the next begins, ``None`` if it is none."""
-    first, length, begin = data[at], data[at + 1] - _MASKED, at + _MASKED_HEADER_BYTES
+def _parse_deflated(data: bytes, at: int, max_payload_bytes: int, kinds: int) -> tuple[bytes, int, int]:
+    """Read one compressed message; the results are those of :func:`parse`."""
+    first = data[at] ^ _RSV1
+    if first ^ _FIN not in (TEXT, BINARY) or not first & kinds:
+        return b"", 0, at
+    # Unmasked as a binary message, because compressed text is no text.
+    masked = _BINARY_BEGIN + data[at + 1 : at + _MOST_HEADER_BYTES + PARSED_BYTES]
+    frame, count, length = native.parse(masked, PARSED_BYTES, BINARY, 1)
+    payload = inflate(payload_of(frame), max_payload_bytes) if count else None
+    if payload is None or (first == _WHOLE_TEXT and not _is_utf8(payload)):
+        return b"", 0, at
+    return _header(first, len(payload)) + payload, 1, at + length
+
+
+def is_cut(data: bytes, max_payload_bytes: int, kinds: int) -> bool:
+    """Return whether the data is the begin of a frame that :func:`parse` would take, but for its end.
+
+    Args:
+        data: what :func:`parse` has left.
+        max_payload_bytes: as there.
+        kinds: as there.
+    """
+    if not data:
+        return False
+    first = data[0] & ~_RSV1 if kinds & DEFLATED else data[0]
+    if first ^ _FIN not in (TEXT, BINARY) or not first & kinds:
+        return False
+    if len(data) < _MASKED_HEADER_BYTES:
+        return True
+    length, begin = data[1] - _MASKED, _MASKED_HEADER_BYTES
     if length == _LENGTH_16:
-        length, begin = int.from_bytes(data[at + 2 : at + 4]), begin + 2
-        if length < _LENGTH_16:  # not in the shortest form
-            return None
-    elif length > _LENGTH_16:  # in 64 bits
-        return None
-    behind = begin + length
-    known = first in _WHOLE or (deflated and first in _WHOLE_DEFLATED)
-    if not known or not 0 <= length <= min(max_payload_bytes, PARSED_BYTES) or behind > len(data):
-        return None
-    keystream = (data[begin - 4 : begin] * (length // 4 + 1))[:length]
-    payload = (int.from_bytes(data[begin:behind]) ^ int.from_bytes(keystream)).to_bytes(length)
-    if first & _RSV1:
-        first ^= _RSV1
-        inflated = inflate(payload, max_payload_bytes)
-        if inflated is None:
-            return None
-        payload = inflated
-    if first == _WHOLE_TEXT and not _is_utf8(payload):
-        return None
-    return _header(first, len(payload)) + payload, behind
+        length, begin = int.from_bytes(data[2:4]), begin + 2
+    elif length > _LENGTH_16:
+        length = PARSED_BYTES + 1  # or more: not worth a copy
+    return 0 <= length <= min(max_payload_bytes, PARSED_BYTES) and begin + length > len(data)
 
 
 def _is_utf8(payload: bytes) -> bool:
@@ -174,10 +200,3 @@ def _header(first: int, length: int) -> bytes:
     if length < 0x10000:
         return bytes((first, 126)) + length.to_bytes(2, "big")
     return bytes((first, 127)) + length.to_bytes(8, "big")
-
-
-#: Factors that turn a key into the keystream of a short payload, rounded up to whole keys: 1, 1 << 32 | 1 and so on.
-_ONES: Final = [int.from_bytes(b"\0\0\0\1" * ((length + 3) // 4)) for length in range(_LENGTH_16)]
-
-#: Made once, because this is on the path of every message.
-_SHORT_HEADERS: Final = {first: [_header(first, length) for length in range(_LENGTH_16)] for first in _WHOLE}

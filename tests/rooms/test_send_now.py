@@ -1,0 +1,140 @@
+"""Tests of messages that are delivered without the log: :meth:`wsrelay.rooms.subscribers.Subscribers.send_now`."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.harness.support import RecordingSubscriber, joined
+from wsrelay.message import Run
+from wsrelay.rooms.room import Room
+from wsrelay.rooms.subscribers import FEW
+from wsrelay.settings import Settings
+from wsrelay.stats import Stats
+from wsrelay.wire import frames
+
+A, B = (frames.encode(frames.TEXT, text) for text in (b"a", b"b"))
+
+
+class SendNowTests(SynchronousTestCase):
+    """A room of two."""
+
+    def setUp(self) -> None:
+        self.stats = Stats()
+        self.room = self.make()
+        self.one, self.other = self.join("one"), self.join("other")
+
+    def make(self, retention_seconds: float = 0) -> Room:
+        return Room(Settings(), self.stats, retention_seconds=retention_seconds)
+
+    def join(self, name: str, encoding: frames.Encoding = frames.plain) -> RecordingSubscriber:
+        subscriber = RecordingSubscriber(name, encoding)
+        self.room.join(subscriber)
+        return subscriber
+
+    def publish(self, *texts: bytes, publisher: object = None) -> bool:
+        """Publish a run; return whether it waits for a flush."""
+        waits = self.room.publish(joined([Run.text(text, publisher) for text in texts]))
+        self.room.check()
+        return waits
+
+    def test_others_only(self) -> None:
+        """A run is written at once to all but its publisher, in one write, and leaves the log empty."""
+        self.assertFalse(self.publish(b"a", b"b", publisher=self.one))
+
+        self.assertEqual((self.one.writes, self.other.writes), ([], [A + B]))
+        self.assertEqual([self.room.given(one) for one in (self.one, self.other)], [(0, 0), (2, len(A + B))])
+        self.assertEqual((self.room.log.head, self.room.log.size_bytes, self.stats.log_bytes), (2, 0, 0))
+        self.assertEqual((self.stats.deliveries, self.stats.bytes_out), (2, len(A + B)))
+        self.assertFalse(self.room.pending)
+
+    def test_no_publisher(self) -> None:
+        """A run without a publisher among the subscribers goes to all; one in a room without subscribers to none."""
+        self.publish(b"a")
+        self.publish(b"b", publisher=object())
+        self.assertEqual({one.data for one in (self.one, self.other)}, {A + B})
+        for one in (self.one, self.other):
+            self.room.leave(one)
+        self.publish(b"a")
+
+        self.assertEqual((self.stats.deliveries, self.room.log.head, self.room.idle), (4, 3, True))
+
+    def test_encoding(self) -> None:
+        """Each message of a run is encoded by itself, and not for a publisher alone."""
+        encoded: list[bytes] = []
+
+        def encode(frame: bytes) -> bytes:
+            encoded.append(frame)
+            return frame.upper()
+
+        self.room.leave(self.other)
+        reverse = self.join("reverse", encode)
+        self.publish(b"a", b"b", publisher=reverse)
+        self.assertEqual((encoded, self.one.data), ([], A + B))
+        self.publish(b"a", b"b", publisher=self.one)
+
+        self.assertEqual((encoded, reverse.data), ([A, B], (A + B).upper()))
+
+    def test_many(self) -> None:
+        """With more subscribers, messages wait for the flush: others may join the write."""
+        third = self.join("third")
+        self.assertTrue(self.publish(b"a", publisher=self.one))
+        self.assertTrue(self.publish(b"b", publisher=self.other))
+        self.assertEqual(third.writes, [])
+        self.room.flush()
+        self.assertEqual((third.writes, self.one.writes, self.other.writes), ([A + B], [B], [A]))
+        self.room.leave(third)
+
+        self.assertEqual((FEW, self.publish(b"a", publisher=self.one)), (2, False))
+
+    def test_pending(self) -> None:
+        """A message never overtakes those that wait for a flush."""
+        third = self.join("third")
+        self.publish(b"a", publisher=third)
+        self.room.leave(third)
+        self.assertTrue(self.publish(b"b", publisher=self.one))
+        self.room.flush()
+
+        self.assertEqual((self.one.data, self.other.data), (A, A + B))
+
+    def test_retention(self) -> None:
+        """Where messages are retained, all go to the log."""
+        self.room = self.make(retention_seconds=9)
+        subscriber = self.join("one")
+        self.assertTrue(self.publish(b"a"))
+        self.room.flush()
+
+        self.assertEqual((subscriber.data, self.room.log.tail), (A, 0))
+
+    def test_partial_write(self) -> None:
+        """A subscriber that does not take all is paused; the rest waits in its transport, later messages in the log."""
+        self.other.takes = 2
+        self.publish(b"a", publisher=self.one)
+        self.assertEqual((self.other.writes, self.other.kept), ([A[:2]], A[2:]))
+        self.other.takes = None
+        self.assertTrue(self.publish(b"b", publisher=self.one))
+        self.room.flush()
+        self.assertEqual((self.room.lagging, self.room.lag_messages, self.other.data), (1, 1, A))
+        self.other.writes.append(self.other.kept)
+        self.other.kept = b""
+        self.room.resume(self.other)
+        self.assertEqual((self.other.data, self.room.given(self.other)), (A + B, (2, len(A + B))))
+
+        self.assertFalse(self.publish(b"a", publisher=self.one))
+        self.assertEqual(self.other.data, A + B + A)
+
+    def test_send_raises(self) -> None:
+        """A subscriber whose write raises fails; the other gets its messages, and none counts as given."""
+
+        def fail() -> None:
+            raise EOFError
+
+        self.one.on_send = fail
+        self.assertFalse(self.publish(b"a", b"b"))
+
+        self.assertEqual((self.one.failures, self.other.data, len(self.room)), (1, A + B, 1))
+        self.assertEqual((self.stats.deliveries, self.stats.messages_missed), (2, 2))
+
+    def test_pause_in_write(self) -> None:
+        """A transport that takes all, but pauses its subscriber meanwhile, leaves it with everything given."""
+        self.other.on_send = lambda: self.room.pause(self.other)
+        self.publish(b"a", publisher=self.one)
+
+        self.assertEqual((self.other.data, self.room.given(self.other), self.room.lagging), (A, (1, len(A)), 1))
