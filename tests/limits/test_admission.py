@@ -7,26 +7,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsrelay.errors import Denied
-from wsrelay.limits.admission import Admission, Visit, address_key
+from wsrelay.limits.admission import Admission, Visit
 from wsrelay.settings import Settings
-
-
-class AddressKeyTests(SynchronousTestCase):
-    """The key of an address."""
-
-    def test_keys(self) -> None:
-        """The key is the IPv4 address, also at an IPv6 socket, the /64 of IPv6, or any other string itself."""
-        for host, key in [
-            ("192.0.2.1", "192.0.2.1"),
-            ("::ffff:192.0.2.1", "192.0.2.1"),
-            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-            ("2001:db8:1:2::", "2001:db8:1:2::/64"),
-            ("2001:DB8:1:3::1", "2001:db8:1:3::/64"),
-            ("::1", "::/64"),
-            ("fe80::1%eth0", "fe80::/64"),
-            ("no:address", "no:address"),
-        ]:
-            self.assertEqual(address_key(host), key)
 
 
 class AdmissionTests(SynchronousTestCase):

@@ -14,7 +14,7 @@ from wsrelay.connection.member import NO_GRANT, Member
 from wsrelay.connection.stage import CLOSING_STAGES, OPEN_STAGES, OPENING_STAGES, Stage
 from wsrelay.errors import Denied
 from wsrelay.http.responses import MAX_REASON_CHARS
-from wsrelay.limits.admission import address_key
+from wsrelay.limits.addresses import address_key
 from wsrelay.logs.failures import printable
 from wsrelay.logs.lines import UNCHOSEN
 from wsrelay.net.proxies import UNIX

@@ -5,16 +5,15 @@ refusals are here. Must not live here: sending them (connection), finding the cl
 (:mod:`wsrelay.net.proxies`).
 """
 
-import ipaddress
 import math
-from collections.abc import Iterator
 from typing import Final
 
 from wsrelay.errors import Denied
+from wsrelay.limits.addresses import address_key, wider_key
 from wsrelay.limits.rates import Allowance, Rate, Rates, TokenBucket, Used
 from wsrelay.settings import Settings
 
-__all__ = ["UNCOUNTED", "Admission", "Visit", "address_key", "full", "too_many"]
+__all__ = ["UNCOUNTED", "Admission", "Visit", "full", "too_many"]
 
 #: ``Retry-After`` when a limit on counts is reached, in seconds.
 RETRY_SECONDS: Final = 10
@@ -22,47 +21,11 @@ RETRY_SECONDS: Final = 10
 #: The largest ``Retry-After``, in seconds.
 MAX_RETRY_SECONDS: Final = 3600
 
-#: RFC 4291 section 2.5.4: a host can use every address of its /64.
-_IPV6_HOST_BITS: Final = 64
-
-#: A site gets a /56 or a /48 (RFC 6177): as many /64 as it likes. Prefix → the next wider one.
-_WIDER: Final = {"64": 56, "56": 48}
-
 #: Prefix → how many times the limits of an address hold for it. A household's /56 has a few hosts that use a relay.
 _SHARES: Final = {"56": 4, "48": 16}
 
 #: The part of the limits on all that one IPv6 network, and the unidentified connections of one proxy, may take.
 _PART: Final = 0.5
-
-
-def address_key(host: str) -> str:
-    """Return the key under which the connections of a host are counted: its IPv4 address, or its IPv6 /64.
-
-    Args:
-        host: an IP address; another string is its own key.
-    """
-    if ":" not in host:
-        return host
-    try:
-        address = ipaddress.IPv6Address(host)
-    except ValueError:
-        return host
-    if address.ipv4_mapped is not None:  # IPv4 at a dual-stack socket
-        return str(address.ipv4_mapped)
-    return f"{ipaddress.IPv6Address(int(address) >> _IPV6_HOST_BITS << _IPV6_HOST_BITS)}/{_IPV6_HOST_BITS}"
-
-
-def _wider(key: str) -> str | None:
-    """Return the key of the next wider IPv6 network; ``None`` for /48, IPv4 and other strings."""
-    prefix, _, bits = key.rpartition("/")
-    if bits not in _WIDER:
-        return None
-    try:
-        address = int(ipaddress.IPv6Address(prefix))
-    except ValueError:  # any other string may end so
-        return None
-    host_bits = 128 - _WIDER[bits]
-    return f"{ipaddress.IPv6Address(address >> host_bits << host_bits)}/{_WIDER[bits]}"
 
 
 class _Address:
@@ -228,26 +191,22 @@ class Admission:
             Denied: 429 for a limit of one of them; no token is taken.
         """
         address = self._known(address_key(host), now)
-        line = list(_with_wider(address))
-        for one in line:
+        one: _Address | None = address
+        while one is not None:
             max_connections, max_handshakes = self._limits[one.share]
             if one.connections >= max_connections:
                 raise too_many("too many connections from your address", "max_connections_per_address")
             if one.handshakes >= max_handshakes:
                 raise too_many("too many unfinished handshakes from your address", "max_handshakes_per_address")
-        for number, one in enumerate(line):
-            if not one.connects.take(now):
-                for narrower in line[:number]:
-                    narrower.connects.give_back()
-                cause, wait_seconds = "max_connects_per_second_per_address", one.connects.wait_seconds()
-                raise too_many("too many connects from your address", cause, wait_seconds)
+            one = one.wider
+        _take(address, now)
         return address
 
     def _known(self, key: str, now: float) -> _Address:
         """Return an address or network; a new one, with its wider networks, until it is deserted."""
         address = self._addresses.get(key)
         if address is None:
-            wider = _wider(key)
+            wider = wider_key(key)
             network = None if wider is None else self._known(wider, now)
             share = _SHARES.get(key.rpartition("/")[2], 1)
             usage = Allowance(self._usage_rates[share], now)
@@ -278,9 +237,23 @@ class Admission:
 
     def _left(self, address: _Address | None) -> None:
         """Forget an address and its wider networks later, if they have no connections any more."""
-        for one in _with_wider(address):
-            if not one.connections:
-                self._deserted[one.key] = one
+        while address is not None:
+            if not address.connections:
+                self._deserted[address.key] = address
+            address = address.wider
+
+
+def _take(address: _Address, now: float) -> None:
+    """Take a token from an address and each of its wider networks; raise ``Denied`` and take none if one has none."""
+    if not address.connects.take(now):
+        cause, wait_seconds = "max_connects_per_second_per_address", address.connects.wait_seconds()
+        raise too_many("too many connects from your address", cause, wait_seconds)
+    if address.wider is not None:
+        try:
+            _take(address.wider, now)
+        except Denied:
+            address.connects.give_back()
+            raise
 
 
 class Visit:
@@ -292,9 +265,7 @@ class Visit:
         self._admission = admission
         self._address = address
         self._handshaking = True
-        for counted in self._counted():
-            counted.connections += 1
-            counted.handshakes += 1
+        self._add(1, 1)
 
     @property
     def address(self) -> str | None:
@@ -311,8 +282,10 @@ class Visit:
 
     def charge(self, used: Used, now: float) -> None:
         """Charge what the connection has sent to its address and its wider networks."""
-        for one in _with_wider(self._address):
+        one = self._address
+        while one is not None:
             one.usage.charge(used, now)
+            one = one.wider
 
     @property
     def is_overdrawn(self) -> bool:
@@ -336,46 +309,44 @@ class Visit:
         except Denied:
             self._admission._connects.give_back()
             raise
-        for counted in _with_wider(self._address):
-            counted.connections += 1
-            counted.handshakes += self._handshaking
+        _add(self._address, 1, int(self._handshaking))
 
     def _leave_proxy(self, admission: Admission) -> None:
         """Take the connection off its proxy: its request has come."""
         proxy, self._address = self._address, None
         if proxy is not None:
             proxy.connects.give_back()
-            proxy.connections -= 1
-            proxy.handshakes -= self._handshaking
+            _add(proxy, -1, -int(self._handshaking))
             admission._left(proxy)
 
     def opened(self) -> None:
         """Take the connection off the unfinished handshakes."""
         if self._handshaking:
             self._handshaking = False
-            for counted in self._counted():
-                counted.handshakes -= 1
+            self._add(0, -1)
 
     def end(self) -> None:
         """Take the connection off all counts; no effect the second time."""
         self.opened()
-        for counted in self._counted():
-            counted.connections -= 1
+        self._add(-1, 0)
         admission, self._admission = self._admission, None
         address, self._address = self._address, None
         if admission is not None:
             admission._left(address)
 
-    def _counted(self) -> "Iterator[Admission | _Address]":
-        if self._admission is not None:
-            yield self._admission
-        yield from _with_wider(self._address)
+    def _add(self, connections: int, handshakes: int) -> None:
+        admission = self._admission
+        if admission is not None:
+            admission.connections += connections
+            admission.handshakes += handshakes
+        _add(self._address, connections, handshakes)
 
 
-def _with_wider(address: _Address | None) -> Iterator[_Address]:
-    """Iterate over an address and its wider networks."""
+def _add(address: _Address | None, connections: int, handshakes: int) -> None:
+    """Add to the counts of an address and of its wider networks."""
     while address is not None:
-        yield address
+        address.connections += connections
+        address.handshakes += handshakes
         address = address.wider
 
 

@@ -65,7 +65,8 @@ class TokenBucket:
 
     def take(self, now: float) -> bool:
         """Take a token; return whether there was one."""
-        self._refill(now)
+        if now > self._at:
+            self._refill(now)
         if self._tokens < 1:
             return False
         self._tokens -= 1
@@ -81,14 +82,14 @@ class TokenBucket:
 
     def is_full(self, now: float) -> bool:
         """Return whether the bucket is full."""
-        self._refill(now)
+        if now > self._at:
+            self._refill(now)
         return self._tokens >= self._rate.burst
 
     def _refill(self, now: float) -> None:
         # Fractions of tokens are kept, so that frequent calls lose nothing.
-        if now > self._at:
-            self._tokens = min(self._rate.burst, self._tokens + (now - self._at) * self._rate.per_second)
-            self._at = now
+        self._tokens = min(self._rate.burst, self._tokens + (now - self._at) * self._rate.per_second)
+        self._at = now
 
 
 class Rates:
