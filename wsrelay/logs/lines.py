@@ -6,10 +6,11 @@ accept burst or a drain, the timestamp is formatted once for dozens of lines, an
 (:mod:`wsrelay.logs.observers`).
 """
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from twisted.logger import Logger
+from twisted.logger import LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
 from wsrelay.logs.failures import log_failure, printable
@@ -18,7 +19,8 @@ from wsrelay.names import PROBE_ROOM
 
 __all__ = ["BURST", "BURST_PER_ADDRESS", "MAX_LINES", "TEXTS", "UNCHOSEN", "Lines", "Record", "texts"]
 
-_log = Logger(namespace="wsrelay")
+#: The namespace of the events.
+NAMESPACE: Final = "wsrelay"
 
 #: A line as fields. Any: "event" is a str, the others are of any type.
 Record = Mapping[str, Any]
@@ -120,7 +122,18 @@ class Lines:
         """Write the pending lines now: one log event, with the lines as ``records``; as text one per line."""
         if self._records:
             records, self._records = self._records, []
-            _log.info("{lines}", lines=_Text(records), records=records)
+            # Not by a Logger: it looks for the level in a list that it sorts each time.
+            globalLogPublisher(
+                {
+                    "log_level": LogLevel.info,
+                    "log_namespace": NAMESPACE,
+                    "log_source": None,
+                    "log_format": "{lines}",
+                    "log_time": time.time(),
+                    "lines": _Text(records),
+                    "records": records,
+                }
+            )
 
 
 class _Text:

@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from twisted.logger import (
@@ -69,7 +70,7 @@ def as_text(event: LogEvent) -> str | None:
     """
     if records := _records(event):
         level, namespace = event["log_level"].name, event["log_namespace"]
-        head = f"{formatTime(event.get('log_time'))} [{namespace}#{level}] "
+        head = f"{_to_the_second(int(event['log_time']))} [{namespace}#{level}] "
         return "".join([f"{head}{text}\n" for text in texts(records)])
     text = formatEventAsClassicLogText(event)
     return None if text is None else _safe(text)
@@ -131,6 +132,12 @@ class _OneByOne:
 def _records(event: LogEvent) -> Sequence[Record]:
     """Return the lines about connections in an event; another program's field of this name is none of them."""
     return event.get("records", ()) if event.get("log_namespace") == "wsrelay" else ()
+
+
+@lru_cache(1)
+def _to_the_second(seconds: int) -> str:
+    """Return the local time; a busy relay logs many events in one second, and it costs as much as their lines."""
+    return formatTime(seconds)
 
 
 def _safe(text: str) -> str:
