@@ -62,7 +62,7 @@ class ListenTests(ServiceTestCase):
         unsent: list[object] = []
         accepts: list[object] = []
         self.patch(service, "bound_unsent", unsent.append)
-        self.patch(service, "bound_accepts", accepts.append)
+        self.patch(service, "lean_accepts", accepts.append)
         made = self.start("tcp:1", "tcp:2", ping_seconds=0)
 
         self.assertEqual((unsent, accepts), (made.ports, made.ports))

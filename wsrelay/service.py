@@ -18,7 +18,8 @@ from wsrelay import closecodes
 from wsrelay.admin.gate import is_local
 from wsrelay.factory import RelayFactory
 from wsrelay.interfaces import IHandshakeValidator
-from wsrelay.net.endpoints import Door, Endpoint, bound_accepts, bound_unsent, end_when_dead, endpoints
+from wsrelay.net.accepts import lean_accepts
+from wsrelay.net.endpoints import Door, Endpoint, bound_unsent, end_when_dead, endpoints
 from wsrelay.settings import Settings
 
 __all__ = ["RelayService"]
@@ -58,7 +59,7 @@ class RelayService(Service):
             self.ports.append(endpoint.listen_now(self._factory))
         for port in self.ports:
             bound_unsent(port)
-            bound_accepts(port)
+            lean_accepts(port)
             if self._factory.settings.ping_seconds:
                 end_when_dead(port, 2 * self._factory.settings.ping_seconds)
 

@@ -12,12 +12,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import fail
-from twisted.internet.error import CannotListenError, ConnectionDone
+from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
-from twisted.internet.tcp import Port
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.live import make_certificate
@@ -25,12 +23,10 @@ from tests.harness.support import Relay, RelayTestCase, Transport, request_bytes
 from wsrelay.connection.protocol import RelayProtocol
 from wsrelay.errors import SettingsError
 from wsrelay.net.endpoints import (
-    ACCEPTS,
     UNSENT_BYTES,
     Door,
     Endpoint,
     admin_endpoint,
-    bound_accepts,
     bound_unsent,
     end_when_dead,
     endpoints,
@@ -108,42 +104,6 @@ class SocketOptionTests(SynchronousTestCase):
                     taken[-1] += accepted.send(bytes(UNSENT_BYTES))
         self.assertGreater(taken[0], 10 * UNSENT_BYTES)
         self.assertLessEqual(taken[1], 4 * UNSENT_BYTES)
-
-
-class AcceptTests(SynchronousTestCase):
-    """Accepts in one turn."""
-
-    def accepts(self, bound: bool) -> list[int]:
-        """Return the accepts of each turn in a burst of 240 clients."""
-        factory = Mock(**{"buildProtocol.return_value": None})  # refuses: the connection is closed
-        port = Port(0, factory, 240, "127.0.0.1", Mock())
-        port.startListening()
-        self.addCleanup(port.connectionLost, Failure(ConnectionDone()))
-        if bound:
-            bound_accepts(port)
-        for _ in range(240):
-            client = socket.create_connection(("127.0.0.1", port.getHost().port))
-            self.addCleanup(client.close)
-        turns = []
-        while sum(turns) < 240:
-            before = factory.buildProtocol.call_count
-            port.doRead()
-            turns.append(factory.buildProtocol.call_count - before)
-        return turns
-
-    def test_bound_accepts(self) -> None:
-        """A burst is accepted in turns of 64; the rest waits in the kernel."""
-        self.assertEqual(self.accepts(bound=True), [ACCEPTS] * 3 + [240 - 3 * ACCEPTS])
-
-    def test_twisted_accepts_more_each_turn(self) -> None:
-        """Canary (TRAPS 75): without the bound, a turn accepts a hundred connections, and the next one more."""
-        self.assertEqual(self.accepts(bound=False), [100, 120, 20])
-
-    def test_other_ports(self) -> None:
-        """A port that is no socket of Twisted is left alone."""
-        port: Any = FakePort(None)
-        bound_accepts(port)
-        self.assertEqual(vars(port), {"socket": None})
 
 
 class ProxyTests(RelayTestCase):

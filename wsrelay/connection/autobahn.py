@@ -12,6 +12,7 @@ from autobahn.twisted.util import peer2str
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.compress import PerMessageDeflate, PerMessageDeflateOffer, PerMessageDeflateOfferAccept
 from autobahn.websocket.protocol import WebSocketProtocol
+from twisted.internet.address import IPv4Address
 from twisted.internet.tcp import Server as TcpServer
 
 from wsrelay import closecodes
@@ -20,6 +21,8 @@ from wsrelay.connection import deflate
 from wsrelay.connection.phase import Phase
 from wsrelay.connection.stage import Stage
 from wsrelay.errors import Denied
+from wsrelay.net import accepts
+from wsrelay.net.sockets import unmapped
 from wsrelay.settings import Settings
 from wsrelay.wire import frames
 
@@ -42,9 +45,6 @@ _SHARED: Final = frozenset(["trafficStats"])
 
 #: Autobahn's attributes that every connection sets sooner or later: on opening, and with its first pong.
 _NAMES: Final = ("data", "state", "current_frame", "current_frame_masker", "control_frame_data")
-
-#: The same for its transport.
-_TRANSPORT_NAMES: Final = ("producer", "streamingProducer", "producerPaused", "dataBuffer", "offset")
 
 
 #: Stage → Autobahn's own state, for its methods.
@@ -116,9 +116,9 @@ class AutobahnProtocol(WebSocketServerProtocol):
     @property
     def peer(self) -> str:  # type: ignore[override]  # Autobahn's connectionMade writes it
         """The client's address. Not cached: with PROXY it is unknown at first (TRAPS 56)."""
-        text: str = peer2str(self.transport)
-        if text.startswith("tcp6:::ffff:") and "." in text:  # an IPv4 client at a dual-stack socket
-            text = f"tcp4:{text[12:]}"
+        address = unmapped(self.transport.getPeer())
+        ipv4 = address if isinstance(address, IPv4Address) else None
+        text = peer2str(self.transport) if ipv4 is None else f"tcp4:{ipv4.host}:{ipv4.port}"
         return f"{self.forwarded_for} through {text}" if self.forwarded_for else text
 
     @property
@@ -200,6 +200,9 @@ class AutobahnProtocol(WebSocketServerProtocol):
     def take_stage(self, stage: Stage) -> None:
         """Set Autobahn's own state, for its methods."""
         self.state = _STATES[stage]
+
+    def onOpen(self) -> None:
+        """For subclasses; without Autobahn's log line."""
 
     # --- called by Autobahn. Overridden internals; canary: test_canary_signatures ------------------------------------
 
@@ -309,15 +312,16 @@ class _OnFirstUse:
 
 
 def share_names(protocol: type[AutobahnProtocol]) -> None:
-    """Set the attributes of connections and transports once, before any exists, so that CPython shares their names.
+    """Set the attributes of connections once, before any exists, so that CPython shares their names.
 
     The instances of a class share one table of attribute names, but only names that are set before some 15 instances
     exist. A later name costs each instance 0.6 KB, for its own table; and a crowd connects before its first connection
     opens (TRAPS 61).
     """
-    for instance, names in (protocol(), _NAMES), (TcpServer.__new__(TcpServer), _TRANSPORT_NAMES):
-        for name in names:
-            setattr(instance, name, None)
+    first = protocol()
+    for name in _NAMES:
+        setattr(first, name, None)
+    accepts.share_names(TcpServer)  # of a factory that listens without the service
 
 
 def autobahn_options(settings: Settings) -> dict[str, object]:

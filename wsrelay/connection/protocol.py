@@ -13,7 +13,6 @@ Must not live here: handling of requests and frames (phases), delivery (:mod:`ws
 """
 
 import math
-from contextlib import suppress
 from typing import Final
 
 from twisted.internet.error import ConnectionDone
@@ -86,8 +85,9 @@ class RelayProtocol(AutobahnProtocol):
     def connectionMade(self) -> None:
         """A client has connected; its request must be complete within ``handshake_seconds``."""
         self.writer = Writer(self.transport)
-        with suppress(AttributeError):  # only sockets have it
-            self.transport.setTcpNoDelay(self.tcpNoDelay)
+        set_no_delay = getattr(self.transport, "setTcpNoDelay", None)
+        if set_no_delay is not None:  # only sockets have it
+            set_no_delay(self.tcpNoDelay)
         self.number = next(self.factory.numbers)
         self.factory.connected(self)
         self.expect_within(self.factory.settings.handshake_seconds)

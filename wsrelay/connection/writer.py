@@ -21,9 +21,6 @@ Unsent = Sized
 
 _NOTHING: Final = b""
 
-#: Shared by all transports: 0.15 KiB less for each connection.
-_NAME: Final = "wsrelay"
-
 #: The part of Linux's struct tcp_info that is read here: tcpi_unacked, tcpi_bytes_acked, tcpi_notsent_bytes
 #: (linux/tcp.h, since 4.6).
 _TCP_INFO: Final = struct.Struct("=24xI92xQ16xI")
@@ -64,9 +61,6 @@ class Writer:
         self.writable = int(Writable.YES)
         # Not hasattr: the wrappers of TLS and PROXY pass on all attributes of the TCP transport (TRAPS 64).
         direct = isinstance(transport, TcpTransport) and not transport.TLS
-        if direct:
-            # Names for log lines and reprs, unused here; Twisted makes two per connection.
-            transport.logstr = transport.repstr = _NAME
         self.send: Send = transport.socket.send if direct else partial(_write_all, transport)
 
     def __len__(self) -> int:

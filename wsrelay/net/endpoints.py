@@ -7,7 +7,6 @@ import ipaddress
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final, cast
 
@@ -23,7 +22,6 @@ from twisted.internet.interfaces import (
     IReactorCore,
 )
 from twisted.internet.ssl import CertificateOptions
-from twisted.internet.tcp import Port
 from twisted.protocols._sni import SNIConnectionCreator
 from twisted.protocols.haproxy._info import ProxyInfo
 from twisted.protocols.haproxy._v1parser import V1Parser
@@ -35,7 +33,7 @@ from zope.interface import implementer
 from wsrelay.errors import SettingsError
 from wsrelay.net.sockets import Listener
 
-__all__ = ["Door", "Endpoint", "admin_endpoint", "bound_accepts", "bound_unsent", "end_when_dead", "endpoints"]
+__all__ = ["Door", "Endpoint", "admin_endpoint", "bound_unsent", "end_when_dead", "endpoints"]
 
 #: Connections waiting to be accepted. Twisted's default of 50 is too few for a reconnect storm (TRAPS 42).
 BACKLOG: Final = 1024
@@ -43,10 +41,6 @@ BACKLOG: Final = 1024
 #: The most bytes of a connection that the kernel keeps unsent, about; it takes up to 64 KiB more in one piece. A second
 #: on a link of 256 kbit/s. Bytes on their way do not count, so that it costs no throughput.
 UNSENT_BYTES: Final = 32 * 2**10
-
-#: The most connections that a port accepts in one turn: some 5 ms, and as much for their handshakes in the next turn.
-#: More are a stall for open connections; with 32, a storm of 5000 handshakes costs 8 % more CPU time.
-ACCEPTS: Final = 64
 
 #: Endpoints that take a backlog; the sockets from systemd have theirs already.
 _WITH_BACKLOG: Final = frozenset(["ssl", "tcp", "tcp6", "tls", "unix"])
@@ -287,25 +281,6 @@ def bound_unsent(port: IListeningPort) -> None:
         port: the listening port.
     """
     _set_tcp_options(port, TCP_NOTSENT_LOWAT=UNSENT_BYTES)
-
-
-def bound_accepts(port: IListeningPort) -> None:
-    """Bound how many connections a port accepts in one turn, so that a burst is no stall for open connections.
-
-    Twisted accepts more in each turn of a burst, until a turn takes the whole backlog (TRAPS 75). The kernel keeps the
-    others waiting; a turn later they are next.
-
-    Args:
-        port: the listening port.
-    """
-    if isinstance(port, Port):
-        vars(port)["doRead"] = partial(_accept, port)
-
-
-def _accept(port: Port) -> None:
-    """Accept connections; called by the reactor."""
-    port.numberAccepts = min(port.numberAccepts, ACCEPTS)
-    Port.doRead(port)
 
 
 def _set_tcp_options(port: IListeningPort, **options: int) -> None:

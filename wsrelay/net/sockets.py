@@ -119,7 +119,7 @@ def source(transport: ITransport) -> object:
     if not isinstance(peer, UNIXAddress):
         return peer
     accepted = getattr(transport, "socket", None)
-    if not isinstance(accepted, socket.socket) or not hasattr(socket, "SO_PEERCRED"):
+    if not isinstance(accepted, socket.SocketType) or not hasattr(socket, "SO_PEERCRED"):
         return None
     credentials = accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     process: int = _CREDENTIALS.unpack(credentials)[0]
