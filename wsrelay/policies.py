@@ -93,6 +93,7 @@ class ByRoom(Generic[Choice]):
                 problems.append(f"{text!r}: {error}")
         if problems:
             raise ValueError("; ".join(problems))
+        self._default = choices[next(iter(self._general or choices))]
 
     @property
     def chosen(self) -> list[Choice]:
@@ -101,11 +102,10 @@ class ByRoom(Generic[Choice]):
 
     def of(self, room: str) -> Choice:
         """Return the choice for a room, given its name."""
-        return next((choice for pattern, choice in self._by_pattern if room in pattern), self._default)
-
-    @property
-    def _default(self) -> Choice:
-        return self._choices[next(iter(self._general or self._choices))]
+        for pattern, choice in self._by_pattern:
+            if room in pattern:
+                return choice
+        return self._default
 
     def _add(self, pattern: str, equals: str, name: str) -> None:
         if name not in self._choices:

@@ -6,11 +6,13 @@ Pure data. Must not live here: parsing (:mod:`wsrelay.http.head`), deciding who 
 import re
 from codecs import charmap_build, charmap_encode
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+import msgspec
 
 __all__ = [
     "BEARER",
+    "HOST",
     "MAX_MEMBERS",
     "OPAQUE_BYTES",
     "TOKEN",
@@ -25,7 +27,7 @@ __all__ = [
 TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 #: uri-host [":" port] (RFC 3986 section 3.2.2); groups: host, port.
-_HOST: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]++\]|[0-9A-Za-z._~-]++)(?::(?P<port>\d{1,5}))?")
+HOST: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]++\]|[0-9A-Za-z._~-]++)(?::(?P<port>\d{1,5}))?")
 
 #: The most members of a list field, so that a value of commas costs little.
 MAX_MEMBERS: Final = 100
@@ -43,9 +45,10 @@ OPAQUE_BYTES: Final = "".join(map(chr, range(0xF780, 0xF800)))
 _TO_BYTES: Final = charmap_build("".join(map(chr, range(0x80))) + OPAQUE_BYTES)
 
 
-@dataclass(frozen=True, slots=True)
-class HandshakeRequest:
+class HandshakeRequest(msgspec.Struct, frozen=True):
     """One request: a WebSocket handshake, or plain HTTP. Validators decide on it.
+
+    Immutable. A Struct, because a frozen dataclass takes 15 times as long to make: 3 % of a handshake.
 
     Attributes:
         path: the canonical path: "/" and the room, percent-decoded.
@@ -67,16 +70,23 @@ class HandshakeRequest:
 
     path: str
     room: str
-    query: Mapping[str, tuple[str, ...]] = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
+    query: Mapping[str, tuple[str, ...]]
+    headers: Mapping[str, str]
     host: str
     origin: str | None
     subprotocols: tuple[str, ...]
-    bearers: tuple[str, ...] = field(repr=False)
+    bearers: tuple[str, ...]
     # Any: types of Twisted and pyOpenSSL, which this module must not import.
     peer: Any
     tls: Any = None  # Any: the same
     method: str = "GET"
+
+    def __repr__(self) -> str:
+        """Return the fields that can hold no secret."""
+        return (
+            f"HandshakeRequest(path={self.path!r}, room={self.room!r}, host={self.host!r}, origin={self.origin!r}, "
+            f"subprotocols={self.subprotocols!r}, peer={self.peer!r}, tls={self.tls!r}, method={self.method!r})"
+        )
 
     @property
     def wants_websocket(self) -> bool:
@@ -95,7 +105,7 @@ def split_host(value: str) -> tuple[str, int | None] | None:
     Returns:
         ``None`` when ``value`` is not of that form.
     """
-    match = _HOST.fullmatch(value)
+    match = HOST.fullmatch(value)
     if match is None:
         return None
     port = match["port"]

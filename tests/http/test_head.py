@@ -1,6 +1,5 @@
 """Tests of wsrelay.http.head: the strict parser of requests, down to its bytes."""
 
-from dataclasses import FrozenInstanceError
 from typing import Any
 
 from hypothesis import given
@@ -151,7 +150,7 @@ class ParseTests(SynchronousTestCase):
     def test_frozen(self) -> None:
         """A validator cannot change a request for the next one."""
         request = parse_request(head(), None)
-        with self.assertRaises(FrozenInstanceError):
+        with self.assertRaises(AttributeError):
             request.room = "admin"  # type: ignore[misc]
         for mapping in (request.headers, request.query, parse_request(head("/?a=b"), None).query):
             with self.assertRaises(TypeError):

@@ -8,9 +8,9 @@ Must not live here: access checks (:mod:`wsrelay.admin.gate`), paths and answers
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
 
+from msgspec.structs import replace
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,

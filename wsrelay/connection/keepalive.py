@@ -19,6 +19,9 @@ CLOSE_TIMES: Final = 10
 #: The same between two signs of progress: a proxy on this machine reads 64 KiB at a time, and passes them on slowly.
 CHUNK_TIMES: Final = 2
 
+#: Shared: each connection would have a number of its own.
+_NEVER: Final = -math.inf
+
 
 class Due(Enum):
     """The outcome of an open connection's deadline.
@@ -68,7 +71,7 @@ class KeepAlive:
         self.progress = False
         self.expires = expires
         self.message_by = math.inf
-        self.close_by = -math.inf
+        self.close_by = _NEVER
 
     @property
     def deadline(self) -> float:

@@ -7,9 +7,9 @@ requests (:mod:`wsrelay.http.head`), access (:mod:`wsrelay.validators`), limits 
 """
 
 import math
-from dataclasses import replace
 from typing import Final
 
+from msgspec.structs import replace
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted
@@ -53,10 +53,12 @@ class Opening(Phase):
         host: the connection.
     """
 
-    __slots__ = ("_exchange", "_granting", "_host", "_kept_bytes", "_turned_away")
+    __slots__ = ("_client", "_exchange", "_granting", "_host", "_kept_bytes", "_turned_away")
 
     def __init__(self, host: Host) -> None:
         self._host = host
+        #: The client's address where TCP names it; ``None`` behind a proxy.
+        self._client: object = None
         #: The refusal of an over-limit client.
         self._turned_away: Denied | None = None
         #: The validators' pending answer.
@@ -80,11 +82,13 @@ class Opening(Phase):
         admission = host.factory.admission
         if admission.expected and admission.expects(source(host.transport)):
             return
-        peer = _ip_address(host.transport.getPeer())
+        client = unmapped(host.transport.getPeer())
+        peer = _ip_address(client)
         try:
             if _speaks_proxy(host.transport) or peer in host.factory.trusted_proxies:
                 host.visit = admission.arrive(host.seconds(), proxy=peer)
             else:
+                self._client = client
                 host.visit = admission.arrive(host.seconds(), None if peer == UNIX else peer)
         except Denied as denied:
             self._turn_away(denied)
@@ -156,7 +160,7 @@ class Opening(Phase):
         Raises:
             Denied: it is malformed, the client is over a limit, or it is not granted.
         """
-        if self._turned_away is None:
+        if self._client is None and self._turned_away is None:
             self._identify()
         if self._granting is not None:
             raise _data_behind()
@@ -171,9 +175,10 @@ class Opening(Phase):
             raise _data_behind()
         transport = host.transport
         certificate = transport.getPeerCertificate() if ISSLTransport.providedBy(transport) else None
-        request = parse_head(head, unmapped(transport.getPeer()), certificate, host.factory.methods)
+        client = unmapped(transport.getPeer()) if self._client is None else self._client
+        request = parse_head(head, client, certificate, host.factory.methods)
         self._kept_bytes = KEPT_TIMES * len(head)
-        self._ask(self._behind_proxies(request), rest)
+        self._ask(self._behind_proxies(request) if self._client is None else request, rest)
 
     def _behind_proxies(self, request: HandshakeRequest) -> HandshakeRequest:
         """Return the request with the client's address as named by trusted proxies."""

@@ -36,6 +36,8 @@ class Stage(Enum):
     ENDING = auto()
     LOST = auto()
 
+    __hash__ = object.__hash__  # that of Enum is a Python function
+
 
 #: Stage → the stages that may follow it.
 TRANSITIONS: Final[Mapping[Stage, frozenset[Stage]]] = {

@@ -90,12 +90,14 @@ def parse_fields(head: bytes, start: int) -> dict[str, str]:
         raise Denied(431, f"the request has more than {MAX_FIELDS} header fields")
     if _LINES.fullmatch(head, start) is None:
         raise Denied(400, "a header line is malformed")
-    if head.isascii():
-        lines = head[start:].decode("ascii").split("\r\n")[1:]
-        fields = {name.lower(): value.strip(" \t") for name, _, value in [line.partition(":") for line in lines]}
-        if len(fields) == len(lines):  # the common case
-            return fields
-    return _join(charmap_decode(head[start:], "strict", _CHARACTERS)[0].split("\r\n")[1:])
+    if not head.isascii():
+        return _join(charmap_decode(head[start:], "strict", _CHARACTERS)[0].split("\r\n")[1:])
+    lines = head[start:].decode("ascii").split("\r\n")[1:]
+    fields = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        fields[name.lower()] = value.strip()  # of ASCII, _LINES lets spaces and tabs through only
+    return fields if len(fields) == len(lines) else _join(lines)
 
 
 def _join(lines: list[str]) -> dict[str, str]:

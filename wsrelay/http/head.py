@@ -22,7 +22,7 @@ from wsrelay.errors import BadRoomName, Denied
 from wsrelay.http.fields import parse_fields
 from wsrelay.http.target import NO_QUERY, Query, origin_form
 from wsrelay.names import ROOT, canonical_room
-from wsrelay.request import BEARER, TOKEN, HandshakeRequest, lists, members, split_host
+from wsrelay.request import BEARER, HOST, TOKEN, HandshakeRequest, lists, members
 
 __all__ = [
     "check_no_body",
@@ -103,16 +103,16 @@ def _parse_request_line(head: bytes, methods: Collection[str]) -> tuple[str, str
     match = _REQUEST_LINE.match(head)
     if match is None:
         raise Denied(400, "the request line is malformed")
-    method, target, version = match[1].decode("ascii"), match[2], match[3]
+    method, target, version = match[1].decode("ascii"), match[2].decode("ascii"), match[3]
     if version != b"1.1":
         # Not 505: a health check that speaks HTTP/1.0 should read what to do (TRAPS 44).
         raise Denied(426, "HTTP/1.1 is needed", _HTTP_1_1, cause="not_websocket")
     if method not in methods:
         reason = f"the method must be {' or '.join(methods)}"
         raise Denied(405, reason, [("Allow", ", ".join(methods))], cause="not_websocket")
-    if b"#" in target:
+    if "#" in target:
         raise Denied(400, "the request target has a fragment")
-    return method, target.decode("ascii"), match.end()
+    return method, target, match.end()
 
 
 def parse_request(head: bytes, peer: object, tls: object = None) -> HandshakeRequest:
@@ -144,7 +144,7 @@ def parse_head(head: bytes, peer: object, tls: object = None, methods: Collectio
     """
     method, target, headers = parse_lines(head, methods)
     host = headers.get("host", "").lower()
-    if split_host(host) is None:
+    if HOST.fullmatch(host) is None:
         raise Denied(400, "the Host field is missing or malformed")
     subprotocols, bearers = _parse_subprotocols(headers.get("sec-websocket-protocol"))
     if target == "*" and method == "OPTIONS":
