@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
+from twisted.internet.address import UNIXAddress
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IProtocol
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.tcp import Port, Server
 from twisted.internet.unix import Port as UnixPort
@@ -125,6 +125,17 @@ class TransportTests(AcceptCase):
             ends = [(end.host, end.port) for end in (transport.getPeer(), transport.getHost())]
             self.assertEqual(ends, [client.getsockname()[:2], port.socket.getsockname()[:2]])
 
+    def test_accepted_host_shared(self) -> None:
+        """Connections of one host share the string of its address."""
+        port = self.listen(Factory.forProtocol(Protocol))
+        self.connect(port)
+        self.connect(port)
+        port.doRead()
+        one, other = (call[0][0] for call in port.reactor.addReader.call_args_list[-2:])
+        self.addCleanup(one.connectionLost, Failure(ConnectionDone()))
+        self.addCleanup(other.connectionLost, Failure(ConnectionDone()))
+        self.assertIs(one.client[0], other.client[0])
+
     def test_accepted_link_local(self) -> None:
         """A link-local client's address has its scope."""
         port = self.listen(Factory.forProtocol(Protocol), "::1")
@@ -173,15 +184,19 @@ class TransportTests(AcceptCase):
         self.assertLess(max(sizes[30:]), 300)
 
     def test_unix_transport(self) -> None:
-        """A unix socket accepts with Twisted's transport."""
+        """A unix socket accepts with Twisted's transport, from clients with and without a name."""
         path = Path(self.mktemp()).resolve()
         port = self.begin(UnixPort(str(path), Factory.forProtocol(Protocol), reactor=Mock()))
-        client = socket.socket(socket.AF_UNIX)
-        self.addCleanup(client.close)
-        client.connect(str(path))
-        transport = self.accepted(port)
-        self.assertNotIsInstance(transport, Accepted)
-        self.assertTrue(IProtocol.providedBy(transport.protocol))
+        for name in (None, "/".join([*path.parts[:-1], "client"])):
+            client = socket.socket(socket.AF_UNIX)
+            self.addCleanup(client.close)
+            if name is not None:
+                client.bind(name)
+                self.addCleanup(Path(name).unlink)
+            client.connect(str(path))
+            transport = self.accepted(port)
+            self.assertNotIsInstance(transport, Accepted)
+            self.assertEqual(transport.getPeer(), UNIXAddress(name))
 
     def test_canary_server(self) -> None:
         """Canary: Twisted's transport has the methods and attributes that this one relies on."""

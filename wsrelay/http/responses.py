@@ -5,7 +5,7 @@ Must not live here: which response (:mod:`wsrelay.validators.chain`, :mod:`wsrel
 """
 
 import re
-from base64 import b64encode
+from binascii import b2a_base64
 from collections.abc import Iterable
 from hashlib import sha1
 from http import HTTPStatus
@@ -47,6 +47,11 @@ _FIELD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [\t\x20-\x7e]*")
 #: Fields of a refusal's content, in lower case. Twice, they would let two parsers end the response at different bytes.
 _CONTENT_FIELDS: Final = frozenset(["content-encoding", "content-length", "content-type", "transfer-encoding"])
 
+#: The first bytes of every 101.
+_ACCEPTANCE: Final = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+)
+
 #: RFC 6455 section 1.3: hashed together with the key.
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -64,14 +69,11 @@ def acceptance(
 
     Source: RFC 6455 section 4.2.2.
     """
-    accept = b64encode(sha1(key.encode("ascii") + _GUID, usedforsecurity=False).digest()).decode("ascii")
+    accept = b2a_base64(sha1(key.encode("ascii") + _GUID, usedforsecurity=False).digest(), newline=False)
     chosen = "" if subprotocol is None else f"Sec-WebSocket-Protocol: {subprotocol}\r\n"
     agreed = "" if extension is None else f"Sec-WebSocket-Extensions: {extension}\r\n"
     named = "" if handle is None else f"Wsrelay-Connection: {handle}\r\n"
-    return (
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Accept: {accept}\r\n{chosen}{agreed}{named}\r\n"
-    ).encode("ascii")
+    return b"".join((_ACCEPTANCE, accept, b"\r\n", f"{chosen}{agreed}{named}\r\n".encode("ascii")))
 
 
 def refusal(denied: Denied, fields: Iterable[tuple[str, str]] = (), *, is_head: bool = False) -> bytes:

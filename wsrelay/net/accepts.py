@@ -34,7 +34,7 @@ _INHERITS: Final = sys.platform == "linux"
 _LATE: Final = ("producer", "streamingProducer", "producerPaused", "dataBuffer", "offset")
 
 
-#: An address as the kernel has it; of IPv6 with flow and scope.
+#: An address as the kernel has it; of IPv6 with flow and scope; on a unix socket a string.
 _Address = tuple[str, int] | tuple[str, int, int, int]
 _WITH_SCOPE: Final = 4
 
@@ -144,13 +144,20 @@ def _accept(port: Port) -> None:
     port.numberAccepts = 2 * most if count == most else max(1, count)
 
 
+def _shared(address: _Address) -> _Address:
+    """Return an address as Twisted has it, its host one string for all connections of a proxy, and for its limits."""
+    host = address[0]
+    if len(address) == _WITH_SCOPE and address[3]:  # a link-local address names its interface
+        host, _ = socket.getnameinfo(address, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)
+    return (sys.intern(host), *address[1:])
+
+
 def _begin(port: Port, client: socket.socket, address: _Address) -> None:
     """Begin an accepted connection. An exception of a plugin's factory does not end the port."""
     protocol = None
     try:
-        if len(address) == _WITH_SCOPE and address[3]:  # a link-local address names its interface
-            host, _ = socket.getnameinfo(address, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)
-            address = (host, *address[1:])
+        if isinstance(address, tuple):
+            address = _shared(address)
         protocol = cast("IProtocolFactory", port.factory).buildProtocol(port._buildAddr(address))
         if protocol is not None:
             protocol.makeConnection(port.transport(client, protocol, address, port, 0, port.reactor))
