@@ -40,7 +40,7 @@ class AnnouncementTests(SynchronousTestCase):
         self.assertRegex(
             started,
             rf"^started: wsrelay {__version__}, Python 3\.\S+, Twisted \S+ with MemoryReactorClock, "
-            r"Autobahn [0-9.]+, wsrelay\._native (not )?in use$",
+            r"Autobahn [0-9.]+, wsrelay\._native (not )?in use, deflate by isal [0-9.]+$",
         )
         self.assertEqual(
             limits,
