@@ -10,6 +10,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionLost
 from twisted.internet.tcp import Connection as TcpTransport
 from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper
 
 from tests.harness.support import RelayTestCase, request_bytes
 from tests.wire.test_frames import parse
@@ -185,6 +186,21 @@ class WriteTests(RelayTestCase):
 
         self.assertEqual((self.connection.writer.send(b"abc"), written), (3, [b"abc"]))
 
+    def test_write_behind_proxy(self) -> None:
+        """Behind a PROXY header, too, the socket gets the bytes at once, and the rest waits in the transport below."""
+        wrapper = HAProxyProtocolWrapper(mock.Mock(), self.connection)
+        wrapper.transport = self.transport
+        self.connection.makeConnection(wrapper)
+        wrapper.registerProducer(self.connection, True)
+        self.connection.write(b"hello")
+        self.assertEqual(self.peer.recv(100), b"hello")
+        data = bytes(2**21)
+        self.connection.write(data)
+        self.assertIs(self.connection.unsent, data)
+
+        self.assertEqual(self.read(), data)
+        self.assertFalse(self.connection.paused)
+
     def test_unsent_shared(self) -> None:
         """The waiting bytes of plain TCP are the object that was written, which connections may share."""
         self.connect()
@@ -273,3 +289,15 @@ class OptionsTests(RelayTestCase):
         client.server.write(b"frame")
 
         self.assertEqual(relay.factory.hub.slow_subscribers, 1)
+
+    def test_resume_pong_waits(self) -> None:
+        """A member stays paused if the socket does not take the pong that is due when it resumes."""
+        relay = self.relay()
+        client = relay.client()
+        client.server.pauseProducing()
+        with mock.patch.object(type(client.server.phase), "on_writable", side_effect=client.server.pauseProducing):
+            client.server.resumeProducing()
+        self.assertEqual(relay.factory.hub.slow_subscribers, 1)
+        client.server.resumeProducing()
+
+        self.assertEqual(relay.factory.hub.slow_subscribers, 0)

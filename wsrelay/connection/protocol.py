@@ -159,7 +159,7 @@ class RelayProtocol(AutobahnProtocol):
         """The waiting bytes have been written: go on from the cursor."""
         self.writer.resume()
         self.phase.on_writable()
-        if self.member is not None:
+        if self.member is not None and self.writer.writable:  # a pong may wait
             self.factory.hub.resume(self.member)
 
     def stopProducing(self) -> None:

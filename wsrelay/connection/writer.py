@@ -8,11 +8,14 @@ import struct
 from collections.abc import Sized
 from enum import IntEnum
 from functools import partial
+from types import MethodType
 from typing import Any, Final, cast
 
 from twisted.internet.tcp import Connection as TcpTransport
+from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper
 
 from wsrelay.interfaces import Send
+from wsrelay.net.tls import TlsConnection
 
 __all__ = ["Unsent", "Writable", "Writer"]
 
@@ -20,6 +23,9 @@ __all__ = ["Unsent", "Writable", "Writer"]
 Unsent = Sized
 
 _NOTHING: Final = b""
+
+#: The types of a ``send`` whose bytes wait as a copy for this connection: in a TLS connection, in another transport.
+_COPYING: Final = (MethodType, partial)
 
 #: The part of Linux's struct tcp_info that is read here: tcpi_unacked, tcpi_bytes_acked, tcpi_notsent_bytes
 #: (linux/tcp.h, since 4.6).
@@ -44,10 +50,12 @@ class Writer:
     (TRAPS 2). While :attr:`writable` is true, no bytes wait in the transport, so that no frame overtakes another.
 
     Args:
-        transport: a connected Twisted transport.
+        transport: a connected Twisted transport. TCP and TLS are written to at once, also behind a PROXY header; any
+            other one by its ``write``.
 
     Attributes:
-        send: writes bytes and returns the number of bytes taken. See :class:`wsrelay.interfaces.Subscriber`.
+        send: writes bytes and returns the number of bytes taken. See :class:`wsrelay.interfaces.Subscriber`. That of
+            TLS takes all, and pauses the connection before it returns if any ciphertext waits.
         writable: whether no bytes wait in the transport, and ``send`` may be called; one of :class:`Writable`. A plain
             integer, for speed.
         place: up to where the peer had taken the bytes at the last call of :meth:`progressed`; compare it only.
@@ -56,15 +64,20 @@ class Writer:
     __slots__ = ("_transport", "place", "send", "writable")
 
     def __init__(self, transport: Any) -> None:  # no interface has a transport's socket and buffer
+        if isinstance(transport, HAProxyProtocolWrapper):
+            transport = transport.transport
         self._transport = transport
         self.place = 0
         self.writable = int(Writable.YES)
         # Not hasattr: the wrappers of TLS and PROXY pass on all attributes of the TCP transport (TRAPS 64).
         direct = isinstance(transport, TcpTransport) and not transport.TLS
-        self.send: Send = transport.socket.send if direct else partial(_write_all, transport)
+        if direct or isinstance(transport, TlsConnection):
+            self.send: Send = transport.socket.send if direct else transport.send
+        else:
+            self.send = partial(_write_all, transport)
 
     def __len__(self) -> int:
-        """Return the number of bytes in a transport that takes all writes (TLS, PROXY); it pauses at 64 KiB."""
+        """Return the number of bytes in a transport that takes all writes, or below it."""
         transport = getattr(self._transport, "transport", self._transport)  # the wrapper passes attributes on slowly
         return len(getattr(transport, "dataBuffer", _NOTHING)) + int(getattr(transport, "_tempDataLen", 0))
 
@@ -148,7 +161,7 @@ class Writer:
     @property
     def unsent(self) -> Unsent:
         """Bytes waiting in the transport: shared with other connections for plain TCP, else this writer's own."""
-        if type(self.send) is partial:
+        if isinstance(self.send, _COPYING):
             return self
         return _NOTHING if self.writable else cast("bytes", self._transport.dataBuffer)
 

@@ -1,6 +1,7 @@
-"""TLS connections whose records count: a record costs processor time even if it carries no application data.
+"""TLS connections that write at once, and whose received records count.
 
-A TLS 1.3 KeyUpdate of 27 bytes takes OpenSSL 8 to 16 µs, and no byte of it reaches the connection, whose rate limits
+Twisted's aggregation of small writes, its queue and another turn of the reactor cost 20 µs a write (TRAPS 132). And a
+TLS 1.3 KeyUpdate of 27 bytes takes OpenSSL 8 to 16 µs, while no byte of it reaches the connection, whose rate limits
 would not see it (TRAPS 120). Must not live here: certificates and listening (:mod:`wsrelay.net.endpoints`), what the
 records are charged to (the connection).
 """
@@ -9,9 +10,10 @@ from struct import Struct
 from typing import Final, Protocol, cast
 
 from OpenSSL.SSL import Error, WantReadError, ZeroReturnError
-from twisted.internet.interfaces import ITransport
+from twisted.internet.interfaces import IPushProducer, ITransport
+from twisted.internet.tcp import Connection as TcpTransport
 from twisted.protocols.policies import ProtocolWrapper
-from twisted.protocols.tls import BufferingTLSTransport
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
 __all__ = ["FREE_RECORDS", "Charged", "Records", "TlsConnection"]
@@ -34,6 +36,15 @@ LARGE_RECORD_BYTES: Final = 512
 
 #: The most bytes that OpenSSL returns at once; it never returns more than a record, of 16 KiB at most.
 _RECEIVED_BYTES: Final = 2**15
+
+#: The most application data of a record. Source: RFC 8446 section 5.1.
+RECORD_BYTES: Final = 2**14
+
+#: The ciphertext read from OpenSSL at once: more than a record, and the answer to a KeyUpdate in front of it.
+_SEALED_BYTES: Final = 2**15
+
+#: The state of :attr:`TlsConnection._expected` in which OpenSSL is asked until it has no more.
+_UNKNOWN: Final = -1
 
 #: Type, version and length. Source: RFC 8446 section 5.1.
 _HEADER_BYTES: Final = 5
@@ -69,6 +80,11 @@ class Records:
         #: Bytes until the end of the current record.
         self._missing = 0
 
+    @property
+    def is_between(self) -> bool:
+        """Whether the stream has ended with a record so far."""
+        return not (self._missing or self._head)
+
     def ended_in(self, data: bytes) -> int:
         """Return the number of records whose last byte is in the next bytes of the stream.
 
@@ -87,20 +103,116 @@ class Records:
         return ended
 
 
-class TlsConnection(BufferingTLSTransport):
-    """Twisted's TLS connection, which charges its records, and delivers the data of one read in one piece.
+class TlsConnection(TLSMemoryBIOProtocol):
+    """Twisted's TLS connection, which writes at once, delivers a read in one piece, and charges its records.
+
+    All ciphertext takes one way, :meth:`_give`: application data, answers to KeyUpdates, session tickets and alerts.
+    While any of it waits in the TCP transport, more waits behind it, and the producer is paused.
 
     It replaces Twisted's class in the factories that listen; see :class:`wsrelay.net.sockets.Listener`.
     """
 
     def makeConnection(self, transport: ITransport) -> None:
         """TCP has begun."""
+        #: ``None``: another transport, which gets all ciphertext by ``write``, and pauses the producer itself.
+        self._tcp = transport if isinstance(transport, TcpTransport) else None
+        #: Ciphertext that :meth:`write` collects.
+        self._collected: list[bytes] | None = None
         self._records = Records()
         self._free_records = FREE_RECORDS
         self._full_records = 0
+        #: The most records with application data in the current read, if OpenSSL has nothing behind them.
+        self._expected = _UNKNOWN
         self._read_bytes = SMALL_READ_BYTES
         cast("_Tcp", transport).bufferSize = SMALL_READ_BYTES
         super().makeConnection(transport)
+
+    # --- writing ------------------------------------------------------------------------------------
+
+    def send(self, data: bytes) -> int:
+        """Encrypt, and write to the socket at once. As a socket's ``send``, but it never raises and takes all.
+
+        Args:
+            data: what no bytes wait for in the transport; else the ciphertext waits behind them.
+
+        Returns:
+            ``len(data)``, as encrypted bytes must not be encrypted again. If the socket does not take all ciphertext,
+            the rest waits in the TCP transport, and the producer is paused before this returns.
+        """
+        size = len(data)
+        if 0 < size <= RECORD_BYTES and not (self._appSendBuffer or self._lostTLSConnection):
+            try:
+                self._tlsConnection.send(data)
+            except Error:  # within a handshake, or at its end: as Twisted does
+                self.write(data)
+            else:
+                self._flushSendBIO()
+        else:
+            self.write(data)
+        return size
+
+    def write(self, data: bytes) -> None:
+        """Encrypt a record of 16 KiB after the other, and write them to the socket in one piece."""
+        collected: list[bytes] = []
+        self._collected = collected
+        try:
+            super().write(data)
+        finally:
+            self._collected = None
+        if collected:
+            self._give(b"".join(collected))
+
+    def _unbufferPendingWrites(self) -> None:
+        """Encrypt what waited for a handshake; Twisted then resumes the producer, whatever waits below."""
+        super()._unbufferPendingWrites()
+        self._pause_waiting()
+
+    def _flushSendBIO(self) -> None:
+        """Write all that OpenSSL has encrypted; after an abort, nothing."""
+        sealed_bytes = 0 if self._aborted else _SEALED_BYTES
+        while sealed_bytes == _SEALED_BYTES:
+            try:
+                sealed = self._tlsConnection.bio_read(_SEALED_BYTES)
+            except WantReadError:
+                return
+            sealed_bytes = len(sealed)
+            if self._collected is None:
+                self._give(sealed)
+            else:
+                self._collected.append(sealed)
+
+    def _give(self, sealed: bytes) -> None:
+        """Write ciphertext at once, or behind waiting bytes."""
+        tcp = self._tcp
+        if tcp is None or _waits(tcp) or not tcp.connected:
+            cast("ITransport", self.transport).write(sealed)
+            return
+        try:
+            sent = tcp.socket.send(sealed)
+        except OSError:  # BlockingIOError; any other one ends the transport at its next write
+            sent = 0
+        if sent != len(sealed):
+            # The same state as after a partial doWrite; see wsrelay.connection.writer.Writer.write_later.
+            tcp.dataBuffer, tcp.offset, tcp.producerPaused = sealed, sent, True
+            tcp.startWriting()
+            self._pause_waiting()
+
+    def _pause_waiting(self) -> None:
+        """Pause the producer while ciphertext waits; no effect without one, or if it is paused."""
+        if self._producer is not None and self._tcp is not None and _waits(self._tcp):
+            cast("IPushProducer", self._producer).pauseProducing()
+
+    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
+        """Register the producer; it is paused if ciphertext waits already."""
+        super().registerProducer(producer, streaming)
+        self._pause_waiting()
+
+    def _tlsShutdownFinished(self, reason: Failure | None) -> None:
+        """End TCP behind waiting ciphertext: with a paused producer, Twisted would resume it instead (TRAPS 133)."""
+        super()._tlsShutdownFinished(reason)
+        self.unregisterProducer()
+
+    # --- reading ------------------------------------------------------------------------------------
 
     def dataReceived(self, data: bytes) -> None:
         """Decrypt and deliver a read, then charge its records."""
@@ -109,7 +221,9 @@ class TlsConnection(BufferingTLSTransport):
         if len(data) >= min(self._read_bytes, SMALL_READ_BYTES):
             self._read_next(min(self._read_bytes, SMALL_READ_BYTES) if are_small else LARGE_READ_BYTES)
         self._full_records = 0
+        self._expected = ended if self._records.is_between else _UNKNOWN
         super().dataReceived(data)
+        self._expected = _UNKNOWN
         full = self._full_records
         if ended > full or (are_small and full > 1):
             self._charge(full - 1, ended - full)
@@ -133,17 +247,23 @@ class TlsConnection(BufferingTLSTransport):
             cast("Charged", inside).charge_records(max(0, more), beyond)
 
     def _flushReceiveBIO(self) -> None:
-        """Deliver what OpenSSL decrypts. As Twisted's, but joined: a delivery costs more than a record."""
+        """Deliver what OpenSSL decrypts. As Twisted's, but joined: a delivery costs more than a record.
+
+        If each record of a read had application data, OpenSSL has no more, and no answer: it is not asked, as each of
+        its exceptions costs 1.5 µs.
+        """
         received: list[bytes] = []
         end: Error | None = None
-        while end is None and not self._lostTLSConnection:
+        while end is None and not self._lostTLSConnection and len(received) != self._expected:
             try:
                 received.append(self._tlsConnection.recv(_RECEIVED_BYTES))
             except Error as error:
                 end = error
         self._full_records = len(received)
         if received and not self._aborted:
-            self.wrappedProtocol.dataReceived(b"".join(received))
+            self.wrappedProtocol.dataReceived(received[0] if len(received) == 1 else b"".join(received))
+        if end is None and not self._lostTLSConnection:
+            return
         if not self._lostTLSConnection and not isinstance(end, WantReadError):
             self._end(end)
         self._flushSendBIO()
@@ -155,3 +275,8 @@ class TlsConnection(BufferingTLSTransport):
             self._tlsShutdownFinished(None)
         else:
             self._tlsShutdownFinished(Failure(error))
+
+
+def _waits(tcp: TcpTransport) -> bool:
+    """Return whether bytes wait in a TCP transport."""
+    return bool(tcp.dataBuffer or tcp._tempDataBuffer)
