@@ -26,7 +26,7 @@ help:
 	@echo "make docs         build the pages as a site, docs/.build/html/index.html"
 	@echo "make matrix       everything on every Python, with tox; 3.14 only where it is installed"
 	@echo "make conformance  the Autobahn testsuite; needs a Python 2.7 (ARGS=--quick)"
-	@echo "make bench        measure the relay beside its peers, most of an hour (ARGS=--quick: a minute; ARGS=--guard)"
+	@echo "make bench        measure the relay beside its peers, an hour and a half (ARGS=--quick: a minute; ARGS=--guard)"
 	@echo "make fuzz         fuzz the handshake, the frames, a connection; a minute (ARGS='--seconds 300 gate')"
 	@echo "make soak         load the relay for ten minutes, fail on leaks (ARGS='--seconds 60')"
 	@echo "make neighbour    what one client address can take at most, and what others see; ten minutes (ARGS=--quick)"

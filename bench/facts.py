@@ -2,11 +2,13 @@
 
 import os
 import platform
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import interpreters
 import measure
 import processes
 import servers
@@ -16,7 +18,13 @@ from servers import Server
 from work import Row
 
 
-def gather(chosen: Sequence[Server], rows: Sequence[Row], timing: Timing, absent: Mapping[str, str]) -> dict[str, Any]:
+def gather(
+    chosen: Sequence[Server],
+    rows: Sequence[Row],
+    timing: Timing,
+    absent: Mapping[str, str],
+    left_out: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """Gather all of it, as it goes into the results.
 
     Args:
@@ -24,6 +32,7 @@ def gather(chosen: Sequence[Server], rows: Sequence[Row], timing: Timing, absent
         rows: the work that was asked for.
         timing: how long and how often.
         absent: those of the servers that are not there, each with what is missing.
+        left_out: rows that could not be measured, by name, each with what is missing.
     """
     present = [server for server in chosen if server.name not in absent]
     server_core, load_core = processes.cores()
@@ -38,7 +47,7 @@ def gather(chosen: Sequence[Server], rows: Sequence[Row], timing: Timing, absent
             "load average before": round(os.getloadavg()[0], 2),
         },
         "tools": {
-            "Python": platform.python_version(),
+            **(interpreters.chosen() or interpreters.ask(sys.executable)).facts(),
             "C compiler": first_line(toolchain.answer(["cc", "--version"])),
             "Node": first_line(toolchain.answer(["node", "--version"])),
             "nginx": first_line(toolchain.answer(["nginx", "-v"])),
@@ -46,6 +55,7 @@ def gather(chosen: Sequence[Server], rows: Sequence[Row], timing: Timing, absent
         "timing": {"seconds": timing.seconds, "warmup": timing.warmup, "repeats": timing.repeats},
         "servers": {server.name: of_server(server, server in present) for server in chosen},
         "absent": dict(absent),
+        "left out": dict(left_out or {}),
         "rows": {row.name: ["load", *row.arguments()] for row in rows},
         "not applicable": [[s.name, row.name] for s in chosen for row in rows if not measure.applies(s, row)],
     }
@@ -71,6 +81,7 @@ def of_server(server: Server, present: bool) -> dict[str, Any]:
         "version": first_line(toolchain.answer(command)) if command and present else "",
         "command": shown(server, deflate=False),
         "with deflate": None if server.deflate is None else shown(server, deflate=True),
+        "with tls": None if server.tls is None else server.command_line(False, servers.NAMES, tls=True),
         "load": list(server.load),
         "environment": dict(server.environ),
     }

@@ -1,6 +1,7 @@
 /* load: members of rooms, all in one process, that publish to each other and check what they get.
  *
  *     cc -O2 -o load load.c -lz && ./load --port 8080 --members 100 --window 64
+ *     cc -O2 -DTLS -o load-tls load.c load_tls.c -lz -lssl -lcrypto    # has --tls
  *
  * Every message is remembered until all who should have it do, in a ring per publisher, as the bytes in which it should
  * arrive. Every arrival is compared with them whole, so that a message that was lost, doubled, disordered or changed
@@ -37,6 +38,9 @@
 #include <time.h>
 #include <unistd.h>
 #include <zlib.h>
+#ifdef TLS
+#include "load_tls.h"
+#endif
 
 #define NAME_BYTES 9 /* three for the publisher, six for the sequence; six bits in each */
 #define MOST_CONNECTIONS (1 << 18)
@@ -50,7 +54,7 @@
 #define EVENTS 1024
 #define NANO 1000000000ll
 
-enum state { UNUSED, CONNECTING, REQUESTED, SUBSCRIBED, OPEN, CLOSED };
+enum state { UNUSED, CONNECTING, SECURING, REQUESTED, SUBSCRIBED, OPEN, CLOSED };
 enum phase { OPENING, WARMING, MEASURING, DRAINING };
 
 struct bytes {
@@ -94,6 +98,8 @@ struct connection {
 	size_t need; /* bytes of the incomplete message, if known */
 	uint8_t fragments_opcode, fragments_rsv;
 	bool writing; /* waits for EPOLLOUT */
+	bool more; /* the last read has filled its buffer, and TLS may hold more */
+	struct tls *tls;
 	/* NATS: where its stream is in the frames that carry it */
 	uint8_t header[14], control[125];
 	uint8_t header_size, control_size, opcode;
@@ -108,7 +114,7 @@ struct options {
 	int port;
 	uint32_t rooms, members, publishers, window, size, concurrency;
 	double rate, seconds, warmup, drain;
-	bool nats, echoes, deflate, idle, binary, all_publish;
+	bool nats, echoes, deflate, idle, binary, all_publish, tls;
 	int pids[64], pid_count;
 	const char *path_prefix;
 };
@@ -629,6 +635,39 @@ static struct publisher *take_message(struct connection *connection, bool right_
 	return sequence == next ? publisher : NULL;
 }
 
+/* --- the stream, plain or TLS --- */
+
+static ssize_t stream_send(struct connection *connection, const uint8_t *data, size_t size)
+{
+#ifdef TLS
+	if (connection->tls)
+		return tls_send(connection->tls, data, size);
+#endif
+	return send(connection->fd, data, size, MSG_NOSIGNAL);
+}
+
+static ssize_t stream_receive(struct connection *connection, uint8_t *data, size_t size)
+{
+#ifdef TLS
+	if (connection->tls) {
+		ssize_t got = tls_receive(connection->tls, data, size);
+		connection->more = got == (ssize_t)size;
+		return got;
+	}
+#endif
+	return recv(connection->fd, data, size, 0);
+}
+
+static void stream_close(struct connection *connection)
+{
+#ifdef TLS
+	if (connection->tls)
+		tls_free(connection->tls);
+	connection->tls = NULL;
+#endif
+	close(connection->fd);
+}
+
 /* --- writing --- */
 
 static void watch(struct connection *connection, uint32_t events, int operation)
@@ -647,7 +686,7 @@ __attribute__((format(printf, 2, 3))) static void lose(struct connection *connec
 	va_start(arguments, format);
 	vsnprintf(why, sizeof why, format, arguments);
 	va_end(arguments);
-	close(connection->fd);
+	stream_close(connection);
 	if (connection->state == OPEN) {
 		total.closed++;
 		SAY_ONCE("connection %u was closed: %s", connection->index, why);
@@ -680,7 +719,7 @@ static void write_bytes(struct connection *connection, const uint8_t *data, size
 {
 	ssize_t result = 0;
 	if (!connection->unsent.size) {
-		result = send(connection->fd, data, size, MSG_NOSIGNAL);
+		result = stream_send(connection, data, size);
 		if (result < 0 && errno != EAGAIN) {
 			lose(connection, "%s", strerror(errno));
 			return;
@@ -697,7 +736,7 @@ static void write_bytes(struct connection *connection, const uint8_t *data, size
 static void write_more(struct connection *connection)
 {
 	struct bytes *unsent = &connection->unsent;
-	ssize_t result = send(connection->fd, unsent->data + connection->sent, unsent->size - connection->sent, MSG_NOSIGNAL);
+	ssize_t result = stream_send(connection, unsent->data + connection->sent, unsent->size - connection->sent);
 	if (result < 0 && errno != EAGAIN) {
 		lose(connection, "%s", strerror(errno));
 		return;
@@ -1193,7 +1232,8 @@ static void read_connection(struct connection *connection)
 	} else if (before) {
 		memcpy(shared, unread->data, before);
 	}
-	ssize_t got = recv(connection->fd, data + before, room_left, 0);
+	connection->more = false;
+	ssize_t got = stream_receive(connection, data + before, room_left);
 	if (got < 0 && errno == EAGAIN)
 		return;
 	int64_t now = now_ns();
@@ -1323,6 +1363,31 @@ static void bind_source(int fd, uint32_t index)
 		fail("bind");
 }
 
+#ifdef TLS
+static void secure(struct connection *connection)
+{
+	if (!connection->tls && !(connection->tls = tls_start(connection->fd)))
+		fail("TLS");
+	connection->state = SECURING;
+	int done = tls_handshake(connection->tls);
+	if (done < 0)
+		lose(connection, "the TLS handshake has failed");
+	else if (done)
+		request(connection);
+}
+#endif
+
+static void begin(struct connection *connection)
+{
+#ifdef TLS
+	if (options.tls) {
+		secure(connection);
+		return;
+	}
+#endif
+	request(connection);
+}
+
 static void open_next(void)
 {
 	struct connection *connection = &connections[next_to_open++];
@@ -1339,7 +1404,7 @@ static void open_next(void)
 	connection->state = CONNECTING;
 	if (!connect(connection->fd, (struct sockaddr *)&address, sizeof address)) {
 		watch(connection, EPOLLIN, EPOLL_CTL_ADD);
-		request(connection);
+		begin(connection);
 	} else if (errno == EINPROGRESS) {
 		watch(connection, EPOLLOUT, EPOLL_CTL_ADD);
 	} else {
@@ -1357,7 +1422,7 @@ static void connected(struct connection *connection)
 		return;
 	}
 	watch(connection, EPOLLIN, EPOLL_CTL_MOD);
-	request(connection);
+	begin(connection);
 }
 
 /* --- the loop --- */
@@ -1378,9 +1443,16 @@ static void wait_for_events(int milliseconds)
 			connected(connection);
 			continue;
 		}
+#ifdef TLS
+		if (connection->state == SECURING) {
+			secure(connection);
+			continue;
+		}
+#endif
 		if (events[i].events & EPOLLOUT && connection->unsent.size)
 			write_more(connection);
-		if (events[i].events & ~EPOLLOUT && connection->state != CLOSED)
+		connection->more = events[i].events & ~EPOLLOUT;
+		while (connection->more && connection->state != CLOSED)
 			read_connection(connection);
 	}
 }
@@ -1600,7 +1672,7 @@ static void parse_pids(const char *text)
 
 enum {
 	PORT = 256, ROOMS, MEMBERS, PUBLISHERS, WINDOW, SIZE, RATE, SECONDS, WARMUP, DRAIN, DIALECT, ECHOES, DEFLATE, PIDS,
-	CONCURRENCY, PATH_PREFIX, IDLE, BINARY
+	CONCURRENCY, PATH_PREFIX, IDLE, BINARY, OVER_TLS
 };
 
 static const struct option long_options[] = {
@@ -1613,7 +1685,11 @@ static const struct option long_options[] = {
 	{"echoes", no_argument, NULL, ECHOES}, {"deflate", no_argument, NULL, DEFLATE},
 	{"pids", required_argument, NULL, PIDS}, {"connect-concurrency", required_argument, NULL, CONCURRENCY},
 	{"path-prefix", required_argument, NULL, PATH_PREFIX}, {"idle", no_argument, NULL, IDLE},
-	{"binary", no_argument, NULL, BINARY}, {0}};
+	{"binary", no_argument, NULL, BINARY},
+#ifdef TLS
+	{"tls", no_argument, NULL, OVER_TLS},
+#endif
+	{0}};
 
 static void parse(int count, char **words)
 {
@@ -1652,6 +1728,7 @@ static void parse(int count, char **words)
 			break;
 		case IDLE: options.idle = true; break;
 		case BINARY: options.binary = true; break;
+		case OVER_TLS: options.tls = true; break;
 		case ':': usage("%s needs a value", words[optind - 1]);
 		default: usage("%s is not an option", words[optind - 1]);
 		}

@@ -63,8 +63,9 @@ def load_arguments(server: Server, row: Row, timing: Timing) -> list[str]:
 
 
 def applies(server: Server, row: Row) -> bool:
-    """Whether the server can do this work."""
-    return server.deflate is not None or not row.deflate
+    """Whether the server can do this work, and is measured at it."""
+    able = (server.deflate is not None or not row.deflate) and (server.tls is not None or not row.tls)
+    return able and work.matches(row.name, server.rows)
 
 
 def under_way(row: Row) -> int:
@@ -115,10 +116,11 @@ def _measure(server: Server, row: Row, timing: Timing, folder: Path) -> tuple[di
         processes.FailedError: there is no outcome, or the server died.
     """
     server_core, load_core = processes.cores()
-    command = server.command_line(row.deflate, servers.places())
+    command = server.command_line(row.deflate, servers.places(), row.tls)
     with processes.listening(command, server_core, folder, server.environ) as (pid, port):
         pids = ",".join(map(str, processes.tree(pid)))
-        target = [str(toolchain.compiled("load")), "--port", str(port), "--pids", pids]
+        load = toolchain.compiled(toolchain.LOAD_TLS if row.tls else "load")
+        target = [str(load), "--port", str(port), "--pids", pids]
         bound = timing.seconds + timing.warmup + GRACE_SECONDS
         arguments = load_arguments(server, row, timing)
         return judge(row, *processes.output_of([*target, *arguments], load_core, folder, bound))

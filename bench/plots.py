@@ -21,6 +21,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 #: Server → its colour in every plot. Ours stands out, the yardstick is grey, peers are pale.
 COLOURS = {
     "relay": "#d1242f",
+    "relay-pure": "#a3141d",
     "watched": "#f0a0a5",
     "floor": "#57606a",
     "autobahn": "#e3a857",

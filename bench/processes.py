@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 #: What a server says when it listens. Only whole lines count, so that no half-written port is read.
-LISTENING = re.compile(r"(?:listening on |ws://127\.0\.0\.1:)([1-9][0-9]*)\b.*\n")
+LISTENING = re.compile(r"(?:listening on |wss?://127\.0\.0\.1:)([1-9][0-9]*)\b.*\n")
 
 #: What ends us.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -73,6 +73,16 @@ TABLES = [
     Table("CPU share of the load generator: near 100 % it is what was measured", ("window", "paced"), "generator"),
 ]
 
+#: What the ratios compare with, where it was measured, beside the best peer.
+RATIO_SERVERS = ("floor", "relay-pure", "picows", "ws")
+
+#: Kind of row → what the ratios are of, and whether more of it is better.
+RATIO_METRICS = {"window": ("deliveries", True), "paced": ("p50", False), "idle": ("handshakes", True)}
+RATIO_NOTE = "Deliveries and handshakes per second: more is better. p50 of latency: less is better."
+
+#: The relay, in all its ways, and the yardstick.
+NO_PEERS = (RELAY, "relay-pure", "watched", FLOOR)
+
 LIMITATIONS = """\
 ## What this does not show
 
@@ -102,7 +112,7 @@ class Report:
         self.results = results
         self.servers = list(facts["servers"])
         self.rows = [row for row in work.ROWS if row.name in facts["rows"]]
-        self.peers = [server for server in self.servers if server not in (RELAY, FLOOR)]
+        self.peers = [server for server in self.servers if server not in NO_PEERS]
 
     def title(self, server: str) -> str:
         """Give the name of a server for people."""
@@ -140,6 +150,36 @@ class Report:
         ]
         return markdown(["", *map(self.title, self.servers), "relay / floor", "relay / best peer"], lines)
 
+    def ratios(self) -> str:
+        """Write the relay's figure as a multiple of others', for each row; empty where the relay was not measured."""
+        others = [name for name in RATIO_SERVERS if name in self.servers]
+        lines = [self._ratio_line(row, others) for row in self.rows] if RELAY in self.servers else []
+        header = ["", "of", *(f"/ {self.title(name)}" for name in others), "/ best peer"]
+        title = "## Ratios: the relay's median as a multiple of others'"
+        return f"{title}\n\n{RATIO_NOTE}\n\n{markdown(header, lines)}" if lines else ""
+
+    def _ratio_line(self, row: Row, others: Sequence[str]) -> list[str]:
+        """Give the ratios of one row."""
+        metric, _ = RATIO_METRICS[row.kind]
+        best = self._best(row)
+        cells = [self._ratio(name, row.name, metric) for name in others]
+        last = f"{self._ratio(best, row.name, metric)} ({self.title(best)})" if best else NOT_MEASURED
+        return [row.title, metric, *cells, last]
+
+    def _best(self, row: Row) -> str | None:
+        """Give the peer whose figure is the best; latencies are best where they are lowest."""
+        metric, highest = RATIO_METRICS[row.kind]
+        medians = {name: self.results.median(name, row.name, metric) for name in self.peers}
+        known = {name: median for name, median in medians.items() if median}
+        if not known:
+            return None
+        return (max if highest else min)(known, key=lambda name: known[name])
+
+    def _ratio(self, other: str, row: str, metric: str) -> str:
+        """Give one ratio."""
+        ratio = self.results.ratio(RELAY, other, row, metric)
+        return NOT_MEASURED if ratio is None else f"{ratio:.2f}"
+
     def table(self, table: Table) -> str:
         """Write one of the other tables; empty where it has no rows."""
         lines = [[row.title, *self._cells(row, table.metric)] for row in table.rows(self.rows)]
@@ -148,6 +188,7 @@ class Report:
     def failures(self) -> str:
         """Write what went wrong and who was not there."""
         lines = [f"* **{self.title(server)}**, {absence}" for server, absence in self.facts["absent"].items()]
+        lines += [f"* {work.BY_NAME[row].title}: {why}" for row, why in self.facts.get("left out", {}).items()]
         for server in self.servers:
             for row in self.rows:
                 bad = self.results.faults(server, row.name)
@@ -196,6 +237,7 @@ def full(facts: dict[str, Any], results: Results, plots: Sequence[str]) -> str:
         "## Millions of deliveries per second",
         report.main_table(),
         "\n".join(f"![{name}]({name})" for name in plots),
+        report.ratios(),
         report.failures(),
         "## More figures",
         *map(report.table, TABLES),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import interpreters
 import toolchain
 
 
@@ -25,6 +26,9 @@ class Server:
         deflate: what is added to the command for rows with compression; None for a server that cannot do it.
         load: what the load generator is told of it.
         environ: what its environment has besides ours.
+        plain: what is added to the command for rows without TLS.
+        tls: what is added for rows with TLS; None for a server that is not measured with it.
+        rows: patterns of the rows that it is measured at, which commas separate.
         version: prints its version.
     """
 
@@ -36,11 +40,15 @@ class Server:
     load: tuple[str, ...] = ()
     environ: Mapping[str, str] = field(default_factory=dict)
     version: tuple[str, ...] = ()
+    plain: tuple[str, ...] = ()
+    tls: tuple[str, ...] | None = None
+    rows: str = "*"
 
-    def command_line(self, deflate: bool, where: Mapping[str, str]) -> list[str]:
+    def command_line(self, deflate: bool, where: Mapping[str, str], tls: bool = False) -> list[str]:
         """Give the command, with every place filled in."""
+        listen = (self.tls or ()) if tls else self.plain
         added = (self.deflate or ()) if deflate else ()
-        return [word.format(**where) for word in (*self.command, *added)]
+        return [word.format(**where) for word in (*self.command, *listen, *added)]
 
 
 #: Prints the version of a Python package.
@@ -59,7 +67,11 @@ FLOOR = "floor"
 RELAY = "relay"
 
 
-def _on_python(name: str, title: str, deflate: bool = True) -> Server:
+#: What a peer with TLS is told.
+TLS = ("--tls", "{certificate}", "{key}")
+
+
+def _on_python(name: str, title: str, deflate: bool = True, tls: tuple[str, ...] | None = None) -> Server:
     """Make the row of a peer on Python: the package of its name, and the file in `peers/`."""
     return Server(
         name,
@@ -68,27 +80,36 @@ def _on_python(name: str, title: str, deflate: bool = True) -> Server:
         (toolchain.python,),
         deflate=("--deflate",) if deflate else None,
         version=("{python}", *VERSION, name),
+        tls=tls,
     )
 
 
-def _relay(name: str, title: str, *before: str) -> Server:
+def _relay(name: str, title: str, *before: str, pure: bool = False, rows: str = "*") -> Server:
     """Make the row of the relay; what is put before its command runs it."""
     return Server(
         name,
         title,
-        (*before, "{twistd}", "-n", "--pidfile=", "wsrelay", "--listen", "tcp:0:interface=127.0.0.1", *ONE_BIG_CLIENT),
+        (*before, "{twistd}", "-n", "--pidfile=", "wsrelay", *ONE_BIG_CLIENT),
         (toolchain.relay,),
         deflate=(),
+        environ={"WSRELAY_PURE": "1"} if pure else {},
         version=("{own_python}", *VERSION, "wsrelay"),
+        plain=("--listen", "tcp:0:interface=127.0.0.1"),
+        tls=("--listen", "ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}"),
+        rows=rows,
     )
 
 
+#: Where being watched could cost something; the others would take minutes and say the same.
+WATCHED_ROWS = "10x1,100x1,100x64,1000x64,rooms-500x2,paced-100,idle-9000"
+
 SERVERS = [
     _relay(RELAY, "wsrelay"),
-    _relay("watched", "wsrelay, watched", "{own_python}", "{peers}/watched.py"),
+    _relay("relay-pure", "wsrelay, pure Python", pure=True),
+    _relay("watched", "wsrelay, watched", "{own_python}", "{peers}/watched.py", rows=WATCHED_ROWS),
     Server(FLOOR, "floor (C)", ("{build}/floor",), (partial(toolchain.compiled, "floor"),), deflate=None),
     _on_python("autobahn", "Autobahn"),
-    _on_python("websockets", "websockets"),
+    _on_python("websockets", "websockets", tls=TLS),
     _on_python("picows", "picows", deflate=False),
     _on_python("aiohttp", "aiohttp"),
     Server(
@@ -97,6 +118,7 @@ SERVERS = [
         ("node", "{peers}/ws_peer.mjs"),
         (toolchain.node_modules,),
         version=("node", "-p", "require('{peers}/node_modules/ws/package.json').version"),
+        tls=TLS,
     ),
     Server(
         "nchan",
@@ -124,6 +146,8 @@ BY_NAME = {server.name: server for server in SERVERS}
 #: How a report names the places, which are different on every machine.
 NAMES = {
     "build": "bench/.build",
+    "certificate": "bench/.build/certificate.pem",
+    "key": "bench/.build/key.pem",
     "nchan": toolchain.NCHAN,
     "own_python": "python",
     "peers": "bench/peers",
@@ -138,13 +162,17 @@ def places() -> dict[str, str]:
         module = str(toolchain.nchan())
     except toolchain.MissingError:
         module = ""
+    chosen = interpreters.chosen()
+    scripts = toolchain.environment_folder(toolchain.HERE, *([chosen.path] if chosen else [])) / "bin"
     return {
         "build": str(toolchain.BUILD),
+        "certificate": str(toolchain.BUILD / toolchain.CERTIFICATE),
+        "key": str(toolchain.BUILD / toolchain.KEY),
         "nchan": module,
-        "own_python": sys.executable,
+        "own_python": str(scripts / "python") if chosen else sys.executable,
         "peers": str(toolchain.PEERS),
-        "python": str(toolchain.environment_folder(toolchain.HERE) / "bin" / "python"),
-        "twistd": str(Path(sysconfig.get_path("scripts")) / "twistd"),
+        "python": str(scripts / "python"),
+        "twistd": str((scripts if chosen else Path(sysconfig.get_path("scripts"))) / "twistd"),
     }
 
 

@@ -16,26 +16,38 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import interpreters
+
 HERE = Path(__file__).resolve().parent
 BUILD = HERE / ".build"
 PEERS = HERE / "peers"
 REQUIREMENTS = "requirements.txt"
+
+#: The load generator with TLS, which needs OpenSSL.
+LOAD_TLS = "load-tls"
+
+#: Certificate and key of the TLS rows.
+CERTIFICATE, KEY = "certificate.pem", "key.pem"
 
 #: Written last, so that only what is complete has it. Holds the hash of what it was made from.
 MARKER = ".complete"
 
 #: Program → the Debian packages that have it.
 PACKAGES = {
-    "cc": "gcc libc6-dev zlib1g-dev",
+    "cc": "gcc libc6-dev zlib1g-dev libssl-dev",
     "nats-server": "nats-server",
     "nginx": "nginx libnginx-mod-nchan",
     "node": "nodejs",
     "npm": "npm",
+    "openssl": "openssl",
     "valgrind": "valgrind",
 }
 
-#: Libraries of our C programs; one of these is a library itself.
-LIBRARIES = {"load": ["-lz"], "callgrind": ["-shared", "-fPIC"]}
+#: Libraries and options of our C programs; one of these is a library itself.
+LIBRARIES = {"load": ["-lz"], LOAD_TLS: ["-DTLS", "-lz", "-lssl", "-lcrypto"], "callgrind": ["-shared", "-fPIC"]}
+
+#: Sources of a program, where it has others than the file of its name.
+SOURCES = {LOAD_TLS: ("load.c", "load_tls.c", "load_tls.h")}
 
 NCHAN = "ngx_nchan_module.so"
 
@@ -63,11 +75,14 @@ def program(name: str) -> str:
 
 
 def relay() -> None:
-    """Make sure that the Python that runs us has the relay.
+    """Make sure that the servers' Python has the relay: the chosen one gets that of this checkout.
 
     Raises:
         MissingError: it has not.
     """
+    if interpreters.chosen():
+        python()
+        return
     if importlib_finds("wsrelay"):
         return
     raise MissingError("not installed: run this with the Python of an environment that has wsrelay, as make bench does")
@@ -86,14 +101,15 @@ def compiled(name: str) -> Path:
     Raises:
         MissingError: there is no compiler, or it has something to say.
     """
-    source, target = HERE / f"{name}.c", BUILD / name
-    if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
+    sources, target = [HERE / file for file in SOURCES.get(name, (f"{name}.c",))], BUILD / name
+    if not target.exists() or target.stat().st_mtime < max(source.stat().st_mtime for source in sources):
         compiler = program("cc")
         BUILD.mkdir(exist_ok=True)
         # Renamed when it is complete: another run may be using the old one, or making it, too.
         fresh = target.with_suffix(f".{os.getpid()}")
         try:
-            step([compiler, "-O2", "-o", str(fresh), str(source), *LIBRARIES.get(name, ())])
+            files = [str(source) for source in sources if source.suffix == ".c"]
+            step([compiler, "-O2", "-o", str(fresh), *files, *LIBRARIES.get(name, ())])
         except MissingError as failure:
             needed = f"{PACKAGES['cc']} {PACKAGES['valgrind']}"
             raise MissingError(f"{failure}\n(if a header is missing: apt-get install {needed})") from failure
@@ -101,38 +117,74 @@ def compiled(name: str) -> Path:
     return target
 
 
+@functools.cache
+def certificate() -> Path:
+    """Give a certificate (ECDSA P-256) with its key beside it; made first where it is not there.
+
+    Raises:
+        MissingError: there is no openssl, or it has something to say.
+    """
+    target = BUILD / CERTIFICATE
+    if not target.exists():
+        BUILD.mkdir(exist_ok=True)
+        kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc", "-days", "3650"]
+        files = ["-keyout", str(BUILD / KEY), "-out", str(target)]
+        step([program("openssl"), "req", "-x509", *kind, "-subj", "/CN=127.0.0.1", *files])
+    return target
+
+
+def tls() -> None:
+    """Make what TLS rows need.
+
+    Raises:
+        MissingError: there is no OpenSSL.
+    """
+    compiled(LOAD_TLS)
+    certificate()
+
+
 def python() -> Path:
-    """Give the interpreter of the environment that has what the peers and the plots run on.
+    """Give the interpreter of the environment of the servers on Python: the peers, the plots, and the relay if chosen.
 
     Raises:
         MissingError: it could not be made.
     """
-    return environment(HERE)
+    chosen = interpreters.chosen()
+    return environment(HERE, chosen.path, with_relay=True) if chosen else environment(HERE)
 
 
 def has_python() -> bool:
     """Whether that environment is there already."""
-    return is_complete(environment_folder(HERE), requirements_digest(HERE))
+    chosen = interpreters.chosen()
+    if chosen:
+        return is_complete(
+            environment_folder(HERE, chosen.path), environment_digest(HERE, chosen.path, with_relay=True)
+        )
+    return is_complete(environment_folder(HERE), environment_digest(HERE))
 
 
 @functools.cache
-def environment(home: Path) -> Path:
+def environment(home: Path, base: str = sys.executable, with_relay: bool = False) -> Path:
     """Give the interpreter of the environment that has what a tool needs; made first where it is not there.
 
     Args:
         home: the tool's folder, with its `requirements.txt`.
+        base: the interpreter that it is made from.
+        with_relay: with the relay of this checkout, editable.
 
     Raises:
         MissingError: it could not be made.
     """
-    folder, digest = environment_folder(home), requirements_digest(home)
+    folder, digest = environment_folder(home, base), environment_digest(home, base, with_relay)
     interpreter = folder / "bin" / "python"
     if not is_complete(folder, digest):
         print(f"making {home.name}/.env (once, about a minute)", file=sys.stderr)
         shutil.rmtree(folder, ignore_errors=True)
-        step([sys.executable, "-m", "venv", str(folder)])
-        pip = [str(interpreter), "-m", "pip", "--quiet", "--disable-pip-version-check"]
-        step([*pip, "install", "--requirement", str(home / REQUIREMENTS)])
+        # Debian's Python has no ensurepip without another package: the pip of the Python that runs us does it.
+        step([base, "-m", "venv", "--without-pip", str(folder)])
+        pip = [sys.executable, "-m", "pip", "--python", str(interpreter), "--quiet", "--disable-pip-version-check"]
+        relay = ["--editable", str(HERE.parent)] if with_relay else []
+        step([*pip, "install", "--requirement", str(home / REQUIREMENTS), *relay])
         (folder / MARKER).write_text(digest, encoding="ascii")
     return interpreter
 
@@ -146,14 +198,26 @@ def packages(home: Path) -> Path:
     return Path(step([str(environment(home)), "-c", "import sysconfig; print(sysconfig.get_path('platlib'))"]).strip())
 
 
-def environment_folder(home: Path) -> Path:
-    """Give where a tool's environment is: one for each Python that has run us."""
-    return home / ".env" / f"{sys.version_info.major}.{sys.version_info.minor}"
+def environment_folder(home: Path, base: str = sys.executable) -> Path:
+    """Give where a tool's environment is: one for each Python that has run us, and for each that was chosen."""
+    if base == sys.executable:
+        return home / ".env" / f"{sys.version_info.major}.{sys.version_info.minor}"
+    known = interpreters.ask(base)
+    return home / ".env" / f"{known.version}-{hashlib.sha256(base.encode()).hexdigest()[:8]}"
 
 
-def requirements_digest(home: Path) -> str:
+def environment_digest(home: Path, base: str = sys.executable, with_relay: bool = False) -> str:
     """Hash all that decides what a tool's environment holds."""
-    return hashlib.sha256(sys.version.encode() + (home / REQUIREMENTS).read_bytes()).hexdigest()
+    version = sys.version if base == sys.executable else repr(interpreters.ask(base))
+    relay = b"".join(file.read_bytes() for file in relay_build_files()) if with_relay else b""
+    return hashlib.sha256(version.encode() + (home / REQUIREMENTS).read_bytes() + relay).hexdigest()
+
+
+def relay_build_files() -> list[Path]:
+    """Give the files that decide how the relay is installed: its metadata, and the sources of compiled parts."""
+    root = HERE.parent
+    named = [root / name for name in ("setup.cfg", "setup.py", "pyproject.toml")]
+    return [*(file for file in named if file.exists()), *sorted((root / "wsrelay").rglob("*.[ch]"))]
 
 
 @functools.cache

@@ -19,6 +19,7 @@ class Row:
         rate: messages per second, at fixed times, whether or not earlier ones have arrived; None for a window.
         deflate: with compression.
         idle: nobody publishes.
+        tls: over TLS; each handshake is a full one, without resumption.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Row:
     rate: int | None = None
     deflate: bool = False
     idle: bool = False
+    tls: bool = False
 
     @property
     def connections(self) -> int:
@@ -51,7 +53,7 @@ class Row:
             "size": self.size,
             **({"rate": self.rate} if self.rate else {"window": self.window}),
         }
-        flags = [f"--{flag}" for flag in ("deflate", "idle") if getattr(self, flag)]
+        flags = [f"--{flag}" for flag in ("deflate", "idle", "tls") if getattr(self, flag)]
         return [word for name, value in words.items() for word in (f"--{name}", str(value))] + flags
 
 
@@ -77,6 +79,11 @@ ROWS = [
     Row("paced-1000", "200 messages/s to 1000 members", 1000, rate=200),
     Row("deflate-100", "1 KiB messages with deflate, 100 members, window 16", 100, window=16, size=1024, deflate=True),
     Row("idle-9000", "9000 idle connections", 9000, idle=True),
+    Row("100x1-1k", "1 KiB messages, 100 members, window 1", 100, size=1024),
+    Row("100x16-1k", "1 KiB messages, 100 members, window 16", 100, window=16, size=1024),
+    Row("100x1-tls", "1 KiB messages over TLS, 100 members, window 1", 100, size=1024, tls=True),
+    Row("100x16-tls", "1 KiB messages over TLS, 100 members, window 16", 100, window=16, size=1024, tls=True),
+    Row("idle-1000-tls", "1000 idle connections over TLS", 1000, idle=True, tls=True),
 ]
 
 BY_NAME = {row.name: row for row in ROWS}
@@ -95,10 +102,14 @@ GUARDED = {
 }
 
 
+def matches(name: str, pattern: str) -> bool:
+    """Whether a row's name matches any of the patterns, which commas separate."""
+    return any(fnmatch.fnmatchcase(name, one) for one in pattern.split(","))
+
+
 def select(pattern: str) -> list[Row]:
-    """Give the rows whose names match any of the patterns, which commas separate, in the order of the table."""
-    patterns = pattern.split(",")
-    return [row for row in ROWS if any(fnmatch.fnmatchcase(row.name, one) for one in patterns)]
+    """Give the rows whose names match, in the order of the table."""
+    return [row for row in ROWS if matches(row.name, pattern)]
 
 
 def weight(row: Row, seconds: float) -> float:

@@ -1,6 +1,7 @@
 """A relay on websockets: its `broadcast`, which its author calls the most efficient way to send to many."""
 
 import socket
+import ssl
 
 from room import BACKLOG, Rooms, run
 from websockets.asyncio.server import ServerConnection, broadcast, serve
@@ -20,9 +21,9 @@ async def relay(connection: ServerConnection) -> None:
         room.discard(connection)
 
 
-async def start(listener: socket.socket, deflate: bool) -> None:
+async def start(listener: socket.socket, deflate: bool, tls: ssl.SSLContext | None = None) -> None:
     """Listen. Compression, where it is on, has the library's settings, which its author has chosen for servers."""
-    await serve(relay, sock=listener, backlog=BACKLOG, compression="deflate" if deflate else None)
+    await serve(relay, sock=listener, backlog=BACKLOG, ssl=tls, compression="deflate" if deflate else None)
 
 
 run(start)

@@ -1,5 +1,9 @@
 // A relay on ws, as in its example of a broadcast; with bufferutil, and with the compression that its readme shows.
 
+import { readFileSync } from "node:fs";
+import { createServer as createPlain } from "node:http";
+import { createServer as createSecure } from "node:https";
+
 import { WebSocket, WebSocketServer } from "ws";
 
 const deflate = {
@@ -14,10 +18,12 @@ const deflate = {
 
 const rooms = new Map();
 
+const tls = process.argv.indexOf("--tls");
+const [cert, key] = tls < 0 ? [] : process.argv.slice(tls + 1, tls + 3).map((path) => readFileSync(path));
+const http = tls < 0 ? createPlain() : createSecure({ cert, key });
+
 const server = new WebSocketServer({
-  host: "127.0.0.1",
-  port: 0,
-  backlog: 1024,
+  server: http,
   perMessageDeflate: process.argv.includes("--deflate") ? deflate : false,
 });
 
@@ -36,4 +42,4 @@ server.on("connection", (connection, request) => {
   });
 });
 
-server.on("listening", () => console.log(`listening on ${server.address().port}`));
+http.listen({ host: "127.0.0.1", port: 0, backlog: 1024 }, () => console.log(`listening on ${http.address().port}`));

@@ -1,9 +1,11 @@
 """The benchmark: its tables are consistent, its figures are the measured ones, and failures are shown."""
 
+import dataclasses
 import importlib
 import importlib.util
 import json
 import os
+import platform
 import re
 import shutil
 import signal
@@ -53,6 +55,7 @@ def load_run() -> Any:
 
 facts: Any = load("facts")
 guard: Any = load("guard")
+interpreters: Any = load("interpreters")
 idle: Any = load("idle")
 lockstep: Any = load("lockstep")
 measure: Any = load("measure")
@@ -141,8 +144,8 @@ class TablesTests(unittest.TestCase):
         self.assertEqual(set(servers.NAMES), set(servers.places()))
         for server in servers.SERVERS:
             for where in (servers.NAMES, servers.places()):
-                for deflate in (False, True):
-                    self.assertNotIn("{", " ".join(server.command_line(deflate, where)))
+                for deflate, tls in ((False, False), (True, False), (False, True)):
+                    self.assertNotIn("{", " ".join(server.command_line(deflate, where, tls)))
 
     def test_peers(self) -> None:
         """Every file in peers/ that a command names is there."""
@@ -158,6 +161,34 @@ class TablesTests(unittest.TestCase):
         self.assertNotIn("--deflate", servers.BY_NAME["ws"].command_line(False, servers.NAMES))
         self.assertFalse(measure.applies(servers.BY_NAME["picows"], row))
         self.assertTrue(measure.applies(servers.BY_NAME["relay"], row))
+
+    def test_tls(self) -> None:
+        """TLS is on in its rows only, without servers that lack it, and the load generator is told."""
+        row = work.BY_NAME["100x16-tls"]
+        self.assertIn("--tls", row.arguments())
+        self.assertEqual(
+            ["relay", "relay-pure", "websockets", "ws"], [s.name for s in servers.SERVERS if measure.applies(s, row)]
+        )
+        plain, secure = (
+            " ".join(servers.BY_NAME["relay"].command_line(False, servers.NAMES, tls)) for tls in (False, True)
+        )
+        self.assertIn("--listen tcp:", plain)
+        self.assertNotIn("ssl:", plain)
+        self.assertIn("--listen ssl:", secure)
+        self.assertNotIn("tcp:", secure)
+
+    def test_pure(self) -> None:
+        """The relay without its compiled parts is the relay, but for one variable."""
+        relay, pure = servers.BY_NAME["relay"], servers.BY_NAME["relay-pure"]
+        self.assertEqual({"WSRELAY_PURE": "1"}, pure.environ)
+        self.assertEqual(relay, dataclasses.replace(pure, name=relay.name, title=relay.title, environ={}))
+
+    def test_rows_of_a_server(self) -> None:
+        """A server with patterns of rows is measured at these, all of which are there."""
+        watched = servers.BY_NAME["watched"]
+        self.assertTrue(measure.applies(watched, work.BY_NAME["10x1"]))
+        self.assertFalse(measure.applies(watched, work.BY_NAME["10x64"]))
+        self.assertLessEqual(set(watched.rows.split(",")), set(work.BY_NAME))
 
     def test_work(self) -> None:
         """All combinations of members and windows are there, and the row that compares with published figures."""
@@ -178,7 +209,7 @@ class TablesTests(unittest.TestCase):
     def test_select(self) -> None:
         """Rows are chosen by patterns, and come in the order of the table."""
         self.assertEqual(["10x1", "10x16", "10x64"], [row.name for row in work.select("10x*")])
-        self.assertEqual(["10x1", "idle-9000"], [row.name for row in work.select("idle-*,10x1")])
+        self.assertEqual(["10x1", "idle-9000"], [row.name for row in work.select("idle-9*,10x1")])
         self.assertEqual([], work.select("nothing"))
 
     def test_rows_of_others(self) -> None:
@@ -209,6 +240,86 @@ class TablesTests(unittest.TestCase):
         """What pip installs is pinned."""
         for requirement in (BENCH / "requirements.txt").read_text("utf-8").splitlines():
             self.assertRegex(requirement, r"^(#.*|[a-z0-9]+==[0-9.]+)$")
+
+
+class InterpreterTests(unittest.TestCase):
+    """The interpreter of all servers is one that was built with profiles, if there is one."""
+
+    def setUp(self) -> None:
+        """Choose nothing for longer than a test."""
+        self.addCleanup(interpreters._chosen.clear)
+
+    def made(self, path: str, config_args: str, version: str = "3.11.2") -> Any:
+        """Make an interpreter."""
+        return interpreters.Interpreter(path, version, "GCC 12.2.0", config_args, "-O2")
+
+    def found(self, *there: Any) -> Any:
+        """Find one among these."""
+        known = {one.path: one for one in there}
+        with mock.patch.object(interpreters, "ask", known.__getitem__):
+            return interpreters.find(known)
+
+    def test_optimised(self) -> None:
+        """The option for profiles counts, and so does a distribution's prefix; another prefix does not."""
+        for arguments, expected in (
+            ("'--enable-optimizations' '--with-lto'", True),
+            ("'--enable-shared' '--prefix=/usr' '--with-dtrace'", True),
+            ("'--prefix=/usr/local' '--enable-shared'", False),
+            ("'--prefix=/root/.pyenv/versions/3.11.7'", False),
+            ("", False),
+        ):
+            self.assertEqual(expected, self.made("python", arguments).optimised, arguments)
+
+    def test_find(self) -> None:
+        """The first with profiles is found, without those too old for the relay; else the first of all."""
+        slow, old = self.made("slow", ""), self.made("old", "--prefix=/usr", "3.9.2")
+        fast, other = self.made("fast", "--prefix=/usr"), self.made("other", "--enable-optimizations")
+        self.assertIs(fast, self.found(slow, old, fast, other))
+        self.assertIs(slow, self.found(slow, old))
+
+    def test_facts(self) -> None:
+        """The report says version, compiler, CONFIG_ARGS and flags, and plainly so if there are no profiles."""
+        told = self.made("slow", "'--enable-shared'").facts()
+        self.assertIn("3.11.2, GCC 12.2.0, built WITHOUT profiles", told["Python of all servers"])
+        self.assertEqual(["--enable-shared", "-O2"], [told["its CONFIG_ARGS"], told["its flags"]])
+        self.assertTrue(any("Python of all servers" in name for name in known()["tools"]))
+
+    def test_ask(self) -> None:
+        """An interpreter tells its own version; what is none is refused."""
+        self.assertEqual(platform.python_version(), interpreters.ask(sys.executable).version)
+        with self.assertRaisesRegex(interpreters.AbsentError, "/nowhere is no Python"):
+            interpreters.ask("/nowhere")
+
+    def test_choose(self) -> None:
+        """Only another interpreter than ours gets an environment for the relay."""
+        interpreters.choose(sys.executable, has_relay=True)
+        self.assertIsNone(interpreters.chosen())
+        self.assertEqual(sys.executable, servers.places()["own_python"])
+        with mock.patch.object(interpreters, "ask", lambda path: self.made(path, "")):
+            interpreters.choose("/other/python", has_relay=True)
+            places = servers.places()
+        for place in ("own_python", "python", "twistd"):
+            self.assertIn("/.env/3.11.2-", places[place])
+        with (
+            mock.patch.object(interpreters, "ask", lambda path: self.made(path, "", "3.9.2")),
+            self.assertRaisesRegex(interpreters.AbsentError, "needs 3.11"),
+        ):
+            interpreters.choose("/old")
+
+    def test_python_option(self) -> None:
+        """A path without a Python is wrong usage."""
+        with self.assertRaisesRegex(run.UsageError, "/nowhere is no Python"):
+            run.choose_python("/nowhere")
+
+    def test_without_openssl(self) -> None:
+        """Without OpenSSL, rows over TLS are left out, and the report says so."""
+        rows = work.select("100x16,100x16-tls")
+        with mock.patch.object(toolchain, "compiled", side_effect=toolchain.MissingError("no ssl.h")):
+            able, left_out = run.able_rows(rows)
+        self.assertEqual((["100x16"], {"100x16-tls": "no ssl.h"}), ([row.name for row in able], left_out))
+        facts_known = {**known(), "left out": left_out}
+        text = report.full(facts_known, samples.Results([]), [])
+        self.assertIn("* 1 KiB messages over TLS, 100 members, window 16: no ssl.h", text)
 
 
 class PlanTests(unittest.TestCase):
@@ -416,7 +527,7 @@ class ReportTests(unittest.TestCase):
 
     def test_other_tables(self) -> None:
         """Latencies, CPU, memory and handshakes have tables of their own."""
-        text = full_report(*(sample("relay", row.name, connections=9000) for row in ROWS))
+        text = full_report(*(sample("relay", row.name, connections=9000) for row in ROWS)).partition("## More")[2]
         idle = re.findall(rf"^\| {work.BY_NAME['idle-9000'].title} \| (\S+) ", text, re.MULTILINE)
         self.assertEqual(["0.1", "5,000", "2"], idle)
         paced = re.findall(rf"^\| {work.BY_NAME['paced-100'].title} \| (\S+) ", text, re.MULTILINE)
@@ -427,7 +538,8 @@ class ReportTests(unittest.TestCase):
         text = full_report(absent={"ws": "not installed"})
         for told in (
             "kernel: Linux",
-            "`twistd -n --pidfile= wsrelay --listen tcp:0:interface=127.0.0.1 --max-",
+            "`twistd -n --pidfile= wsrelay --max-",
+            "--listen tcp:0:interface=127.0.0.1`",
             "`node bench/peers/ws_peer.mjs [--deflate]`",
             "| picows | 1.2.3 | `bench/.env/bin/python bench/peers/picows_peer.py`",
             "`load --rooms 1 --members 100 --publishers 1 --size 64 --window 16`",
@@ -459,6 +571,34 @@ class ReportTests(unittest.TestCase):
         """The facts survive a file."""
         facts = known()
         self.assertEqual(facts, json.loads(json.dumps(facts)))
+
+
+class RatioTests(unittest.TestCase):
+    """The table of ratios."""
+
+    def test_window(self) -> None:
+        """Rows with a window compare deliveries with the floor, peers that were measured, and the best one."""
+        rates = {"relay": 60, "floor": 120, "ws": 30, "picows": 40}
+        text = full_report(*(sample(name, "100x16", deliveries_per_second=rate) for name, rate in rates.items()))
+        ratios = text[text.index("## Ratios") :]
+        cells = ["deliveries", "0.50", "1.50", "2.00", "1.50 (picows)"]
+        self.assertEqual(cells, line(ratios, "1 publisher, 100 members, window 16"))
+
+    def test_paced(self) -> None:
+        """At a rate the ratio is of latencies, and the best peer has the lowest."""
+        medians = {"relay": 60, "floor": 50, "ws": 40, "picows": 30}
+        text = full_report(
+            *(sample(name, "paced-100", latency_us={"p50": m, "p99": m, "max": m}) for name, m in medians.items())
+        )
+        ratios = text[text.index("## Ratios") : text.index("## Failed")]
+        cells = ["p50", "1.20", "2.00", "1.50", "2.00 (picows)"]
+        self.assertEqual(cells, line(ratios, "200 messages/s to 100 members"))
+
+    def test_idle(self) -> None:
+        """Idle connections compare handshakes; what was not measured has no ratio."""
+        text = full_report(sample("relay", "idle-9000", handshakes_per_second=50))
+        ratios = text[text.index("## Ratios") :]
+        self.assertEqual(["handshakes", "–", "–", "–", "–"], line(ratios, "9000 idle connections"))
 
 
 class GuardTests(unittest.TestCase):
@@ -700,7 +840,7 @@ class OptionsTests(unittest.TestCase):
         options = run.parse_arguments([])
         chosen, rows = run.choose(options)
         self.assertEqual((servers.SERVERS, work.ROWS), (chosen, rows))
-        self.assertEqual((1.5, 3, BENCH / "results"), (options.seconds, options.repeats, options.results))
+        self.assertEqual((1.0, 5, BENCH / "results"), (options.seconds, options.repeats, options.results))
 
     def test_quick(self) -> None:
         """A quick run is of the relay and the floor, and leaves the results of a full one alone."""
@@ -864,6 +1004,7 @@ def test_end_to_end(tmp_path: Path) -> None:
     """The relay and the floor are measured, and every message arrived as it should."""
     compiler()
     command = [sys.executable, RUN, "--servers", "relay,floor", "--rows", "10x16", "--repeats", "1", "--seconds", "0.3"]
+    command += ["--python", sys.executable]
     done = subprocess.run(
         [*command, "--results", tmp_path], capture_output=True, text=True, timeout=SECONDS, check=False
     )
@@ -908,7 +1049,7 @@ def test_interrupted(tmp_path: Path) -> None:
     killer.start()
     assert process.stderr is not None
     with process.stderr:
-        assert "10x1" in process.stderr.readline()
+        assert any("10x1" in line for line in process.stderr)
         family = processes.tree(process.pid)
         process.send_signal(signal.SIGINT)
         process.stderr.read()

@@ -7,6 +7,7 @@ that does one thing wrong, and has to name it. No test here looks at a time.
 import json
 import re
 import shutil
+import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -164,7 +165,11 @@ class FaultyRelay:
 
 
 @contextmanager
-def faulty(served: FaultyRelay, extensions: Sequence[ServerPerMessageDeflateFactory] = ()) -> Iterator[int]:
+def faulty(
+    served: FaultyRelay,
+    extensions: Sequence[ServerPerMessageDeflateFactory] = (),
+    context: ssl.SSLContext | None = None,
+) -> Iterator[int]:
     """Serve while the block runs, and return the port."""
     with serve(
         served.serve,
@@ -173,6 +178,7 @@ def faulty(served: FaultyRelay, extensions: Sequence[ServerPerMessageDeflateFact
         process_request=served.join,
         compression=None,
         extensions=extensions or None,
+        ssl=context,
         max_size=None,
         close_timeout=1,
     ) as server:
@@ -336,6 +342,35 @@ def test_the_relay(programs: Programs, compress: bool) -> None:
         ran = programs.load(port, *arguments, "--pids", started.pid)
     assert (ran.code, ran.faults, ran.said, ran.report["deflate"]) == (0, {}, "", compress)
     assert ran.report["server_cpu_seconds"] > 0
+
+
+@pytest.fixture(scope="module")
+def secure(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Programs:
+    """Compile the load generator with TLS, in a folder of its own."""
+    folder = tmp_path_factory.mktemp("bench-tls")
+    warnings = ["-Wall", "-Wextra", "-Wshadow", "-Werror", "-DTLS"]
+    sources = [BENCH / "load.c", BENCH / "load_tls.c"]
+    done = run("cc", "-O2", *warnings, "-o", folder / "load", *sources, "-lz", "-lssl", "-lcrypto")
+    if "openssl/" in done.stdout:
+        missing("OpenSSL", "apt-get install libssl-dev")
+    assert (done.returncode, done.stdout) == (0, "")
+    return Programs(folder)
+
+
+@pytest.mark.parametrize("size", [100, 1024, 100_000])
+def test_tls(secure: Programs, tmp_path: Path, size: int) -> None:
+    """Over TLS every message arrives, small ones and those of several records."""
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc", "-subj", "/CN=127.0.0.1"]
+    run("openssl", "req", "-x509", *kind, "-keyout", key, "-out", certificate)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with faulty(FaultyRelay(), context=context) as port:
+        ran = secure.load(port, "--tls", "--members", 5, "--window", 4, "--size", size)
+        plain = secure.load(port, "--members", 5)
+    assert (ran.code, ran.faults, ran.said) == (0, {}, "")
+    assert ran.report["deliveries"] > 0
+    assert (plain.code, plain.report["deliveries"]) == (1, 0)
 
 
 @pytest.mark.parametrize(
