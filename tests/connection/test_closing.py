@@ -14,7 +14,7 @@ from wsrelay.connection import protocol
 from wsrelay.connection.autobahn import AutobahnProtocol
 from wsrelay.connection.protocol import RelayProtocol
 from wsrelay.message import Run
-from wsrelay.rooms.subscribers import FEW
+from wsrelay.rooms.room import MANY
 from wsrelay.wire import frames
 from wsrelay.wire.deflate import Deflate
 
@@ -140,7 +140,7 @@ class CloseTests(RelayTestCase):
     def test_close_delivery_fails(self) -> None:
         """A transport that raises during a close's last delivery ends its connection, once."""
         relay = self.relay()
-        client, *_ = [relay.client() for _ in range(FEW + 1)]
+        client, *_ = [relay.client() for _ in range(MANY + 1)]
         relay.factory.hub.publish("room", Run.text(b"x"))
         self.patch(client.server_transport, "write", lambda data: 1 / 0)
         client.server.close(closecodes.RESTARTING)

@@ -15,7 +15,7 @@ from wsrelay.connection.websocket import STRETCH_FRAMES
 from wsrelay.grant import Grant
 from wsrelay.limits.turns import TURN_SECONDS
 from wsrelay.message import Run
-from wsrelay.rooms import subscribers
+from wsrelay.rooms import room as room_module
 from wsrelay.wire import frames
 from wsrelay.wire.deflate import Deflate
 
@@ -276,7 +276,8 @@ class TurnTests(ReadingTestCase):
 
     def test_turn_crowded_room(self) -> None:
         """Reads of publishers in a crowded room wait for the next turn; in other rooms they do not."""
-        self.patch(subscribers, "FEW", 0)  # no message is delivered at once
+        self.patch(room_module, "FEW", 0)  # no message is delivered at once
+        self.patch(room_module, "MANY", 0)
         relay, wire, subscriber = self.begin()
         other, listener = relay.wire(), relay.client("/other")
         other.send(request_bytes("/other"))
@@ -293,7 +294,8 @@ class TurnTests(ReadingTestCase):
 
     def test_turn_crowded_room_shared(self) -> None:
         """A publisher gets its turn soon, although others could fill the room in each; at the same address or not."""
-        self.patch(subscribers, "FEW", -1)
+        self.patch(room_module, "FEW", -1)
+        self.patch(room_module, "MANY", -1)
         for address in ("192.0.2.1", "198.51.100.1"):
             publisher = Answer(Grant(room="room", can_subscribe=False))
             relay = self.relay([publisher], room_log_bytes=2**22, max_messages_per_second=0, max_bytes_per_second=0)
@@ -316,6 +318,7 @@ class TurnTests(ReadingTestCase):
 
     def test_turn_encodes(self) -> None:
         """A long message is deflated while it is read, so that the time counts for its address; a short one later."""
+        self.patch(room_module, "MANY", 0)
         relay, wire, _ = self.begin()
         deflating = relay.wire()
         deflating.send(request_bytes("/room", DEFLATE))

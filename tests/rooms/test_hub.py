@@ -11,7 +11,8 @@ from wsrelay import closecodes
 from wsrelay.errors import RoomFull, TooManyRooms
 from wsrelay.message import Run
 from wsrelay.names import PROBE_ROOM
-from wsrelay.rooms import scheduler, subscribers
+from wsrelay.rooms import room as room_module
+from wsrelay.rooms import scheduler
 from wsrelay.rooms.frame_cache import ENTRY_BYTES
 from wsrelay.rooms.hub import Hub
 from wsrelay.rooms.room import ENCODED_BYTES
@@ -24,7 +25,8 @@ class HubTests(SynchronousTestCase):
     """Rooms by name. All messages wait for the end of the turn, as in rooms with more members."""
 
     def setUp(self) -> None:
-        self.patch(subscribers, "FEW", 0)
+        self.patch(room_module, "FEW", 0)
+        self.patch(room_module, "MANY", 0)
 
     def hub(self, retention_seconds: float = 0.0, **settings: Any) -> Hub:
         self.calls: list[Callable[[], None]] = []

@@ -179,13 +179,14 @@ class HubMachine(RuleBasedStateMachine):
         policies=st.lists(st.sampled_from(sorted(SLOW_POLICIES)), min_size=3, max_size=3),
         echo=st.booleans(),
         few=st.sampled_from([0, 2, 4]),
+        many=st.sampled_from([0, 3, 128]),
     )
-    def begin(self, policies: list[str], echo: bool, few: int) -> Any:
+    def begin(self, policies: list[str], echo: bool, few: int, many: int) -> Any:
         """Open the hub, with members in one room, so that new members mostly meet some.
 
         With few, messages are delivered at once, through a flush and from the log, as members come, go and stall.
         """
-        self._few = mock.patch("wsrelay.rooms.subscribers.FEW", few)
+        self._few = mock.patch.multiple("wsrelay.rooms.room", FEW=few, MANY=many)
         self._few.start()
         self.echo = echo
         self.policies = dict(zip(("a", "a/b", "/"), policies, strict=True))

@@ -10,7 +10,7 @@ from tests.wire.test_frames import parse
 from wsrelay import closecodes
 from wsrelay.message import Run
 from wsrelay.policies import SLOW_POLICIES, SlowPolicy
-from wsrelay.rooms import subscribers
+from wsrelay.rooms import room as room_module
 from wsrelay.rooms.batch import WRITE_BYTES
 from wsrelay.rooms.log import SLICE_BYTES
 from wsrelay.rooms.room import HIGH_WATER, LOW_WATER, SHED, Room
@@ -31,7 +31,8 @@ class RoomTestCase(SynchronousTestCase):
     log_bytes = 10_000
 
     def setUp(self) -> None:
-        self.patch(subscribers, "FEW", 0)
+        self.patch(room_module, "FEW", 0)
+        self.patch(room_module, "MANY", 0)
         self.stats = Stats()
         self.room = Room(limits(self.log_bytes), self.stats)
 

@@ -4,8 +4,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.support import RecordingSubscriber, joined
 from wsrelay.message import Run
-from wsrelay.rooms.room import Room
-from wsrelay.rooms.subscribers import FEW
+from wsrelay.rooms import room as room_module
+from wsrelay.rooms.room import FEW, Due, Room
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats
 from wsrelay.wire import frames
@@ -29,15 +29,15 @@ class SendNowTests(SynchronousTestCase):
         self.room.join(subscriber)
         return subscriber
 
-    def publish(self, *texts: bytes, publisher: object = None) -> bool:
-        """Publish a run; return whether it waits for a flush."""
-        waits = self.room.publish(joined([Run.text(text, publisher) for text in texts]))
+    def publish(self, *texts: bytes, publisher: object = None) -> Due:
+        """Publish a run; return what it leaves for the end of the turn."""
+        due = self.room.publish(joined([Run.text(text, publisher) for text in texts]))
         self.room.check()
-        return waits
+        return due
 
     def test_others_only(self) -> None:
         """A run is written at once to all but its publisher, in one write, and leaves the log empty."""
-        self.assertFalse(self.publish(b"a", b"b", publisher=self.one))
+        self.assertIs(self.publish(b"a", b"b", publisher=self.one), Due.NOTHING)
 
         self.assertEqual((self.one.writes, self.other.writes), ([], [A + B]))
         self.assertEqual([self.room.given(one) for one in (self.one, self.other)], [(0, 0), (2, len(A + B))])
@@ -74,22 +74,48 @@ class SendNowTests(SynchronousTestCase):
 
     def test_many(self) -> None:
         """With more subscribers, messages wait for the flush: others may join the write."""
+        self.patch(room_module, "MANY", 0)
         third = self.join("third")
-        self.assertTrue(self.publish(b"a", publisher=self.one))
-        self.assertTrue(self.publish(b"b", publisher=self.other))
+        self.assertIs(self.publish(b"a", publisher=self.one), Due.FLUSH)
+        self.assertIs(self.publish(b"b", publisher=self.other), Due.FLUSH)
         self.assertEqual(third.writes, [])
         self.room.flush()
         self.assertEqual((third.writes, self.one.writes, self.other.writes), ([A + B], [B], [A]))
         self.room.leave(third)
 
-        self.assertEqual((FEW, self.publish(b"a", publisher=self.one)), (2, False))
+        self.assertEqual((FEW, self.publish(b"a", publisher=self.one)), (2, Due.NOTHING))
+
+    def test_alone(self) -> None:
+        """The first run of a turn goes at once if it was alone in the last one; from the second one on all wait."""
+        third = self.join("third")
+        ways: list[tuple[Due, ...]] = []
+        for publishers in ((self.one,), (self.one, self.one), (self.one, self.other), (self.other,), (self.one,)):
+            ways.append(tuple(self.publish(b"a", publisher=publisher) for publisher in publishers))
+            if Due.FLUSH in ways[-1]:
+                self.room.flush()
+            else:
+                self.room.end_turn()
+
+        self.assertEqual(ways, [(Due.END,), (Due.END, Due.FLUSH), (Due.FLUSH, Due.FLUSH), (Due.FLUSH,), (Due.END,)])
+        self.assertEqual([len(one.data) for one in (self.one, self.other, third)], [2 * len(A), 5 * len(A), 7 * len(A)])
+
+    def test_too_many(self) -> None:
+        """In a large room also the only run of a turn waits: so many writes are done in stretches."""
+        self.patch(room_module, "MANY", 3)
+        self.join("third")
+        self.assertIs(self.publish(b"a"), Due.END)
+        self.room.end_turn()
+        self.join("fourth")
+
+        self.assertIs(self.publish(b"a"), Due.FLUSH)
 
     def test_pending(self) -> None:
         """A message never overtakes those that wait for a flush."""
+        self.patch(room_module, "MANY", 0)
         third = self.join("third")
         self.publish(b"a", publisher=third)
         self.room.leave(third)
-        self.assertTrue(self.publish(b"b", publisher=self.one))
+        self.assertIs(self.publish(b"b", publisher=self.one), Due.FLUSH)
         self.room.flush()
 
         self.assertEqual((self.one.data, self.other.data), (A, A + B))
@@ -98,7 +124,7 @@ class SendNowTests(SynchronousTestCase):
         """Where messages are retained, all go to the log."""
         self.room = self.make(retention_seconds=9)
         subscriber = self.join("one")
-        self.assertTrue(self.publish(b"a"))
+        self.assertIs(self.publish(b"a"), Due.FLUSH)
         self.room.flush()
 
         self.assertEqual((subscriber.data, self.room.log.tail), (A, 0))
@@ -109,7 +135,7 @@ class SendNowTests(SynchronousTestCase):
         self.publish(b"a", publisher=self.one)
         self.assertEqual((self.other.writes, self.other.kept), ([A[:2]], A[2:]))
         self.other.takes = None
-        self.assertTrue(self.publish(b"b", publisher=self.one))
+        self.assertIs(self.publish(b"b", publisher=self.one), Due.FLUSH)
         self.room.flush()
         self.assertEqual((self.room.lagging, self.room.lag_messages, self.other.data), (1, 1, A))
         self.other.writes.append(self.other.kept)
@@ -117,7 +143,7 @@ class SendNowTests(SynchronousTestCase):
         self.room.resume(self.other)
         self.assertEqual((self.other.data, self.room.given(self.other)), (A + B, (2, len(A + B))))
 
-        self.assertFalse(self.publish(b"a", publisher=self.one))
+        self.assertIs(self.publish(b"a", publisher=self.one), Due.NOTHING)
         self.assertEqual(self.other.data, A + B + A)
 
     def test_send_raises(self) -> None:
@@ -127,7 +153,7 @@ class SendNowTests(SynchronousTestCase):
             raise EOFError
 
         self.one.on_send = fail
-        self.assertFalse(self.publish(b"a", b"b"))
+        self.assertIs(self.publish(b"a", b"b"), Due.NOTHING)
 
         self.assertEqual((self.one.failures, self.other.data, len(self.room)), (1, A + B, 1))
         self.assertEqual((self.stats.deliveries, self.stats.messages_missed), (2, 2))

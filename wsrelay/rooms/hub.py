@@ -16,7 +16,7 @@ from wsrelay.names import PROBE_ROOM
 from wsrelay.policies import SLOW_POLICIES, ByRoom
 from wsrelay.rooms.frame_cache import FrameCache
 from wsrelay.rooms.invariants import require
-from wsrelay.rooms.room import Room
+from wsrelay.rooms.room import Due, Room
 from wsrelay.rooms.scheduler import Scheduler
 from wsrelay.settings import Settings
 from wsrelay.stats import NOTHING, RoomStatus, Stats, Tally
@@ -205,7 +205,7 @@ class Hub:
         return given
 
     def publish(self, room: str, run: Run) -> None:
-        """Deliver a run to a room: to one of a few subscribers at once, to others at the end of this reactor turn.
+        """Deliver a run to a room, at once or at the end of this reactor turn.
 
         Messages to a room without members, which does not exist, are dropped.
 
@@ -213,10 +213,17 @@ class Hub:
             See :meth:`wsrelay.rooms.room.Room.publish`.
         """
         opened = self._rooms.get(room)
-        if opened is not None and opened.publish(run, self._now):
+        if opened is None:
+            return
+        due = opened.publish(run, self._now)
+        if not due:  # the usual case in rooms of two
+            return
+        if due is Due.FLUSH:
             published_bytes = self._scheduler.add(opened, len(run.plain))
             if published_bytes > self._settings.room_log_bytes * CROWDED_SHARE:
                 self.crowded[room] = opened
+        else:
+            self._scheduler.add_end(opened)
 
     def flush(self, writes: float = math.inf) -> None:
         """Deliver all pending messages, rooms in the order of their first one.

@@ -10,6 +10,7 @@ policy (:mod:`wsrelay.policies`).
 
 import math
 from collections.abc import Iterable, Sequence
+from enum import IntEnum
 from typing import Final
 
 from wsrelay import closecodes
@@ -26,7 +27,7 @@ from wsrelay.rooms.subscribers import Subscribers
 from wsrelay.settings import Settings
 from wsrelay.stats import RoomStatus, Stats, Tally
 
-__all__ = ["ENCODED_BYTES", "HIGH_WATER", "LOW_WATER", "SHED", "Room"]
+__all__ = ["ENCODED_BYTES", "FEW", "HIGH_WATER", "LOW_WATER", "MANY", "SHED", "Due", "Room"]
 
 #: Hysteresis of the policy pause-publishers, as shares of the log: publishers are held when the slowest subscriber lags
 #: by more than the first, and released when it lags by less than the second.
@@ -37,8 +38,28 @@ LOW_WATER: Final = 1 / 4
 #: :mod:`wsrelay.limits.turns`. Others are encoded by the flush.
 ENCODED_BYTES: Final = 1024
 
+#: With so many subscribers, or fewer, a run always goes at once: the other publisher's message goes elsewhere.
+FEW: Final = 2
+
+#: With so many, or fewer, it does while one publishes at a time: half a millisecond of writes.
+MANY: Final = 128
+
 #: The name under which evictions by :meth:`Room.shed` are counted.
 SHED: Final = "shed"
+
+
+class Due(IntEnum):
+    """What a run leaves to do at the end of the turn."""
+
+    NOTHING = 0
+    #: To call :meth:`Room.end_turn`.
+    END = 1
+    #: To call :meth:`Room.flush`.
+    FLUSH = 2
+
+
+# An enum's members are looked up by name at each use.
+_NOTHING, _END, _FLUSH = Due
 
 
 class Room:
@@ -58,8 +79,10 @@ class Room:
     __slots__ = (
         "_accounts",
         "_age",
+        "_is_quiet",
         "_publishers",
         "_retention_seconds",
+        "_runs",
         "_settings",
         "_silent",
         "_slow_policy",
@@ -89,6 +112,8 @@ class Room:
         #: Members that receive nothing: they may not subscribe, or are about to leave.
         self._silent: dict[Subscriber, None] = {}  # a dict as a set: smaller when empty
         self._publishers = Publishers(stats)
+        #: Whether the next run may go at once, and the number of runs since the end of the last turn.
+        self._is_quiet, self._runs = True, 0
 
     @property
     def idle(self) -> bool:
@@ -149,32 +174,46 @@ class Room:
         self._settle()
         return self._accounts.close(member)
 
-    def publish(self, run: Run, now: float = 0.0) -> bool:
+    def publish(self, run: Run, now: float = 0.0) -> Due:
         """Deliver a run, in one of three ways.
 
-        * *At once*: there are two subscribers at most, and all have everything (:meth:`Subscribers.send_now`).
+        * *At once* (:meth:`Subscribers.send_now`), if no message of others could join the writes: the room has at most
+          :data:`FEW` subscribers; or it has at most :data:`MANY`, this is its first run in this turn, and in the last
+          turn that had any there was one only. All subscribers must have everything that was published before.
         * *In a flush*: it waits in the log for the end of the turn, and goes out together with others.
         * *From the log*: to each subscriber that lags, when it takes more.
 
         Where messages are retained, all go to the log. A full log is flushed at once.
 
         Returns:
-            Whether :meth:`flush` is to be called at the end of the turn.
+            What is to be called at the end of the turn.
 
         Complexity:
-            A constant number of steps and at most two writes, however many members there are, unless the log is full.
+            At once, a write for each of at most :data:`MANY` subscribers, which counts as the publisher's time; else a
+            constant number of steps, unless the log is full.
         """
-        if not self._retention_seconds and self._subscribers.send_now(run):
+        count = self._subscribers.current.count
+        may_send = count <= FEW or (self._is_quiet and count <= MANY)
+        if may_send and not self._retention_seconds and self._subscribers.send_now(run):
             if self._subscribers.failed:
                 self._tell_failed()
-            return False
+            if count <= FEW:
+                return _NOTHING
+            self._is_quiet, self._runs = False, 1
+            return _END
+        self._is_quiet = False
+        self._runs += 1
         run.published_at = now
         self.log.append(run)
         if len(run.plain) > ENCODED_BYTES:
             self._subscribers.encode(run)
         if self.log.size_bytes > self._settings.room_log_bytes:
             self.flush()
-        return True
+        return _FLUSH
+
+    def end_turn(self) -> None:
+        """Decide for the next turn whether its first run may go at once: if it was alone in this one."""
+        self._is_quiet, self._runs = self._runs <= 1, 0
 
     def flush(self, writes: float = math.inf) -> float:
         """Deliver everything pending to the subscribers that are not paused, then bound the log.
@@ -198,6 +237,7 @@ class Room:
             self._hold_or_release()
         if self._subscribers.failed:
             self._tell_failed()
+        self.end_turn()
         return writes
 
     def pause(self, subscriber: Subscriber) -> None:

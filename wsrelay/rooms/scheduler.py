@@ -50,6 +50,8 @@ class Scheduler:
         self._seconds = seconds
         #: Rooms with messages for this turn's flush, in the order of their first ones → the bytes published since.
         self._pending: dict[Room, int] = {}
+        #: Rooms whose messages of this turn were sent at once.
+        self._ending: list[Room] = []
         self._scheduled = False
         self.lagging: dict[Room, None] = {}
         self.crowded: dict[str, Room] = {}
@@ -73,6 +75,13 @@ class Scheduler:
             self._call_soon(self._flush_stretch)
         published = self._pending[room] = self._pending.get(room, 0) + size_bytes
         return published
+
+    def add_end(self, room: Room) -> None:
+        """Tell a room when this turn ends."""
+        if not self._scheduled:
+            self._scheduled = True
+            self._call_soon(self._flush_stretch)
+        self._ending.append(room)
 
     def flush(self, writes: float = math.inf, until: float = math.inf) -> None:
         """Deliver all pending messages. See :meth:`wsrelay.rooms.hub.Hub.flush`.
@@ -111,6 +120,12 @@ class Scheduler:
 
     def _flush_stretch(self) -> None:
         self._scheduled = False
+        if self._ending:
+            for room in self._ending:
+                room.end_turn()
+            self._ending.clear()
+            if not self._pending:
+                return
         stats = self._stats
         began, deliveries = self._seconds(), stats.deliveries
         self.flush(STRETCH_WRITES, began + STRETCH_SECONDS)

@@ -12,7 +12,7 @@ slices until it has caught up or is paused again::
         │        log         │  pending  │
         ▲         ▲          ▲           ▲
         │         │          │           └ cursor of a subscriber that joins now
-        │         │          └ all in _current; those in _due still need the last _batch
+        │         │          └ all in current;  those in _due still need the last _batch
         │         └ a cursor in _behind
         └ a cursor left of this has missed messages
 
@@ -20,7 +20,7 @@ A flush to many is done in stretches, so that one room does not hold the reactor
 
 States, and the containers that have a subscriber in each::
 
-    state       _current  _due  _behind  _paused  _newcomers  failed
+    state       current   _due  _behind  _paused  _newcomers  failed
     current        x                                                   has everything flushed
     due            x       x                                           has everything but _batch
     newcomer                       x                  x                ahead of the flush, and waits for it
@@ -35,11 +35,11 @@ Transitions, and what each changes::
 
     add           → current; → newcomer while anything is pending
     flush         current → due → current           _due
-                  newcomer → current                _newcomers, _behind, _current
-    pause         current, due, newcomer → paused   _current, _due, _behind, _paused; so does a write not taken whole
+                  newcomer → current                _newcomers, _behind, current
+    pause         current, due, newcomer → paused   current, _due, _behind, _paused; so does a write not taken whole
     resume        paused → catching up              _paused
-    catching up   → current, newcomer or paused     _behind, _current, _newcomers, _paused
-    finish        current, due → catching up        _current, _due, _behind; a paused one stays
+    catching up   → current, newcomer or paused     _behind, current, _newcomers, _paused
+    finish        current, due → catching up        current, _due, _behind; a paused one stays
     skip_to       paused → paused                   _behind
     a write raises: any → failed                    all, failed
     take_failed   failed → gone                     failed
@@ -74,9 +74,6 @@ _NONE_DUE: Final = Audience()
 
 _NO_BATCH: Final = Batch([], 0)
 
-#: A room with so many subscribers, or fewer, delivers at the end of each read.
-FEW: Final = 2
-
 
 class Subscribers:
     """The subscribers of one room. States and transitions: see the module.
@@ -87,6 +84,7 @@ class Subscribers:
         stats: where to count.
 
     Attributes:
+        current: the up-to-date subscribers. Read only.
         failed: subscribers whose write raised, each with the exception, until :meth:`take_failed`.
     """
 
@@ -94,13 +92,13 @@ class Subscribers:
         "_accounts",
         "_batch",
         "_behind",
-        "_current",
         "_due",
         "_flushed",
         "_log",
         "_newcomers",
         "_paused",
         "_stats",
+        "current",
         "failed",
     )
 
@@ -108,10 +106,10 @@ class Subscribers:
         self._log = log
         self._accounts = accounts
         self._stats = stats
-        #: The offset up to which all in _current have everything.
+        #: The offset up to which all in current have everything.
         self._flushed = 0
-        self._current = Audience()
-        #: The batch that is being delivered, and those of _current that have still to get it.
+        self.current = Audience()
+        #: The batch that is being delivered, and those of current that have still to get it.
         self._batch, self._due = _NO_BATCH, _NONE_DUE
         self._behind = Cursors()
         #: This and the next: mostly empty, so a dict as a set, and a deque only once there is a newcomer.
@@ -143,11 +141,11 @@ class Subscribers:
 
     def __len__(self) -> int:
         """Return their number, failed ones included."""
-        return len(self._current) + len(self._behind) + len(self.failed)
+        return len(self.current) + len(self._behind) + len(self.failed)
 
     def __iter__(self) -> Iterator[Subscriber]:
         """Iterate over all, failed ones included; none may come or go meanwhile."""
-        yield from self._current
+        yield from self.current
         yield from self._behind
         yield from (subscriber for subscriber, _ in self.failed)
 
@@ -162,7 +160,7 @@ class Subscribers:
 
     def given(self, member: Subscriber) -> Tally:
         """Return the messages and bytes that a member of the room was given."""
-        if member in self._current:
+        if member in self.current:
             return self._accounts.given_of_flushed(member, self._batch if member in self._due else _NO_BATCH)
         return self._accounts.given(member)
 
@@ -179,24 +177,22 @@ class Subscribers:
 
     def encode(self, run: Run) -> None:
         """Make the frames of a run in the encodings of those that will get it in the next flush."""
-        for encoding, members in self._current.groups.items():
+        for encoding, members in self.current.groups.items():
             has_receivers = len(members) > 1 or run.publisher not in members
             if encoding is not plain and has_receivers and len(run.plain) >= SHORTEST_BYTES:  # else it is not kept
                 self._log.cache.frames_of(run, encoding)
 
     def send_now(self, run: Run) -> bool:
-        """Deliver a run without the log, if there are few subscribers, and all have everything that was published.
-
-        No other publisher's message could join that write, so the end of the turn would bring nothing.
+        """Deliver a run without the log, if all subscribers have everything that was published.
 
         Returns:
             Whether it was delivered; else it goes to the log.
 
         Complexity:
-            One write, or two if it has no publisher among the subscribers.
+            One write per subscriber, without a batch.
         """
-        log, current = self._log, self._current
-        if current.count > FEW or log.head != log.tail or self._behind.offsets:
+        log, current = self._log, self.current
+        if log.head != log.tail or self._behind.offsets:
             return False
         publisher = cast("Subscriber", run.publisher)  # any other object is no member
         count, size_bytes = run.count, len(run.plain)
@@ -228,13 +224,13 @@ class Subscribers:
             if self._due.groups:
                 writes -= self._deliver_due(writes)
             elif self._flushed < self._log.head:
-                batch, current = self._log.batch(self._flushed, self._log.head), self._current.groups
+                batch, current = self._log.batch(self._flushed, self._log.head), self.current.groups
                 self._flushed = batch.end
                 self._accounts.flush(batch, current.values())
-                cost = batch.cost * self._current.count
+                cost = batch.cost * self.current.count
                 if cost > writes:
                     batch.cache = self._log.cache
-                    self._batch, self._due = batch, self._current.copy()
+                    self._batch, self._due = batch, self.current.copy()
                     continue
                 if self._behind.offsets or self._log.cache.frames:  # needed again, or made before
                     batch.cache = self._log.cache
@@ -300,11 +296,11 @@ class Subscribers:
 
     def _follow(self, subscriber: Subscriber) -> None:
         self._accounts.follow(subscriber)
-        self._current.add(subscriber)
+        self.current.add(subscriber)
 
     def _leave_current(self, subscriber: Subscriber) -> None:
         """Give an up-to-date subscriber a cursor of its own."""
-        if self._current.discard(subscriber):
+        if self.current.discard(subscriber):
             due = self._batch if self._due.discard(subscriber) else _NO_BATCH
             self._accounts.part(subscriber, due)
             self._behind.put(subscriber, self._flushed - len(due))
@@ -369,7 +365,7 @@ class Subscribers:
         Complexity:
             One look at each subscriber, and at each message in the log.
         """
-        current, behind = set(self._current), set(self._behind)
+        current, behind = set(self.current), set(self._behind)
         failed = {subscriber for subscriber, _ in self.failed}
         cursors = self._behind.offsets
         self._log.check()
