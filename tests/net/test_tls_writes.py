@@ -19,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.harness.live import make_certificate
 from tests.harness.tls import TlsClient
 from wsrelay.connection.writer import Writer
+from wsrelay.net.accepts import Accepted
 from wsrelay.net.endpoints import Endpoint
 from wsrelay.net.tls import RECORD_BYTES
 
@@ -63,6 +64,22 @@ class Inside(Protocol):
 
     def stopProducing(self) -> None:
         pass
+
+
+class ShortRecords:
+    """A session of OpenSSL whose peer has asked for records of 512 bytes (max_fragment_length, RFC 6066 section 4).
+
+    pyOpenSSL, as it sets SSL_MODE_ENABLE_PARTIAL_WRITE, then takes no more of a write. It cannot ask for them itself.
+    """
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def send(self, data: bytes) -> int:
+        return int(self._session.send(data[:512]))
 
 
 class TlsWriteTestCase(SynchronousTestCase):
@@ -153,6 +170,25 @@ class WriteTests(TlsWriteTestCase):
             data = bytes([size % 251]) * size
             self.assertEqual(self.tls.send(data), size)
             self.assertEqual(self.read(client, self.sent()), data)
+
+    def test_write_short_records(self) -> None:
+        """Nothing is lost or doubled if OpenSSL takes a part of the data, as the peer wants short records."""
+        client = self.connect()
+        self.sent()
+        self.tls._tlsConnection = ShortRecords(self.tls._tlsConnection)
+        for size in (512, 513, 5000, RECORD_BYTES, RECORD_BYTES + 1):
+            data = bytes(range(251)) * (size // 251) + bytes(size % 251)
+            self.assertEqual(self.tls.send(data), size)
+            self.assertEqual(self.read(client, self.sent()), data)
+
+    def test_write_makes_no_list(self) -> None:
+        """A write that the socket takes leaves the transport without a list of pieces, which would cost memory."""
+        self.tcp = Accepted(self.tcp.socket, self.tls, ("127.0.0.1", 1), None, 0, self.reactor)
+        client = self.connect()
+        self.tls.send(b"data")
+
+        self.assertEqual(self.read(client, self.sent()), b"data")
+        self.assertNotIn("_tempDataBuffer", vars(self.tcp))
 
     def test_write_rest_in_order(self) -> None:
         """What the socket does not take waits; more waits behind it, paused from the first byte to the last."""

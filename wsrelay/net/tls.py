@@ -142,13 +142,14 @@ class TlsConnection(TLSMemoryBIOProtocol):
         size = len(data)
         if 0 < size <= RECORD_BYTES and not (self._appSendBuffer or self._lostTLSConnection):
             try:
-                self._tlsConnection.send(data)
+                sent = self._tlsConnection.send(data)
             except Error:  # within a handshake, or at its end: as Twisted does
-                self.write(data)
-            else:
+                sent = 0
+            if sent == size:
                 self._flushSendBIO()
-        else:
-            self.write(data)
+                return size
+            data = data[sent:]  # less, if the peer has asked for short records (RFC 6066 section 4)
+        self.write(data)
         return size
 
     def write(self, data: bytes) -> None:
@@ -279,4 +280,4 @@ class TlsConnection(TLSMemoryBIOProtocol):
 
 def _waits(tcp: TcpTransport) -> bool:
     """Return whether bytes wait in a TCP transport."""
-    return bool(tcp.dataBuffer or tcp._tempDataBuffer)
+    return bool(tcp.dataBuffer or tcp._tempDataLen)  # _tempDataBuffer would be made by a look at it
