@@ -65,10 +65,11 @@ class Modelled(RecordingSubscriber):
         may_skip: whether it was under a policy that lets it go on without some of that.
         broken: every write raises.
         lazy: takes half of every write, as a socket with a full buffer does.
+        encrypts: takes all, as TLS does; with ``lazy``, it is paused before the write returns.
         stalled: takes nothing more until it resumes; since ``stalled_at``.
     """
 
-    def __init__(self, name: str, encoding: Encoding, machine: "HubMachine", lazy: bool) -> None:
+    def __init__(self, name: str, encoding: Encoding, machine: "HubMachine", lazy: bool, encrypts: bool) -> None:
         super().__init__(name, encoding)
         self.machine = machine
         self.hub = machine.hub
@@ -78,6 +79,7 @@ class Modelled(RecordingSubscriber):
         self.given: Tally | None = None
         self.broken = False
         self.lazy = lazy
+        self.encrypts = encrypts
         self.stalled = False
         self.stalled_at = 0.0
         self._seen: list[tuple[int, bytes]] = []
@@ -87,8 +89,12 @@ class Modelled(RecordingSubscriber):
         assert not self.stalled, "written to while paused"  # the room reports it through fail()
         if self.broken:
             raise EOFError("broken")
-        self.takes = len(data) // 2 if self.lazy else None
-        return super().send(data)
+        self.takes = len(data) // 2 if self.lazy and not self.encrypts else None
+        taken = super().send(data)
+        if self.lazy and self.encrypts:
+            self.stall()
+            self.hub.pause(self)
+        return taken
 
     def write_later(self, data: bytes, sent: int) -> None:
         super().write_later(data, sent)
@@ -212,9 +218,12 @@ class HubMachine(RuleBasedStateMachine):
         can_subscribe=st.sampled_from([True, True, True, False]),
         can_publish=st.sampled_from([True, True, True, False]),
         lazy=st.booleans(),
+        encrypts=st.booleans(),
     )
-    def join(self, room: str, encoding: Encoding, can_subscribe: bool, can_publish: bool, lazy: bool) -> Modelled:
-        member = Modelled(str(len(self.all_members)), encoding, self, lazy)
+    def join(
+        self, room: str, encoding: Encoding, can_subscribe: bool, can_publish: bool, lazy: bool, encrypts: bool = False
+    ) -> Modelled:
+        member = Modelled(str(len(self.all_members)), encoding, self, lazy, encrypts)
         self.hub.join(room, member, can_subscribe=can_subscribe, can_publish=can_publish)
         self.all_members.append(member)
         self.rooms[member] = room
