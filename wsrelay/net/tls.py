@@ -133,7 +133,7 @@ class TlsConnection(TLSMemoryBIOProtocol):
         """Encrypt, and write to the socket at once. As a socket's ``send``, but it never raises and takes all.
 
         Args:
-            data: what no bytes wait for in the transport; else the ciphertext waits behind them.
+            data: plaintext. If bytes wait in the transport, its ciphertext waits behind them.
 
         Returns:
             ``len(data)``, as encrypted bytes must not be encrypted again. If the socket does not take all ciphertext,
@@ -153,7 +153,7 @@ class TlsConnection(TLSMemoryBIOProtocol):
         return size
 
     def write(self, data: bytes) -> None:
-        """Encrypt a record of 16 KiB after the other, and write them to the socket in one piece."""
+        """Encrypt in records of 16 KiB at most, and write them to the socket in one piece."""
         collected: list[bytes] = []
         self._collected = collected
         try:
