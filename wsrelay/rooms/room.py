@@ -38,10 +38,10 @@ LOW_WATER: Final = 1 / 4
 #: :mod:`wsrelay.limits.turns`. Others are encoded by the flush.
 ENCODED_BYTES: Final = 1024
 
-#: With so many subscribers, or fewer, a run always goes at once: the other publisher's message goes elsewhere.
+#: With so many members, or fewer, a run always goes at once: the other publisher's message goes elsewhere.
 FEW: Final = 2
 
-#: With so many, or fewer, it does while one publishes at a time: half a millisecond of writes.
+#: With so many subscribers, or fewer, it does while one publishes at a time: half a millisecond of writes.
 MANY: Final = 128
 
 #: The name under which evictions by :meth:`Room.shed` are counted.
@@ -178,7 +178,7 @@ class Room:
         """Deliver a run, in one of three ways.
 
         * *At once* (:meth:`Subscribers.send_now`), if no message of others could join the writes: the room has at most
-          :data:`FEW` subscribers; or it has at most :data:`MANY`, this is its first run in this turn, and in the last
+          :data:`FEW` members; or it has at most :data:`MANY`, this is its first run in this turn, and in the last
           turn that had any there was one only. All subscribers must have everything that was published before.
         * *In a flush*: it waits in the log for the end of the turn, and goes out together with others.
         * *From the log*: to each subscriber that lags, when it takes more.
@@ -193,11 +193,12 @@ class Room:
             constant number of steps, unless the log is full.
         """
         count = self._subscribers.current.count
-        may_send = count <= FEW or (self._is_quiet and count <= MANY)
+        is_few = count + len(self._silent) <= FEW
+        may_send = is_few or (self._is_quiet and count <= MANY)
         if may_send and not self._retention_seconds and self._subscribers.send_now(run):
             if self._subscribers.failed:
                 self._tell_failed()
-            if count <= FEW:
+            if is_few:
                 return _NOTHING
             self._is_quiet, self._runs = False, 1
             return _END
