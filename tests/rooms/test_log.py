@@ -1,6 +1,7 @@
 """Tests of wsrelay.rooms.log."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -60,6 +61,23 @@ class LogTests(SynchronousTestCase):
         self.assertEqual([self.log.not_of(publisher, 3) for publisher in (b, None)], [3, 3])
         extend(self.log, [message(publisher=a)] * OWN_MESSAGES)
         self.assertEqual([self.log.not_of(a, OWN_MESSAGES + past) for past in (0, 1)], [1, OWN_MESSAGES + 1])
+
+    def test_not_of_bound(self) -> None:
+        """No more of a publisher's runs are looked at than it may skip back."""
+
+        class Counting(list[Run]):
+            looks = 0
+
+            def __getitem__(self, at: Any) -> Any:
+                self.looks += 1
+                return super().__getitem__(at)
+
+        publisher = object()
+        extend(self.log, [message(), *[message(publisher=publisher)] * (10 * OWN_MESSAGES)])
+        runs = self.log._runs = Counting(self.log._runs)
+
+        self.assertEqual(self.log.not_of(publisher, 9 * OWN_MESSAGES), 9 * OWN_MESSAGES)
+        self.assertLessEqual(runs.looks, OWN_MESSAGES + 1)
 
     def test_trim(self) -> None:
         """The oldest go first, and only as many as must."""

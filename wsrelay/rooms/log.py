@@ -136,14 +136,14 @@ class Log:
         log, and each of its messages cost a search of all.
 
         Complexity:
-            That of the publisher's runs before ``start``, and of the messages of one.
+            That of :data:`OWN_MESSAGES` runs, and of the messages of one.
         """
-        at = self._index(start)
-        while at >= 0 and self._runs[at].publisher is publisher:
+        at, lowest = self._index(start), max(self.tail, start - OWN_MESSAGES + 1)
+        while self._runs[at].publisher is publisher:
+            if self._starts[at] <= lowest:
+                return start
             at -= 1
-        offset = self._start(at + 1) - 1 if self._start(at + 1) <= start else start
-        if at < 0 or offset <= start - OWN_MESSAGES:
-            return start
+        offset = min(start, self._start(at + 1) - 1)
         if self._runs[at].count > 1 and offset != start:
             self._split(at)
         return offset
