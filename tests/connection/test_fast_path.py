@@ -56,6 +56,22 @@ class EquivalenceTests(RelayTestCase):
         self.assertEqual([frame.data[:1] for frame in parse(listener.send(b""))], [b"a", b"b", b"c"] * 2)
         self.assertEqual(len(begun), 1)
 
+    def test_fast_path_limit_deflated(self) -> None:
+        """The limit holds for a message as it was sent, too: Autobahn closes for it."""
+        data = wire_frame(0xC2, bytes((0, 0, 0, 0xFF, 0xFF)) * 20 + b"\0")  # empty blocks
+
+        self.assertEqual(frames.parse(data, 101, frames.COMMON), (b"\x82\0", 1, len(data)))
+        self.assertEqual(frames.parse(data, 100, frames.COMMON), (b"", 0, 0))
+
+    def test_fast_path_mixed(self) -> None:
+        """Plain and compressed messages of any length may follow each other in one read."""
+        sent = [(kind, bytes(size)) for size in (0, 1, 125, 126, 4096) for kind in (0x82, 0xC2, 0xC2, 0x82, 0x82)]
+        data = b"".join([wire_frame(kind, deflated(one) if kind == 0xC2 else one) for kind, one in sent])
+        joined = b"".join([frames.encode(frames.BINARY, one) for _, one in sent])
+
+        self.assertEqual(frames.parse(data, 2**20, frames.COMMON), (joined, len(sent), len(data)))
+        self.assertEqual(frames.parse(data[:-1], 2**20, frames.COMMON)[1], len(sent) - 1)
+
     def test_fast_path_read_only(self) -> None:
         """A read-only client that publishes is closed on the fast path, too; nothing is relayed."""
         relay = self.relay([Answer(lambda request, grant: narrowing({"can_publish": False}, request, grant))])

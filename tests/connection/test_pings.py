@@ -66,6 +66,19 @@ class PingTests(RelayTestCase):
 
         self.assertTrue(wire.ended)
 
+    def test_pong_timeout_cut_frame(self) -> None:
+        """The same holds for a frame that waits for the next read, behind a whole one."""
+        ended: list[bool] = []
+        for rest in (b"", client_frame(1, b"late")[:-1]):
+            relay, wire = self.silent(message_seconds=0)
+            relay.wait(11)  # a ping is sent
+            wire.send(client_frame(1, b"chat") + rest)
+            relay.wait(10)
+            wire.send(b"")
+            ended.append(wire.ended or relay.stats.closes_sent != {})
+
+        self.assertEqual(ended, [True, False])
+
     def test_ping_jitter(self) -> None:
         """First pings are spread over the interval's second half."""
         for chance, first in ((0.0, 5), (0.5, 7.5), (1.0, 10)):

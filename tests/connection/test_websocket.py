@@ -568,6 +568,7 @@ class MessageDeadlineTests(ReadingTestCase):
             client_frame(1, b"x", fin=False),
             client_frame(1, b"hello")[:-1],
             client_frame(1, b"hello")[:1],
+            client_frame(1, b"whole") + client_frame(1, b"hello")[:-1],
             b"\x82\xfe\xff\xff\0\0\0\0" + b"x" * 1000,
         ]:
             relay, wire, subscriber = self.begin(message_seconds=5, ping_seconds=0)
@@ -594,6 +595,20 @@ class MessageDeadlineTests(ReadingTestCase):
         wire.send(frame[3:])
         relay.wait(10)
         self.assertFalse(wire.ended)
+
+    def test_cut_frame_counted(self) -> None:
+        """A frame that waits for the next read counts as unfinished input at once."""
+        relay, wire, _ = self.begin()
+        wire.send(client_frame(1, b"a") + wire_frame(0x81, bytes(4000))[:-1])
+
+        self.assertGreater(relay.factory.memory.unmeasured_bytes, 4000)
+
+    def test_cut_frame_violations(self) -> None:
+        """A violation in a header is answered at once, also behind a whole frame and without the frame's end."""
+        for header in (b"\x81\x03abc", b"\x81\xfe\0\x03\0\0\0\0a"):
+            _, wire, _ = self.begin()
+            [close] = parse(wire.send(client_frame(1, b"a") + header))
+            self.assertEqual(close.data[:2], (1002).to_bytes(2))
 
     def test_message_timeout_fragments(self) -> None:
         """Fragments do not extend the deadline."""

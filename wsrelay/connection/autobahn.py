@@ -123,8 +123,8 @@ class AutobahnProtocol(WebSocketServerProtocol):
 
     @property
     def mid_frame(self) -> bool:
-        """Whether a frame of the peer is incomplete."""
-        return self.current_frame is not None
+        """Whether a frame of the peer is incomplete, one that waits for its end in ``data`` included."""
+        return frames.is_cut(self.data, frames.PARSED_BYTES, frames.COMMON) or self.current_frame is not None
 
     @property
     def message_bytes(self) -> int:

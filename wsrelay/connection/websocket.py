@@ -152,7 +152,7 @@ class OpenWebSocket(Member):
                 keepalive.message_by = now + (host.factory.settings.message_seconds or math.inf)
                 host.deadline = min(host.deadline, keepalive.message_by)
             keepalive.progress = True
-            host.factory.memory.grow(host, read_bytes)
+            host.factory.memory.grow(host, read_bytes + len(host.data))
         else:
             # The connection's deadline stays; when it passes, nothing is due.
             keepalive.message_by = math.inf

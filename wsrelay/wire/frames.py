@@ -16,6 +16,7 @@ from wsrelay.wire.inflate import inflate
 __all__ = [
     "BINARY",
     "CLOSE",
+    "COMMON",
     "DEFLATED",
     "MAX_CONTROL_BYTES",
     "MOST_BYTES",
@@ -38,6 +39,9 @@ CLOSE: Final = 8
 #: Beside the opcodes, which are bits as well: compressed messages, for :func:`parse`.
 DEFLATED: Final = 4
 
+#: All of these kinds.
+COMMON: Final = TEXT | BINARY | DEFLATED
+
 #: The most bytes of a control frame's payload (RFC 6455 section 5.5).
 MAX_CONTROL_BYTES: Final = 125
 
@@ -59,6 +63,9 @@ _MASKED_HEADER_BYTES: Final = 6
 _MOST_HEADER_BYTES: Final = 14
 #: The length that says that the next 16 bits are the length.
 _LENGTH_16: Final = 126
+
+#: How much of a read is looked at behind a compressed message and one plain one: each look copies it.
+_PART_BYTES: Final = 4096
 
 #: Where :func:`parse` stops, behind the message that reaches it: a read of 64 KiB may inflate to 60 MiB, and one write
 #: of what was parsed is to be bounded.
@@ -137,8 +144,8 @@ def parse(data: bytes, max_payload_bytes: int, kinds: int) -> tuple[bytes, int, 
         if data[at] & _RSV1:
             plain, more, behind = _parse_deflated(data, at, max_payload_bytes, kinds)
         else:
-            rest = data[at:]
-            plain, more, behind = native.parse(rest, min(max_payload_bytes, PARSED_BYTES), kinds, MOST_BYTES)
+            part = data[at : at + _most_bytes_of(data, at) + _PART_BYTES]
+            plain, more, behind = native.parse(part, min(max_payload_bytes, PARSED_BYTES), kinds, MOST_BYTES)
             behind += at
         if not more:
             break
@@ -154,12 +161,22 @@ def _parse_deflated(data: bytes, at: int, max_payload_bytes: int, kinds: int) ->
     if first ^ _FIN not in (TEXT, BINARY) or not first & kinds:
         return b"", 0, at
     # Unmasked as a binary message, because compressed text is no text.
-    masked = _BINARY_BEGIN + data[at + 1 : at + _MOST_HEADER_BYTES + PARSED_BYTES]
-    frame, count, length = native.parse(masked, PARSED_BYTES, BINARY, 1)
+    masked = _BINARY_BEGIN + data[at + 1 : at + _most_bytes_of(data, at)]
+    frame, count, length = native.parse(masked, min(max_payload_bytes, PARSED_BYTES), BINARY, 1)
     payload = inflate(payload_of(frame), max_payload_bytes) if count else None
     if payload is None or (first == _WHOLE_TEXT and not _is_utf8(payload)):
         return b"", 0, at
     return _header(first, len(payload)) + payload, 1, at + length
+
+
+def _most_bytes_of(data: bytes, at: int) -> int:
+    """Return an upper bound of a frame's length, from its header. All of a read would be copied for each frame."""
+    length = data[at + 1] & ~_MASKED if at + 1 < len(data) else 0
+    if length == _LENGTH_16:
+        length = int.from_bytes(data[at + 2 : at + 4])
+    elif length > _LENGTH_16:
+        length = PARSED_BYTES
+    return _MOST_HEADER_BYTES + length
 
 
 def is_cut(data: bytes, max_payload_bytes: int, kinds: int) -> bool:
@@ -176,10 +193,12 @@ def is_cut(data: bytes, max_payload_bytes: int, kinds: int) -> bool:
     if first ^ _FIN not in (TEXT, BINARY) or not first & kinds:
         return False
     if len(data) < _MASKED_HEADER_BYTES:
-        return True
+        return len(data) == 1 or data[1] >= _MASKED
     length, begin = data[1] - _MASKED, _MASKED_HEADER_BYTES
     if length == _LENGTH_16:
         length, begin = int.from_bytes(data[2:4]), begin + 2
+        if length < _LENGTH_16:  # not in the shortest form
+            return False
     elif length > _LENGTH_16:
         length = PARSED_BYTES + 1  # or more: not worth a copy
     return 0 <= length <= min(max_payload_bytes, PARSED_BYTES) and begin + length > len(data)
