@@ -10,6 +10,7 @@ from tests.harness import live
 from tests.harness.support import RelayTestCase, request_bytes
 from wsrelay import __version__
 from wsrelay.admin.metrics import Metrics
+from wsrelay.rooms import room as room_module
 from wsrelay.validators import probe
 from wsrelay.wire.native import IS_COMPILED
 
@@ -51,6 +52,7 @@ class MetricsTestCase(RelayTestCase):
     """A relay at which something has happened."""
 
     def setUp(self) -> None:
+        self.patch(room_module, "MANY", 0)  # messages wait for the flush
         super().setUp()
         self.harness = self.relay(max_message_bytes=100, room_log_bytes=10_000)
         clients = [self.harness.client() for _ in range(3)]

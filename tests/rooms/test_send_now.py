@@ -109,6 +109,18 @@ class SendNowTests(SynchronousTestCase):
 
         self.assertIs(self.publish(b"a"), Due.FLUSH)
 
+    def test_publish_only(self) -> None:
+        """Members that only publish count as well: their messages may join a write."""
+        third = RecordingSubscriber("third")
+        self.room.join(third, can_subscribe=False)
+        self.assertIs(self.publish(b"a", publisher=third), Due.END)
+        self.assertIs(self.publish(b"b", publisher=third), Due.FLUSH)
+        self.room.flush()
+        self.room.leave(self.other)
+
+        self.assertIs(self.publish(b"b", publisher=third), Due.NOTHING)
+        self.assertEqual(self.one.data, A + B + B)
+
     def test_pending(self) -> None:
         """A message never overtakes those that wait for a flush."""
         self.patch(room_module, "MANY", 0)
