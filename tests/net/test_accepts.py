@@ -16,6 +16,7 @@ from twisted.internet.unix import Port as UnixPort
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from wsrelay.net import accepts
 from wsrelay.net.accepts import ACCEPTS, Accepted, lean_accepts
 
 
@@ -135,6 +136,13 @@ class TransportTests(AcceptCase):
         self.addCleanup(one.connectionLost, Failure(ConnectionDone()))
         self.addCleanup(other.connectionLost, Failure(ConnectionDone()))
         self.assertIs(one.client[0], other.client[0])
+
+    def test_accepted_hosts_forgotten(self) -> None:
+        """Strings of past hosts are freed: clients with ever new addresses do not fill the memory (TRAPS 146)."""
+        for number in range(2000):
+            host, *_ = accepts._shared((f"2001:db8::{number:x}", 5, 0, 0))
+        self.assertLess(sys.getrefcount(host), 10)  # of a string that is never freed: some 2 ** 32
+        self.assertLess(accepts._one_string.cache_info().currsize, 2000)
 
     def test_accepted_link_local(self) -> None:
         """A link-local client's address has its scope."""

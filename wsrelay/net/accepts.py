@@ -7,7 +7,7 @@ and a list that stay; and it may accept the whole backlog in one turn (TRAPS 75)
 
 import socket
 import sys
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final, cast
 from typing import Protocol as TypingProtocol
 
@@ -26,6 +26,9 @@ ACCEPTS: Final = 64
 
 #: Shared by all transports, for log lines and reprs of Twisted's that nothing writes.
 _NAME: Final = "wsrelay"
+
+#: Host → one string for all equal ones, of the last hosts. sys.intern would keep each forever on 3.12 (TRAPS 146).
+_one_string: Final = lru_cache(maxsize=1024)(str)
 
 #: Whether connections inherit TCP_NODELAY of the listening socket (TRAPS 78).
 _INHERITS: Final = sys.platform == "linux"
@@ -145,11 +148,11 @@ def _accept(port: Port) -> None:
 
 
 def _shared(address: _Address) -> _Address:
-    """Return an address as Twisted has it, its host one string for all connections of a proxy, and for its limits."""
+    """Return an address as Twisted has it; connections of one host share its string, also with its limits."""
     host = address[0]
     if len(address) == _WITH_SCOPE and address[3]:  # a link-local address names its interface
         host, _ = socket.getnameinfo(address, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)
-    return (sys.intern(host), *address[1:])
+    return (_one_string(host), *address[1:])
 
 
 def _begin(port: Port, client: socket.socket, address: _Address) -> None:
