@@ -266,7 +266,7 @@ class DispatchTests(ReactorTestCase):
         def check() -> None:
             peer = self.peer("a")
             peer.read = error.ConnectionDone
-            peer.connectionLost = mock.Mock(side_effect=ZeroDivisionError)  # type: ignore[method-assign]
+            peer.connectionLost = mock.Mock(side_effect=ZeroDivisionError)  # type: ignore[method-assign]  # a failure
             self.peer("b")
             self.turn("a reads", "b reads")
             self.assertEqual(self.errors(), [ZeroDivisionError])

@@ -265,7 +265,7 @@ class InterpreterTests(unittest.TestCase):
             ("'--enable-optimizations' '--with-lto'", True),
             ("'--enable-shared' '--prefix=/usr' '--with-dtrace'", True),
             ("'--prefix=/usr/local' '--enable-shared'", False),
-            ("'--prefix=/root/.pyenv/versions/3.11.7'", False),
+            ("'--prefix=/home/me/.pyenv/versions/3.11.7'", False),
             ("", False),
         ):
             self.assertEqual(expected, self.made("python", arguments).optimised, arguments)

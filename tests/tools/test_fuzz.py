@@ -132,7 +132,7 @@ class CanFailTests(unittest.TestCase):
         """Invalid UTF-8 accepted by the fast path is found."""
         octets = inputs.encode(seeds.PLAIN, wire_frame(0x81, b"\xff"))
         accepting = [
-            mock.patch("wsrelay.wire.pure._is_utf8", return_value=True),
+            mock.patch("wsrelay.wire.pure.is_utf8", return_value=True),
             mock.patch("wsrelay.wire.native.parse", pure.parse),
         ]
         self.assert_found("frames", octets, patches=accepting)
@@ -141,7 +141,7 @@ class CanFailTests(unittest.TestCase):
         """Invalid UTF-8 accepted in Python is found, by the compiled parser and by Autobahn alone."""
         compiled()
         octets = inputs.encode(3, wire_frame(0x81, b"\xff"))
-        broken = mock.patch("wsrelay.wire.pure._is_utf8", return_value=True)
+        broken = mock.patch("wsrelay.wire.pure.is_utf8", return_value=True)
         self.assert_found("native", octets, patches=[broken])
         self.assert_found("native", octets, patches=[broken, mock.patch.object(native_target, "compiled", None)])
 
@@ -280,7 +280,7 @@ class EngineTests(unittest.TestCase):
 
     def test_finds_are_kept(self) -> None:
         """Hypothesis finds what is broken, makes it smaller, and keeps it."""
-        broken = mock.patch("wsrelay.wire.frames._is_utf8", return_value=True)
+        broken = mock.patch("wsrelay.wire.frames.is_utf8", return_value=True)
         with tempfile.TemporaryDirectory() as folder, broken, mock.patch.object(engines, "quiet_targets") as known:
             known.return_value = {"frames": targets.TARGETS["frames"]}
             printed = ExitStack()

@@ -286,7 +286,7 @@ def test_send_all_overridden_send(module: ModuleType) -> None:
     class Counting(socket.socket):
         sent = 0
 
-        def send(self, data: bytes, *_: Any) -> int:  # type: ignore[override]
+        def send(self, data: bytes, *_: Any) -> int:  # type: ignore[override]  # of a socket, whose data may be any buffer
             self.sent += len(data)
             return len(data)
 

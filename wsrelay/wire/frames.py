@@ -12,6 +12,7 @@ from typing import Final
 
 from wsrelay.wire import native
 from wsrelay.wire.inflate import inflate
+from wsrelay.wire.pure import is_utf8
 
 __all__ = [
     "BINARY",
@@ -164,7 +165,7 @@ def _parse_deflated(data: bytes, at: int, max_payload_bytes: int, kinds: int) ->
     masked = _BINARY_BEGIN + data[at + 1 : at + _most_bytes_of(data, at)]
     frame, count, length = native.parse(masked, min(max_payload_bytes, PARSED_BYTES), BINARY, 1)
     payload = inflate(payload_of(frame), max_payload_bytes) if count else None
-    if payload is None or (first == _WHOLE_TEXT and not _is_utf8(payload)):
+    if payload is None or (first == _WHOLE_TEXT and not is_utf8(payload)):
         return b"", 0, at
     return _header(first, len(payload)) + payload, 1, at + length
 
@@ -202,14 +203,6 @@ def is_cut(data: bytes, max_payload_bytes: int, kinds: int) -> bool:
     elif length > _LENGTH_16:
         length = PARSED_BYTES + 1  # or more: not worth a copy
     return 0 <= length <= min(max_payload_bytes, PARSED_BYTES) and begin + length > len(data)
-
-
-def _is_utf8(payload: bytes) -> bool:
-    try:
-        payload.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _header(first: int, length: int) -> bytes:

@@ -8,7 +8,7 @@ of the two runs (native).
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["parse", "send_all"]
+__all__ = ["is_utf8", "parse", "send_all"]
 
 #: The same as ``wsrelay.interfaces.Send``, which is above.
 _Send = Callable[[bytes], int]
@@ -71,7 +71,7 @@ def parse(data: bytes, max_payload_bytes: int, kinds: int, most_bytes: int) -> t
             # For payloads this short, integers unmask faster than a call into C does (TRAPS 4). "big" is their default.
             keystream = int.from_bytes(data[begin - 4 : begin]) * _ONES[length] >> 8 * (-length & 3)
             payload = (int.from_bytes(data[begin:behind]) ^ keystream).to_bytes(length)
-            if first == _TEXT and not payload.isascii() and not _is_utf8(payload):
+            if first == _TEXT and not payload.isascii() and not is_utf8(payload):
                 break
             frames.append(_HEADERS[first][length] + payload)
             at = behind
@@ -90,12 +90,13 @@ def _parse_longer(data: bytes, at: int, max_payload_bytes: int) -> tuple[bytes, 
         return None
     keystream = (data[key:begin] * (length // 4 + 1))[:length]
     payload = (int.from_bytes(data[begin:behind]) ^ int.from_bytes(keystream)).to_bytes(length)
-    if data[at] == _TEXT and not _is_utf8(payload):
+    if data[at] == _TEXT and not is_utf8(payload):
         return None
     return bytes((data[at], data[at + 1] - _MASKED)) + data[at + 2 : key] + payload, behind
 
 
-def _is_utf8(payload: bytes) -> bool:
+def is_utf8(payload: bytes) -> bool:
+    """Return whether a payload is UTF-8 (RFC 3629), as that of a text message must be."""
     try:
         payload.decode()
     except UnicodeDecodeError:
