@@ -7,7 +7,6 @@ import errno
 import gc
 import platform
 import signal
-import zlib
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Final
@@ -27,7 +26,7 @@ from wsrelay.logs.files import LogFile
 from wsrelay.service import RelayService
 from wsrelay.settings import Settings
 from wsrelay.signals import Signals
-from wsrelay.wire.deflate import load_isal
+from wsrelay.wire.deflate import library_name
 from wsrelay.wire.native import IS_COMPILED
 
 __all__ = ["RelayProcess", "announcement"]
@@ -228,7 +227,7 @@ def announcement(settings: Settings, max_connections: int, reactor: object) -> l
         "Twisted": f"{twisted.__version__} with {type(reactor).__name__}",
         "Autobahn": version("autobahn"),
         "wsrelay._native": "in use" if IS_COMPILED else "not in use",
-        "deflate by": f"zlib {zlib.ZLIB_RUNTIME_VERSION}" if load_isal() is None else f"isal {version('isal')}",
+        "deflate by": library_name(),
     }
     limits = {name: getattr(settings, name) for name in _LIMITS}
     limits |= {"max_connections": max_connections, "max_unfinished_bytes_per_address": address_limit_bytes(settings)}

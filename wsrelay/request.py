@@ -44,6 +44,9 @@ OPAQUE_BYTES: Final = "".join(map(chr, range(0xF780, 0xF800)))
 
 _TO_BYTES: Final = charmap_build("".join(map(chr, range(0x80))) + OPAQUE_BYTES)
 
+#: The fields of a request that can hold no secret.
+_SHOWN: Final = ("path", "room", "host", "origin", "subprotocols", "peer", "tls", "method")
+
 
 class HandshakeRequest(msgspec.Struct, frozen=True):
     """One request: a WebSocket handshake, or plain HTTP. Validators decide on it.
@@ -83,10 +86,11 @@ class HandshakeRequest(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         """Return the fields that can hold no secret."""
-        return (
-            f"HandshakeRequest(path={self.path!r}, room={self.room!r}, host={self.host!r}, origin={self.origin!r}, "
-            f"subprotocols={self.subprotocols!r}, peer={self.peer!r}, tls={self.tls!r}, method={self.method!r})"
-        )
+        return f"HandshakeRequest({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:  # Any: as Struct declares it
+        """Return the same for tracebacks of rich: a struct's own has all fields."""
+        return [(name, getattr(self, name)) for name in _SHOWN]
 
     @property
     def wants_websocket(self) -> bool:

@@ -15,7 +15,7 @@ from websockets.extensions.permessage_deflate import PerMessageDeflate
 
 from tests.wire.test_frames import opcodes, parse, payloads
 from wsrelay.wire import frames
-from wsrelay.wire.deflate import ISAL_MIN_BYTES, WINDOW_BITS, Deflate, load_isal
+from wsrelay.wire.deflate import ISAL_MIN_BYTES, WINDOW_BITS, Deflate, library_name, load_isal
 from wsrelay.wire.inflate import TAIL
 
 #: Where isal is not installed.
@@ -116,6 +116,14 @@ class DeflateTests(SynchronousTestCase):
         self.assertIs(load_isal(), isal_zlib)
         with mock.patch.dict(sys.modules, WITHOUT_ISAL):
             self.assertIs(load_isal(), None)
+
+    def test_library_name(self) -> None:
+        """The library and its version are named, also where a copy of isal has none."""
+        self.assertRegex(library_name(), r"^isal \d")
+        with mock.patch.dict(sys.modules, WITHOUT_ISAL):
+            self.assertEqual(library_name(), f"zlib {zlib.ZLIB_RUNTIME_VERSION}")
+        with mock.patch.dict(sys.modules, {"isal": mock.Mock(spec=[])}):
+            self.assertEqual(library_name(), "isal of unknown version")
 
     def test_compressed_size(self) -> None:
         """Isal's output is at most a twentieth longer than zlib's, from 512 bytes on."""

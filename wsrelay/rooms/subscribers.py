@@ -200,7 +200,9 @@ class Subscribers:
         self._flushed = log.head
         self._accounts.flush_run(count, size_bytes)
         for encoding, members in [*current.groups.items()]:
-            receivers = members.copy()  # a send may pause its subscriber, which takes it from the members
+            receivers = (
+                members.copy()
+            )  # a send may pause its own subscriber (TLS does), which takes it from the members
             if receivers.pop(publisher, None) is not None:
                 self._accounts.leave_out(publisher, count, size_bytes)
             if receivers:

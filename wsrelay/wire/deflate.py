@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from wsrelay.wire.frames import encode, opcode_of, payload_of
 from wsrelay.wire.inflate import TAIL
 
-__all__ = ["ISAL_MIN_BYTES", "WINDOW_BITS", "Deflate", "load_isal"]
+__all__ = ["ISAL_MIN_BYTES", "WINDOW_BITS", "Deflate", "library_name", "load_isal"]
 
 #: The windows that messages are deflated for; a client that allows one between gets the next smaller. Fewer than there
 #: could be, because a message in a log may be kept once more for each.
@@ -41,6 +41,14 @@ def load_isal() -> ModuleType | None:
         return import_module("isal.isal_zlib")
     except ImportError:
         return None
+
+
+def library_name() -> str:
+    """Return the name and the version of the library that deflates long messages."""
+    isal = load_isal()
+    if isal is None:
+        return f"zlib {zlib.ZLIB_RUNTIME_VERSION}"
+    return f"isal {getattr(import_module('isal'), '__version__', 'of unknown version')}"
 
 
 class Deflate:
