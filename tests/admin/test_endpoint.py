@@ -19,12 +19,12 @@ pytestmark = pytest.mark.interop
 
 #: A validator that breaks the relay, on request: what was published is never flushed again.
 WEDGE = """
-from wsrelay.rooms.scheduler import Scheduler
+from wsrelay.rooms.room import Due, Room
 
 
 def wedge(request, grant):
     if request.room == "wedge":
-        Scheduler.flush = lambda scheduler, *writes: None
+        Room.publish = lambda room, *run: Due.NOTHING
     return grant
 """
 
