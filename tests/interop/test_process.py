@@ -72,6 +72,7 @@ def test_drain(program: str) -> None:
         port = one.ws.remote_address[1]
         server.signal(signal.SIGTERM)
         assert server.output.wait_for("SIGTERM: closing (2) connections over 600 s") == ["2"]
+        server.output.wait_for(r"Port \d+ Closed")
         one.say(text("still here"))
         assert other.hear() == "still here"
         with socket.socket() as late, pytest.raises(ConnectionRefusedError):
