@@ -186,13 +186,14 @@ class HubMachine(RuleBasedStateMachine):
         echo=st.booleans(),
         few=st.sampled_from([0, 2, 4]),
         many=st.sampled_from([0, 3, 128]),
+        quiet_turns=st.sampled_from([0, 1, 2]),
     )
-    def begin(self, policies: list[str], echo: bool, few: int, many: int) -> Any:
+    def begin(self, policies: list[str], echo: bool, few: int, many: int, quiet_turns: int) -> Any:
         """Open the hub, with members in one room, so that new members mostly meet some.
 
         With few, messages are delivered at once, through a flush and from the log, as members come, go and stall.
         """
-        self._few = mock.patch.multiple("wsrelay.rooms.room", FEW=few, MANY=many)
+        self._few = mock.patch.multiple("wsrelay.rooms.room", FEW=few, MANY=many, QUIET_TURNS=quiet_turns)
         self._few.start()
         self.echo = echo
         self.policies = dict(zip(("a", "a/b", "/"), policies, strict=True))

@@ -5,7 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.harness.support import RecordingSubscriber, joined
 from wsrelay.message import Run
 from wsrelay.rooms import room as room_module
-from wsrelay.rooms.room import FEW, Due, Room
+from wsrelay.rooms.room import FEW, QUIET_TURNS, Due, Room
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats
 from wsrelay.wire import frames
@@ -86,18 +86,23 @@ class SendNowTests(SynchronousTestCase):
         self.assertEqual((FEW, self.publish(b"a", publisher=self.one)), (2, Due.NOTHING))
 
     def test_alone(self) -> None:
-        """The first run of a turn goes at once if it was alone in the last one; from the second one on all wait."""
+        """The first run of a turn goes at once if the last turns had one run each; from the second one on all wait."""
         third = self.join("third")
         ways: list[tuple[Due, ...]] = []
-        for publishers in ((self.one,), (self.one, self.one), (self.one, self.other), (self.other,), (self.one,)):
+        alone = [(self.one,)] * QUIET_TURNS
+        for publishers in (*alone, (self.one, self.one), (self.one, self.other), *alone, (self.other,), (self.other,)):
             ways.append(tuple(self.publish(b"a", publisher=publisher) for publisher in publishers))
             if Due.FLUSH in ways[-1]:
                 self.room.flush()
             else:
                 self.room.end_turn()
 
-        self.assertEqual(ways, [(Due.END,), (Due.END, Due.FLUSH), (Due.FLUSH, Due.FLUSH), (Due.FLUSH,), (Due.END,)])
-        self.assertEqual([len(one.data) for one in (self.one, self.other, third)], [2 * len(A), 5 * len(A), 7 * len(A)])
+        at_once, in_flush = [(Due.END,)], [(Due.FLUSH,)]
+        several = [(Due.END, Due.FLUSH), (Due.FLUSH, Due.FLUSH)]
+        self.assertEqual(ways, at_once * QUIET_TURNS + several + in_flush * QUIET_TURNS + at_once * 2)
+        of_one, of_other = 2 * QUIET_TURNS + 3, 3
+        given = [of_other, of_one, of_one + of_other]
+        self.assertEqual([len(one.data) // len(A) for one in (self.one, self.other, third)], given)
 
     def test_too_many(self) -> None:
         """In a large room also the only run of a turn waits: so many writes are done in stretches."""
