@@ -54,7 +54,7 @@ class Turns:
         #: Whether it could not use its turn.
         self._keeps_place = False
         #: Network → the seconds that its reads have taken since the last :meth:`_begin`: one turn, or several in which
-        #: no share was used up. To begin each turn would cost as much as a short read.
+        #: no half of a share was used up. To begin each turn would cost as much as a short read.
         self._taken: dict[object, float] = {}
         #: Network → its connections that wait, in their order, each with the bytes it has read.
         self._queues: dict[object, dict[Waiting, bytes]] = {}
@@ -63,9 +63,10 @@ class Turns:
         """Count the time that a read has taken; not for reads below :data:`SHORT_SECONDS`."""
         network = connection.network
         taken = self._taken[network] = self._taken.get(network, 0.0) + seconds
-        if taken >= self._share:
-            self.is_contended = True
+        share = self._share
+        if taken >= share / 2:  # the next turn counts anew: else some long reads in many turns would use up a share
             self._schedule()
+            self.is_contended |= taken >= share
 
     def postpone(self, connection: Waiting, data: bytes) -> bool:
         """Let a read wait if its connection does, or its network has used up its share; not within its own turn.
@@ -151,10 +152,14 @@ class Turns:
             if self._taken.get(network, 0.0) >= self._share:
                 break
             if connection in queue:
-                self.took(connection, SHORT_SECONDS)  # to read again is work, too
                 self._on_turn, self._keeps_place = connection, False
+                before, began = self._taken.get(network, 0.0), self.seconds()
                 connection.take_turn(queue.pop(connection))
                 self._on_turn = None
+                # Short reads count here, which are many and not told to took(). Not as SHORT_SECONDS each: of a
+                # thousand connections some would wait after every turn, each at the price of a read.
+                taken = before + self.seconds() - began
+                self._taken[network] = max(taken, self._taken.get(network, 0.0))
                 if self._keeps_place:
                     kept[connection] = None
                 else:
