@@ -195,16 +195,16 @@ static Socket *plain_socket(PyObject *send) {
 }
 
 /* Put (data, taken) into the dict. `taken` is stolen, and may be NULL after an error. Returns -1 with an error set. */
-static int add_partial(PyObject *unsent, PyObject *send, PyObject *data, PyObject *taken) {
+static int add_partial(PyObject *unsent, PyObject *member, PyObject *data, PyObject *taken) {
     PyObject *value = taken == NULL ? NULL : PyTuple_Pack(2, data, taken);
     Py_XDECREF(taken);
-    int failed = value == NULL ? -1 : PyDict_SetItem(unsent, send, value);
+    int failed = value == NULL ? -1 : PyDict_SetItem(unsent, member, value);
     Py_XDECREF(value);
     return failed;
 }
 
 /* Put the current exception into the dict, or (data, 0) for an OSError. Others than Exception stay set: -1. */
-static int add_error(PyObject *unsent, PyObject *send, PyObject *data) {
+static int add_error(PyObject *unsent, PyObject *member, PyObject *data) {
     if (!PyErr_ExceptionMatches(PyExc_Exception))
         return -1;
     PyObject *type, *error, *traceback;
@@ -212,8 +212,8 @@ static int add_error(PyObject *unsent, PyObject *send, PyObject *data) {
     PyErr_NormalizeException(&type, &error, &traceback);
     if (traceback != NULL)
         PyException_SetTraceback(error, traceback);
-    int failed = PyErr_GivenExceptionMatches(error, PyExc_OSError) ? add_partial(unsent, send, data, PyLong_FromLong(0))
-                                                                   : PyDict_SetItem(unsent, send, error);
+    int failed = PyErr_GivenExceptionMatches(error, PyExc_OSError) ? add_partial(unsent, member, data, PyLong_FromLong(0))
+                                                                   : PyDict_SetItem(unsent, member, error);
     Py_XDECREF(type);
     Py_XDECREF(error);
     Py_XDECREF(traceback);
@@ -221,13 +221,15 @@ static int add_error(PyObject *unsent, PyObject *send, PyObject *data) {
 }
 
 /* Call any `send` and put what it did not take into the dict. Returns -1 with an error set. */
-static int call_send(PyObject *unsent, PyObject *send, PyObject *data, PyObject *size) {
+static int call_send(PyObject *unsent, PyObject *member, PyObject *send, PyObject *data) {
     PyObject *taken = PyObject_CallFunctionObjArgs(send, data, NULL);
     if (taken == NULL)
-        return add_error(unsent, send, data);
-    int differs = PyObject_RichCompareBool(taken, size, Py_NE);
+        return add_error(unsent, member, data);
+    PyObject *size = PyLong_FromSsize_t(PyBytes_Size(data));
+    int differs = size == NULL ? -1 : PyObject_RichCompareBool(taken, size, Py_NE);
+    Py_XDECREF(size);
     if (differs == 1)
-        return add_partial(unsent, send, data, taken);
+        return add_partial(unsent, member, data, taken);
     Py_DECREF(taken);
     return differs;
 }
@@ -237,7 +239,7 @@ static int call_send(PyObject *unsent, PyObject *send, PyObject *data, PyObject 
    The GIL is kept. The sockets never wait; a send takes some 4 µs, so 1024 of them about as long as CPython lets a
    thread run (5 ms). Released for each, it would be lost to another thread again and again. And while it is kept, no
    other thread closes a socket between the look at its descriptor and send(2). */
-static int socket_write(PyObject *unsent, PyObject *send, PyObject *data, Socket *to) {
+static int socket_write(PyObject *unsent, PyObject *member, PyObject *data, Socket *to) {
     const char *bytes = PyBytes_AsString(data);
     size_t size = (size_t)PyBytes_Size(data);
     ssize_t taken;
@@ -245,28 +247,30 @@ static int socket_write(PyObject *unsent, PyObject *send, PyObject *data, Socket
         taken = sendto(to->descriptor, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL, NULL, 0);
     while (taken < 0 && errno == EINTR);
     /* An errno is an OSError: EAGAIN, a reset, EBADF of a closed socket, whose descriptor is -1. */
-    return taken == (ssize_t)size ? 0 : add_partial(unsent, send, data, PyLong_FromSsize_t(taken < 0 ? 0 : taken));
+    return taken == (ssize_t)size ? 0 : add_partial(unsent, member, data, PyLong_FromSsize_t(taken < 0 ? 0 : taken));
 }
 
 static PyObject *send_all(PyObject *module, PyObject *const *args, Py_ssize_t count) {
     (void)module;
-    if (count != 2 || !PyList_Check(args[0]) || !PyBytes_Check(args[1])) {
-        PyErr_SetString(PyExc_TypeError, "send_all(sends: list, data: bytes)");
+    if (count != 3 || !PyDict_Check(args[0]) || !PyBytes_Check(args[2])) {
+        PyErr_SetString(PyExc_TypeError, "send_all(members: dict, but, data: bytes)");
         return NULL;
     }
-    PyObject *sends = args[0], *data = args[1];
-    PyObject *unsent = PyDict_New(), *size = PyLong_FromSsize_t(PyBytes_Size(data));
-    int failed = unsent == NULL || size == NULL ? -1 : 0;
-    int empty = PyBytes_Size(data) == 0;
-    /* The size of the list is read each time, because a call may change the list. */
-    for (Py_ssize_t at = 0; !failed && !empty && at < PyList_Size(sends); at++) {
-        PyObject *send = PyList_GetItem(sends, at);
+    PyObject *but = args[1], *data = args[2];
+    PyObject *unsent = PyDict_New();
+    /* Lists, because a call may change the dict. They also keep what is in use. */
+    PyObject *members = PyDict_Keys(args[0]), *sends = PyDict_Values(args[0]);
+    int failed = unsent == NULL || members == NULL || sends == NULL ? -1 : 0;
+    Py_ssize_t number = failed || PyBytes_Size(data) == 0 ? 0 : PyList_Size(members);
+    for (Py_ssize_t at = 0; !failed && at < number; at++) {
+        PyObject *member = PyList_GetItem(members, at), *send = PyList_GetItem(sends, at);
+        if (member == but)
+            continue;
         Socket *to = plain_socket(send);
-        Py_INCREF(send);
-        failed = to != NULL ? socket_write(unsent, send, data, to) : call_send(unsent, send, data, size);
-        Py_DECREF(send);
+        failed = to != NULL ? socket_write(unsent, member, data, to) : call_send(unsent, member, send, data);
     }
-    Py_XDECREF(size);
+    Py_XDECREF(members);
+    Py_XDECREF(sends);
     if (failed)
         Py_CLEAR(unsent);
     return unsent;

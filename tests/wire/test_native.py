@@ -72,7 +72,7 @@ def test_wrong_arguments() -> None:
     ):
         with pytest.raises(TypeError):
             extension.parse(*arguments)
-    for arguments in ((), ([],), ([], "x"), ((), b"x"), ([], bytearray(1)), ([], b"x", 1), ([None], b"x", 1)):
+    for arguments in ((), ({},), ({}, None), ({}, 0, "x"), ([], 0, b"x"), ({}, 0, bytearray(1)), ({}, 0, b"x", 1)):
         with pytest.raises(TypeError):
             extension.send_all(*arguments)
     for arguments in ((b"", 2**64, 3, 1), (b"", 1, 2**64, 1), (b"", 1, 3, 2**64)):

@@ -169,14 +169,26 @@ def test_send_all_takes_all(module: ModuleType, pair: tuple[socket.socket, socke
     """Sockets that take all are not in the result."""
     near, far = pair
 
-    assert module.send_all([near.send, near.send], b"hello") == {}
+    assert module.send_all({"one": near.send, "other": near.send}, None, b"hello") == {}
     assert far.recv(100) == b"hellohello"
+
+
+def test_send_all_but_one(module: ModuleType, pair: tuple[socket.socket, socket.socket]) -> None:
+    """One member gets nothing, which is known by its identity; any other object is no member."""
+    near, far = pair
+    publisher, equal = (1, 2, 3), (1, 2, *[3])
+    members = {publisher: pytest.fail, "other": near.send}
+
+    assert module.send_all(members, publisher, b"a") == {}
+    assert module.send_all({equal: near.send}, publisher, b"b") == {}
+    assert module.send_all({"other": near.send}, object(), b"c") == {}
+    assert far.recv(100) == b"abc"
 
 
 def test_send_all_nothing(module: ModuleType) -> None:
     """No data: nothing is called."""
-    assert module.send_all([pytest.fail], b"") == {}
-    assert module.send_all([], b"x") == {}
+    assert module.send_all({"one": pytest.fail}, None, b"") == {}
+    assert module.send_all({}, None, b"x") == {}
 
 
 def test_send_all_full_buffer(module: ModuleType, pair: tuple[socket.socket, socket.socket]) -> None:
@@ -184,14 +196,14 @@ def test_send_all_full_buffer(module: ModuleType, pair: tuple[socket.socket, soc
     near, far = pair
     data = bytes(10_000_000)
 
-    [(partial, (same, taken))] = module.send_all([near.send], data).items()
-    assert partial == near.send
+    [(partial, (same, taken))] = module.send_all({"one": near.send}, None, data).items()
+    assert partial == "one"
     assert same is data
     assert 0 < taken < len(data)
     with contextlib.suppress(BlockingIOError):
         while True:
             taken += near.send(b"x")
-    assert module.send_all([near.send], b"more") == {near.send: (b"more", 0)}
+    assert module.send_all({"one": near.send}, None, b"more") == {"one": (b"more", 0)}
     received = 0
     near.close()
     while chunk := far.recv(2**20):
@@ -204,12 +216,12 @@ def test_send_all_closed_socket(module: ModuleType, pair: tuple[socket.socket, s
     near, _ = pair
     send, descriptor = near.send, near.fileno()
     near.close()
-    assert module.send_all([send], b"x") == {send: (b"x", 0)}
+    assert module.send_all({"one": send}, None, b"x") == {"one": (b"x", 0)}
     other, far = socket.socketpair()
     with other, far:
         far.setblocking(False)
         assert descriptor in (other.fileno(), far.fileno())
-        assert module.send_all([send], b"x") == {send: (b"x", 0)}
+        assert module.send_all({"one": send}, None, b"x") == {"one": (b"x", 0)}
         for end in (other, far):
             end.setblocking(False)
             with pytest.raises(BlockingIOError):
@@ -221,7 +233,7 @@ def test_send_all_peer_gone(module: ModuleType, pair: tuple[socket.socket, socke
     near, far = pair
     far.close()
 
-    assert module.send_all([near.send], b"x") == {near.send: (b"x", 0)}
+    assert module.send_all({"one": near.send}, None, b"x") == {"one": (b"x", 0)}
 
 
 def test_send_all_blocking_socket(module: ModuleType) -> None:
@@ -232,7 +244,7 @@ def test_send_all_blocking_socket(module: ModuleType) -> None:
             [sys.executable, "-c", f"import os\nwhile os.read({far.fileno()}, 65536): pass"], pass_fds=[far.fileno()]
         )
         far.close()
-        assert module.send_all([near.send], bytes(3_000_000)) == {}
+        assert module.send_all({"one": near.send}, None, bytes(3_000_000)) == {}
         near.close()
         assert reader.wait() == 0
 
@@ -245,7 +257,7 @@ def test_send_all_timeout(module: ModuleType, pair: tuple[socket.socket, socket.
             near.send(bytes(1000))
     near.settimeout(0.001)
 
-    assert module.send_all([near.send], b"x") == {near.send: (b"x", 0)}
+    assert module.send_all({"one": near.send}, None, b"x") == {"one": (b"x", 0)}
 
 
 def test_send_all_callables(module: ModuleType) -> None:
@@ -271,11 +283,12 @@ def test_send_all_callables(module: ModuleType) -> None:
         fake("full", 5),
     )
     data = b"hello"
-    unsent = module.send_all([less, none, blocked, reset, broken, full], data)
+    members = {"less": less, "none": none, "blocked": blocked, "reset": reset, "broken": broken, "full": full}
+    unsent = module.send_all(members, None, data)
 
-    assert unsent == {less: (data, 3), none: (data, 0), blocked: (data, 0), reset: (data, 0), broken: error}
-    assert list(unsent) == [less, none, blocked, reset, broken]
-    assert unsent[broken] is error
+    assert unsent == {"less": (data, 3), "none": (data, 0), "blocked": (data, 0), "reset": (data, 0), "broken": error}
+    assert list(unsent) == ["less", "none", "blocked", "reset", "broken"]
+    assert unsent["broken"] is error
     assert error.__traceback__ is not None
     assert called == ["less", "none", "blocked", "reset", "broken", "full"]
 
@@ -291,7 +304,7 @@ def test_send_all_overridden_send(module: ModuleType) -> None:
             return len(data)
 
     with Counting() as own:
-        assert module.send_all([own.send], b"hello") == {}
+        assert module.send_all({"one": own.send}, None, b"hello") == {}
         assert own.sent == 5
 
 
@@ -302,27 +315,23 @@ def test_send_all_system_exit(module: ModuleType) -> None:
         raise SystemExit(3)
 
     with pytest.raises(SystemExit):
-        module.send_all([leave, pytest.fail], b"x")
+        module.send_all({"one": leave, "other": pytest.fail}, None, b"x")
 
 
-def test_send_all_list_changes(module: ModuleType, pair: tuple[socket.socket, socket.socket]) -> None:
-    """A call may empty or extend the list, and drop the last reference to a send."""
+def test_send_all_members_change(module: ModuleType, pair: tuple[socket.socket, socket.socket]) -> None:
+    """A call may take members away, with the last reference to a send, and add others: those of before get the data."""
     near, far = pair
-    sends: list[Callable[[bytes], int]] = []
+    members: dict[str, Callable[[bytes], int]] = {}
 
-    def empty(data: bytes) -> int:
-        sends.clear()
+    def change(data: bytes) -> int:
+        members.clear()
+        members["late"] = pytest.fail
         return 0
 
-    def extend(data: bytes) -> int:
-        sends.append(near.send)
-        return len(data)
-
-    sends += [empty, pytest.fail]
-    assert module.send_all(sends, b"x") == {empty: (b"x", 0)}
-    sends += [extend]
-    assert module.send_all(sends, b"x") == {}
+    members |= {"one": change, "other": near.send}
+    assert module.send_all(members, None, b"x") == {"one": (b"x", 0)}
     assert far.recv(10) == b"x"
+    assert members == {"late": pytest.fail}
 
 
 def test_send_all_no_leaks(module: ModuleType, pair: tuple[socket.socket, socket.socket]) -> None:
@@ -336,9 +345,11 @@ def test_send_all_no_leaks(module: ModuleType, pair: tuple[socket.socket, socket
     closed.setblocking(False)
     closed.close()
     data = os.urandom(100)
-    sends = [broken, closed.send, near.send]
-    before = [sys.getrefcount(each) for each in (data, *sends)]
+    members = {object(): send for send in (broken, closed.send, near.send)}
+    kept = [data, *members, *members.values()]
+    before = [*map(sys.getrefcount, kept)]
     for _ in range(10):
-        module.send_all(sends, data)
+        module.send_all(members, kept[1], data)
+        module.send_all(members, None, data)
     gc.collect()  # in Python, the traceback of an error has the frame that has the result
-    assert [sys.getrefcount(each) for each in (data, *sends)] == before
+    assert [*map(sys.getrefcount, kept)] == before

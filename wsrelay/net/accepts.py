@@ -12,7 +12,9 @@ from typing import Final, cast
 from typing import Protocol as TypingProtocol
 
 from twisted.internet.address import IPv6Address
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IListeningPort, IProtocol, IProtocolFactory, IReactorFDSet
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.tcp import Port, Server
 from twisted.logger import Logger
 
@@ -87,6 +89,19 @@ class Accepted(Server):
         if len(client) != 2:
             self._addressType = IPv6Address
         reactor.addReader(self)
+
+    def doRead(self) -> ConnectionDone | ConnectionLost | None:  # type: ignore[override]  # as one of Twisted's two
+        """As Twisted's, without the calls in between: 2 % of a message in a room of two."""
+        try:
+            data = self.socket.recv(self.bufferSize)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return CONNECTION_LOST
+        if not data:
+            return CONNECTION_DONE
+        self.protocol.dataReceived(data)
+        return None
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         """See :class:`twisted.internet.interfaces.ITCPTransport`; without a system call for what is inherited."""

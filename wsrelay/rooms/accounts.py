@@ -22,14 +22,17 @@ class Accounts:
 
     A member without an entry was given everything (up to date) or nothing (any other), so an idle one costs no memory
     in a room without traffic.
+
+    Attributes:
+        flushed: messages and bytes flushed since the room was opened. Set it for a run that is given at once to all
+            up-to-date subscribers; its publisher, if it is one, is to be left out.
     """
 
-    __slots__ = ("_flushed", "_given", "_left_out")
+    __slots__ = ("_given", "_left_out", "flushed")
 
     def __init__(self) -> None:
-        #: Messages and bytes flushed since the room was opened.
-        self._flushed: Tally = NOTHING
-        #: Up-to-date subscriber → the part of _flushed that it was not given.
+        self.flushed: Tally = NOTHING
+        #: Up-to-date subscriber → the part of flushed that it was not given.
         self._left_out: dict[Subscriber, Tally] = {}
         #: Any other member → what it was given.
         self._given: dict[Subscriber, Tally] = {}
@@ -44,16 +47,11 @@ class Accounts:
         Complexity:
             One dict update per publisher in the batch.
         """
-        self._flushed = batch.end, self._flushed[1] + batch.bytes
+        self.flushed = batch.end, self.flushed[1] + batch.bytes
         for members in current:
             for publisher, own in batch.own.items():
                 if publisher in members:
                     self.leave_out(publisher, *own)
-
-    def flush_run(self, messages: int, size_bytes: int) -> None:
-        """Count a run as given to all up-to-date subscribers; its publisher, if it is one, is to be left out."""
-        before = self._flushed
-        self._flushed = before[0] + messages, before[1] + size_bytes
 
     def leave_out(self, publisher: Subscriber, messages: int, size_bytes: int) -> None:
         """Count an up-to-date subscriber's own messages."""
@@ -62,12 +60,12 @@ class Accounts:
 
     def skip_to(self, messages: int, size_bytes: int) -> None:
         """Set what was flushed, in a room without subscribers."""
-        self._flushed = messages, size_bytes
+        self.flushed = messages, size_bytes
 
     def follow(self, subscriber: Subscriber) -> None:
         """A subscriber becomes up to date."""
         given = self._given.pop(subscriber, NOTHING)
-        left_out = _minus(self._flushed, given)
+        left_out = _minus(self.flushed, given)
         if left_out != NOTHING:
             self._left_out[subscriber] = left_out
 
@@ -93,7 +91,7 @@ class Accounts:
 
     def given_of_flushed(self, subscriber: Subscriber, due: Batch) -> Tally:
         """Return what an up-to-date subscriber was given. Arguments: see :meth:`part`."""
-        return _minus(_minus(self._flushed, self._left_out.get(subscriber, NOTHING)), due.tally_for(subscriber))
+        return _minus(_minus(self.flushed, self._left_out.get(subscriber, NOTHING)), due.tally_for(subscriber))
 
     def given(self, member: Subscriber) -> Tally:
         """Return what any other member was given."""
@@ -116,7 +114,7 @@ class Accounts:
         """
         require(
             {
-                "the flushed messages are not counted": self._flushed[0] == flushed,
+                "the flushed messages are not counted": self.flushed[0] == flushed,
                 "a part is left out for a subscriber that is not up to date": all(
                     one in current for one in self._left_out
                 ),

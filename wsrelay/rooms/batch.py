@@ -132,7 +132,7 @@ class Batch:
 
         All others than the publishers of the batch share one object and one call of
         :func:`wsrelay.wire.pure.send_all`, where the relay spends most of its time. Nothing is counted singly, and no
-        subscriber is touched, which in a large room would have to come from memory.
+        attribute of a subscriber is read, which in a large room would have to come from memory.
 
         Args:
             encoding: of all members.
@@ -142,20 +142,18 @@ class Batch:
         Returns:
             The subscribers that did not take all.
         """
-        others = dict(members)  # also because a send may pause its subscriber, which takes it from the members
-        publishers = [(one, others.pop(one)) for one in self.own if one in others]
         unsent: Unsent = {}
+        others = dict(members)
+        publishers = {one: others.pop(one) for one in self.own if one in others}
         if others:
             data = self.frames(encoding)
-            if refused := send_all(list(others.values()), data):
-                unsent = {one: refused[send] for one, send in others.items() if send in refused}
+            unsent = send_all(others, None, data)
             stats.bytes_out += len(data) * len(others)
             stats.deliveries += (self.end - self.start) * len(others)
         if len(self.own) > 1:  # else all messages are the publisher's own
-            for publisher, send in publishers:
+            for publisher, send in publishers.items():
                 data = self.frames_for(publisher)
-                if refused := send_all([send], data):
-                    unsent[publisher] = refused[send]
+                unsent |= send_all({publisher: send}, None, data)
                 stats.bytes_out += len(data)
                 stats.deliveries += self.end - self.start - self.own[publisher][0]
         return unsent

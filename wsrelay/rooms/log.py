@@ -16,7 +16,7 @@ from wsrelay.message import FRAME_OVERHEAD_BYTES, RUN_BYTES, Run
 from wsrelay.rooms.batch import Batch
 from wsrelay.rooms.frame_cache import FrameCache
 from wsrelay.rooms.invariants import require
-from wsrelay.stats import Stats
+from wsrelay.stats import Stats, Tally
 
 __all__ = ["OWN_MESSAGES", "SLICE_BYTES", "Age", "Log"]
 
@@ -74,10 +74,11 @@ class Log:
         self.size_bytes += size_bytes
         self._stats.log_bytes += size_bytes
 
-    def pass_by(self, messages: int, size_bytes: int) -> None:
-        """Count messages that are delivered without the log, which is empty, and stays so."""
-        self.head = self.tail = self.head + messages
-        self.published_bytes += size_bytes
+    def pass_by(self, messages: int, size_bytes: int) -> Tally:
+        """Count messages that pass by the log, which stays empty; return the number and bytes of all so far."""
+        self.head = self.tail = head = self.head + messages
+        self.published_bytes = published_bytes = self.published_bytes + size_bytes
+        return head, published_bytes
 
     def batch(self, start: int, end: int) -> Batch:
         """Return runs from an offset on, at most :data:`SLICE_BYTES` of them but at least one.

@@ -49,7 +49,7 @@ Transitions, and what each changes::
 import math
 from collections import deque
 from collections.abc import Collection, Iterator
-from typing import Final, cast
+from typing import Any, Final
 
 from wsrelay.interfaces import Subscriber
 from wsrelay.message import Run
@@ -191,27 +191,25 @@ class Subscribers:
         Complexity:
             One write per subscriber, without a batch.
         """
-        log, current = self._log, self.current
+        log = self._log
         if log.head != log.tail or self._behind.offsets:
             return False
-        publisher = cast("Subscriber", run.publisher)  # any other object is no member
-        count, size_bytes = run.count, len(run.plain)
-        log.pass_by(count, size_bytes)
-        self._flushed = log.head
-        self._accounts.flush_run(count, size_bytes)
-        for encoding, members in [*current.groups.items()]:
-            receivers = (
-                members.copy()
-            )  # a send may pause its own subscriber (TLS does), which takes it from the members
-            if receivers.pop(publisher, None) is not None:
-                self._accounts.leave_out(publisher, count, size_bytes)
-            if receivers:
+        publisher: Any = run.publisher  # one that is no subscriber is in no group
+        count, size_bytes, accounts = run.count, len(run.plain), self._accounts
+        accounts.flushed = flushed = log.pass_by(count, size_bytes)
+        self._flushed = flushed[0]
+        for encoding, members in [*self.current.groups.items()]:
+            number = len(members)
+            if publisher in members:
+                accounts.leave_out(publisher, count, size_bytes)
+                number -= 1
+            if number:
                 data = run.plain if encoding is plain else encoded(run, encoding)
-                refused = send_all([*receivers.values()], data)
-                self._stats.deliveries += count * len(receivers)
-                self._stats.bytes_out += len(data) * len(receivers)
-                if refused:
-                    unsent = {one: refused[send] for one, send in receivers.items() if send in refused}
+                unsent = send_all(members, publisher, data)
+                stats = self._stats
+                stats.deliveries += count * number
+                stats.bytes_out += len(data) * number
+                if unsent:
                     self._set_aside(Batch([run], log.head - count), unsent)
         return True
 

@@ -137,7 +137,8 @@ def parse(data: bytes, max_payload_bytes: int, kinds: int) -> tuple[bytes, int, 
     Complexity:
         See :func:`wsrelay.wire.pure.parse`; for a compressed message, that of inflating it.
     """
-    plain, count, at = native.parse(data, min(max_payload_bytes, PARSED_BYTES), kinds, MOST_BYTES)
+    limit_bytes = max_payload_bytes if max_payload_bytes < PARSED_BYTES else PARSED_BYTES  # min() is 1 % of a message
+    plain, count, at = native.parse(data, limit_bytes, kinds, MOST_BYTES)
     if not kinds & DEFLATED:
         return plain, count, at
     found, size_bytes = [plain], len(plain)
@@ -146,7 +147,7 @@ def parse(data: bytes, max_payload_bytes: int, kinds: int) -> tuple[bytes, int, 
             plain, more, behind = _parse_deflated(data, at, max_payload_bytes, kinds)
         else:
             part = data[at : at + _most_bytes_of(data, at) + _PART_BYTES]
-            plain, more, behind = native.parse(part, min(max_payload_bytes, PARSED_BYTES), kinds, MOST_BYTES)
+            plain, more, behind = native.parse(part, limit_bytes, kinds, MOST_BYTES)
             behind += at
         if not more:
             break

@@ -6,12 +6,14 @@ of the two runs (native).
 """
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
 __all__ = ["is_utf8", "parse", "send_all"]
 
 #: The same as ``wsrelay.interfaces.Send``, which is above.
 _Send = Callable[[bytes], int]
+
+_Member = TypeVar("_Member")
 
 #: FIN and an opcode: the first bytes of whole, uncompressed text and binary messages.
 _TEXT: Final = 0x81
@@ -104,30 +106,37 @@ def is_utf8(payload: bytes) -> bool:
     return True
 
 
-def send_all(sends: list[_Send], data: bytes) -> dict[_Send, tuple[bytes, int] | Exception]:
-    """Call each ``send`` with the data.
+def send_all(
+    members: dict[_Member, _Send], but: object, data: bytes, /
+) -> dict[_Member, tuple[bytes, int] | Exception]:
+    """Call the ``send`` of each member but one with the data.
 
     Args:
-        sends: of sockets, or any callables, each of which says how many bytes it took. A call may change the list.
+        members: each with its ``send``: that of a socket, or any callable that says how many bytes it took. A call may
+            change the dict, with no effect on who gets the data.
+        but: gets nothing, if it is a member; compared by identity.
         data: if it is empty, nothing is called.
 
     Returns:
-        The ``send``s that did not take all: ``(data, taken)``, where an ``OSError`` means that 0 bytes were taken, or
-        another ``Exception`` that one raised. The others get their data in any case.
+        The members that did not take all: ``(data, taken)``, where an ``OSError`` means that 0 bytes were taken, or
+        another ``Exception`` that a ``send`` raised. The others get their data in any case.
 
     Complexity:
         Compiled, a write to a non-blocking ``socket.socket`` costs 0.2 to 0.3 µs less, of some 4.
     """
-    unsent: dict[_Send, tuple[bytes, int] | Exception] = {}
+    unsent: dict[_Member, tuple[bytes, int] | Exception] = {}
     size = len(data)
-    for send in sends if size else ():
+    # Not a list of items: thousands of tuples at a time keep the garbage collector busy.
+    for member, send in zip([*members], [*members.values()], strict=True) if size else ():
+        if member is but:
+            continue
         try:
             taken = send(data)
         except Exception as error:  # noqa: BLE001 - whatever one raises, the others get their data
-            unsent[send] = (data, 0) if isinstance(error, OSError) else error
+            unsent[member] = (data, 0) if isinstance(error, OSError) else error
         else:
             if taken != size:
-                unsent[send] = (data, taken)
+                unsent[member] = (data, taken)
     return unsent
 
 
