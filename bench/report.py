@@ -269,10 +269,11 @@ def conditions(facts: dict[str, Any]) -> str:
 
 
 def _command(known: dict[str, Any]) -> str:
-    """Write how a server is started, and in brackets what is added with compression."""
+    """Write how a server is started, and in brackets what is added with compression and over TLS."""
     environment = "".join(f"{name}={value} " for name, value in known["environment"].items())
-    added = (known["with deflate"] or [])[len(known["command"]) :]
-    return environment + shlex.join(known["command"]) + (f" [{shlex.join(added)}]" if added else "")
+    plain = known["command"]
+    added = [[word for word in known[name] or [] if word not in plain] for name in ("with deflate", "with tls")]
+    return environment + shlex.join(plain) + "".join(f" [{shlex.join(words)}]" for words in added if words)
 
 
 def code(text: str) -> str:

@@ -539,8 +539,8 @@ class ReportTests(unittest.TestCase):
         for told in (
             "kernel: Linux",
             "`twistd -n --pidfile= wsrelay --max-",
-            "--listen tcp:0:interface=127.0.0.1`",
-            "`node bench/peers/ws_peer.mjs [--deflate]`",
+            "--listen tcp:0:interface=127.0.0.1 [ssl:0:interface=127.0.0.1:",
+            "`node bench/peers/ws_peer.mjs [--deflate] [--tls bench/.build/certificate.pem bench/.build/key.pem]`",
             "| picows | 1.2.3 | `bench/.env/bin/python bench/peers/picows_peer.py`",
             "`load --rooms 1 --members 100 --publishers 1 --size 64 --window 16`",
             "--seconds 1 --warmup 0.2",

@@ -373,6 +373,14 @@ def test_tls(secure: Programs, tmp_path: Path, size: int) -> None:
     assert (plain.code, plain.report["deliveries"]) == (1, 0)
 
 
+def test_tls_refused(secure: Programs) -> None:
+    """A relay without TLS is a failed run with a reason, and no figures."""
+    with faulty(FaultyRelay()) as port:
+        ran = secure.load(port, "--tls", "--members", 5)
+    assert (ran.code, ran.report["deliveries"]) == (1, 0)
+    assert "handshake" in ran.said
+
+
 @pytest.mark.parametrize(
     ("served", "faults"),
     [
