@@ -269,11 +269,17 @@ def conditions(facts: dict[str, Any]) -> str:
 
 
 def _command(known: dict[str, Any]) -> str:
-    """Write how a server is started, and in brackets what is added with compression and over TLS."""
+    """Write how a server is started, and in brackets how the command ends with compression, and over TLS."""
     environment = "".join(f"{name}={value} " for name, value in known["environment"].items())
     plain = known["command"]
-    added = [[word for word in known[name] or [] if word not in plain] for name in ("with deflate", "with tls")]
-    return environment + shlex.join(plain) + "".join(f" [{shlex.join(words)}]" for words in added if words)
+    ends = [_end(known.get(name) or [], plain) for name in ("with deflate", "with tls")]
+    return environment + shlex.join(plain) + "".join(f" [{shlex.join(words)}]" for words in ends if words)
+
+
+def _end(words: list[str], plain: list[str]) -> list[str]:
+    """Give the words from the first one on that the plain command does not have at this place."""
+    same = next((at for at, pair in enumerate(zip(words, plain, strict=False)) if pair[0] != pair[1]), len(plain))
+    return words[same:]
 
 
 def code(text: str) -> str:

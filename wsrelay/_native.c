@@ -252,25 +252,22 @@ static int socket_write(PyObject *unsent, PyObject *member, PyObject *data, Sock
 
 static PyObject *send_all(PyObject *module, PyObject *const *args, Py_ssize_t count) {
     (void)module;
-    if (count != 3 || !PyDict_Check(args[0]) || !PyBytes_Check(args[2])) {
+    if (count != 3 || !PyDict_CheckExact(args[0]) || !PyBytes_Check(args[2])) {
         PyErr_SetString(PyExc_TypeError, "send_all(members: dict, but, data: bytes)");
         return NULL;
     }
     PyObject *but = args[1], *data = args[2];
-    PyObject *unsent = PyDict_New();
-    /* Lists, because a call may change the dict. They also keep what is in use. */
-    PyObject *members = PyDict_Keys(args[0]), *sends = PyDict_Values(args[0]);
-    int failed = unsent == NULL || members == NULL || sends == NULL ? -1 : 0;
-    Py_ssize_t number = failed || PyBytes_Size(data) == 0 ? 0 : PyList_Size(members);
-    for (Py_ssize_t at = 0; !failed && at < number; at++) {
-        PyObject *member = PyList_GetItem(members, at), *send = PyList_GetItem(sends, at);
+    /* A copy, because a call may change the dict. Nothing else has it, so it keeps what is in use. */
+    PyObject *members = PyDict_Copy(args[0]), *unsent = PyDict_New(), *member, *send;
+    int failed = unsent == NULL || members == NULL ? -1 : 0;
+    Py_ssize_t at = 0;
+    while (!failed && PyBytes_Size(data) && PyDict_Next(members, &at, &member, &send)) {
         if (member == but)
             continue;
         Socket *to = plain_socket(send);
         failed = to != NULL ? socket_write(unsent, member, data, to) : call_send(unsent, member, send, data);
     }
     Py_XDECREF(members);
-    Py_XDECREF(sends);
     if (failed)
         Py_CLEAR(unsent);
     return unsent;

@@ -33,6 +33,8 @@ class EquivalenceTests(RelayTestCase):
     @example(wire_frame(0x81, b"x" * 120, None) + wire_frame(0x81, b"y"), [], {})
     @example(wire_frame(0x81, b"x", length_bits=16), [3], {})
     @example(wire_frame(0x81, b"x" * 200, length_bits=64), [3], {})
+    @example(wire_frame(0x01, b"a") + wire_frame(0x81, b"b"), [7], {})  # within a fragmented message
+    @example(wire_frame(0x81, b"a") + wire_frame(0x81, b"\xff" * 3)[:-1], [], {})  # wrong, and cut behind another
     @hypothesis_settings(max_examples=int(os.environ.get("WSRELAY_FUZZ_EXAMPLES", "300")))
     def test_fast_path_equivalence(self, stream: bytes, cuts: list[int], fields: dict[str, str]) -> None:
         """Messages, answers, counts and the end are the same, wherever the stream is cut."""

@@ -177,3 +177,21 @@ class TurnsTests(SynchronousTestCase):
 
         self.assertLess(first, many)
         self.assertEqual(first + len(self.turn()) + len(self.turn()), many)
+
+    def test_shares_behind_queue(self) -> None:
+        """What a queue has used of the last turn does not count in later ones."""
+        self.turns.wait(self.reader("a", TURN_SECONDS * 0.9), b"1")
+        self.assertEqual([self.turn(), self.turn()], [["a1"], []])
+        self.reader("a", TURN_SECONDS * 0.2).read(b"2")
+
+        self.assertEqual((self.calls, self.turns.is_contended), ([], False))
+
+    def test_raises(self) -> None:
+        """An exception of one transport does not keep the others waiting."""
+        broken, other = self.reader("broken"), self.reader("other")
+        broken.take_turn = lambda data: 1 / 0
+        for reader in (broken, other):
+            self.turns.wait(reader, b"1")
+        self.assertRaises(ZeroDivisionError, self.turn)
+
+        self.assertEqual((self.turn(), self.turns.is_contended), (["other1"], False))

@@ -178,6 +178,19 @@ class TransportTests(AcceptCase):
         transport.connectionLost(Failure(ConnectionDone()))
         self.assertEqual(client.recv(100), b"")
 
+    def test_accepted_reads(self) -> None:
+        """Each outcome of a read is as with Twisted's own transport."""
+        full = BlockingIOError(errno.EWOULDBLOCK, "")
+        for outcome in (b"data", b"", full, ConnectionResetError(errno.ECONNRESET, ""), OSError(errno.EBADF, "")):
+            answers, received = [], []
+            for kind in (Accepted, Server):
+                transport: Any = kind.__new__(kind)
+                transport.socket, transport.protocol = Mock(), Mock()
+                transport.socket.recv.side_effect = [outcome]
+                answers.append(transport.doRead())
+                received.append(transport.protocol.mock_calls)
+            self.assertEqual((answers[0], received[0]), (answers[1], received[1]), outcome)
+
     def test_accepted_memory(self) -> None:
         """All transports share one table of names, also those that are set late (TRAPS 61)."""
         port = self.listen(Factory.forProtocol(Protocol))

@@ -132,16 +132,19 @@ class Turns:
         self._is_scheduled = False
         self._taken.clear()
         left_seconds = TURN_SECONDS
-        for network, queue in tuple(self._queues.items()):
-            if left_seconds <= 0:
-                break
-            if self._serve(network, queue):
-                self._queues[network] = self._queues.pop(network)
-            left_seconds -= self._taken.get(network, 0.0)
-        self._queues = {network: queue for network, queue in self._queues.items() if queue}
-        self.is_contended = bool(self._queues)
-        if self._queues:
-            self._schedule()
+        try:
+            for network, queue in tuple(self._queues.items()):
+                if left_seconds <= 0:
+                    break
+                if self._serve(network, queue):
+                    self._queues[network] = self._queues.pop(network)
+                left_seconds -= self._taken.get(network, 0.0)
+        finally:  # also when a transport raises: the others must not wait until one more does
+            self._on_turn = None
+            self._queues = {network: queue for network, queue in self._queues.items() if queue}
+            self.is_contended = bool(self._queues)
+            if self._queues or self._taken:  # what was taken now must not count in a later turn
+                self._schedule()
 
     def _serve(self, network: object, queue: dict[Waiting, bytes]) -> bool:
         """Give their turn to connections of a network, as many as its share allows; return whether any has used it."""

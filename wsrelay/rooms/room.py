@@ -216,9 +216,10 @@ class Room:
         return _FLUSH
 
     def end_turn(self) -> None:
-        """Count the turn, if it had one run."""
-        self._quiet_turns = self._quiet_turns + 1 if self._runs <= 1 else 0
-        self._runs = 0
+        """Count the turn, if it had one run. Called at each of a room's flushes, of which a turn may have several."""
+        if self._runs:
+            self._quiet_turns = self._quiet_turns + 1 if self._runs == 1 else 0
+            self._runs = 0
 
     def flush(self, writes: float = math.inf) -> float:
         """Deliver everything pending to the subscribers that are not paused, then bound the log.

@@ -382,6 +382,8 @@ class Subscribers:
                     self._batch.end == self._flushed if self._due.groups else self._batch is _NO_BATCH
                 ),
                 "needed messages were forgotten": self._log.tail <= self.low_watermark,
+                "the flushed bytes are not counted": self.pending
+                or self._accounts.flushed[1] == self._log.published_bytes,
                 "an offset is beyond the head": max([self._flushed, *cursors]) <= self._log.head,
             }
         )

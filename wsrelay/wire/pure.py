@@ -126,8 +126,7 @@ def send_all(
     """
     unsent: dict[_Member, tuple[bytes, int] | Exception] = {}
     size = len(data)
-    # Not a list of items: thousands of tuples at a time keep the garbage collector busy.
-    for member, send in zip([*members], [*members.values()], strict=True) if size else ():
+    for member, send in members.copy().items() if size else ():
         if member is but:
             continue
         try:
