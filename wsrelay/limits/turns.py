@@ -136,9 +136,10 @@ class Turns:
             for network, queue in tuple(self._queues.items()):
                 if left_seconds <= 0:
                     break
-                if self._serve(network, queue):
+                is_used, seconds = self._serve(network, queue)
+                if is_used:
                     self._queues[network] = self._queues.pop(network)
-                left_seconds -= self._taken.get(network, 0.0)
+                left_seconds -= seconds
         finally:  # also when a transport raises: the others must not wait until one more does
             self._on_turn = None
             self._queues = {network: queue for network, queue in self._queues.items() if queue}
@@ -146,23 +147,30 @@ class Turns:
             if self._queues or self._taken:  # what was taken now must not count in a later turn
                 self._schedule()
 
-    def _serve(self, network: object, queue: dict[Waiting, bytes]) -> bool:
-        """Give their turn to connections of a network, as many as its share allows; return whether any has used it."""
+    def _serve(self, network: object, queue: dict[Waiting, bytes]) -> tuple[bool, float]:
+        """Give their turn to connections of a network, as many as its share allows.
+
+        Returns:
+            Whether any has used it, and the seconds that they have taken.
+        """
         kept = dict[Waiting, None]()
         is_used = False
+        short_seconds = 0.0
         # Counted at its beginning: a connection that must wait again stays behind the others.
         for connection in tuple(queue):
-            if self._taken.get(network, 0.0) >= self._share:
+            taken = self._taken.get(network, 0.0)
+            if taken + short_seconds >= self._share:
                 break
             if connection in queue:
                 self._on_turn, self._keeps_place = connection, False
-                before, began = self._taken.get(network, 0.0), self.seconds()
                 connection.take_turn(queue.pop(connection))
                 self._on_turn = None
-                # Short reads count here, which are many and not told to took(). Not as SHORT_SECONDS each: of a
-                # thousand connections some would wait after every turn, each at the price of a read.
-                taken = before + self.seconds() - began
-                self._taken[network] = max(taken, self._taken.get(network, 0.0))
+                # To read again is work, too. With a short read it does not count for the reads that follow in the same
+                # turn, of which a short one does not count either: these would wait, and the queue never become empty.
+                if self._taken.get(network, 0.0) > taken:
+                    self.took(connection, SHORT_SECONDS)
+                else:
+                    short_seconds += SHORT_SECONDS
                 if self._keeps_place:
                     kept[connection] = None
                 else:
@@ -171,4 +179,4 @@ class Turns:
             waiting = dict(queue)
             queue.clear()
             queue.update({one: waiting[one] for one in (kept | waiting) if one in waiting})
-        return is_used
+        return is_used, self._taken.get(network, 0.0) + short_seconds
