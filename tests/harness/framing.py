@@ -89,9 +89,13 @@ def outcome(case: Any, chunks: Sequence[bytes], fields: Mapping[str, str], *, fa
     with ExitStack() as stack:
         if not fast:
             slow = stack.enter_context(mock.patch("wsrelay.wire.frames.parse", return_value=(b"", 0, 0)))
-        # The last read has nothing: a frame that a read has cut behind others waits for one more, also where what there
-        # is of it is wrong.
-        answers = [sender.send(chunk) for chunk in (*chunks, b"")]
+        answers = [sender.send(chunk) for chunk in chunks]
+        # A frame that a read has cut behind others waits for one more read, also where what there is of it is wrong.
+        # Nothing else does: that read brings no message, and no answer but a close.
+        messages_in = relay.stats.messages_in
+        answers.append(sender.send(b""))
+        assert relay.stats.messages_in == messages_in, "a whole message had to wait for another read"
+        assert answers[-1][:1] in (b"", b"\x88"), f"an answer had to wait for another read: {answers[-1]!r}"
         if not fast and any(chunks):
             slow.assert_called()  # or both outcomes would be of one path
     got = listener.send(b"")

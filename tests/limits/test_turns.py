@@ -199,6 +199,33 @@ class TurnsTests(SynchronousTestCase):
 
         self.assertEqual((self.calls, self.turns.is_contended), ([], False))
 
+    def test_many_keep_place(self) -> None:
+        """Those behind any number of connections that cannot use their turn have theirs."""
+        for number in range(2 * int(TURN_SECONDS / SHORT_SECONDS)):
+            held = self.reader(str(number))
+            held.take_turn = lambda data, held=held: self.turns.wait(held, data, keeps_place=True)
+            self.turns.wait(held, b"1")
+        self.turns.wait(self.reader("a"), b"1")
+
+        self.assertEqual(self.turn(), ["a1"])
+
+    def test_changes_network(self) -> None:
+        """A turn in which a connection comes to another network counts for the one that it waited in."""
+        now = [0.0]
+        self.turns.seconds = lambda: now[0]
+
+        def take_turn(reader: Reader, data: bytes) -> None:
+            now[0] += TURN_SECONDS * 0.6
+            reader.network = "there"
+            self.noted.append(reader.name)
+
+        for name in "abc":
+            reader = self.reader(name)
+            reader.take_turn = partial(take_turn, reader)
+            self.turns.wait(reader, b"1")
+
+        self.assertEqual([self.turn(), self.turn()], [["a", "b"], ["c"]])
+
     def test_raises(self) -> None:
         """An exception of one transport does not keep the others waiting."""
         broken, other = self.reader("broken"), self.reader("other")

@@ -68,6 +68,21 @@ class HubTests(SynchronousTestCase):
 
         self.assertEqual(list(hub.crowded), [])
 
+    def test_crowded_flushed_out_of_turn(self) -> None:
+        """A room that was flushed out of turn is not crowded any more, also if no other has a flush in this turn."""
+        self.patch(room_module, "MANY", 1)
+        hub = self.hub(room_log_bytes=10_000, max_message_bytes=4000)
+        for room in ("x", "x", "y"):
+            self.member(hub, room)
+        for _ in range(2):
+            hub.publish("x", Run.binary(bytes(3000)))
+        self.assertEqual(list(hub.crowded), ["x"])
+        hub.flush()
+        hub.publish("y", Run.binary(b""))
+        self.turn()
+
+        self.assertEqual((list(hub.crowded), self.calls), ([], []))
+
     def test_crowded_unfinished(self) -> None:
         """A room whose flush takes several turns is crowded until it is done."""
         hub = self.hub(room_log_bytes=10_000, max_message_bytes=4000)

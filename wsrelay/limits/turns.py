@@ -158,19 +158,10 @@ class Turns:
         short_seconds = 0.0
         # Counted at its beginning: a connection that must wait again stays behind the others.
         for connection in tuple(queue):
-            taken = self._taken.get(network, 0.0)
-            if taken + short_seconds >= self._share:
+            if self._taken.get(network, 0.0) + short_seconds >= self._share:
                 break
             if connection in queue:
-                self._on_turn, self._keeps_place = connection, False
-                connection.take_turn(queue.pop(connection))
-                self._on_turn = None
-                # To read again is work, too. With a short read it does not count for the reads that follow in the same
-                # turn, of which a short one does not count either: these would wait, and the queue never become empty.
-                if self._taken.get(network, 0.0) > taken:
-                    self.took(connection, SHORT_SECONDS)
-                else:
-                    short_seconds += SHORT_SECONDS
+                short_seconds += self._give_turn(network, connection, queue.pop(connection))
                 if self._keeps_place:
                     kept[connection] = None
                 else:
@@ -180,3 +171,22 @@ class Turns:
             queue.clear()
             queue.update({one: waiting[one] for one in (kept | waiting) if one in waiting})
         return is_used, self._taken.get(network, 0.0) + short_seconds
+
+    def _give_turn(self, network: object, connection: Waiting, data: bytes) -> float:
+        """Let a connection read, and count a long read as :meth:`took` does.
+
+        Returns:
+            What a short one counts for the queue, in seconds; 0 for a long one. It does not count for the reads that
+            follow in the same turn, of which a short one does not count either: else these would wait, and the queue
+            never become empty.
+        """
+        self._on_turn, self._keeps_place = connection, False
+        taken, began = self._taken.get(network, 0.0), self.seconds()
+        connection.take_turn(data)
+        self._on_turn = None
+        # Measured here as well: in its turn a connection may come to another network (behind a proxy).
+        seconds = max(self.seconds() - began, self._taken.get(network, 0.0) - taken)
+        if seconds > SHORT_SECONDS:
+            self._taken[network] = taken + seconds + SHORT_SECONDS  # to read again is work, too
+            return 0.0
+        return seconds if self._keeps_place else SHORT_SECONDS  # who stays in front must not keep the others waiting

@@ -125,6 +125,7 @@ class Scheduler:
                 room.end_turn()
             self._ending.clear()
             if not self._pending:
+                self.crowded.clear()
                 return
         stats = self._stats
         began, deliveries = self._seconds(), stats.deliveries
