@@ -12,6 +12,7 @@ from wsrelay.message import Run
 from wsrelay.policies import SLOW_POLICIES, SlowPolicy
 from wsrelay.rooms import room as room_module
 from wsrelay.rooms.batch import WRITE_BYTES
+from wsrelay.rooms.frame_cache import FrameCache
 from wsrelay.rooms.log import SLICE_BYTES
 from wsrelay.rooms.room import HIGH_WATER, LOW_WATER, SHED, Room
 from wsrelay.settings import Settings
@@ -675,6 +676,21 @@ class DroppingTests(RoomTestCase):
         self.room.resume(slow)
 
         self.assertEqual(self.numbers(slow), [3])
+
+    def test_latest_skips_within_stretch(self) -> None:
+        """No frames are kept of a run that is taken apart while some have still to get it."""
+        cache = FrameCache(Settings())
+        self.room = Room(limits(self.log_bytes), self.stats, slow_policy=SLOW_POLICIES["latest"], cache=cache)
+        self.stall()
+        readers = [self.join(str(number), encoding=bytes.upper) for number in range(3)]
+        self.publish(bytes(700), bytes(700))
+        self.room.flush(writes=1)
+        for now in (0.0, 0.5):
+            self.room.tick(now)
+        self.room.flush()
+
+        self.assertEqual([len(self.got(reader)) for reader in readers], [2] * 3)
+        cache.check(self.room.log)
 
     def test_latest_of_another(self) -> None:
         """latest: the newest message of another member is kept, although the subscriber has published since."""

@@ -282,6 +282,7 @@ class Subscribers:
         Complexity:
             That of its own messages that end at the offset, see :meth:`wsrelay.rooms.log.Log.not_of`.
         """
+        self._batch.cache = None  # its runs may have been taken apart: their frames would be kept, and never forgotten
         cursor = self._behind.get(subscriber)
         onward = self._log.not_of(subscriber, offset)
         if cursor is None or cursor >= onward:
