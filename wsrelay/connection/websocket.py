@@ -89,7 +89,7 @@ class OpenWebSocket(Member):
             return
         # The usual read has whole common frames and nothing else. As _account(), without its calls.
         flow.messages -= count
-        flow.bytes -= behind if behind > len(plain) else len(plain)  # max() is 1 % of a message in a room of two
+        flow.bytes -= behind if behind > len(plain) else len(plain)  # not max(): TRAPS 147
         if flow.messages < 0.0 or flow.frames < 0.0 or flow.bytes < 0.0 or factory.now > flow.refilled_at:
             self._limit_rate()
 

@@ -91,7 +91,7 @@ class Accepted(Server):
         reactor.addReader(self)
 
     def doRead(self) -> ConnectionDone | ConnectionLost | None:  # type: ignore[override]  # as one of Twisted's two
-        """As Twisted's, without the calls in between: 2 % of a message in a room of two."""
+        """As Twisted's, without the calls in between: 1 % of a message in a room of two."""
         try:
             data = self.socket.recv(self.bufferSize)
         except BlockingIOError:

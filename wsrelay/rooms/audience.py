@@ -3,7 +3,7 @@
 Must not live here: cursors (subscribers), bytes (batch).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import islice
 
 from wsrelay.interfaces import Send, Subscriber
@@ -69,7 +69,7 @@ class Audience:
         """Return the first encoding; there must be a subscriber."""
         return next(iter(self.groups))
 
-    def take(self, encoding: Encoding, count: float) -> Mapping[Subscriber, Send]:
+    def take(self, encoding: Encoding, count: float) -> dict[Subscriber, Send]:
         """Remove and return the first ``count`` subscribers with that encoding, at least one."""
         group = self.groups[encoding]
         count = max(1, count)

@@ -4,7 +4,7 @@ Pure except for the writes through each subscriber's ``send``. Must not live her
 subscribers and when (subscribers).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, Final
 
@@ -127,7 +127,7 @@ class Batch:
             offsets = self._offsets[encoding] = list(accumulate(map(len, self._encoded(encoding)), initial=0))
         return offsets
 
-    def deliver(self, encoding: Encoding, members: Mapping[Subscriber, Send], stats: Stats) -> Unsent:
+    def deliver(self, encoding: Encoding, members: dict[Subscriber, Send], stats: Stats) -> Unsent:
         """Write to subscribers.
 
         All others than the publishers of the batch share one object and one call of
@@ -143,13 +143,17 @@ class Batch:
             The subscribers that did not take all.
         """
         unsent: Unsent = {}
-        others = dict(members)
-        publishers = {one: others.pop(one) for one in self.own if one in others}
-        if others:
+        publishers = {one: members[one] for one in self.own if one in members}
+        others, but = members, next(iter(publishers), None)
+        if len(publishers) > 1:
+            others, but = members.copy(), None
+            for one in publishers:
+                del others[one]
+        if number := len(members) - len(publishers):
             data = self.frames(encoding)
-            unsent = send_all(others, None, data)
-            stats.bytes_out += len(data) * len(others)
-            stats.deliveries += (self.end - self.start) * len(others)
+            unsent = send_all(others, but, data)
+            stats.bytes_out += len(data) * number
+            stats.deliveries += (self.end - self.start) * number
         if len(self.own) > 1:  # else all messages are the publisher's own
             for publisher, send in publishers.items():
                 data = self.frames_for(publisher)

@@ -137,7 +137,8 @@ def parse(data: bytes, max_payload_bytes: int, kinds: int) -> tuple[bytes, int, 
     Complexity:
         See :func:`wsrelay.wire.pure.parse`; for a compressed message, that of inflating it.
     """
-    limit_bytes = max_payload_bytes if max_payload_bytes < PARSED_BYTES else PARSED_BYTES  # min() is 1 % of a message
+    # Not min(), which parses keywords (TRAPS 147).
+    limit_bytes = max_payload_bytes if max_payload_bytes < PARSED_BYTES else PARSED_BYTES
     plain, count, at = native.parse(data, limit_bytes, kinds, MOST_BYTES)
     if not kinds & DEFLATED:
         return plain, count, at
