@@ -62,6 +62,8 @@ PROGRAMS = {
     "prometheus": "apt-get install prometheus",
     "prometheus-blackbox-exporter": "apt-get install prometheus-blackbox-exporter",
     "promtool": "apt-get install prometheus",
+    "redis-sentinel": "apt-get install redis-sentinel",
+    "redis-server": "apt-get install redis-server",
     "systemd-analyze": "apt-get install systemd",
     "systemd-socket-activate": "apt-get install systemd",
     "unshare": "apt-get install util-linux",
