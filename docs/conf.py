@@ -34,7 +34,7 @@ include_patterns = [
     "CONTRIBUTING.md",
     "SECURITY.md",
     "bench/README.md",
-    "bench/results/3.*/results.md",
+    "bench/results/*/results.md",
     "bench/results/results.md",
     "conformance/README.md",
     "deploy/**/README.md",

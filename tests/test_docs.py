@@ -17,6 +17,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsrelay.admin.metrics import Metrics
+from wsrelay.backplane.state import State
 from wsrelay.closecodes import TABLE
 from wsrelay.factory import RelayFactory
 from wsrelay.logs.lines import TEXTS
@@ -279,7 +280,7 @@ class ObservingTests(SynchronousTestCase):
 
     def test_metrics(self) -> None:
         """docs/metrics.md has exactly the exported metrics, with their types; no page names another one."""
-        exporter = Metrics(RelayFactory(Settings(), [], Clock()))
+        exporter = Metrics(RelayFactory(Settings(backplane="redis://broker"), [], Clock()))
         exported = {
             f"{family.name}_total" if family.type == "counter" else family.name: family.type
             for family in exporter.collect()
@@ -298,6 +299,17 @@ class ObservingTests(SynchronousTestCase):
         explained = set(re.findall(r"`(\w+)`", (DOCS / "logs.md").read_text("utf-8")))
         for event, text in TEXTS.items():
             self.assertLessEqual({event, *re.findall(r"\{(\w+)", text)}, explained)
+
+    def test_broker(self) -> None:
+        """docs/scaling.md explains each state and each reason of a failure, and has the rights of the ACL."""
+        text = (DOCS / "scaling.md").read_text("utf-8")
+        explained = set(re.findall(r"`(\w+)`", text))
+        for path in (ROOT / "wsrelay" / "backplane").glob("*.py"):
+            reasons = re.findall(r'\b(?:_Advice|NoBroker)\(\s*"(\w+)"', path.read_text("utf-8"))
+            self.assertLessEqual(set(reasons), explained, path.name)
+        self.assertLessEqual({state.value for state in State}, explained)
+        user = (ROOT / "deploy" / "redis" / "users.acl").read_text("utf-8").splitlines()[1]
+        self.assertIn(user.partition(" #PASSWORD_SHA256 ")[2], text)
 
     def test_status(self) -> None:
         """docs/admin.md explains each field of a room and of a connection."""

@@ -3,7 +3,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsrelay import errors
-from wsrelay.errors import Denied, RelayError, RoomFull, SettingsError, TooManyRooms
+from wsrelay.errors import BackplaneDown, Denied, RelayError, RoomFull, SettingsError, TooManyRooms
 
 
 class ErrorsTests(SynchronousTestCase):
@@ -38,3 +38,9 @@ class ErrorsTests(SynchronousTestCase):
             self.assertIsInstance(denied, Denied)
             self.assertEqual(denied.status, 503)
             self.assertEqual(denied.headers, (("Retry-After", "10"),))
+
+    def test_backplane_down(self) -> None:
+        """Without a broker clients are denied with 503, and told when to try again."""
+        for denied, retry in ((BackplaneDown(), "10"), (BackplaneDown("it does not keep up", 1), "1")):
+            self.assertEqual((denied.status, denied.cause), (503, "backplane"))
+            self.assertEqual(denied.headers, (("Retry-After", retry),))

@@ -1,6 +1,7 @@
 """Tests of wsrelay.factory."""
 
 import gc
+import socket
 import weakref
 from collections.abc import Callable
 from types import FunctionType, ModuleType
@@ -11,14 +12,17 @@ from twisted.internet.task import Clock
 from twisted.protocols.policies import WrappingFactory
 from zope.interface.verify import verifyObject
 
+from tests.harness.backplane import BrokerTestCase
 from tests.harness.support import Answer, RelayTestCase, Transport, request_bytes
 from tests.wire.test_frames import parse
-from wsrelay import closecodes, factory
+from wsrelay import __version__, closecodes, factory
+from wsrelay.backplane.local import LocalBackplane
 from wsrelay.connection.opening import Opening
 from wsrelay.errors import Denied, SettingsError
 from wsrelay.factory import RelayFactory
 from wsrelay.grant import Grant
 from wsrelay.settings import Settings
+from wsrelay.validators import probe
 from wsrelay.wire import frames
 
 
@@ -393,3 +397,66 @@ class ReloadTests(RelayTestCase):
             other.say(bytes(2**20))
             relay.settle()
         self.assertEqual((client.open, relay.stats.evictions), (True, {"latest": 1}))
+
+
+class BackplaneTests(BrokerTestCase):
+    """Rooms shared with other nodes."""
+
+    def test_local(self) -> None:
+        """Without a broker nothing but the local backplane is imported, and its publish is the hub's."""
+        relay = self.relay()
+        self.assertIs(type(relay.factory.backplane), LocalBackplane)
+        self.assertEqual(relay.factory.backplane.publish, relay.factory.hub.publish)
+        self.assertIs(relay.factory.crowded, relay.factory.hub.crowded)
+
+    def test_describe(self) -> None:
+        """A relay describes itself; the room of the readiness probe is not counted."""
+        relay = self.relay(node_name="me")
+        relay.client("/a")
+        relay.client(headers=dict(probe.FIELDS))
+        described = relay.factory.describe()
+        self.assertEqual((described.name, described.id, described.version), ("me", relay.factory.node_id, __version__))
+        self.assertEqual((described.rooms, described.since), (1, 1_000_000.0))
+        self.patch(socket, "gethostname", lambda: "host-7")
+        self.assertEqual(self.relay().factory.describe().name, "host-7")
+
+    def test_node_id(self) -> None:
+        """Each relay of a process has an id of its own."""
+        self.assertNotEqual(RelayFactory(Settings(), ()).node_id, RelayFactory(Settings(), ()).node_id)
+
+    def test_lose(self) -> None:
+        """Members of the rooms are closed with 1013, spread; others, later ones and handshakes are not."""
+        relay = self.relay(drain_seconds=4.0)
+        clients = [relay.client("/a"), relay.client("/b"), relay.client("/a")]
+        silent = relay.wire()
+        relay.factory.lose(lambda room: room == "a")
+        relay.wait(2.5)
+        self.assertEqual([client.open for client in clients], [False, True, True])
+        late = relay.client("/a")
+        relay.wait(3)
+        no_broker = (1013, "no broker: try again later")
+        self.assertEqual([client.closed for client in clients], [no_broker, None, no_broker])
+        self.assertEqual((late.open, silent.ended, relay.factory.draining), (True, False, False))
+
+    def test_lose_stalled(self) -> None:
+        """A member that does not read is aborted in time."""
+        relay = self.relay(drain_seconds=0.0, close_seconds=2.0)
+        client = relay.client("/a")
+        client.server_transport.stalled = True
+        relay.factory.lose(lambda room: True)
+        relay.wait(1.5)
+        self.assertFalse(client.server_transport.aborted)
+        relay.wait(1)
+        self.assertTrue(client.server_transport.aborted)
+
+    def test_lose_nobody(self) -> None:
+        """Without members nothing is left but timers that end."""
+        relay = self.relay(drain_seconds=1.0, close_seconds=1.0)
+        before = len(relay.clock.getDelayedCalls())
+        relay.factory.lose(lambda room: True)
+        relay.wait(3)
+        self.assertEqual(len(relay.clock.getDelayedCalls()), before)
+
+    def test_wrong_url(self) -> None:
+        """A wrong URL fails at once."""
+        self.assertRaises(SettingsError, RelayFactory, Settings(backplane="redis://a:b:c"), ())

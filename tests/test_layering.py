@@ -23,7 +23,8 @@ ROWS = [
     ["rooms", "validators", "http"],
     ["logs"],
     ["interfaces", "settings"],
-    ["request", "grant", "message", "net", "option", "policies"],
+    ["request", "grant", "message", "net", "policies", "setting_groups"],
+    ["option"],
     ["names", "closecodes", "ranges", "signals", "stats", "text"],
     ["errors", "wire"],
 ]

@@ -5,18 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import LogLevel
 
+from tests.harness.backplane import BrokerTestCase
 from tests.harness.live import make_certificate
 from tests.harness.service import RESTARTING, ServiceTestCase, Taken
-from tests.harness.support import Answer, RelayTestCase
+from tests.harness.support import Answer, Relay, RelayTestCase
 from tests.harness.tls import certificates
 from wsrelay import service
 from wsrelay.errors import SettingsError
 from wsrelay.factory import RelayFactory
 from wsrelay.logs.limiter import LINES_PER_TICK
+from wsrelay.message import Run
 from wsrelay.settings import Settings
 
 #: Deprecated pyOpenSSL functions that Twisted calls.
@@ -187,6 +189,44 @@ class StopTests(ServiceTestCase):
         self.assertEqual(client.closed, RESTARTING)
         for result in stopped:
             self.successResultOf(result)
+
+
+class StopBackplaneTests(BrokerTestCase):
+    """Stopping with a broker."""
+
+    def stop(self, node: Relay) -> "Deferred[Any]":
+        """Begin to stop a node's service."""
+        self.clock.callWhenRunning = lambda call, *args: call(*args)
+        made = service.RelayService(node.factory)
+        node.factory.doStop()
+        made.startService()
+        node.settle()
+        return maybeDeferred(made.stopService)
+
+    def test_stop(self) -> None:
+        """The backplane is stopped last: what clients publish until their close reaches the other node."""
+        one, two = self.nodes(2, drain_seconds=1.0)
+        publisher, other = one.client(), two.client()
+        stopped = self.stop(one)
+        publisher.say("last words")
+        one.settle()
+        self.assertNoResult(stopped)
+        one.wait(1.5)
+        self.successResultOf(stopped)
+        self.assertEqual((other.messages, publisher.closed[0]), (["last words"], 1012))
+        self.assertEqual((self.state(one).value, self.state(two).value), ("closed", "up"))
+
+    def test_stop_without_broker(self) -> None:
+        """A broker that does not answer holds up the stop for a second."""
+        node = self.node()
+        self.broker.pause()
+        node.factory.backplane.publish("room", Run.text("hi"))
+        node.settle()
+        stopped = self.stop(node)
+        node.wait(0.5)
+        self.assertNoResult(stopped)
+        node.wait(1)
+        self.successResultOf(stopped)
 
 
 class ReloadTests(ServiceTestCase):

@@ -36,6 +36,9 @@ TEXTS: dict[str, object] = {
     "log-file": "/dev/null",
     "log-format": "json",
     "log-level": "warn",
+    "backplane": "redis+unix:///run/redis.sock?shards=2",
+    "backplane-password-file": __file__,
+    "node-name": "node-1",
 }
 
 
@@ -157,9 +160,9 @@ class WrongTests(TapTestCase):
                 "FILE: max-room: there is no such option; is it max-rooms?",
                 'WSRELAY_LISTEN: expected a list, got "\'open"',
                 "WSRELAY_ECHO: expected true or false, got 'maybe'",
+                "--log-level: expected one of debug, info, warn, error, got 'loud'",
                 "--max-message-bytes: expected a whole number >= 1, got '-5'",
                 mock_any("--slow-policy: 'newest': write NAME or PATTERN=NAME with one of "),
-                "--log-level: expected one of debug, info, warn, error, got 'loud'",
                 "listen: nowhere:1: Unknown endpoint type: 'nowhere'",
                 mock_any("validate: nosuch: there is no validator of this name; installed are host, http, "),
                 mock_any("validate: origin:: "),
@@ -171,6 +174,16 @@ class WrongTests(TapTestCase):
         [problem] = self.problems("--room-log-bytes", "1000")
 
         self.assertIn("room_log_bytes: must be at least max_message_bytes", problem)
+
+    def test_backplane(self) -> None:
+        """A wrong URL or password file of the broker is named with all other problems."""
+        problems = self.problems(
+            "--backplane=http://broker", "--backplane-password-file=/nowhere", "--listen=nowhere:1"
+        )
+        self.assertEqual(len(problems), 3)
+        self.assertRegex(problems[0], "^listen: ")
+        self.assertRegex(problems[1], "^backplane: must start with redis://, ")
+        self.assertEqual(problems[2], "backplane_password_file: /nowhere: No such file or directory")
 
     def test_files(self) -> None:
         """A missing file, or a file that is not TOML, is named with the reason."""

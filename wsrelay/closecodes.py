@@ -90,6 +90,18 @@ OVERLOADED = CloseReason(
     "The memory budget was exceeded, and the client's address held most of it: it reads slowly, or its messages are"
     " unfinished. A client that does not read sees 1006.",
 )
+NO_BROKER = CloseReason(
+    1013,
+    "no broker: try again later",
+    True,
+    "The relay has had no connection to its broker (--backplane) for longer than --backplane-grace-seconds.",
+)
+MESSAGES_LOST = CloseReason(
+    1013,
+    "messages were lost: reconnect and fetch the state again",
+    True,
+    "Messages were lost on the way through the broker (--backplane), so that this relay could not deliver them.",
+)
 TOO_MUCH_UNFINISHED = CloseReason(
     1013,
     "too many unfinished bytes from your address",

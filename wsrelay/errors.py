@@ -6,14 +6,14 @@
     ├── SettingsError       wrong options, all of them in one
     ├── BadRoomName         an invalid room name in a path, claim or grant
     └── Denied              refuses a handshake: HTTP status, reason, headers
-        └── RoomFull, TooManyRooms (raised by the hub; 503)
+        └── RoomFull, TooManyRooms (raised by the hub; 503), BackplaneDown (by a backplane; 503)
 
 Must not live here: close codes (:mod:`wsrelay.closecodes`).
 """
 
 from collections.abc import Sequence
 
-__all__ = ["BadRoomName", "Denied", "RelayError", "RoomFull", "SettingsError", "TooManyRooms"]
+__all__ = ["BackplaneDown", "BadRoomName", "Denied", "RelayError", "RoomFull", "SettingsError", "TooManyRooms"]
 
 
 class RelayError(Exception):
@@ -70,3 +70,15 @@ class TooManyRooms(Denied):
 
     def __init__(self) -> None:
         super().__init__(503, "too many rooms: try again later", [("Retry-After", "10")], cause="max_rooms")
+
+
+class BackplaneDown(Denied):
+    """There is no broker, or it does not take more messages now.
+
+    Args:
+        reason: the reason for the client.
+        retry_seconds: when to try again.
+    """
+
+    def __init__(self, reason: str = "no broker: try again later", retry_seconds: int = 10) -> None:
+        super().__init__(503, reason, [("Retry-After", str(retry_seconds))], cause="backplane")

@@ -7,11 +7,13 @@ process signals (:mod:`wsrelay.process`).
 
 import math
 import random
+import socket
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from copy import copy
 from functools import partial
 from itertools import count
+from secrets import token_hex
 from typing import Final
 
 from autobahn.twisted.websocket import WebSocketServerFactory
@@ -19,26 +21,29 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolNegotiationFactory, IReactorTime
 from zope.interface import implementer
 
+from wsrelay import __version__, closecodes
 from wsrelay.backplane.local import LocalBackplane
 from wsrelay.closecodes import CloseReason
 from wsrelay.connection.autobahn import autobahn_options, configured
 from wsrelay.connection.clock import Expiry, make_steady
 from wsrelay.connection.drain import Drain
 from wsrelay.connection.protocol import RelayProtocol
+from wsrelay.connection.stage import OPEN_STAGES
 from wsrelay.connection.sweep import Sweep
 from wsrelay.http.site import PublicSite
-from wsrelay.interfaces import Backplane, IHandshakeValidator
+from wsrelay.interfaces import Backplane, IHandshakeValidator, Subscriber
 from wsrelay.limits.admission import Admission
 from wsrelay.limits.memory import MemoryBudget
 from wsrelay.limits.rates import Rates
 from wsrelay.limits.turns import Turns
 from wsrelay.logs.lines import Lines
+from wsrelay.names import PROBE_ROOM
 from wsrelay.net.descriptors import most_connections
 from wsrelay.net.proxies import TrustedProxies
 from wsrelay.policies import MESSAGE_TYPES, ByRoom
 from wsrelay.rooms.hub import Hub
 from wsrelay.settings import Settings
-from wsrelay.stats import Stats
+from wsrelay.stats import NodeStatus, Stats
 from wsrelay.validators.chain import ValidatorChain
 from wsrelay.validators.plugins import descriptors_of, load
 from wsrelay.wire.deflate import WINDOW_BITS, Deflate
@@ -77,7 +82,10 @@ class RelayFactory(WebSocketServerFactory):
         memory: the budget of buffered bytes, all connections together.
         admission: the number of connections, in all and per address.
         hub: the rooms.
+        node_id: names this process for other nodes; new at each start.
         backplane: where everything is published.
+        crowded: the crowded rooms. See :class:`wsrelay.rooms.hub.Hub`.
+        congested: whether the backplane may have to hold publishers. See :meth:`wsrelay.interfaces.Backplane.hold`.
         chain: the handshake validators.
         stats: the counters.
         lines: the log lines about connections.
@@ -104,7 +112,7 @@ class RelayFactory(WebSocketServerFactory):
         super().__init__(server="", reactor=reactor)
         make_steady(self.reactor)
         self.settings = settings = copy(settings)  # its own: reload changes it
-        self.wall_clock, self.random = wall_clock, random
+        self.wall_clock, self.random, self.busy_clock = wall_clock, random, busy_clock
         self.now: float = self.reactor.seconds()
         validators = load(settings.validate) if validators is None else validators
         self.max_connections = settings.max_connections or most_connections(descriptors_of(validators))
@@ -122,7 +130,7 @@ class RelayFactory(WebSocketServerFactory):
         self.turns = Turns(call_soon, busy_clock)
         self.memory = MemoryBudget(settings, self.hub, self.admission, self.connections)
         self.lines = Lines(call_soon)
-        self.backplane: Backplane = LocalBackplane(self.hub)
+        self._share_rooms(call_soon)
         self.chain = ValidatorChain(validators, self.lines.failure)
         self.setProtocolOptions(**autobahn_options(settings))
         self.protocol = configured(self.protocol, self)
@@ -135,9 +143,10 @@ class RelayFactory(WebSocketServerFactory):
     # --- what Twisted calls -----------------------------------------------------------------------
 
     def startFactory(self) -> None:
-        """Start the sweep and admit clients; a port has begun to listen."""
+        """Start the sweep and the backplane, and admit clients; a port has begun to listen."""
         self.admission.is_closed = False
         self.sweep.start()
+        self.backplane.start()
 
     def stopFactory(self) -> None:
         """Stop the sweep once no connection is left; the last port has closed (TRAPS 41)."""
@@ -176,7 +185,52 @@ class RelayFactory(WebSocketServerFactory):
         """Return the encoding with the largest window that is at most ``window_bits``."""
         return self._deflate[max(bits for bits in WINDOW_BITS if bits <= window_bits)]
 
+    def member(self, handle: str) -> Subscriber | None:
+        """Return the member with a handle (``Wsrelay-Connection``); ``None``: it is not here, or without ``--http``."""
+        return None if self.web is None else self.web.handles.get(handle)
+
+    def describe(self) -> NodeStatus:
+        """Return the description of this process, for the list of nodes."""
+        return NodeStatus(
+            id=self.node_id,
+            name=self.settings.node_name or socket.gethostname(),
+            version=__version__,
+            since=round(self._began, 3),
+            connections=self.admission.connections,
+            rooms=len(self.hub) - (self.hub.member_count(PROBE_ROOM) > 0),
+            lag_seconds=0.0,
+            seen_seconds_ago=0.0,
+        )
+
+    def _share_rooms(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
+        """Make the backplane."""
+        self.crowded: Mapping[str, object] = self.hub.crowded
+        self.congested = False
+        self.node_id, self._began = token_hex(8), self.wall_clock()
+        self.backplane: Backplane
+        if self.settings.backplane:
+            # Imported late: a relay without a broker needs no hiredis.
+            from wsrelay.backplane.redis import RedisBackplane  # noqa: PLC0415
+
+            self.backplane = RedisBackplane(self, call_soon)
+        else:
+            self.backplane = LocalBackplane(self.hub, self.describe)
+
     # --- the end ----------------------------------------------------------------------------------
+
+    def lose(self, is_affected: Callable[[str], bool]) -> None:
+        """Close the members of rooms whose backplane has no broker, spread over ``drain_seconds``.
+
+        Peer sees:
+            1013 and "no broker".
+
+        Args:
+            is_affected: takes a room's name.
+        """
+        lost = [one for one in self.connections if one.stage in OPEN_STAGES and is_affected(one.grant.room)]
+        spread_seconds = self.settings.drain_seconds
+        drain = Drain(lost, self.hub, closecodes.NO_BROKER, self.reactor, self.random)
+        drain.start(spread_seconds, spread_seconds + self.settings.close_seconds)
 
     @property
     def draining(self) -> bool:

@@ -5,6 +5,7 @@ finds providers by it); where it is only called, a typing ``Protocol``.
 """
 
 from collections.abc import Awaitable, Callable
+from enum import IntFlag
 from typing import Protocol, runtime_checkable
 
 from zope.interface import Attribute, Interface
@@ -13,10 +14,12 @@ from wsrelay.closecodes import CloseReason
 from wsrelay.grant import Grant
 from wsrelay.message import Run
 from wsrelay.request import HandshakeRequest
+from wsrelay.stats import BackplaneStatus, NodeStatus
 from wsrelay.wire.frames import Encoding
 
 __all__ = [
     "Backplane",
+    "Hold",
     "IHandshakeValidator",
     "IHandshakeValidatorFactory",
     "Send",
@@ -26,6 +29,19 @@ __all__ = [
 
 #: Writes bytes and returns how many it took; a socket's own ``send`` is one.
 Send = Callable[[bytes], int]
+
+
+class Hold(IntFlag):
+    """A reason for which a connection is not read. Each is taken back by the part that gave it."""
+
+    #: Rate limits were exceeded.
+    RATE = 1
+    #: The room holds its publishers for a slow subscriber.
+    ROOM = 2
+    #: No reason is left; reading begins in a later turn.
+    RESUMING = 4
+    #: The backplane's broker does not take more for now.
+    BACKPLANE = 8
 
 
 class Subscriber(Protocol):
@@ -57,16 +73,16 @@ class Subscriber(Protocol):
     def evict(self, reason: CloseReason) -> None:
         """Close, and tell the peer the reason; call ``Hub.leave`` before returning. Must not raise."""
 
-    def hold(self) -> None:
+    def hold(self, why: Hold = Hold.ROOM) -> None:
         """Stop reading what it publishes; what was read already is still published. Must not raise.
 
-        No effect where it is held already.
+        No effect where it is held for that reason already.
         """
 
-    def release(self) -> None:
+    def release(self, why: Hold = Hold.ROOM) -> None:
         """Read on, in a later turn of the reactor: it must not publish before it returns. Must not raise.
 
-        No effect where it is not held.
+        No effect where it is not held for that reason, and none yet where another reason is left.
         """
 
     def fail(self, error: Exception) -> None:
@@ -79,10 +95,47 @@ class Backplane(Protocol):
     def publish(self, room: str, run: Run) -> None:
         """Deliver messages, in their order, to the room's members in this and other processes; return at once.
 
+        Nothing is refused here: :meth:`hold` and :meth:`check` come before.
+
         Args:
             room: a canonical room name.
             run: from this process; not changed by it any more. Messages to a room without members are dropped.
         """
+
+    def enter(self, room: str) -> Awaitable[None] | None:
+        """Make the room's messages come to this process, before a member joins it.
+
+        Returns:
+            ``None`` if they come already. Else what is done, or fails with ``Denied``, as soon as that is known; it may
+            be cancelled.
+
+        Raises:
+            wsrelay.errors.Denied: 503, there is no broker.
+        """
+
+    def check(self, room: str) -> None:
+        """Raise ``Denied``, 503, where a message could not be published soon: for publishers that cannot be held."""
+
+    def hold(self, room: str, publisher: Subscriber) -> bool:
+        """Hold a publisher (:attr:`Hold.BACKPLANE`) if the broker does not take its messages fast enough.
+
+        Called only while the relay is ``congested``, before what was read is published.
+
+        Returns:
+            Whether it is held. It is released once there is room again.
+        """
+
+    def start(self) -> None:
+        """Begin; the reactor runs. Until it has a broker, members wait in :meth:`enter`."""
+
+    async def stop(self) -> None:
+        """End, once what was published is with the broker, in bounded time."""
+
+    def status(self) -> BackplaneStatus:
+        """Return its state now, for readiness and metrics."""
+
+    async def nodes(self) -> list[NodeStatus]:
+        """Return the processes that serve rooms together with this one, itself included."""
 
 
 @runtime_checkable

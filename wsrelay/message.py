@@ -36,7 +36,8 @@ class Run(msgspec.Struct, eq=False, gc=False):
     Attributes:
         plain: the frames without compression, as :mod:`wsrelay.wire.frames` makes them, joined.
         count: their number, at least 1.
-        publisher: the subscriber that does not get them, compared by identity; ``None``: all subscribers get them.
+        publisher: the subscriber that does not get them, compared by identity; or the handle of one on another node;
+            ``None``: all subscribers get them.
         published_at: when the room's log took them, in the hub's seconds; 0 if they did not need it.
     """
 

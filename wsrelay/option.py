@@ -23,6 +23,7 @@ Group = Literal[
     "Connection limits",
     "Timeouts",
     "Observability",
+    "Several nodes",
     "Process",
 ]
 

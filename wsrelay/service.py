@@ -108,7 +108,11 @@ class RelayService(Service):
         grace_seconds = max(close_seconds - ABORT_SECONDS, close_seconds / 2)
         abort_after_seconds = spread_seconds + grace_seconds
         waits.append(maybeDeferred(self._factory.close_all, closecodes.RESTARTING, abort_after_seconds, spread_seconds))
-        return gatherResults(waits).addBoth(self._log_the_last)
+        # Not before: connections publish until they are closed.
+        return gatherResults(waits).addBoth(self._stop_backplane).addBoth(self._log_the_last)
+
+    def _stop_backplane(self, outcome: object) -> "Deferred[object]":
+        return Deferred.fromCoroutine(self._factory.backplane.stop()).addBoth(lambda _: outcome)
 
     def _log_the_last(self, outcome: object) -> object:
         # The reactor may stop before the next tick and the end-of-turn flush.

@@ -4,7 +4,8 @@
 docs/reliability.md are made from these declarations. A new option is a field here; then ``make reference``.
 
 Must not live here: reading command line, environment and file (:mod:`wsrelay.tap`), the meaning of ``--validate``
-strings (:mod:`wsrelay.validators`), options without a setting (:mod:`wsrelay.cli.options`).
+strings (:mod:`wsrelay.validators`), options without a setting (:mod:`wsrelay.cli.options`). Two groups of fields, about
+how a relay is watched and how it shares its rooms, are in :mod:`wsrelay.setting_groups`.
 """
 
 import inspect
@@ -18,26 +19,21 @@ from msgspec import Meta
 from wsrelay.errors import SettingsError
 from wsrelay.message import MESSAGE_OVERHEAD_BYTES
 from wsrelay.net.proxies import TrustedProxies
-from wsrelay.option import Option, attributes, checked, file_path, listed, one_of, setting
+from wsrelay.option import Option, attributes, checked, listed, setting
 from wsrelay.policies import MESSAGE_TYPES, SLOW_POLICIES, ByRoom
 from wsrelay.ranges import Bytes, Count, CountOrOff, RateOrOff, Seconds, SecondsOrOff
+from wsrelay.setting_groups import LOG_FORMATS, LOG_LEVELS, Nodes, Observability
 
 __all__ = ["ENDPOINTS", "LOG_FORMATS", "LOG_LEVELS", "OPTIONS", "RELOADABLE", "Settings", "check_value"]
 
 #: Beginnings of endpoints, for completion; plugins of Twisted add more.
 ENDPOINTS: Final = ("tcp:", "tcp6:", "ssl:", "tls:", "unix:", "systemd:", "haproxy:")
 
-#: Formats of the log.
-LOG_FORMATS: Final = ("text", "json")
-
-#: Levels of the log, lowest first.
-LOG_LEVELS: Final = ("debug", "info", "warn", "error")
-
 _PAUSED: Final = "reading is paused, then close 1008"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Observability, Nodes):
     """The settings of one relay. Frozen, except for :meth:`take_over`.
 
     A :class:`wsrelay.factory.RelayFactory` copies the settings that it is given. All its parts hold this one copy and
@@ -270,64 +266,6 @@ class Settings:
         detail="So that clients do not all reconnect at once.",
     )
 
-    admin: str = setting(
-        "",
-        "Observability",
-        "Where to serve health, metrics, rooms and connections, as an endpoint (tcp, tcp6, ssl, unix, systemd).",
-        detail="It has no password, and is on loopback unless the endpoint names an `interface=`; a unix socket is for"
-        " the relay's own user unless `mode=` says otherwise: [the admin endpoint](admin.md). If the port is in use,"
-        " the relay exits with 1.",
-        value="ENDPOINT",
-        shown_default="none",
-        choices=("tcp:", "tcp6:", "ssl:", "unix:", "systemd:"),
-    )
-    log_file: str = setting(
-        "",
-        "Observability",
-        "File for the log, instead of where twistd or twist would write it.",
-        detail="Appended to; opened again by SIGUSR1 and SIGHUP: [The log](logs.md#to-a-file). Overrides `twistd`'s own"
-        " `--logfile` and `twist`'s own `--log-file`.",
-        value="FILE",
-        shown_default="none",
-        check=file_path,
-    )
-    log_file_bytes: CountOrOff = setting(
-        100 * 2**20,
-        "Observability",
-        "Largest log file, in bytes. 0 is no limit.",
-        exceeded="rotated: FILE becomes FILE.1, and so on",
-    )
-    log_files_kept: Annotated[int, Meta(ge=0, le=100)] = setting(
-        5,
-        "Observability",
-        "Most rotated log files. 0 is none: a full file is emptied.",
-        exceeded="the oldest is overwritten",
-    )
-    log_format: str = setting(
-        "text",
-        "Observability",
-        "Format of the log: text for people, or json.",
-        detail="With `json` each line is one object; see [The log](logs.md). Overrides `twist`'s own `--log-format`.",
-        value="FORMAT",
-        choices=LOG_FORMATS,
-        check=one_of(LOG_FORMATS),
-    )
-    log_level: str = setting(
-        "info",
-        "Observability",
-        "Lowest level that is logged: debug, info, warn or error.",
-        detail="Of the relay and of Twisted. Overrides `twist`'s own `--log-level`.",
-        value="LEVEL",
-        choices=LOG_LEVELS,
-        check=one_of(LOG_LEVELS),
-    )
-    canary_seconds: Annotated[float, Meta(gt=0, le=10)] = setting(
-        1.0,
-        "Observability",
-        "Time for the readiness probe behind /readyz of the admin endpoint, from connect to delivery.",
-        exceeded="/readyz answers 503",
-    )
-
     def __post_init__(self) -> None:
         problems = [
             f"{field.name}: {problem}"
@@ -350,6 +288,11 @@ class Settings:
             problems.append(
                 "slow_seconds: must not be 0 with the policy pause-publishers, or one client that does not read stops"
                 " its room for good"
+            )
+        if self.backplane and any(policy.holds_publishers for policy in policies):
+            problems.append(
+                "slow_policy: pause-publishers cannot hold the publishers of other nodes; choose another policy, or run"
+                " one node without --backplane"
             )
         return problems
 

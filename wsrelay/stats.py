@@ -11,7 +11,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-__all__ = ["NOTHING", "ConnectionStatus", "Histogram", "RoomStatus", "Stats", "Tally"]
+__all__ = [
+    "NOTHING",
+    "BackplaneStats",
+    "BackplaneStatus",
+    "ConnectionStatus",
+    "Histogram",
+    "NodeStatus",
+    "RoomStatus",
+    "Stats",
+    "Tally",
+]
 
 
 class Histogram:
@@ -52,6 +62,33 @@ _SECONDS: Final = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
 
 
 @dataclass(slots=True)
+class BackplaneStats:
+    """Counters of a backplane with a broker, all shards together; zero with the local one.
+
+    Attributes:
+        reconnects: the reason, in one word → connections to the broker that ended or failed.
+        incarnations: times that the broker was another one than before: restarted, or a replica took over.
+        published_entries: entries that the broker has acknowledged; one has the messages of a turn or more.
+        read_entries: entries read, our own included.
+        read_messages: ``yes`` and ``no``, whether their room has members here → messages of other nodes read.
+        duplicates: entries that had been read before.
+        gaps: times that entries of a node were missing.
+        resent: entries sent again, because a broker might not have them.
+        round_trip_seconds: from sending an entry to reading it back.
+    """
+
+    reconnects: Counter[str] = field(default_factory=Counter)
+    incarnations: int = 0
+    published_entries: int = 0
+    read_entries: int = 0
+    read_messages: Counter[str] = field(default_factory=Counter)
+    duplicates: int = 0
+    gaps: int = 0
+    resent: int = 0
+    round_trip_seconds: Histogram = field(default_factory=partial(Histogram, _SECONDS))
+
+
+@dataclass(slots=True)
 class Stats:
     """Counters since the start.
 
@@ -79,6 +116,7 @@ class Stats:
         flush_deliveries: how many deliveries the flushes of a reactor turn made.
         flush_seconds: how long they took.
         reactor_lag_seconds: how late the reactor came to the sweep.
+        backplane: the counters of the backplane.
     """
 
     connections_opened: int = 0
@@ -101,6 +139,52 @@ class Stats:
     flush_deliveries: Histogram = field(default_factory=partial(Histogram, _DELIVERIES))
     flush_seconds: Histogram = field(default_factory=partial(Histogram, _SECONDS))
     reactor_lag_seconds: Histogram = field(default_factory=partial(Histogram, _SECONDS))
+    backplane: BackplaneStats = field(default_factory=BackplaneStats)
+
+
+@dataclass(frozen=True, slots=True)
+class BackplaneStatus:
+    """A backplane.
+
+    Attributes:
+        state: ``local`` without a broker; else ``connecting``, ``up``, ``interrupted``, ``down`` or ``closed``; with
+            several shards the worst of them.
+        problem: why it does not deliver now, and what to do; empty while it does, for some rooms at least.
+        pending_bytes: published messages that no broker has acknowledged.
+        lag_seconds: for how long the oldest own entry has not come back.
+        nodes: the nodes that have been heard within ten seconds, this one included.
+    """
+
+    state: str
+    problem: str = ""
+    pending_bytes: int = 0
+    lag_seconds: float = 0.0
+    nodes: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """A process that serves rooms, as it has described itself.
+
+    Attributes:
+        id: random, new at each start.
+        name: ``--node-name``.
+        version: of wsrelay.
+        since: when it started, in seconds since the epoch.
+        connections: its TCP connections.
+        rooms: its rooms with members.
+        lag_seconds: see :class:`BackplaneStatus`.
+        seen_seconds_ago: how old this description is.
+    """
+
+    id: str
+    name: str
+    version: str
+    since: float
+    connections: int
+    rooms: int
+    lag_seconds: float
+    seen_seconds_ago: float
 
 
 @dataclass(frozen=True, slots=True)

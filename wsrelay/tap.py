@@ -141,6 +141,7 @@ class Options(usage.Options):
 
         problems: list[str] = []
         chosen, sources = self._chosen(problems)
+        settings = None
         with _adding_to(problems):
             settings = Settings(**chosen)
         with _adding_to(problems):
@@ -149,8 +150,11 @@ class Options(usage.Options):
             if chosen.get("admin"):
                 admin_endpoint(None, chosen["admin"])
         with _adding_to(problems):
+            if settings is not None and settings.backplane:
+                _check_backplane(settings)
+        with _adding_to(problems):
             validators = load(chosen.get("validate", ()))
-        if problems:
+        if problems or settings is None:
             raise SettingsError(problems)
         self.sources = sources
         return settings, validators
@@ -212,6 +216,12 @@ def _adding_to(problems: list[str]) -> Iterator[None]:
         yield
     except SettingsError as error:
         problems.extend(error.problems)
+
+
+def _check_backplane(settings: Settings) -> None:
+    from wsrelay.backplane.redis import configured  # noqa: PLC0415 - not without a backplane
+
+    configured(settings)
 
 
 def _read_file(path: str, problems: list[str]) -> dict[str, object]:

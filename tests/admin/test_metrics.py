@@ -7,7 +7,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.harness import live
-from tests.harness.support import RelayTestCase, request_bytes
+from tests.harness.backplane import BrokerTestCase
+from tests.harness.support import Relay, RelayTestCase, request_bytes
 from wsrelay import __version__
 from wsrelay.admin.metrics import Metrics
 from wsrelay.rooms import room as room_module
@@ -160,3 +161,55 @@ class PromtoolTests(MetricsTestCase):
         )
 
         self.assertEqual((checked.returncode, checked.stdout.decode()), (0, ""))
+
+
+class BackplaneTests(BrokerTestCase):
+    """Metrics of a backplane with a broker."""
+
+    def samples(self, relay: Relay) -> dict[str, list[tuple[dict[str, str], float]]]:
+        """Return name → labels and value, of those of the backplane."""
+        found: dict[str, list[tuple[dict[str, str], float]]] = {}
+        for family in text_string_to_metric_families(Metrics(relay.factory).text("")[0].decode()):
+            for sample in family.samples:
+                if sample.name.startswith("wsrelay_backplane_"):
+                    found.setdefault(sample.name.removeprefix("wsrelay_backplane_"), []).append(
+                        (sample.labels, sample.value)
+                    )
+        return found
+
+    def test_local(self) -> None:
+        """Without a broker there are none."""
+        self.assertEqual(self.samples(self.relay()), {})
+
+    def test_values(self) -> None:
+        """They say what has happened."""
+        node = self.node()
+        node.client().say("hi")
+        self.publish_elsewhere(1, "1", "2")
+        self.publish_elsewhere(1, "1", "2")
+        self.publish_elsewhere(2, "3", room="elsewhere")
+        self.publish_elsewhere(4, "4")
+        node.settle()
+        samples = self.samples(node)
+        counts = {name: values[0][1] for name, values in samples.items() if values[0][0] == {}}
+        expected = {"duplicates_total": 1, "gaps_total": 1, "incarnations_total": 0, "resent_total": 0, "nodes": 2}
+        expected |= {"published_entries_total": 2, "read_entries_total": 6, "pending_bytes": 0, "lag_seconds": 0}
+        self.assertEqual({name: counts[name] for name in expected}, expected)
+        self.assertEqual(samples["read_messages_total"], [({"here": "yes"}, 2), ({"here": "no"}, 2)])
+        self.assertEqual(samples["round_trip_seconds_count"], [({}, 2)])
+        self.assertNotIn("reconnects_total", samples)
+
+    def test_state(self) -> None:
+        """One of the states is 1."""
+        node = self.node(backplane_grace_seconds=1.0)
+        self.broker.is_down = True
+        self.broker.cut()
+        states: list[str] = []
+        for _ in range(6):
+            values = {labels["state"]: value for labels, value in self.samples(node)["state"]}
+            self.assertEqual((sum(values.values()), len(values)), (1, 5))
+            states += [state for state, value in values.items() if value]
+            node.wait(0.5)
+        self.assertEqual(list(dict.fromkeys(states)), ["up", "interrupted", "down"])
+        [(_, closed), *_] = self.samples(node)["reconnects_total"]
+        self.assertEqual(closed, 1)

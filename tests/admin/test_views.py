@@ -1,15 +1,18 @@
 """Tests of wsrelay.admin.views: health, readiness, metrics, rooms, connections, drain, and the status page."""
 
+from dataclasses import fields
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
 from tests.harness.admin import Connection, Response, head, server
+from tests.harness.backplane import BrokerTestCase
 from tests.harness.support import Relay, RelayTestCase, request_bytes
 from wsrelay import __version__, closecodes
 from wsrelay.admin.probe import Outcome
 from wsrelay.admin.routes import Routes
 from wsrelay.admin.views import Views
+from wsrelay.stats import NodeStatus
 from wsrelay.validators import probe
 
 
@@ -63,7 +66,7 @@ class HealthTests(ViewsTestCase):
             self.connection.response.json,
             {
                 "ready": True,
-                "checks": {"listening": "ok", "draining": "ok", "capacity": "ok", "rooms": "ok", "canary": "ok"},
+                "checks": dict.fromkeys(("listening", "draining", "capacity", "rooms", "backplane", "canary"), "ok"),
                 "canary_seconds": 0.012346,
             },
         )
@@ -90,7 +93,8 @@ class HealthTests(ViewsTestCase):
             self.ask("/readyz")
             self.probe.asked.pop().callback(Outcome("", 0.01))
             self.assertEqual(self.connection.response.status, status)
-            checks = {"listening": "ok", "draining": "ok", "capacity": full, "rooms": "full: max_rooms", "canary": "ok"}
+            checks = dict.fromkeys(("listening", "draining", "backplane", "canary"), "ok")
+            checks |= {"capacity": full, "rooms": "full: max_rooms"}
             self.assertEqual(self.connection.response.json["checks"], checks)
             relay.factory.admission.overloaded = relay.factory.admission.connections == 2
             relay.client("/a")
@@ -300,3 +304,55 @@ class PageTests(ViewsTestCase):
             self.assertNotIn(inline, page)
         self.assertEqual((page.count("<script>"), page.count("<style>")), (1, 1))
         self.assertIn('<meta name="viewport"', page)
+
+
+class NodesTests(BrokerTestCase):
+    """Several nodes."""
+
+    def ask(self, relay: Relay, target: str) -> Connection:
+        """Ask the admin endpoint of a relay."""
+        connection = Connection(server(Routes(Views(relay.factory, None, None).routes).answer)[0])
+        connection.send(head(target))
+        relay.settle()
+        return connection
+
+    def test_local(self) -> None:
+        """Without a broker the list has this process."""
+        relay = self.relay(node_name="me")
+        relay.client()
+        shown = self.ask(relay, "/nodes").response.json
+        [item] = shown["items"]
+        self.assertEqual((shown["state"], shown["node"]), ("local", item["id"]))
+        self.assertEqual((item["name"], item["connections"], item["rooms"]), ("me", 1, 1))
+        self.assertEqual(set(item), {field.name for field in fields(NodeStatus)})
+
+    def test_nodes(self) -> None:
+        """With a broker it has all, by name, and the state of the one that answers."""
+        two, one = self.node(node_name="b"), self.node(node_name="a")
+        one.wait(3)
+        shown = self.ask(two, "/nodes").response.json
+        self.assertEqual([item["name"] for item in shown["items"]], ["a", "b"])
+        self.assertEqual((shown["state"], shown["node"]), ("up", two.factory.node_id))
+        self.assertEqual([item["id"] for item in shown["items"]], [one.factory.node_id, two.factory.node_id])
+
+    def test_readiness(self) -> None:
+        """While the backplane does not deliver, the relay is not ready, and says why."""
+        node = self.node(backplane_grace_seconds=2.0)
+        node.factory.numPorts = 1
+        self.assertEqual(self.ask(node, "/readyz").response.status, 200)
+        self.broker.is_down = True
+        self.broker.cut()
+        node.settle()
+        response = self.ask(node, "/readyz").response
+        self.assertEqual((response.status, response.json["ready"]), (503, False))
+        self.assertRegex(response.json["checks"]["backplane"], "broker:6379: it closed the connection")
+        node.wait(4)
+        self.assertRegex(self.ask(node, "/readyz").response.json["checks"]["backplane"], "nothing listens there")
+        self.broker.is_down = False
+        node.wait(3)
+        self.assertEqual(self.ask(node, "/readyz").response.json["checks"]["backplane"], "ok")
+
+    def test_status(self) -> None:
+        """The status page has the backplane's state."""
+        shown = self.ask(self.node(), "/status.json").response.json["backplane"]
+        self.assertEqual((shown["state"], shown["problem"], shown["nodes"]), ("up", "", 1))

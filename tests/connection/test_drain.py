@@ -200,6 +200,13 @@ class EachTests(SynchronousTestCase):
 
         self.assertEqual([connection.failures for connection in everyone], [[], [], []])
 
+    def test_abort_all_ended(self) -> None:
+        """A connection whose TCP has ended is not aborted: with TLS, its transport would raise."""
+        connections = [FakeConnection(Clock(), stage) for stage in (Stage.OPEN, Stage.LOST)]
+        abort_all(connections)  # type: ignore[arg-type]
+
+        self.assertEqual([connection.aborted for connection in connections], [True, False])
+
 
 class RelayTests(RelayTestCase):
     """A draining relay."""

@@ -4,7 +4,8 @@ import math
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsrelay.connection.flow import Flow, Hold
+from wsrelay.connection.flow import Flow
+from wsrelay.interfaces import Hold
 from wsrelay.limits.rates import Rates
 from wsrelay.settings import Settings
 
@@ -44,4 +45,4 @@ class FlowTests(SynchronousTestCase):
 
     def test_hold_bits(self) -> None:
         """The bits of the reasons do not overlap."""
-        self.assertEqual(sum(Hold), Hold.RATE | Hold.ROOM | Hold.RESUMING)
+        self.assertEqual(sum(Hold), Hold.RATE | Hold.ROOM | Hold.RESUMING | Hold.BACKPLANE)

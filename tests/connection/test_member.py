@@ -6,10 +6,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.connection.test_reading import Reader
 from wsrelay import closecodes
-from wsrelay.connection.flow import Hold
 from wsrelay.connection.member import NO_GRANT, Member
 from wsrelay.connection.stage import Stage
 from wsrelay.grant import Grant
+from wsrelay.interfaces import Hold
 from wsrelay.wire import frames
 
 

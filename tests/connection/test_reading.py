@@ -7,9 +7,10 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsrelay.closecodes import TOO_FAST
-from wsrelay.connection.flow import Flow, Hold
+from wsrelay.connection.flow import Flow
 from wsrelay.connection.reading import charge_records, hold, limit_rate, release
 from wsrelay.connection.stage import Stage
+from wsrelay.interfaces import Hold
 from wsrelay.limits.admission import UNCOUNTED
 from wsrelay.limits.rates import Rates
 from wsrelay.settings import Settings

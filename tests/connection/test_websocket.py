@@ -7,12 +7,14 @@ from twisted.internet.address import IPv4Address
 from twisted.logger import LogLevel
 
 from tests.connection.test_protocol import client_frame
+from tests.harness.backplane import BrokerTestCase
 from tests.harness.framing import DEFLATE, deflated, wire_frame
 from tests.harness.support import Answer, Relay, RelayTestCase, Transport, Wire, request_bytes
 from tests.wire.test_frames import parse
 from wsrelay.connection.stage import Stage
 from wsrelay.connection.websocket import STRETCH_FRAMES
 from wsrelay.grant import Grant
+from wsrelay.interfaces import Hold
 from wsrelay.limits.turns import TURN_SECONDS
 from wsrelay.message import Run
 from wsrelay.rooms import room as room_module
@@ -647,3 +649,34 @@ def relay_reason() -> Any:
     from wsrelay import closecodes  # noqa: PLC0415
 
     return closecodes.EXPIRED
+
+
+class CongestionTests(BrokerTestCase):
+    """The broker does not keep up."""
+
+    def test_hold_backplane(self) -> None:
+        """A publisher is not read while congested; what was read is published in its order, nothing is lost."""
+        node = self.node(backplane_pending_bytes=1000)
+        wire, other = node.wire(), node.client()
+        wire.send(request_bytes())
+        self.broker.pause()
+        for number in range(4):
+            wire.send(wire_frame(0x81, b"%d" % number * 500))
+        [connection] = [one for one in node.factory.connections if one is not other.server]
+        self.assertEqual((node.factory.congested, connection.flow.held), (True, Hold.BACKPLANE))
+        wire.send(client_frame(1, b"5") + client_frame(1, b"6"))
+        self.assertLess(self.shard(node).outbox.pending_bytes, 2000)
+        self.broker.resume()
+        node.settle()
+        self.assertEqual((node.factory.congested, connection.flow.held), (False, 0))
+        self.assertEqual([message[0] for message in other.messages], list("012356"))
+
+    def test_hold_backplane_reader(self) -> None:
+        """One that may not publish is read on, and answered."""
+        grant = Grant(room="room", can_publish=False)
+        node = self.node(validators=[Answer(lambda request, _: grant)], backplane_pending_bytes=1000)
+        wire = node.wire()
+        wire.send(request_bytes())
+        node.factory.congested = True
+        self.shard(node).held.is_congested = True
+        self.assertEqual([frame.opcode for frame in parse(wire.send(client_frame(PING, b"x")))], [PONG])

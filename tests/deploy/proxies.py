@@ -39,7 +39,9 @@ class Place:
         certificate: file with the certificate for ``localhost`` and its key.
         folder: for files of the proxy.
         idle: idle timeout.
-        other: a second relay; the proxy sends each room to one of the two.
+        other: a second relay; without `shared` the proxy sends each room to one of the two.
+        shared: the two share a broker, and the proxy chooses as this group of deploy/ says: ``nodes`` or ``rooms``.
+        other_admin: the port of the second relay's /readyz.
     """
 
     relay: Relay
@@ -48,6 +50,8 @@ class Place:
     folder: Path
     idle: str = IDLE
     other: Relay | None = None
+    shared: str = ""
+    other_admin: int = 0
 
     def several(self, lines: Mapping[str, str], endpoint: int = 0) -> dict[str, str]:
         """Return the replacements for two relays, none for one.
@@ -56,10 +60,30 @@ class Place:
             lines: line that is a comment in the file → what stands behind it; ``PORT`` is that of the second relay.
             endpoint: its endpoint in :data:`LISTEN`.
         """
-        if self.other is None:
+        if self.other is None or self.shared:
             return {}
         second = str(port(self.other, endpoint))
         return {f"# {line}\n": f"{line}\n{more.replace('PORT', second)}" for line, more in lines.items()}
+
+    def group(self, name: str, endpoint: int = 0) -> str:
+        """Return a file of deploy/ with the groups of two relays, with the ports of these two, or nothing for one.
+
+        Args:
+            name: of the file.
+            endpoint: of the relays in :data:`LISTEN`.
+        """
+        if self.other is None or not self.shared:
+            return ""
+        places = {
+            "127.0.0.1:8001": f"127.0.0.1:{port(self.relay, endpoint)}",
+            "127.0.0.1:8002": f"127.0.0.1:{port(self.other, endpoint)}",
+        }
+        if endpoint:
+            places |= {
+                "check port 18001": f"check port {self.admin}",
+                "check port 18002": f"check port {self.other_admin}",
+            }
+        return rendered(name, places)
 
 
 @dataclass(frozen=True)
@@ -126,8 +150,10 @@ def nginx_configuration(place: Place, plain: int, encrypted: int) -> Path:
             f"proxy_read_timeout {IDLE}": f"proxy_read_timeout {place.idle}",
             f"proxy_send_timeout {IDLE}": f"proxy_send_timeout {place.idle}",
             **place.several({"hash $uri consistent;": "server 127.0.0.1:PORT;\n"}),
+            **({"http://wsrelay;": f"http://wsrelay_{place.shared};"} if place.shared else {}),
         },
     )
+    ours += place.group("nginx/nodes.conf")
     file = place.folder / "nginx.conf"
     file.write_text(_NGINX.format(ours=ours))
     return file
@@ -171,11 +197,12 @@ def haproxy(place: Place) -> Iterator[Proxy]:
                 "127.0.0.1:8080 ": f"127.0.0.1:{port(place.relay, 1)} ",
                 "check port 8081": f"check port {place.admin}",
                 **place.several({"balance hash path,url_dec": "", "hash-type consistent": _HAPROXY_SECOND}, 1),
+                **({"default_backend relay": f"default_backend {place.shared}"} if place.shared else {}),
                 **{f"timeout {what} {IDLE}": f"timeout {what} {place.idle}" for what in ("client", "server", "tunnel")},
             },
         )
         file = place.folder / "haproxy.cfg"
-        file.write_text(configuration)
+        file.write_text(configuration + place.group("haproxy/nodes.cfg", 1))
         descriptors = [plain.fileno(), encrypted.fileno()]
         with Process([require("haproxy"), "-db", "-f", str(file)], str(place.folder), {}, descriptors) as process:
             yield Proxy(process, encrypted.getsockname()[1], plain.getsockname()[1], place.certificate)
@@ -190,6 +217,12 @@ def _held_port() -> Iterator[int]:
         yield held.getsockname()[1]
 
 
+def relays(place: Place) -> str:
+    """Return what WSRELAY_RELAYS says: addresses and ports of the relays."""
+    both = [place.relay, place.other] if place.other and place.shared else [place.relay]
+    return " ".join(f"127.0.0.1:{port(each)}" for each in both)
+
+
 @contextmanager
 def caddy(place: Place) -> Iterator[Proxy]:
     """Run Caddy, with a local certificate instead of ACME."""
@@ -198,7 +231,7 @@ def caddy(place: Place) -> Iterator[Proxy]:
             "caddy/Caddyfile",
             {
                 "relay.example.com} {": f"}} {{\nbind 127.0.0.1\ntls {place.certificate} {place.certificate}",
-                "}:8080 {": f"}}:{port(place.relay)} {{",
+                "{$WSRELAY_RELAYS:127.0.0.1:8080}": relays(place),
                 "health_port 8081": f"health_port {place.admin}",
                 **place.several(
                     {

@@ -12,6 +12,7 @@ import pytest
 from tests.deploy.dockerfile import Image, build, instructions
 from tests.deploy.files import DEPLOY, ROOT, documents, local, options, tool
 from tests.deploy.health import health
+from tests.deploy.redis import check_redis_start
 from tests.deploy.stacks import RESTARTING
 from tests.harness.clients import WebsocketsClient, text
 from tests.harness.live import LISTENING, LOOPBACK, Process, run
@@ -102,40 +103,73 @@ def test_healthcheck(image: Image) -> None:
     assert run(*command, env=image.environ).returncode == 1
 
 
-def compose() -> dict[str, Any]:
-    """Return the content of the compose file."""
-    (said,) = documents(FOLDER / "compose.yaml")
+#: The compose files: one relay, and two that share a Redis.
+COMPOSE = ["compose.yaml", "nodes.yaml"]
+
+
+def compose(name: str = "compose.yaml") -> dict[str, Any]:
+    """Return the content of a compose file."""
+    (said,) = documents(FOLDER / name)
     return said
 
 
-def test_compose_schema() -> None:
-    """The compose file is valid by the schema of the specification."""
-    file = str(FOLDER / "compose.yaml")
+@pytest.mark.parametrize("name", COMPOSE)
+def test_compose_schema(name: str) -> None:
+    """The compose files are valid by the schema of the specification."""
+    file = str(FOLDER / name)
     ended = run(tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", file)
     assert ended.returncode == 0, ended.stdout
 
 
-def test_compose_files() -> None:
+@pytest.mark.parametrize("name", COMPOSE)
+def test_compose_files(name: str) -> None:
     """Mounted files exist, volumes and networks are declared, and each image has a version."""
-    said = compose()
+    said = compose(name)
     mounts = [mount for service in said["services"].values() for mount in service.get("volumes", ())]
     for source in (mount.partition(":")[0] for mount in mounts):
         assert (FOLDER / source).exists() if source.startswith(".") else source in said["volumes"], source
-    for name, service in said["services"].items():
+    for service in said["services"].values():
         assert set(service["networks"]) <= set(said["networks"])
-        assert ":" in service["image"] or "build" in service, name
+        assert set(service.get("secrets", ())) <= set(said.get("secrets", ()))
+        assert ":" in service["image"] or "build" in service, service
 
 
-def test_compose_relay() -> None:
+@pytest.mark.parametrize(("name", "relay"), [("compose.yaml", "relay"), ("nodes.yaml", "one"), ("nodes.yaml", "two")])
+def test_compose_relay(name: str, relay: str, tmp_path: Path) -> None:
     """The relay has time to drain and twice its memory budget, and no port of the host."""
-    service = compose()["services"]["relay"]
+    service = compose(name)["services"][relay]
     said, settings = options((FOLDER / "relay.toml").read_text("utf-8")), Settings()
     drain = said.get("drain-seconds", settings.drain_seconds) + said.get("close-seconds", settings.close_seconds)
     assert int(service["stop_grace_period"].removesuffix("s")) >= drain + 5
     assert int(service["mem_limit"].removesuffix("g")) << 30 >= 2 * said["memory-budget"]
     assert "ports" not in service
+    (tmp_path / "password").write_text("secret")
     parsed = Options()
     parsed.environ = service["environment"]
+    if "secrets" in service:
+        parsed.environ["WSRELAY_BACKPLANE_PASSWORD_FILE"] = str(tmp_path / "password")
     parsed.parseOptions([])
-    (subnet,) = compose()["networks"]["front"]["ipam"]["config"]
+    (subnet,) = compose(name)["networks"]["front"]["ipam"]["config"]
     assert parsed.settings.trusted_proxies == (subnet["subnet"],)
+
+
+def test_compose_nodes() -> None:
+    """Two relays that differ in their names use Redis, which no port of the host and no other network reaches."""
+    services = compose("nodes.yaml")["services"]
+    one, two, redis, caddy = (services[name] for name in ("one", "two", "redis", "caddy"))
+    names = [relay["environment"].pop("WSRELAY_NODE_NAME") for relay in (one, two)]
+    assert names == ["one", "two"]
+    assert one == two
+    assert one["environment"]["WSRELAY_BACKPLANE"] == "redis://wsrelay@redis:6379/0"
+    assert one["environment"]["WSRELAY_BACKPLANE_PASSWORD_FILE"] == "/run/secrets/backplane"
+    assert one["secrets"] == redis["secrets"] == ["backplane"]
+    assert redis["networks"] == ["broker"]
+    assert "broker" not in caddy["networks"]
+    assert "ports" not in redis
+    assert caddy["environment"]["WSRELAY_RELAYS"] == " ".join(f"{name}:8080" for name in names)
+
+
+def test_compose_redis_start(tmp_path: Path) -> None:
+    """Redis' command writes the file of users from the secret, and ends without one."""
+    command = compose("nodes.yaml")["services"]["redis"]["command"]
+    check_redis_start([word.replace("$$", "$") for word in command], "/run/secrets/backplane", tmp_path)

@@ -6,13 +6,17 @@ from typing import Any
 import pytest
 
 from tests.deploy.files import DEPLOY, documents, local, options, tool
+from tests.deploy.redis import check_redis_start
 from tests.harness.clients import WebsocketsClient, text
-from tests.harness.live import LOOPBACK, relay, run
+from tests.harness.live import LOOPBACK, command_line, relay, run
 from wsrelay.settings import Settings
 
 pytestmark = pytest.mark.deploy
 
 FILE = DEPLOY / "kubernetes" / "wsrelay.yaml"
+
+#: Two replicas that share a Redis.
+NODES = DEPLOY / "kubernetes" / "nodes.yaml"
 
 
 def manifest() -> dict[str, dict[str, Any]]:
@@ -119,3 +123,91 @@ def test_security_context() -> None:
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
+
+
+def nodes() -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the resources of the manifest for several nodes by kind and name."""
+    return {(resource["kind"], resource["metadata"]["name"]): resource for resource in documents(NODES)}
+
+
+def differences(one: Any, other: Any, path: str = "") -> set[str]:
+    """Return the paths at which two documents differ; list items count by their place."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return {
+            found
+            for key in one.keys() | other.keys()
+            for found in differences(one.get(key), other.get(key), f"{path}/{key}")
+        }
+    return set() if one == other else {path}
+
+
+def test_nodes_schema() -> None:
+    """All fields and values of the manifest for several nodes are valid by the schemas of Kubernetes."""
+    ended = run(tool("kubernetes-validate"), "--strict", "--no-warn", str(NODES))
+    assert ended.returncode == 0, ended.stdout
+
+
+def test_nodes_differ_where_they_must() -> None:
+    """The manifest for several nodes is that for one, but for replicas, rollout, broker and the node's name."""
+    found = nodes()
+    for kind in ("Service", "PodDisruptionBudget", "NetworkPolicy"):
+        assert found[kind, "wsrelay"] == manifest()[kind]
+    one, several = manifest()["Deployment"], found["Deployment", "wsrelay"]
+    (relay_one,), (relay_several,) = (each["spec"]["template"]["spec"].pop("containers") for each in (one, several))
+    assert differences(one, several) == {
+        "/spec/replicas",
+        "/spec/strategy/type",
+        "/spec/strategy/rollingUpdate",
+        "/spec/template/spec/topologySpreadConstraints",
+        "/spec/template/spec/securityContext/fsGroup",
+        "/spec/template/spec/volumes",
+    }
+    assert differences(relay_one, relay_several) == {"/env", "/volumeMounts"}
+    assert several["spec"]["replicas"] == 2
+
+
+def test_nodes_options(tmp_path: Path) -> None:
+    """The options differ from those of one node by the broker; ``--check-config`` accepts them."""
+    toml = nodes()["ConfigMap", "wsrelay"]["data"]["relay.toml"]
+    mine, one = options(toml), options(said())
+    (secret,) = [
+        mount["mountPath"]
+        for mount in nodes()["Deployment", "wsrelay"]["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]
+        if mount["name"] == "backplane"
+    ]
+    assert mine.pop("backplane-password-file") == f"{secret}/password"
+    (port,) = nodes()["Service", "wsrelay-redis"]["spec"]["ports"]
+    assert mine.pop("backplane") == f"redis://wsrelay@wsrelay-redis:{port['port']}/0"
+    assert mine == one
+    (tmp_path / "password").write_text("secret")
+    file = tmp_path / "relay.toml"
+    file.write_text(toml.replace(f"{secret}/password", str(tmp_path / "password")))
+    ended = run(*command_line("twistd", "--check-config", "--config", str(file)))
+    assert ended.returncode == 0, ended.stdout
+
+
+def test_nodes_redis() -> None:
+    """Redis has the configuration and the users of deploy/redis, and is reached by the relays only."""
+    data = nodes()["ConfigMap", "wsrelay-redis"]["data"]
+    assert data["users.acl"] == (DEPLOY / "redis" / "users.acl").read_text("utf-8")
+    here, there = (
+        {line.partition(" ")[0]: line for line in text.splitlines() if line and not line.startswith("#")}
+        for text in (data["redis.conf"], (DEPLOY / "redis" / "redis.conf").read_text("utf-8"))
+    )
+    assert {name for name in here.keys() | there.keys() if here.get(name) != there.get(name)} == {
+        "bind",
+        "aclfile",
+        "dir",
+    }
+    (rule,) = nodes()["NetworkPolicy", "wsrelay-redis"]["spec"]["ingress"]
+    relays = nodes()["Deployment", "wsrelay"]["spec"]["template"]["metadata"]["labels"]
+    assert rule["from"] == [{"podSelector": {"matchLabels": relays}}]
+    labels = nodes()["StatefulSet", "wsrelay-redis"]["spec"]["template"]["metadata"]["labels"]
+    assert nodes()["Service", "wsrelay-redis"]["spec"]["selector"] == labels
+    assert nodes()["NetworkPolicy", "wsrelay-redis"]["spec"]["podSelector"]["matchLabels"] == labels
+
+
+def test_nodes_redis_start(tmp_path: Path) -> None:
+    """Redis' command writes the file of users from the password, and ends without one."""
+    (container,) = nodes()["StatefulSet", "wsrelay-redis"]["spec"]["template"]["spec"]["containers"]
+    check_redis_start(container["command"], "/run/secrets/wsrelay/password", tmp_path)

@@ -16,8 +16,7 @@ FOLDER = DEPLOY / "prometheus"
 def rules() -> list[dict[str, Any]]:
     """Return the alerting rules."""
     (said,) = documents(FOLDER / "alerts.yml")
-    (group,) = said["groups"]
-    return group["rules"]
+    return [rule for group in said["groups"] for rule in group["rules"]]
 
 
 @pytest.mark.parametrize(

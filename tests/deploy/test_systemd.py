@@ -15,7 +15,17 @@ import pytest
 
 from tests.deploy.files import DEPLOY, local, options, rendered
 from tests.harness.clients import WebsocketsClient, handshake, text
-from tests.harness.live import SCRIPTS, SECONDS, Process, command_line, make_certificate, require, run, taken_port
+from tests.harness.live import (
+    SCRIPTS,
+    SECONDS,
+    Process,
+    command_line,
+    environment,
+    make_certificate,
+    require,
+    run,
+    taken_port,
+)
 from wsrelay.settings import Settings
 
 pytestmark = pytest.mark.deploy
@@ -27,6 +37,16 @@ EXPOSURE = 20
 
 #: Close code and reason on a stop of the relay.
 RESTARTING = (1012, "the relay is restarting: reconnect with back-off")
+
+
+#: An instance of the template unit: its port.
+INSTANCE = "8001"
+
+#: Lines of the template unit that the other has not, or in another way.
+OWN = {
+    *("Unit.Description", "Unit.After", "Unit.Requires", "Service.Environment", "Service.EnvironmentFile"),
+    *("Service.LoadCredential", "Install.WantedBy"),
+}
 
 
 def unit(name: str) -> dict[str, dict[str, list[str]]]:
@@ -49,6 +69,63 @@ def units(tmp_path: Path) -> list[str]:
     (tmp_path / "wsrelay.service").write_text(service)
     (tmp_path / "wsrelay.socket").write_text((FOLDER / "wsrelay.socket").read_text())
     return [str(tmp_path / "wsrelay.service"), str(tmp_path / "wsrelay.socket")]
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> str:
+    """A copy of the template unit as an instance, with the path of the tests' program."""
+    service = rendered("systemd/wsrelay@.service", {"ExecStart=/opt/wsrelay/bin": f"ExecStart={SCRIPTS}"})
+    file = tmp_path / f"wsrelay@{INSTANCE}.service"
+    file.write_text(service)
+    return str(file)
+
+
+def test_systemd_verify_instance(instance: str) -> None:
+    """``systemd-analyze verify`` finds nothing in an instance of the template unit."""
+    ended = run(require("systemd-analyze"), "verify", "--man=no", instance)
+    assert (ended.returncode, ended.stdout) == (0, "")
+
+
+def test_systemd_security_instance(instance: str) -> None:
+    """``systemd-analyze security`` rates an instance as the one service: OK."""
+    command = ["security", "--offline=true", f"--threshold={EXPOSURE}", "--no-pager"]
+    ended = run(require("systemd-analyze"), *command, instance)
+    assert ended.returncode == 0, ended.stdout
+
+
+def test_template_unit() -> None:
+    """The template unit differs from the other only in what an instance has of its own."""
+
+    def lines(name: str) -> dict[str, list[str]]:
+        return {f"{section}.{key}": values for section, keys in unit(name).items() for key, values in keys.items()}
+
+    one, many = lines("wsrelay.service"), lines("wsrelay@.service")
+    assert {key for key in one | many if one.get(key) != many.get(key)} <= OWN
+
+
+def instance_environment(password: str) -> dict[str, str]:
+    """Return the variables of an instance's Environment lines, with systemd's specifiers replaced."""
+    given = {"%l": "host", "%i": INSTANCE, "%d/backplane.password": password}
+    found = {}
+    for line in unit("wsrelay@.service")["Service"]["Environment"]:
+        name, _, written = line.partition("=")
+        for specifier, value in given.items():
+            written = written.replace(specifier, value)
+        assert "%" not in written
+        found[name] = written
+    return found
+
+
+def test_instance_options(tmp_path: Path) -> None:
+    """``--check-config`` accepts the options of an instance: nodes.toml and the unit's environment."""
+    (tmp_path / "password").write_text("secret\n")
+    variables = {**instance_environment(str(tmp_path / "password")), "WSRELAY_CONFIG": str(FOLDER / "nodes.toml")}
+    ended = run(*command_line("twistd", "--check-config"), env=environment(variables))
+    assert ended.returncode == 0, ended.stdout
+    shown = options(ended.stdout)
+    assert (shown["node-name"], shown["admin"]) == (f"host-{INSTANCE}", f"tcp:1{INSTANCE}")
+    assert shown["listen"] == [f"tcp:{INSTANCE}:interface=127.0.0.1"]
+    assert "secret" not in ended.stdout
 
 
 def test_systemd_verify(units: list[str]) -> None:
@@ -83,13 +160,13 @@ def activated(listening: socket.socket, folder: Path) -> Iterator[Process]:
     """Run the service by systemd-socket-activate with a socket; it starts on the first connection."""
     service = unit("wsrelay.service")["Service"]
     (folder / "relay.toml").write_text(local((FOLDER / "relay.toml").read_text("utf-8")))
-    environment = [line.replace("/etc/wsrelay", str(folder)) for line in service["Environment"]]
+    variables = [line.replace("/etc/wsrelay", str(folder)) for line in service["Environment"]]
     (command,) = service["ExecStart"]
     activate = [
         require("systemd-socket-activate"),
         f"--fdname={unit('wsrelay.socket')['Socket']['FileDescriptorName'][0]}",
         "--setenv=WSRELAY_DRAIN_SECONDS=1",
-        *(f"--setenv={line}" for line in environment),
+        *(f"--setenv={line}" for line in variables),
         *shlex.split(command.replace("/opt/wsrelay/bin", str(SCRIPTS))),
     ]
     # LISTEN_PID is the pid of the program, which only the child knows.

@@ -16,11 +16,12 @@ from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflat
 from twisted.internet.address import IPv4Address
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogLevel, globalLogPublisher
-from twisted.test.iosim import FakeTransport, IOPump, connect
+from twisted.test.iosim import FakeTransport, connect
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsrelay.closecodes import CloseReason
 from wsrelay.factory import RelayFactory
+from wsrelay.interfaces import Hold
 from wsrelay.message import Run
 from wsrelay.settings import Settings
 from wsrelay.wire import frames
@@ -71,6 +72,7 @@ class RecordingSubscriber:
         self.evicted: list[CloseReason] = []
         self.failures = 0
         self.held = False
+        self.holds: set[Hold] = set()
         self.on_send: Callable[[], None] = lambda: None
 
     def send(self, data: bytes) -> int:
@@ -87,11 +89,13 @@ class RecordingSubscriber:
     def evict(self, reason: CloseReason) -> None:
         self.evicted.append(reason)
 
-    def hold(self) -> None:
+    def hold(self, why: Hold = Hold.ROOM) -> None:
+        self.holds.add(why)
         self.held = True
 
-    def release(self) -> None:
-        self.held = False
+    def release(self, why: Hold = Hold.ROOM) -> None:
+        self.holds.discard(why)
+        self.held = bool(self.holds)
 
     def fail(self, error: Exception) -> None:
         self.failures += 1
@@ -207,11 +211,22 @@ class Relay:
     Args:
         case: the test, for patching; it flushes logged errors itself.
         validators: by default none: every handshake is admitted.
+        clock: shared with other relays.
+        pumps: moves bytes; shared with other relays, and with brokers in memory.
         settings: fields of :class:`wsrelay.settings.Settings`.
     """
 
-    def __init__(self, case: SynchronousTestCase, validators: Sequence[Any] | None = (), **settings: Any) -> None:
-        self.clock = MemoryReactorClock()
+    def __init__(
+        self,
+        case: SynchronousTestCase,
+        validators: Sequence[Any] | None = (),
+        *,
+        clock: MemoryReactorClock | None = None,
+        pumps: list[Any] | None = None,
+        **settings: Any,
+    ) -> None:
+        self.clock = clock or MemoryReactorClock()
+        self.pumps: list[Any] = [] if pumps is None else pumps
         # Autobahn's timers ignore the factory's reactor (TRAPS 30), also in clients.
         case.patch(txaio.config, "loop", self.clock)
         self.now = 1_000_000.0
@@ -226,7 +241,6 @@ class Relay:
             busy_clock=lambda: self.busy,
         )
         self.factory.doStart()
-        self.pumps: list[IOPump] = []
 
     @property
     def stats(self) -> Any:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
+from tests.harness.backplane import BrokerTestCase
 from tests.harness.http import Response, ask, http_bytes
 from tests.harness.support import Answer, RelayTestCase, request_bytes
 from wsrelay import closecodes
@@ -272,7 +273,7 @@ class PublishTests(RelayTestCase):
         self.assertEqual(wire.status, 413)
 
 
-class DescribeTests(RelayTestCase):
+class DescribeTests(BrokerTestCase):
     """GET as JSON."""
 
     def get(self, relay: Any, accept: str = "application/json") -> Any:
@@ -287,6 +288,15 @@ class DescribeTests(RelayTestCase):
         self.assertEqual(response.json, {"room": "room", "members": 1, "publishers": 1})
         self.assertEqual((response.status, response.headers["Content-Type"]), (200, "application/json"))
         self.assertEqual(response.headers["Cache-Control"], "no-store")
+
+    def test_node(self) -> None:
+        """With a broker, a node counts its own members, and names itself."""
+        one, two = self.nodes(2, http=True)
+        two.client()
+        for node, members in ((one, 0), (two, 1)):
+            expected = {"room": "room", "members": members, "node": node.factory.settings.node_name}
+            self.assertEqual(self.get(node).json, expected | {"publishers": members})
+            self.assertEqual(ask(node, http_bytes("POST /room", b"hi")).json, expected)
 
     def test_validators(self) -> None:
         """The validators decide on it."""

@@ -490,6 +490,32 @@ class HubTests(SynchronousTestCase):
 
         self.assertEqual(other.evicted, [closecodes.TOO_SLOW])
 
+    def test_miss(self) -> None:
+        """Messages that were lost concern the members of the rooms that are named, but not the readiness probe."""
+        hub = self.hub(slow_policy=("disconnect", "l=latest"))
+        members = [self.member(hub, room) for room in ("a", "b", "l", PROBE_ROOM)]
+        hub.miss(lambda room: room != "b")
+        evicted = [bool(member.evicted) for member in members]
+        self.assertEqual(evicted, [True, False, False, False])
+
+    def test_miss_while_rooms_end(self) -> None:
+        """A room that ends meanwhile, because members leave at an eviction, is passed over."""
+        hub = self.hub()
+        a, b = self.member(hub, "a"), self.member(hub, "b")
+        a.evict = lambda reason: (hub.leave(a), hub.leave(b))  # type: ignore[assignment, func-returns-value]
+        b.evict = lambda reason: (hub.leave(a), hub.leave(b))  # type: ignore[assignment, func-returns-value]
+        hub.miss(lambda room: True)
+        self.assertEqual(list(hub.names), [])
+
+    def test_names(self) -> None:
+        """The names are a live view."""
+        hub = self.hub()
+        names = hub.names
+        member = self.member(hub, "a")
+        self.assertEqual(set(names), {"a"})
+        hub.leave(member)
+        self.assertEqual(set(names), set())
+
     def test_read_only_member_is_not_held(self) -> None:
         """Only members that may publish are held."""
         hub = self.hub(max_message_bytes=1000, room_log_bytes=5000, slow_policy=("pause-publishers",))

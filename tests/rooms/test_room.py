@@ -627,6 +627,25 @@ class DroppingTests(RoomTestCase):
         self.assertEqual((self.numbers(slow), slow.evicted), ([7, 8], []))
         self.assertEqual((self.stats.evictions, self.stats.messages_missed), ({"latest": 1}, 7))
 
+    def test_miss(self) -> None:
+        """Where messages were lost before they came, a policy that evicts evicts all, also those that read."""
+        current, slow = self.join(), self.stall()
+        self.publish(b"1")
+        self.room.miss()
+        self.assertEqual([one.evicted for one in (current, slow)], [[closecodes.MESSAGES_LOST]] * 2)
+        self.assertEqual(dict(self.stats.evictions), {"disconnect": 2})
+
+    def test_miss_without_eviction(self) -> None:
+        """Other policies go on, and count each subscriber."""
+        for name in ("drop-oldest", "latest"):
+            self.policy(name)
+            current, slow = self.join(), self.stall()
+            self.room.miss()
+            self.publish(b"1")
+            self.room.flush()
+            self.assertEqual((self.got(current), current.evicted, slow.evicted), ([b"1"], [], []))
+            self.assertEqual(self.stats.evictions[name], 2)
+
     def test_skipped_messages_are_counted(self) -> None:
         """Messages received and messages counted as missed add up to all messages."""
         for name in ("drop-oldest", "latest"):

@@ -48,6 +48,32 @@ _LABELLED: Final = {
     "http_requests": ("HTTP requests on the relay's own ports.", "http_requests", ("method", "status")),
 }
 
+#: The states of a backplane with a broker.
+_STATES: Final = ("connecting", "up", "interrupted", "down", "closed")
+
+#: Gauges of a backplane: attribute of :class:`wsrelay.stats.BackplaneStatus` → help text.
+_BACKPLANE_GAUGES: Final = {
+    "pending_bytes": "Bytes of messages that the broker has not acknowledged.",
+    "lag_seconds": "Time for which the oldest own entry has not come back.",
+    "nodes": "Nodes heard within ten seconds, this one included.",
+}
+
+#: Counters of a backplane: attribute of :class:`wsrelay.stats.BackplaneStats` → help text.
+_BACKPLANE_COUNTERS: Final = {
+    "incarnations": "Times that the broker was another one: restarted, or a replica took over.",
+    "published_entries": "Entries that the broker has acknowledged.",
+    "read_entries": "Entries read, own ones included.",
+    "duplicates": "Entries that had been read before, and were skipped.",
+    "gaps": "Times that entries of a node were missing: messages were lost.",
+    "resent": "Entries sent again, because a broker might not have them.",
+}
+
+#: The same with a label.
+_BACKPLANE_LABELLED: Final = {
+    "reconnects": ("Connections to the broker that ended or failed.", "reason"),
+    "read_messages": ("Messages of other nodes read; whether their room has members here.", "here"),
+}
+
 #: The newer of the two formats.
 _OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0"
 
@@ -101,6 +127,8 @@ class Metrics(Collector):
             yield _labelled(f"wsrelay_{name}", text, labels, getattr(stats, attribute))
         for name, text in _HISTOGRAMS.items():
             yield _histogram(f"wsrelay_{name}", text, getattr(stats, name))
+        if self._relay.settings.backplane:
+            yield from self._backplane()
 
     def _gauges(self) -> Mapping[str, tuple[str, float]]:
         relay = self._relay
@@ -121,6 +149,22 @@ class Metrics(Collector):
             "lag_bytes": ("Bytes of the largest room log kept for a slow subscriber.", hub.lag_bytes),
             "draining": ("Whether the relay is closing its connections.", relay.draining),
         }
+
+    def _backplane(self) -> Iterator[Metric]:
+        """Yield the metrics of a backplane with a broker."""
+        status, stats = self._relay.backplane.status(), self._relay.stats.backplane
+        state = GaugeMetricFamily("wsrelay_backplane_state", "1 for the present state.", labels=["state"])
+        for name in _STATES:
+            state.add_metric([name], name == status.state)
+        yield state
+        for name, text in _BACKPLANE_GAUGES.items():
+            yield GaugeMetricFamily(f"wsrelay_backplane_{name}", text, getattr(status, name))
+        for name, text in _BACKPLANE_COUNTERS.items():
+            yield CounterMetricFamily(f"wsrelay_backplane_{name}", text, getattr(stats, name))
+        for name, (text, label) in _BACKPLANE_LABELLED.items():
+            yield _labelled(f"wsrelay_backplane_{name}", text, (label,), getattr(stats, name))
+        text = "Time from sending an entry to reading it back."
+        yield _histogram("wsrelay_backplane_round_trip_seconds", text, stats.round_trip_seconds)
 
     def _handshakes(self) -> Metric:
         stats = self._relay.stats

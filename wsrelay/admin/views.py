@@ -20,6 +20,7 @@ from wsrelay.errors import Denied
 from wsrelay.factory import RelayFactory
 from wsrelay.http.page import Page
 from wsrelay.names import PROBE_ROOM
+from wsrelay.stats import NodeStatus
 
 __all__ = ["Views"]
 
@@ -67,6 +68,7 @@ class Views:
             ("/rooms", {"GET": self.rooms}),
             ("/connections", {"GET": self.connections}),
             (r"/connections/(\d{1,20})", {"GET": self.connection, "DELETE": self.close}),
+            ("/nodes", {"GET": self.nodes}),
             ("/drain", {"POST": self.drain}),
         ]
 
@@ -86,8 +88,9 @@ class Views:
             "draining": "the relay is closing its connections" if is_closing else "ok",
             "capacity": f"full: {', '.join(full_by)}" if full_by else "ok",
             _ROOMS: "full: max_rooms" if relay.hub.is_full else "ok",
+            "backplane": relay.backplane.status().problem or "ok",
         }
-        if self._probe is None or not relay.numPorts or is_closing:
+        if self._probe is None or not relay.numPorts or is_closing or checks["backplane"] != "ok":
             return succeed(_readiness({**checks, "canary": "not asked"}))
         return self._probe.ask().addCallback(_with_probe, checks)
 
@@ -126,6 +129,7 @@ class Views:
             "denied": sum(stats.handshakes_denied.values()),
             "refusals": denied,
             "draining": relay.draining,
+            "backplane": relay.backplane.status(),
             "rooms": len(names),
             "largest_rooms": [hub.status(name) for name in nlargest(PAGE_ROOMS, names, hub.member_count)],
         }
@@ -154,6 +158,14 @@ class Views:
     def connection(self, asked: Asked, number: str) -> Answer:
         """One connection."""
         return as_json(self._find(number).status())
+
+    def nodes(self, asked: Asked) -> "Deferred[Answer]":
+        """The nodes that share rooms, this one included, by name."""
+        return Deferred.fromCoroutine(self._relay.backplane.nodes()).addCallback(self._list_nodes)
+
+    def _list_nodes(self, nodes: Sequence[NodeStatus]) -> Answer:
+        items = sorted(nodes, key=attrgetter("name", "id"))
+        return as_json({"items": items, "node": self._relay.node_id, "state": self._relay.backplane.status().state})
 
     # --- that change something --------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 A type only, so that connections need not import the factory, which imports them.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 from twisted.internet.interfaces import IReactorTime
@@ -40,6 +40,8 @@ class Relay(Protocol):
         stats: the counters.
         hub: the rooms.
         backplane: where messages are published.
+        crowded: the crowded rooms. See :class:`wsrelay.rooms.hub.Hub`.
+        congested: whether a publisher may have to be held for the backplane.
         chain: the handshake validators.
         lines: the log lines of connections.
         numbers: numbers for connections.
@@ -62,6 +64,8 @@ class Relay(Protocol):
     stats: Stats
     hub: Hub
     backplane: Backplane
+    crowded: Mapping[str, object]
+    congested: bool
     chain: ValidatorChain
     lines: Lines
     numbers: Iterator[int]

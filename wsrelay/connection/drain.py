@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from wsrelay.closecodes import CloseReason
 from wsrelay.connection.host import Host
-from wsrelay.connection.stage import OPEN_STAGES
+from wsrelay.connection.stage import OPEN_STAGES, Stage
 from wsrelay.rooms.hub import Hub
 
 __all__ = ["Drain", "abort_all", "each"]
@@ -124,8 +124,9 @@ class Drain:
 
 
 def abort_all(connections: Collection[Host]) -> None:
-    """Abort the TCP of every connection now."""
-    each(tuple(connections), lambda connection: connection.transport.abortConnection())
+    """Abort the TCP of every connection now, unless it has ended: a TLS transport raises then."""
+    remaining = [connection for connection in connections if connection.stage is not Stage.LOST]
+    each(remaining, lambda connection: connection.transport.abortConnection())
 
 
 def each(connections: Iterable[One], act: Callable[[One], None]) -> None:

@@ -4,26 +4,15 @@ Pure: no I/O, no clock. Must not live here: pausing the transport (:mod:`wsrelay
 (the phases), turns of the reactor (:mod:`wsrelay.limits.turns`).
 
 A peer above its rate limits is *held*: it is not read, so that TCP slows it down (backpressure). Its room may hold it,
-too (slow policy ``pause-publishers``). It is read again when no reason is left.
+too (slow policy ``pause-publishers``), and the backplane. It is read again when no reason is left.
 """
 
 import math
-from enum import IntFlag
 
+from wsrelay.interfaces import Hold
 from wsrelay.limits.rates import Allowance, Rates
 
-__all__ = ["Flow", "Hold"]
-
-
-class Hold(IntFlag):
-    """A reason for not reading."""
-
-    #: Rate limits were exceeded.
-    RATE = 1
-    #: The room holds its publishers for a slow subscriber.
-    ROOM = 2
-    #: No reason is left; reading begins in a later turn.
-    RESUMING = 4
+__all__ = ["Flow"]
 
 
 class Flow(Allowance):
@@ -35,7 +24,8 @@ class Flow(Allowance):
 
     Attributes:
         messages, frames, bytes, controls: see :class:`wsrelay.limits.rates.Allowance`.
-        held: the reasons for not reading, as bits of :class:`Hold`; 0 while it is read. A plain integer, for speed.
+        held: the reasons for not reading, as bits of :class:`wsrelay.interfaces.Hold`; 0 while it is
+            read. A plain integer, for speed.
         held_since: the time when the peer's deadlines stopped; infinite while they run.
     """
 

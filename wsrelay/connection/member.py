@@ -8,12 +8,11 @@ import math
 from typing import Final, Protocol
 
 from wsrelay.closecodes import CloseReason
-from wsrelay.connection.flow import Hold
 from wsrelay.connection.phase import Phase
 from wsrelay.connection.reading import Reader, hold, release
 from wsrelay.connection.writer import Writer
 from wsrelay.grant import Grant
-from wsrelay.interfaces import Send
+from wsrelay.interfaces import Hold, Send
 from wsrelay.stats import Tally
 from wsrelay.wire.frames import Encoding
 
@@ -82,13 +81,13 @@ class Member(Phase):
         """Write the rest that ``send`` did not take. See :class:`wsrelay.interfaces.Subscriber`."""
         self._host.write_later(data, sent)
 
-    def hold(self) -> None:
-        """Stop reading: the room holds its publishers. See :class:`wsrelay.interfaces.Subscriber`."""
-        hold(self._host, Hold.ROOM)
+    def hold(self, why: Hold = Hold.ROOM) -> None:
+        """Stop reading. See :class:`wsrelay.interfaces.Subscriber`."""
+        hold(self._host, why)
 
-    def release(self) -> None:
-        """Read on: the room releases its publishers. See :class:`wsrelay.interfaces.Subscriber`."""
-        release(self._host, Hold.ROOM)
+    def release(self, why: Hold = Hold.ROOM) -> None:
+        """Read on, once no reason is left. See :class:`wsrelay.interfaces.Subscriber`."""
+        release(self._host, why)
 
     def evict(self, reason: CloseReason) -> None:
         """Close. Bytes waiting in the transport go out before the close frame, or the deadline aborts TCP."""

@@ -7,11 +7,12 @@ requests (:mod:`wsrelay.http.head`), access (:mod:`wsrelay.validators`), limits 
 """
 
 import math
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from msgspec.structs import replace
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.tcp import Connection as TcpTransport
@@ -44,6 +45,10 @@ _TURN_AWAY_SECONDS: Final = 1.0
 #: The memory of a parsed head, and of what validators make of it, in times of its bytes: measured with a validator that
 #: asks a back end in JSON, and bytes above 0x7f.
 KEPT_TIMES: Final = 5
+
+
+#: What is done with a grant.
+Step = Callable[[Grant, HandshakeRequest], None]
 
 
 class Opening(Phase):
@@ -219,14 +224,15 @@ class Opening(Phase):
         if isinstance(granted, Grant):
             self._admit(granted, request)
         else:
-            self._wait_for(granted, request)
+            self._wait_for(granted, request, self._admit_later)
 
-    def _wait_for(self, granting: "Deferred[Grant]", request: HandshakeRequest) -> None:
+    def _wait_for(self, granting: "Deferred[Grant]", request: HandshakeRequest, then: Step) -> None:
         host = self._host
-        host.become(Stage.GRANT)
+        if host.stage is not Stage.GRANT:  # else the validators were awaited, and now the backplane is
+            host.become(Stage.GRANT)
         host.expect_within(host.factory.settings.validate_seconds)
         self._granting = granting
-        granting.addCallbacks(self._admit_later, self._refused, callbackArgs=(request,))
+        granting.addCallbacks(then, self._refused, callbackArgs=(request,))
         granting.addErrback(host.fail)
 
     def is_answered_half_closed(self) -> bool:
@@ -275,20 +281,34 @@ class Opening(Phase):
 
     def _admit_later(self, grant: Grant, request: HandshakeRequest) -> None:
         """Open or serve it, unless the connection has ended meanwhile."""
+        self._go_on(self._admit, grant, request)
+
+    def _begin_later(self, grant: Grant, request: HandshakeRequest) -> None:
+        self._go_on(self._begin, grant, request)
+
+    def _go_on(self, step: Step, grant: Grant, request: HandshakeRequest) -> None:
         if self._host.stage in OPENING_STAGES:
             try:
-                self._admit(grant, request)
+                step(grant, request)
             except Denied as denied:
                 self._host.deny(denied)
 
     def _admit(self, grant: Grant, request: HandshakeRequest) -> None:
-        """Open or serve it.
+        """Open or serve it, once the room's messages come to this process.
 
         Raises:
-            Denied: the grant has expired, or the room or the relay is full.
+            Denied: the grant has expired, the room or the relay is full, or the backplane has no broker.
         """
         if grant.expires_at is not None and grant.expires_at <= self._host.factory.wall_clock():
             raise Denied(401, closecodes.EXPIRED.text, cause="expired")
+        is_public = self._exchange is not None and self._exchange.is_public
+        entering = None if is_public else self._host.factory.backplane.enter(grant.room)
+        if entering is None:
+            self._begin(grant, request)
+        else:
+            self._wait_for(Deferred.fromCoroutine(_entered(entering, grant)), request, self._begin_later)
+
+    def _begin(self, grant: Grant, request: HandshakeRequest) -> None:
         if self._exchange is None:
             self._upgrade(grant, request)
         else:
@@ -317,6 +337,14 @@ class Opening(Phase):
         response = acceptance(request.headers["sec-websocket-key"], grant.subprotocol, extension, member.handle)
         is_unchosen = grant.subprotocol is None and (request.subprotocols or request.bearers)
         host.open(Stage.OPEN, response, shown_offers(request) if is_unchosen else None)
+
+
+async def _entered(entering: Awaitable[None], grant: Grant) -> Grant:
+    try:
+        await entering
+    except CancelledError:  # the client has gone, or the deadline has passed
+        raise Denied(503, "the handshake was cancelled", cause="gone") from None
+    return grant
 
 
 def _data_behind() -> Denied:

@@ -8,9 +8,10 @@ from typing import Any, Final, Protocol
 from wsrelay import closecodes
 from wsrelay.closecodes import CloseReason
 from wsrelay.connection.context import SWEEP_SECONDS, Relay
-from wsrelay.connection.flow import Flow, Hold
+from wsrelay.connection.flow import Flow
 from wsrelay.connection.keepalive import KeepAlive
 from wsrelay.connection.stage import CLOSING_STAGES, OPEN_STAGES, Stage
+from wsrelay.interfaces import Hold
 from wsrelay.limits.admission import Visit, too_many
 
 __all__ = [

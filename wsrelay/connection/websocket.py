@@ -66,12 +66,13 @@ class OpenWebSocket(Member):
         host = self._host
         flow, factory = host.flow, host.factory
         # One test for all that is rare.
-        waits = host.data or flow.held or host.mid_message or factory.hub.crowded
+        waits = host.data or flow.held or host.mid_message or factory.crowded or factory.congested
         if waits:
             host.data = data = host.data + data
-            if flow.held:  # TLS may still deliver decrypted bytes
+            # TLS may still deliver bytes while held. The close frame of one that cannot publish any more is to be read.
+            if flow.held or (factory.congested and self._kinds and factory.backplane.hold(self.grant.room, self)):
                 return
-            if self.grant.room in factory.hub.crowded:
+            if self.grant.room in factory.crowded:
                 end_turn(host, keeps_place=True)  # else those that fill the room would come first in each turn
                 return
             if host.mid_message:

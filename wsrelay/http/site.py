@@ -36,7 +36,7 @@ from wsrelay.names import ROOT
 from wsrelay.policies import ByRoom
 from wsrelay.request import HandshakeRequest
 from wsrelay.settings import Settings
-from wsrelay.stats import RoomStatus, Stats
+from wsrelay.stats import NodeStatus, RoomStatus, Stats
 from wsrelay.wire import frames, sse
 
 __all__ = ["EXCEPT", "HANDLE", "Connection", "Handled", "PublicSite", "Relay"]
@@ -118,6 +118,9 @@ class Relay(Protocol):
     backplane: Backplane
     message_types: ByRoom[int]
     random: Callable[[], float]
+
+    def describe(self) -> NodeStatus:
+        """Return the description of this process."""
 
     @property
     def hub(self) -> _Hub:
@@ -227,16 +230,19 @@ class PublicSite:
         if status is not None and status.held:
             # Slow policy pause-publishers: an HTTP client cannot be held.
             raise Denied(503, "this room waits for a slow subscriber", [("Retry-After", "1")], cause="slow_policy")
+        relay.backplane.check(grant.room)
         left_out = self._except(headers, grant.room)
         connection.charge(max(1, exchange.chunks), len(payload))
         message = Run(frames.encode(opcode, payload), 1, left_out)
         relay.stats.messages_in += 1
         relay.stats.bytes_in += len(message.plain)
         relay.backplane.publish(grant.room, message)
-        self._respond(exchange, 202, {"room": grant.room, "members": status.members if status else 0})
+        self._respond(exchange, 202, {"room": grant.room, "members": status.members if status else 0} | self._here())
 
-    def _except(self, headers: Mapping[str, str], room: str) -> Subscriber | None:
-        """Return the member with the handle in :data:`EXCEPT`; ``None`` if it is gone or in another room.
+    def _except(self, headers: Mapping[str, str], room: str) -> Subscriber | str | None:
+        """Return the member with the handle in :data:`EXCEPT`; the handle, where the member may be on another node.
+
+        ``None`` if it is gone or in another room.
 
         Complexity:
             Constant.
@@ -247,19 +253,26 @@ class PublicSite:
         if not _HANDLE.fullmatch(handle):
             raise Denied(400, "Wsrelay-Except must be the Wsrelay-Connection of a connection", cause="malformed")
         member = self.handles.get(handle)
-        return member if member is not None and member.grant.room == room else None
+        if member is None:
+            return handle if self._relay.settings.backplane else None
+        return member if member.grant.room == room else None
 
     def _describe(self, exchange: Exchange) -> None:
-        """Count the members and publishers of a room; zero if it is not open."""
+        """Count the members and publishers of a room on this node; zero if it is not open."""
         room = exchange.grant.room
         status = self._relay.hub.status(room)
         members, publishers = (status.members, status.publishers) if status else (0, 0)
-        self._respond(exchange, 200, {"room": room, "members": members, "publishers": publishers})
+        self._respond(exchange, 200, {"room": room, "members": members, "publishers": publishers} | self._here())
+
+    def _here(self) -> dict[str, str]:
+        """Return the name of this node, if there may be others: only its own members are counted."""
+        return {"node": self._relay.describe().name} if self._relay.settings.backplane else {}
 
     def _tail(self, connection: Connection, exchange: Exchange) -> None:
         """Begin a stream of the room's messages."""
         if not exchange.grant.can_subscribe:
             raise Denied(403, "you may not receive here", cause="can_subscribe")
+        self._relay.backplane.check(exchange.grant.room)  # it was asked before the request was complete
         if exchange.is_head:
             self._relay.hub.check_join(exchange.grant.room)
         else:

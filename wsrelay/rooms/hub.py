@@ -46,6 +46,7 @@ class Hub:
         retention_seconds: how long messages, and an empty room with them, outlive their delivery.
 
     Attributes:
+        names: a view of the names of the rooms.
         crowded: the crowded rooms by name, until they are flushed. For reading.
     """
 
@@ -66,6 +67,7 @@ class Hub:
         #: The time during which the reactor was not blocked.
         self._served_seconds = 0.0
         self._rooms: dict[str, Room] = {}
+        self.names = self._rooms.keys()
         self._room_of: dict[Subscriber, str] = {}
         self._scheduler = Scheduler(stats, call_soon, seconds)
         self.crowded = self._scheduler.crowded
@@ -282,6 +284,16 @@ class Hub:
         room = self._room_with(subscriber)
         if room is not None:
             room.shed(subscriber)
+
+    def miss(self, is_affected: Callable[[str], bool]) -> None:
+        """Apply the slow policy of rooms to their subscribers, because messages may be lost before they came here.
+
+        Args:
+            is_affected: takes a room's name. The readiness probe's is spared.
+        """
+        for name in tuple(self):
+            if name != PROBE_ROOM and is_affected(name) and name in self._rooms:
+                self._rooms[name].miss()
 
     def set_slow_policies(self, policies: Sequence[str]) -> None:
         """Replace the slow policies, in open rooms as well.

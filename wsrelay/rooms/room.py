@@ -301,6 +301,16 @@ class Room:
         self._evict([subscriber], closecodes.OVERLOADED, SHED)
         self.log.forget(self._subscribers.low_watermark)
 
+    def miss(self) -> None:
+        """Messages of this room may be lost before they came here: all subscribers meet the slow policy.
+
+        Where it evicts, the peer sees 1013 and "messages were lost"; else they go on, and each is counted.
+        """
+        if self._slow_policy.evicts:
+            self._evict(tuple(self._subscribers), closecodes.MESSAGES_LOST, self._slow_policy.name)
+        else:
+            self._stats.evictions[self._slow_policy.name] += len(self._subscribers)
+
     def set_slow_policy(self, policy: SlowPolicy) -> None:
         """Apply another slow policy from now on; publishers are released where it does not hold them."""
         if policy is not self._slow_policy:

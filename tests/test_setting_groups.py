@@ -1,0 +1,38 @@
+"""Tests of wsrelay.setting_groups."""
+
+from dataclasses import fields
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from wsrelay.errors import SettingsError
+from wsrelay.option import GROUPS
+from wsrelay.setting_groups import Nodes, Observability
+from wsrelay.settings import OPTIONS, Settings
+
+
+class GroupTests(SynchronousTestCase):
+    """Fields declared elsewhere."""
+
+    def test_groups(self) -> None:
+        """The fields of a class are those of its group of options, and settings have them."""
+        for cls, group in ((Observability, "Observability"), (Nodes, "Several nodes")):
+            self.assertIn(group, GROUPS)
+            expected = [field for field, option in OPTIONS.items() if option.group == group]
+            self.assertEqual([field.name for field in fields(cls)], expected)
+            self.assertTrue(issubclass(Settings, cls))
+
+    def test_node_name(self) -> None:
+        """A node's name is a word of at most 64 characters, as it stands in log lines and in CLIENT LIST."""
+        for name in ("", "a", "relay-1.example:8080", "x" * 64):
+            self.assertEqual(Settings(node_name=name).node_name, name)
+        for name in ("two words", "caf\u00e9", "a\n", "\x7f", "x" * 65):
+            error = self.assertRaises(SettingsError, Settings, node_name=name)
+            self.assertIn("node_name: ", str(error))
+
+    def test_backplane_pause_publishers(self) -> None:
+        """With a backplane, no room may hold its publishers: those of other nodes cannot be held."""
+        for policies in (("pause-publishers",), ("latest", "a/**=pause-publishers")):
+            Settings(slow_policy=policies)
+            error = self.assertRaises(SettingsError, Settings, slow_policy=policies, backplane="redis://broker")
+            self.assertIn("pause-publishers cannot hold the publishers of other nodes", str(error))
+        Settings(slow_policy=("drop-oldest",), backplane="redis://broker")

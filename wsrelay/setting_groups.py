@@ -1,0 +1,142 @@
+"""Groups of the fields of :class:`wsrelay.settings.Settings`: how a relay is watched, how it shares rooms with others.
+
+Must not live here: all other fields, and what is done with fields (:mod:`wsrelay.settings`).
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from msgspec import Meta
+
+from wsrelay.option import file_path, one_of, setting
+from wsrelay.ranges import Bytes, CountOrOff, Seconds
+
+__all__ = ["LOG_FORMATS", "LOG_LEVELS", "Nodes", "Observability"]
+
+#: Formats of the log.
+LOG_FORMATS: Final = ("text", "json")
+
+#: Levels of the log, lowest first.
+LOG_LEVELS: Final = ("debug", "info", "warn", "error")
+
+
+def node_name(text: str) -> None:
+    """Raise ``ValueError`` unless a text is a node's name: it stands in log lines, in ``CLIENT LIST`` and on pages."""
+    if not text.isascii() or not text.isprintable() or " " in text or len(text) > 64:
+        raise ValueError("write at most 64 letters, digits and signs, without spaces")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observability:
+    """Log, admin endpoint and readiness."""
+
+    admin: str = setting(
+        "",
+        "Observability",
+        "Where to serve health, metrics, rooms and connections, as an endpoint (tcp, tcp6, ssl, unix, systemd).",
+        detail="It has no password, and is on loopback unless the endpoint names an `interface=`; a unix socket is for"
+        " the relay's own user unless `mode=` says otherwise: [the admin endpoint](admin.md). If the port is in use,"
+        " the relay exits with 1.",
+        value="ENDPOINT",
+        shown_default="none",
+        choices=("tcp:", "tcp6:", "ssl:", "unix:", "systemd:"),
+    )
+    log_file: str = setting(
+        "",
+        "Observability",
+        "File for the log, instead of where twistd or twist would write it.",
+        detail="Appended to; opened again by SIGUSR1 and SIGHUP: [The log](logs.md#to-a-file). Overrides `twistd`'s own"
+        " `--logfile` and `twist`'s own `--log-file`.",
+        value="FILE",
+        shown_default="none",
+        check=file_path,
+    )
+    log_file_bytes: CountOrOff = setting(
+        100 * 2**20,
+        "Observability",
+        "Largest log file, in bytes. 0 is no limit.",
+        exceeded="rotated: FILE becomes FILE.1, and so on",
+    )
+    log_files_kept: Annotated[int, Meta(ge=0, le=100)] = setting(
+        5,
+        "Observability",
+        "Most rotated log files. 0 is none: a full file is emptied.",
+        exceeded="the oldest is overwritten",
+    )
+    log_format: str = setting(
+        "text",
+        "Observability",
+        "Format of the log: text for people, or json.",
+        detail="With `json` each line is one object; see [The log](logs.md). Overrides `twist`'s own `--log-format`.",
+        value="FORMAT",
+        choices=LOG_FORMATS,
+        check=one_of(LOG_FORMATS),
+    )
+    log_level: str = setting(
+        "info",
+        "Observability",
+        "Lowest level that is logged: debug, info, warn or error.",
+        detail="Of the relay and of Twisted. Overrides `twist`'s own `--log-level`.",
+        value="LEVEL",
+        choices=LOG_LEVELS,
+        check=one_of(LOG_LEVELS),
+    )
+    canary_seconds: Annotated[float, Meta(gt=0, le=10)] = setting(
+        1.0,
+        "Observability",
+        "Time for the readiness probe behind /readyz of the admin endpoint, from connect to delivery.",
+        exceeded="/readyz answers 503",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nodes:
+    """Several relays that share rooms through a broker."""
+
+    backplane: str = setting(
+        "",
+        "Several nodes",
+        "Broker through which several relays share their rooms: the URL of a Redis or Valkey.",
+        detail="`redis://HOST:PORT`, `rediss://` (TLS), `redis+unix:///PATH` or `redis+sentinel://HOST,HOST/MASTER`:"
+        " [Several nodes](scaling.md). Needs `pip install 'wsrelay[redis]'`. Without it one process has all rooms.",
+        value="URL",
+        shown_default="none",
+        choices=("redis://", "rediss://", "redis+unix://", "redis+sentinel://", "rediss+sentinel://"),
+    )
+    backplane_password_file: str = setting(
+        "",
+        "Several nodes",
+        "File with the broker's password in its first line.",
+        detail="A password in the URL is refused: other users of the machine can read it in the list of processes.",
+        value="FILE",
+        shown_default="none",
+        check=file_path,
+    )
+    backplane_grace_seconds: Seconds = setting(
+        15.0,
+        "Several nodes",
+        "Time without a broker in which clients only wait.",
+        exceeded="close 1013, then 503 for new ones",
+    )
+    backplane_pending_bytes: Bytes = setting(
+        8 * 2**20,
+        "Several nodes",
+        "Bytes of messages on their way to the broker and back.",
+        exceeded="reading is paused; 503 for POST",
+        detail="A connection that publishes is paused at three quarters of it, until a quarter is left.",
+    )
+    backplane_log_bytes: Bytes = setting(
+        64 * 2**20,
+        "Several nodes",
+        "Bytes of messages that the broker keeps for nodes that are behind.",
+        exceeded="nodes that are further behind apply the slow policy of their rooms",
+        detail="Of each shard. Give all nodes the same; the smallest counts.",
+    )
+    node_name: str = setting(
+        "",
+        "Several nodes",
+        "Name of this relay in the list of nodes, in answers about rooms, and in the broker's list of clients.",
+        value="NAME",
+        shown_default="the host's name",
+        check=node_name,
+    )
