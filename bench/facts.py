@@ -51,6 +51,7 @@ def gather(
             "C compiler": first_line(toolchain.answer(["cc", "--version"])),
             "Node": first_line(toolchain.answer(["node", "--version"])),
             "nginx": first_line(toolchain.answer(["nginx", "-v"])),
+            "Redis": first_line(toolchain.answer(["redis-server", "--version"])),
         },
         "timing": {"seconds": timing.seconds, "warmup": timing.warmup, "repeats": timing.repeats},
         "servers": {server.name: of_server(server, server in present) for server in chosen},

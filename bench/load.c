@@ -12,6 +12,9 @@
  * the slow ones are in the latencies too, these are of all messages that were published in the measured interval,
  * whenever they arrived.
  *
+ * With several ports, a node of one relay listens on each: the first member of a room is on the first one, the second
+ * member on the second one, and so on in turn. With a rate and a burst, so many messages are due at one time.
+ *
  * One JSON object goes to stdout, words for people to stderr. It ends with 0 if all arrived as it should, 1 if not,
  * with 2 on wrong usage.
  */
@@ -111,8 +114,8 @@ struct connection {
 };
 
 struct options {
-	int port;
-	uint32_t rooms, members, publishers, window, size, concurrency;
+	int ports[16], port_count; /* of the nodes; a room's members take turns with them */
+	uint32_t rooms, members, publishers, window, size, concurrency, burst;
 	double rate, seconds, warmup, drain;
 	bool nats, echoes, deflate, idle, binary, all_publish, tls;
 	int pids[64], pid_count;
@@ -120,7 +123,7 @@ struct options {
 };
 
 static struct options options = {
-	.rooms = 1, .publishers = 1, .size = 64, .concurrency = 64, .seconds = 3, .warmup = 0.5, .drain = 5,
+	.rooms = 1, .publishers = 1, .size = 64, .concurrency = 64, .burst = 1, .seconds = 3, .warmup = 0.5, .drain = 5,
 	.path_prefix = "/bench"};
 
 static struct results {
@@ -282,11 +285,16 @@ static double process_cpu_seconds(int pid)
 	return (double)(user + kernel) / sysconf(_SC_CLK_TCK);
 }
 
-static double server_cpu_seconds(void)
+/* Of each process, where it is asked for, and their sum. */
+static double server_cpu_seconds(double *each)
 {
 	double sum = 0;
-	for (int i = 0; i < options.pid_count; i++)
-		sum += process_cpu_seconds(options.pids[i]);
+	for (int i = 0; i < options.pid_count; i++) {
+		double one = process_cpu_seconds(options.pids[i]);
+		if (each)
+			each[i] = one;
+		sum += one;
+	}
 	return sum;
 }
 
@@ -851,6 +859,7 @@ static void publish_all(struct publisher *publisher, int64_t now)
 		/* Publishers take turns, so that a publisher's times are its turn and then every round. */
 		double turn = (double)publisher->head * publisher_count +
 			      (which * (double)options.rooms + connection->index / options.members);
+		turn -= (uint64_t)turn % options.burst; /* those of a burst are due at one time */
 		publish(publisher, paced ? schedule_start + (int64_t)(turn / options.rate * 1e9) : now);
 	}
 	busy += !was_busy && publisher->tail != publisher->head;
@@ -883,7 +892,8 @@ static void publish_queued(int64_t now)
 static void schedule(int64_t now)
 {
 	int64_t until = now < end_time ? now : end_time;
-	uint64_t due = until < schedule_start ? 0 : (uint64_t)((until - schedule_start) / 1e9 * options.rate) + 1;
+	double bursts = (until - schedule_start) / 1e9 * options.rate / options.burst;
+	uint64_t due = until < schedule_start ? 0 : ((uint64_t)bursts + 1) * options.burst;
 	for (; scheduled_total < due; scheduled_total++) {
 		uint64_t turn = scheduled_total % publisher_count;
 		struct publisher *publisher = &publishers[turn % options.rooms * options.publishers + turn / options.rooms];
@@ -1284,10 +1294,16 @@ static void opened(struct connection *connection)
 	opening_count--;
 }
 
+static int port_of(const struct connection *connection)
+{
+	return options.ports[connection->place % options.port_count];
+}
+
 static void request(struct connection *connection)
 {
 	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 	char key[25] = "", path[512] = "/", text[1024];
+	int port = port_of(connection);
 	for (int i = 0; i < 21; i++)
 		key[i] = digits[random_bits() >> 20 & 63];
 	memcpy(key + 21, "A==", 4); /* sixteen bytes have six characters' bits but for the last four */
@@ -1296,7 +1312,7 @@ static void request(struct connection *connection)
 	int size = snprintf(text, sizeof text,
 			    "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 			    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n%s\r\n",
-			    path, options.port, key,
+			    path, port, key,
 			    options.deflate ? "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n" : "");
 	connection->state = REQUESTED;
 	write_bytes(connection, (const uint8_t *)text, size);
@@ -1392,7 +1408,7 @@ static void open_next(void)
 {
 	struct connection *connection = &connections[next_to_open++];
 	struct sockaddr_in address = {
-		.sin_family = AF_INET, .sin_port = htons(options.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+		.sin_family = AF_INET, .sin_port = htons(port_of(connection)), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	int on = 1;
 	connection->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (connection->fd < 0)
@@ -1484,13 +1500,15 @@ static void idle(double seconds)
 
 static struct measure {
 	int64_t time;
-	double cpu, server_cpu;
+	double cpu, server_cpu, server_cpus[64];
 	struct results results;
 } started, ended;
 
 static struct measure measure(void)
 {
-	return (struct measure){now_ns(), cpu_seconds(), server_cpu_seconds(), total};
+	struct measure now = {.time = now_ns(), .cpu = cpu_seconds(), .results = total};
+	now.server_cpu = server_cpu_seconds(now.server_cpus);
+	return now;
 }
 
 static bool any_alive(void)
@@ -1636,6 +1654,10 @@ static void report(bool ok, long rss_before, double open_cpu, uint64_t left)
 	print_count("unpublished", left);
 	print_number("generator_cpu_share", seconds > 0 ? (ended.cpu - started.cpu) / seconds : 0, true);
 	print_number("server_cpu_seconds", server_cpu, pids);
+	printf("\"server_cpus_seconds\":["); /* of each process, in the order of --pids */
+	for (int i = 0; i < options.pid_count; i++)
+		printf("%s%.9g", i ? "," : "", ended.server_cpus[i] - started.server_cpus[i]);
+	printf("],");
 	print_number("server_cpu_us_per_delivery", deliveries ? server_cpu * 1e6 / deliveries : 0, pids && deliveries);
 	print_number("open_server_cpu_seconds", open_cpu, pids);
 	print_number("rss_before_kib", rss_before, pids && rss_before >= 0);
@@ -1657,6 +1679,18 @@ static double number(const char *name, const char *text, double least, double mo
 	return value;
 }
 
+static void parse_ports(const char *text)
+{
+	char copy[1024], *rest = copy;
+	snprintf(copy, sizeof copy, "%s", text);
+	options.port_count = 0;
+	for (char *word; (word = strsep(&rest, ","));) {
+		if (options.port_count == sizeof options.ports / sizeof *options.ports)
+			usage("--port: more than %d", options.port_count);
+		options.ports[options.port_count++] = number("port", word, 1, 65535, true);
+	}
+}
+
 static void parse_pids(const char *text)
 {
 	char copy[1024], *rest = copy;
@@ -1672,7 +1706,7 @@ static void parse_pids(const char *text)
 
 enum {
 	PORT = 256, ROOMS, MEMBERS, PUBLISHERS, WINDOW, SIZE, RATE, SECONDS, WARMUP, DRAIN, DIALECT, ECHOES, DEFLATE, PIDS,
-	CONCURRENCY, PATH_PREFIX, IDLE, BINARY, OVER_TLS
+	CONCURRENCY, PATH_PREFIX, IDLE, BINARY, OVER_TLS, BURST
 };
 
 static const struct option long_options[] = {
@@ -1685,7 +1719,7 @@ static const struct option long_options[] = {
 	{"echoes", no_argument, NULL, ECHOES}, {"deflate", no_argument, NULL, DEFLATE},
 	{"pids", required_argument, NULL, PIDS}, {"connect-concurrency", required_argument, NULL, CONCURRENCY},
 	{"path-prefix", required_argument, NULL, PATH_PREFIX}, {"idle", no_argument, NULL, IDLE},
-	{"binary", no_argument, NULL, BINARY},
+	{"binary", no_argument, NULL, BINARY}, {"burst", required_argument, NULL, BURST},
 #ifdef TLS
 	{"tls", no_argument, NULL, OVER_TLS},
 #endif
@@ -1698,7 +1732,7 @@ static void parse(int count, char **words)
 	while ((which = getopt_long(count, words, ":", long_options, &index)) != -1) {
 		const char *name = long_options[index].name;
 		switch (which) {
-		case PORT: options.port = number(name, optarg, 1, 65535, true); break;
+		case PORT: parse_ports(optarg); break;
 		case ROOMS: options.rooms = number(name, optarg, 1, MOST_CONNECTIONS, true); break;
 		case MEMBERS: options.members = number(name, optarg, 1, MOST_CONNECTIONS, true); break;
 		case PUBLISHERS:
@@ -1728,6 +1762,7 @@ static void parse(int count, char **words)
 			break;
 		case IDLE: options.idle = true; break;
 		case BINARY: options.binary = true; break;
+		case BURST: options.burst = number(name, optarg, 1, 1 << 20, true); break;
 		case OVER_TLS: options.tls = true; break;
 		case ':': usage("%s needs a value", words[optind - 1]);
 		default: usage("%s is not an option", words[optind - 1]);
@@ -1735,7 +1770,7 @@ static void parse(int count, char **words)
 	}
 	if (optind < count)
 		usage("%s is not an option", words[optind]);
-	if (!options.port)
+	if (!options.port_count)
 		usage("--port is needed");
 	if (!options.members)
 		usage("--members is needed");
@@ -1761,6 +1796,8 @@ static void settle(void)
 		usage("--members: one member has nobody to publish to");
 	if (options.publishers > options.members)
 		usage("--publishers: %u of %u members", options.publishers, options.members);
+	if (options.burst > 1 && !options.rate)
+		usage("--burst: only with --rate");
 	if (options.nats && options.deflate)
 		usage("--deflate: not with --dialect nats");
 	uint64_t count = (uint64_t)options.rooms * options.members;
@@ -1819,9 +1856,9 @@ int main(int count, char **words)
 	}
 	prepare_rooms();
 	long rss_before = resident_kib();
-	double before_opening = server_cpu_seconds();
+	double before_opening = server_cpu_seconds(NULL);
 	bool all_open = open_all();
-	double open_cpu = server_cpu_seconds() - before_opening;
+	double open_cpu = server_cpu_seconds(NULL) - before_opening;
 	uint64_t left = 0;
 	started = ended = measure();
 	for (uint32_t i = 0; i < connection_count; i++)

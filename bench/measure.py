@@ -65,7 +65,7 @@ def load_arguments(server: Server, row: Row, timing: Timing) -> list[str]:
 def applies(server: Server, row: Row) -> bool:
     """Whether the server can do this work, and is measured at it."""
     able = (server.deflate is not None or not row.deflate) and (server.tls is not None or not row.tls)
-    return able and work.matches(row.name, server.rows)
+    return able and work.matches(row.name, server.rows) and work.matches(server.name, row.servers)
 
 
 def under_way(row: Row) -> int:
@@ -117,13 +117,15 @@ def _measure(server: Server, row: Row, timing: Timing, folder: Path) -> tuple[di
     """
     server_core, load_core = processes.cores()
     command = server.command_line(row.deflate, servers.places(), row.tls)
-    with processes.listening(command, server_core, folder, server.environ) as (pid, port):
-        pids = ",".join(map(str, processes.tree(pid)))
+    with processes.listening_nodes(command, server_core, folder, server.environ) as (pid, ports):
+        pids = processes.tree(pid)
         load = toolchain.compiled(toolchain.LOAD_TLS if row.tls else "load")
-        target = [str(load), "--port", str(port), "--pids", pids]
+        target = [str(load), "--port", ",".join(map(str, ports)), "--pids", ",".join(map(str, pids))]
         bound = timing.seconds + timing.warmup + GRACE_SECONDS
         arguments = load_arguments(server, row, timing)
-        return judge(row, *processes.output_of([*target, *arguments], load_core, folder, bound))
+        programs = [processes.program(pid) for pid in pids]
+        outcome, fault = judge(row, *processes.output_of([*target, *arguments], load_core, folder, bound))
+        return {**outcome, "programs": programs}, fault
 
 
 def judge(row: Row, code: int, printed: str, errors: str) -> tuple[dict[str, Any], str]:

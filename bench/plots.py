@@ -23,6 +23,9 @@ COLOURS = {
     "relay": "#d1242f",
     "relay-pure": "#a3141d",
     "watched": "#f0a0a5",
+    "relay-redis": "#8250df",
+    "relay-redis-2": "#a475f9",
+    "relay-redis-3": "#c8a5ff",
     "floor": "#57606a",
     "autobahn": "#e3a857",
     "websockets": "#6ca6cd",
@@ -161,6 +164,43 @@ def latencies(row: str) -> Callable[[Axes, Medians, dict[str, str]], bool]:
     return draw
 
 
+#: Server → how many nodes it has; 0 without a broker.
+NODES = {"relay": 0, "relay-redis": 1, "relay-redis-2": 2, "relay-redis-3": 3}
+
+
+def throughput_by_nodes(axes: Axes, medians: Medians, titles: dict[str, str]) -> bool:
+    """Draw a bar of deliveries/s for each number of nodes, all on one core."""
+    found = [(nodes, server, value(medians, server, "nodes-6x16", "deliveries")) for server, nodes in NODES.items()]
+    drawn = [(nodes, server, rate) for nodes, server, rate in found if rate and server in titles]
+    if len(drawn) < 2:
+        return False
+    names = [f"{nodes} node{'s' * (nodes > 1)}" if nodes else "no broker" for nodes, _, _ in drawn]
+    bar = axes.bar(names, [rate for _, _, rate in drawn], color=[COLOURS[server] for _, server, _ in drawn])
+    axes.bar_label(bar, [short(rate) for _, _, rate in drawn], padding=4)
+    axes.yaxis.set_major_formatter(FuncFormatter(short))
+    return True
+
+
+def added_by_nodes(axes: Axes, medians: Medians, titles: dict[str, str]) -> bool:
+    """Draw the latency that the broker adds, p50 in ms over nodes, one line per rate."""
+    for row, rate, style in (("nodes-200", "200/s", "-"), ("nodes-2000", "2000/s", "--")):
+        without = value(medians, "relay", row, "p50")
+        found = [(nodes, value(medians, server, row, "p50")) for server, nodes in NODES.items() if server in titles]
+        points = [(nodes, (there - without) / 1e3) for nodes, there in found if nodes and there and without]
+        if points:
+            axes.plot(*zip(*points, strict=True), "o", ls=style, color=COLOURS["relay-redis"], label=rate)
+            for nodes, added in points:
+                axes.annotate(short(added), (nodes, added), xytext=(0, 6), textcoords="offset points", ha="center")
+    if not axes.lines:
+        return False
+    axes.set_xticks([1, 2, 3])
+    axes.set_xlabel("nodes")
+    axes.set_ylim(bottom=0)
+    axes.margins(x=0.15, y=0.2)
+    axes.legend(frameon=False)
+    return True
+
+
 #: File → what is drawn, side by side: title, and what draws it.
 PLOTS: dict[str, list[tuple[str, Callable[[Axes, Medians, dict[str, str]], bool]]]] = {
     "deliveries.png": [("Deliveries/s: one publisher, window 64, messages of 64 bytes", by_members)],
@@ -171,6 +211,10 @@ PLOTS: dict[str, list[tuple[str, Callable[[Axes, Medians, dict[str, str]], bool]
     "connections.png": [
         ("KiB per idle connection", bars("idle-9000", "kib")),
         ("Handshakes/s, 64 at a time", bars("idle-9000", "handshakes")),
+    ],
+    "nodes.png": [
+        ("Deliveries/s: all nodes and the broker on one core", throughput_by_nodes),
+        ("Latency that the broker adds, p50, ms", added_by_nodes),
     ],
 }
 

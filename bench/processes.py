@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import IO
 
 #: What a server says when it listens. Only whole lines count, so that no half-written port is read.
-LISTENING = re.compile(r"(?:listening on |wss?://127\.0\.0\.1:)([1-9][0-9]*)\b.*\n")
+#: Several nodes name their ports in one line, with commas.
+LISTENING = re.compile(r"(?:listening on |wss?://127\.0\.0\.1:)([1-9][0-9]*(?:,[1-9][0-9]*)*)\b.*\n")
 
 #: What ends us.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -141,6 +142,14 @@ def tree(pid: int) -> list[int]:
     return found
 
 
+def program(pid: int) -> str:
+    """Return the name of the program that a process runs; empty once it has ended."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
 def is_alive(pid: int) -> bool:
     """Whether a process has not ended; one that nobody has waited for has."""
     try:
@@ -154,20 +163,36 @@ def listening(command: Sequence[str], core: int, folder: Path, environ: Mapping[
     """Run a server while the block runs.
 
     Yields:
-        Its process id and its port.
+        Its process id and its port, or its first one.
+
+    Raises:
+        FailedError: it did not start.
+    """
+    with listening_nodes(command, core, folder, environ) as (pid, ports):
+        yield pid, ports[0]
+
+
+@contextmanager
+def listening_nodes(
+    command: Sequence[str], core: int, folder: Path, environ: Mapping[str, str]
+) -> Iterator[tuple[int, list[int]]]:
+    """Run a server of one or more nodes while the block runs.
+
+    Yields:
+        Its process id and its ports.
 
     Raises:
         FailedError: it did not start.
     """
     log = folder / "server.log"
     with log.open("wb") as output, running(command, core, folder, environ, output, output) as process:
-        yield process.pid, await_port(process, log)
+        yield process.pid, await_ports(process, log)
         if process.poll() is not None:
             raise FailedError(f"the server ended with {process.returncode}:\n{tail(log)}")
 
 
-def await_port(process: subprocess.Popen, log: Path) -> int:
-    """Wait until a server says where it listens, and does.
+def await_ports(process: subprocess.Popen, log: Path) -> list[int]:
+    """Wait until a server says on which ports it listens, and does.
 
     Raises:
         FailedError: it ended, or did not within `START_SECONDS`.
@@ -175,8 +200,9 @@ def await_port(process: subprocess.Popen, log: Path) -> int:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         found = LISTENING.search(log.read_text("utf-8", errors="replace"))
-        if found and _accepts(int(found[1])):
-            return int(found[1])
+        ports = [int(port) for port in found[1].split(",")] if found else []
+        if ports and all(map(_accepts, ports)):
+            return ports
         if process.poll() is not None:
             raise FailedError(f"the server ended with {process.returncode} at its start:\n{tail(log)}")
         time.sleep(POLL_SECONDS)

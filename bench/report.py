@@ -7,7 +7,7 @@ from typing import Any
 
 import work
 from samples import Results
-from servers import FLOOR, RELAY
+from servers import FLOOR, RELAY, SERVERS
 from work import Row
 
 FAILED = "FAILED"
@@ -27,6 +27,8 @@ FORMATS: dict[str, Callable[[float], str]] = {
     "handshake_cpu": lambda value: f"{value:,.0f}",
     "kib": lambda value: f"{value:.1f}",
     "wire": lambda value: f"{value:,.0f}",
+    "relay_cpu": lambda value: f"{value:.1f}",
+    "broker_cpu": lambda value: f"{value:.1f}",
 }
 
 
@@ -81,7 +83,7 @@ RATIO_METRICS = {"window": ("deliveries", True), "paced": ("p50", False), "idle"
 RATIO_NOTE = "Deliveries and handshakes per second: more is better. p50 of latency: less is better."
 
 #: The relay, in all its ways, and the yardstick.
-NO_PEERS = (RELAY, "relay-pure", "watched", FLOOR)
+NO_PEERS = (RELAY, "relay-pure", "watched", FLOOR, *(server.name for server in SERVERS if server.nodes))
 
 LIMITATIONS = """\
 ## What this does not show
@@ -190,7 +192,7 @@ class Report:
         lines = [f"* **{self.title(server)}**, {absence}" for server, absence in self.facts["absent"].items()]
         lines += [f"* {work.BY_NAME[row].title}: {why}" for row, why in self.facts.get("left out", {}).items()]
         for server in self.servers:
-            for row in self.rows:
+            for row in [row for row in work.BY_NAME.values() if row.name in self.facts["rows"]]:
                 bad = self.results.faults(server, row.name)
                 lines += [f"* **{self.title(server)}**, {row.title}: {' / '.join(fault.splitlines())}" for fault in bad]
         return "\n".join(["## Failed, or not measured", "", *(lines or ["Nothing."])])
@@ -217,13 +219,14 @@ class Report:
         return [self.cell(server, row.name, metric) for server in self.servers]
 
 
-def full(facts: dict[str, Any], results: Results, plots: Sequence[str]) -> str:
+def full(facts: dict[str, Any], results: Results, plots: Sequence[str], sections: Sequence[str] = ()) -> str:
     """Write the whole report.
 
     Args:
         facts: what `facts.gather` has gathered.
         results: what was measured.
         plots: file names beside the report.
+        sections: more of it, each with its title.
     """
     report = Report(facts, results)
     timing = facts["timing"]
@@ -238,6 +241,7 @@ def full(facts: dict[str, Any], results: Results, plots: Sequence[str]) -> str:
         report.main_table(),
         "\n".join(f"![{name}]({name})" for name in plots),
         report.ratios(),
+        *sections,
         report.failures(),
         "## More figures",
         *map(report.table, TABLES),

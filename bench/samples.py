@@ -7,8 +7,12 @@ import json
 import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+#: The broker's program, whose CPU time is not the relay's.
+BROKER_PROGRAM = "redis-server"
 
 #: What the load generator counts that must not be there.
 VIOLATIONS = ("lost", "doubled", "disordered", "changed", "unexpected", "closed")
@@ -76,6 +80,15 @@ def _cpu_per_handshake(outcome: dict[str, Any]) -> float | None:
     return None if seconds is None else seconds / outcome["connections"] * 1e6
 
 
+def _cpu_per_message(outcome: dict[str, Any], broker: bool) -> float | None:
+    """Give the microseconds of CPU that one published message cost the broker, or all the others."""
+    programs, seconds = outcome.get("programs"), outcome.get("server_cpus_seconds")
+    if not programs or not seconds or not outcome["messages"]:
+        return None
+    chosen = [cpu for name, cpu in zip(programs, seconds, strict=True) if (name == BROKER_PROGRAM) is broker]
+    return sum(chosen) / outcome["messages"] * 1e6 if chosen else None
+
+
 #: What can be asked of an outcome.
 METRICS: dict[str, Callable[[dict[str, Any]], float | None]] = {
     "deliveries": lambda outcome: outcome["deliveries_per_second"],
@@ -87,6 +100,8 @@ METRICS: dict[str, Callable[[dict[str, Any]], float | None]] = {
     "handshakes": lambda outcome: outcome["handshakes_per_second"],
     "handshake_cpu": _cpu_per_handshake,
     "kib": _kib_per_connection,
+    "relay_cpu": partial(_cpu_per_message, broker=False),
+    "broker_cpu": partial(_cpu_per_message, broker=True),
     "wire": lambda outcome: outcome["bytes_received"] / outcome["deliveries"] if outcome["deliveries"] else None,
 }
 

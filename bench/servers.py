@@ -6,7 +6,7 @@ Words in braces in a command are places: `places()` for running it, `NAMES` for 
 import sys
 import sysconfig
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +29,7 @@ class Server:
         plain: what is added to the command for rows without TLS.
         tls: what is added for rows with TLS; None for a server that is not measured with it.
         rows: patterns of the rows that it is measured at, which commas separate.
+        nodes: of one relay, with a broker; 0 for a server without one. Those with nodes are measured when named.
         version: prints its version.
     """
 
@@ -43,6 +44,7 @@ class Server:
     plain: tuple[str, ...] = ()
     tls: tuple[str, ...] | None = None
     rows: str = "*"
+    nodes: int = 0
 
     def command_line(self, deflate: bool, where: Mapping[str, str], tls: bool = False) -> list[str]:
         """Give the command, with every place filled in."""
@@ -100,6 +102,18 @@ def _relay(name: str, title: str, *before: str, pure: bool = False, rows: str = 
     )
 
 
+def _nodes(count: int, rows: str = "*") -> Server:
+    """Make the row of a relay of some nodes with a Redis of its own."""
+    name = "relay-redis" if count == 1 else f"relay-redis-{count}"
+    title = "wsrelay, Redis" if count == 1 else f"wsrelay, Redis, {count} nodes"
+    before = ("{own_python}", "{peers}/nodes.py", str(count))
+    relay = _relay(name, title, *before, rows=rows)
+    return replace(relay, needs=(*relay.needs, toolchain.hiredis, toolchain.redis), nodes=count)
+
+
+#: What is measured with more than one node.
+NODES_ROWS = "cross-*,nodes-*"
+
 #: Where being watched could cost something; the others would take minutes and say the same.
 WATCHED_ROWS = "10x1,100x1,100x64,1000x64,rooms-500x2,paced-100,idle-9000"
 
@@ -139,7 +153,13 @@ SERVERS = [
         environ={"GOMAXPROCS": "1"},
         version=("nats-server", "--version"),
     ),
+    _nodes(1),
+    _nodes(2, NODES_ROWS),
+    _nodes(3, NODES_ROWS),
 ]
+
+#: What is measured unless the command line names servers.
+USUAL = [server for server in SERVERS if not server.nodes]
 
 BY_NAME = {server.name: server for server in SERVERS}
 

@@ -40,6 +40,7 @@ PACKAGES = {
     "node": "nodejs",
     "npm": "npm",
     "openssl": "openssl",
+    "redis-server": "redis-server",
     "valgrind": "valgrind",
 }
 
@@ -86,6 +87,25 @@ def relay() -> None:
     if importlib_finds("wsrelay"):
         return
     raise MissingError("not installed: run this with the Python of an environment that has wsrelay, as make bench does")
+
+
+def hiredis() -> None:
+    """Make sure that the servers' Python has hiredis, as a relay with a Redis needs it.
+
+    Raises:
+        MissingError: it has not.
+    """
+    if not interpreters.chosen() and not importlib_finds("hiredis"):
+        raise MissingError("hiredis is not installed: pip install 'wsrelay[redis]'")
+
+
+def redis() -> str:
+    """Find the broker's program.
+
+    Raises:
+        MissingError: it is not installed.
+    """
+    return program("redis-server")
 
 
 def importlib_finds(name: str) -> bool:

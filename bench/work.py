@@ -20,6 +20,8 @@ class Row:
         deflate: with compression.
         idle: nobody publishes.
         tls: over TLS; each handshake is a full one, without resumption.
+        burst: with a rate, so many messages are due at one time.
+        servers: patterns of the servers that are measured at it, which commas separate.
     """
 
     name: str
@@ -33,6 +35,8 @@ class Row:
     deflate: bool = False
     idle: bool = False
     tls: bool = False
+    burst: int = 1
+    servers: str = "*"
 
     @property
     def connections(self) -> int:
@@ -52,6 +56,7 @@ class Row:
             "publishers": self.publishers,
             "size": self.size,
             **({"rate": self.rate} if self.rate else {"window": self.window}),
+            **({"burst": self.burst} if self.burst > 1 else {}),
         }
         flags = [f"--{flag}" for flag in ("deflate", "idle", "tls") if getattr(self, flag)]
         return [word for name, value in words.items() for word in (f"--{name}", str(value))] + flags
@@ -86,7 +91,30 @@ ROWS = [
     Row("idle-1000-tls", "1000 idle connections over TLS", 1000, idle=True, tls=True),
 ]
 
-BY_NAME = {row.name: row for row in ROWS}
+#: One relay beside itself with a broker, and any number of nodes.
+ONE_NODE = "relay,relay-redis"
+NODES = "relay,relay-redis*"
+
+#: The work for relays with a broker, which is done where one of them is measured. Of several nodes, the first member
+#: of a room is on the first, the second one on the second, and so on in turn.
+BROKER_ROWS = [
+    Row("one-200", "200 messages/s to 10 members", 10, rate=200, servers=ONE_NODE),
+    Row("one-1000", "1000 messages/s to 10 members", 10, rate=1000, servers=ONE_NODE),
+    Row("turns-2x1", "1 publisher, 2 members, window 1: one message per turn", 2, servers=ONE_NODE),
+    Row("pairs-5000", "5000 messages/s in 50 rooms of 2", 2, 50, "all", rate=5000, servers=ONE_NODE),
+    Row(
+        *("pairs-5000-bursts", "5000 messages/s in 50 rooms of 2, 5 at a time", 2, 50, "all"),
+        rate=5000,
+        burst=5,
+        servers=ONE_NODE,
+    ),
+    Row("cross-10000", "10 000 messages/s to the other node, 10 rooms of 2", 2, 10, "all", rate=10000, servers=NODES),
+    Row("nodes-200", "200 messages/s in 10 rooms of 6, over the nodes", 6, 10, "all", rate=200, servers=NODES),
+    Row("nodes-2000", "2000 messages/s in 10 rooms of 6, over the nodes", 6, 10, "all", rate=2000, servers=NODES),
+    Row("nodes-6x16", "10 rooms of 6 over the nodes, all publish, window 16", 6, 10, "all", window=16, servers=NODES),
+]
+
+BY_NAME = {row.name: row for row in (*ROWS, *BROKER_ROWS)}
 
 #: The guard's work, by name. With `idle`, handshakes are counted.
 GUARDED = {
@@ -107,9 +135,15 @@ def matches(name: str, pattern: str) -> bool:
     return any(fnmatch.fnmatchcase(name, one) for one in pattern.split(","))
 
 
-def select(pattern: str) -> list[Row]:
-    """Give the rows whose names match, in the order of the table."""
-    return [row for row in ROWS if matches(row.name, pattern)]
+def select(pattern: str, with_broker: bool = False) -> list[Row]:
+    """Give the rows whose names match, in the order of the tables.
+
+    Args:
+        pattern: one or more, with commas.
+        with_broker: also from `BROKER_ROWS`.
+    """
+    rows = [*ROWS, *BROKER_ROWS] if with_broker else ROWS
+    return [row for row in rows if matches(row.name, pattern)]
 
 
 def weight(row: Row, seconds: float) -> float:

@@ -167,7 +167,7 @@ class TablesTests(unittest.TestCase):
         row = work.BY_NAME["100x16-tls"]
         self.assertIn("--tls", row.arguments())
         self.assertEqual(
-            ["relay", "relay-pure", "websockets", "ws"], [s.name for s in servers.SERVERS if measure.applies(s, row)]
+            ["relay", "relay-pure", "websockets", "ws"], [s.name for s in servers.USUAL if measure.applies(s, row)]
         )
         plain, secure = (
             " ".join(servers.BY_NAME["relay"].command_line(False, servers.NAMES, tls)) for tls in (False, True)
@@ -836,10 +836,10 @@ class OptionsTests(unittest.TestCase):
     """The command line."""
 
     def test_defaults(self) -> None:
-        """Without options, all servers do all the work."""
+        """Without options, all servers but those with a broker do all the work."""
         options = run.parse_arguments([])
         chosen, rows = run.choose(options)
-        self.assertEqual((servers.SERVERS, work.ROWS), (chosen, rows))
+        self.assertEqual((servers.USUAL, work.ROWS), (chosen, rows))
         self.assertEqual((1.0, 5, BENCH / "results"), (options.seconds, options.repeats, options.results))
 
     def test_quick(self) -> None:

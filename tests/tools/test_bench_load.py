@@ -326,6 +326,29 @@ def test_a_rate_is_kept(programs: Programs, floor: tuple[int, int]) -> None:
     assert 0.3 * 200 - 1 <= ran.report["messages"] <= ran.report["seconds"] * 200 + 2
 
 
+def test_bursts(programs: Programs, floor: tuple[int, int]) -> None:
+    """With bursts as many messages are published as without, all that are due at one time together."""
+    ran = programs.load(floor[0], "--members", 2, "--rooms", 10, "--publishers", "all", "--rate", 500, "--burst", 10)
+    assert (ran.code, ran.faults) == (0, {})
+    assert ran.report["messages"] % 10 == 0
+    assert 0.3 * 500 - 10 <= ran.report["messages"] <= ran.report["seconds"] * 500 + 10
+
+
+def test_nodes(programs: Programs, floor: tuple[int, int]) -> None:
+    """Members of a room take turns with the ports: what the other node has is not delivered by this one."""
+    port, pid = floor
+    with programs.floor() as (other, other_pid):
+        apart = programs.load(port, "--port", f"{port},{other}", "--members", 2, "--drain", 0.2)
+        among = programs.load(port, "--port", f"{port},{other}", "--members", 3, "--drain", 0.2)
+        twice = programs.load(port, "--port", f"{port},{port}", "--members", 3, "--pids", f"{pid},{other_pid}")
+    assert (apart.code, apart.report["deliveries"], set(apart.faults)) == (1, 0, {"lost"})
+    assert (among.code, set(among.faults)) == (1, {"lost"})
+    assert (twice.code, twice.faults) == (0, {})
+    first, second = twice.report["server_cpus_seconds"]
+    assert first > second >= 0
+    assert abs(first + second - twice.report["server_cpu_seconds"]) < 1e-6
+
+
 def test_idle(programs: Programs, floor: tuple[int, int]) -> None:
     """Without publishing there are connections, and nothing comes."""
     ran = programs.load(floor[0], "--members", 50, "--rooms", 2, "--idle")
@@ -533,6 +556,8 @@ def test_nobody_listens(programs: Programs) -> None:
         (["--port", 1], "--members"),
         (["--port", 70000, "--members", 2], "--port"),
         (["--port", "x", "--members", 2], "--port"),
+        (["--port", "1,", "--members", 2], "--port"),
+        (["--port", 1, "--members", 2, "--burst", 2], "--burst"),
         (["--port", 1, "--members", 1], "--members"),
         (["--port", 1, "--members", 2.5], "--members"),
         (["--port", 1, "--members", 200_000, "--rooms", 2], "--members"),
