@@ -11,15 +11,15 @@ from functools import partial
 from importlib import import_module
 from typing import Final, TypeAlias, TypeGuard, cast
 
-from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import ITCPTransport, ITransport
-from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 
 from wsrelay.backplane.redis_errors import NotRedis, RedisError, redacted
 from wsrelay.backplane.url import Password
+from wsrelay.net.accepts import Accepted
 
 __all__ = ["Argument", "RedisProtocol", "Reply", "check_hiredis"]
 
@@ -70,7 +70,8 @@ class RedisProtocol(Protocol):
         self._write = transport.write
         if _is_plain(transport):
             self._write = partial(_send, transport)
-            vars(transport)["doRead"] = partial(_receive, transport, self)
+            transport.protocol = self  # past the wrapper of endpoints
+            vars(transport)["doRead"] = partial(Accepted.doRead, cast("Accepted", transport))  # 10 µs less (TRAPS 157)
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)  # else the next entry waits for the delayed ACK of the last (TRAPS 1)
             transport.setTcpKeepAlive(True)
@@ -153,20 +154,6 @@ def _send(transport: Connection, data: bytes) -> None:
             data = data[transport.socket.send(data) :]
     if data:
         transport.write(data)
-
-
-def _receive(transport: Connection, protocol: RedisProtocol) -> ConnectionDone | ConnectionLost | None:
-    """Read as Twisted does, without the calls in between: 10 µs of a read from a unix socket (TRAPS 157)."""
-    try:
-        data = transport.socket.recv(transport.bufferSize)
-    except BlockingIOError:
-        return None
-    except OSError:
-        return CONNECTION_LOST
-    if not data:
-        return CONNECTION_DONE
-    protocol.dataReceived(data)
-    return None
 
 
 def _ignore(reason: Failure) -> None:

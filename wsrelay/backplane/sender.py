@@ -78,8 +78,10 @@ class Sender:
 
     def _send_due(self) -> None:
         self._is_due = False
-        self._settle()
-        self.send()
+        if self._connection is None or self.is_waiting:
+            self._settle()
+        else:  # its acknowledgement settles
+            self.send()
 
     def begin(self, connection: RedisProtocol) -> None:
         """Send on a connection from now on: what the outbox has to send again, then what is new, or a heartbeat."""
