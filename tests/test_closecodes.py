@@ -92,7 +92,8 @@ class CountedAsTests(SynchronousTestCase):
     def test_counted_as(self) -> None:
         """Registered codes and ours are labels of their own; all others share two."""
         self.assertEqual([counted_as(code) for code in (1000, 1006, 1014, 4401)], ["1000", "1006", "1014", "4401"])
-        self.assertLessEqual({counted_as(code) for code in range(3000, 5000)}, {"3xxx", "4xxx", "3008", "4401", "4403"})
+        expected = {"3xxx", "4xxx", "3008", "4401", "4403", "4410"}
+        self.assertLessEqual({counted_as(code) for code in range(3000, 5000)}, expected)
 
 
 class ReferenceTests(SynchronousTestCase):

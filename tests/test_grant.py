@@ -4,15 +4,15 @@ from dataclasses import FrozenInstanceError
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsrelay.grant import Grant, check_identity
+from wsrelay.grant import HISTORY_RIGHTS, Grant, check_identity
 
 
 class GrantTests(SynchronousTestCase):
     """The rights of a connection."""
 
     def test_defaults(self) -> None:
-        """A new grant is anonymous, may publish and subscribe, and never expires."""
-        self.assertEqual(Grant("a"), Grant("a", None, None, True, True, None))
+        """A new grant is anonymous, may publish and subscribe, gets all history, and never expires."""
+        self.assertEqual(Grant("a"), Grant("a", None, None, True, True, None, "all"))
 
     def test_check_identity(self) -> None:
         """An identity has up to 255 bytes of UTF-8; a lone surrogate, which has none, is an error."""
@@ -42,6 +42,14 @@ class GrantTests(SynchronousTestCase):
 
         self.assertEqual(narrow.narrowed(can_publish=True, can_subscribe=True), narrow)
         self.assertFalse(narrow.can_publish or narrow.can_subscribe)
+
+    def test_narrowed_history(self) -> None:
+        """The lesser of two histories holds, in either order."""
+        for index, least in enumerate(HISTORY_RIGHTS):
+            for more in HISTORY_RIGHTS[index:]:
+                self.assertEqual(Grant("a", history=least).narrowed(history=more).history, least)
+                self.assertEqual(Grant("a", history=more).narrowed(history=least).history, least)
+            self.assertEqual(Grant("a", history=least).narrowed().history, least)
 
     def test_narrowed_expiry(self) -> None:
         """The earlier of two expiries holds, in either order."""

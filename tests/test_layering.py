@@ -23,9 +23,9 @@ ROWS = [
     ["rooms", "validators", "http"],
     ["logs"],
     ["interfaces", "settings"],
-    ["request", "grant", "message", "net", "policies", "setting_groups"],
-    ["option"],
-    ["names", "closecodes", "ranges", "signals", "stats", "text"],
+    ["request", "grant", "message", "net", "setting_groups"],
+    ["option", "policies", "wanted"],
+    ["message_id", "names", "closecodes", "ranges", "signals", "stats", "text"],
     ["errors", "wire"],
 ]
 
@@ -37,6 +37,7 @@ PURE = {
     "interfaces",
     "limits",
     "message",
+    "message_id",
     "names",
     "option",
     "policies",
@@ -45,6 +46,7 @@ PURE = {
     "settings",
     "stats",
     "text",
+    "wanted",
     "wire",
 }
 IMPURE_IMPORTS = {

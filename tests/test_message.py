@@ -1,8 +1,12 @@
 """Tests of wsrelay.message."""
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.harness.support import joined
 from wsrelay.message import MESSAGE_OVERHEAD_BYTES, Run
+from wsrelay.message_id import MessageId
 from wsrelay.wire import frames
 
 
@@ -16,8 +20,8 @@ class RunTests(SynchronousTestCase):
 
     def test_text(self) -> None:
         """Text is encoded as UTF-8; bytes are taken as they are."""
-        for given in ("grüß", "grüß".encode()):
-            message = Run.text(given, publisher := object())
+        for text in ("grüß", "grüß".encode()):
+            message = Run.text(text, publisher := object())
             expected = (frames.TEXT, "grüß".encode(), publisher)
             self.assertEqual(content(message), expected)
         self.assertIs(Run.text("").publisher, None)
@@ -50,3 +54,22 @@ class RunTests(SynchronousTestCase):
             size_bytes = Run.binary(bytes(length)).size_bytes
             self.assertGreaterEqual(size_bytes, length + 200)
             self.assertLessEqual(size_bytes, length + MESSAGE_OVERHEAD_BYTES)
+
+    @settings(max_examples=50)
+    @given(st.lists(st.binary(max_size=200) | st.sampled_from([bytes(126), bytes(70_000)]), min_size=2, max_size=9))
+    def test_cut(self, payloads: list[bytes]) -> None:
+        """A run is cut between any two messages, and the ids go on."""
+        whole = joined([Run.binary(payload) for payload in payloads])
+        whole.id = MessageId("a", (5,))
+        for count in range(1, len(payloads)):
+            first, rest = whole.cut(count)
+            self.assertEqual((first.count, rest.count), (count, len(payloads) - count))
+            self.assertEqual(
+                (first.plain + rest.plain, first.id, rest.id), (whole.plain, whole.id, whole.id.plus(count))
+            )
+            self.assertEqual(first.messages()[-1].plain, Run.binary(payloads[count - 1]).plain)
+
+    def test_cut_without_id(self) -> None:
+        """Without an id there is none behind the cut either."""
+        first, rest = joined([Run.text("1", self), Run.text("2", self)]).cut(1)
+        self.assertEqual((first.id, rest.id, rest.publisher), (None, None, self))

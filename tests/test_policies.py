@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsrelay.policies import DISCONNECT, SLOW_POLICIES, ByRoom
+from wsrelay.policies import COUNTS, DISCONNECT, MAX_COUNT, SLOW_POLICIES, ByRoom
 
 
 class TableTests(SynchronousTestCase):
@@ -61,4 +61,32 @@ class ByRoomTests(SynchronousTestCase):
         self.assertIn("'a/**/b=red': 'a/**/b' is not a room pattern: ", self.problem("a/**/b=red"))
         self.assertEqual(
             self.problem("red", "green"), "'green': red is for all rooms already; write PATTERN=green for some of them"
+        )
+
+
+class CountTests(SynchronousTestCase):
+    """Numbers per room."""
+
+    def test_by_room(self) -> None:
+        """A room has the number of its pattern, or else the one for all rooms, or 0."""
+        by_room = ByRoom(["chat/**=100", "1", "news=0"], COUNTS)
+        self.assertEqual([by_room.of(room) for room in ("chat/a/b", "news", "chat")], [100, 0, 1])
+        self.assertEqual(by_room.chosen, [1, 100, 0])
+        self.assertEqual(ByRoom([], COUNTS).chosen, [0])
+
+    def test_counts(self) -> None:
+        """The numbers from 0 to a million are found by their digits."""
+        self.assertEqual([COUNTS[text] for text in ("0", "007", "1000000")], [0, 7, 1_000_000])
+        self.assertEqual((len(COUNTS), next(iter(COUNTS))), (MAX_COUNT + 1, "0"))
+        for text in ("", "-1", "+1", "1.0", "1_0", " 1", "1\n", "\u0661", "1000001", "9" * 5000, "text"):
+            self.assertNotIn(text, COUNTS)
+
+    def test_wrong(self) -> None:
+        """All wrong texts are named, with what to write instead."""
+        write = "write COUNT or PATTERN=COUNT with a whole number from 0 to 1000000"
+        error = self.assertRaises(ValueError, ByRoom, ["many", "a=", "b=1000001", "c=1", "2", "3"], COUNTS)
+        self.assertEqual(
+            str(error),
+            f"'many': {write}; 'a=': {write}; 'b=1000001': {write};"
+            " '3': 2 is for all rooms already; write PATTERN=3 for some of them",
         )

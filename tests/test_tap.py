@@ -33,6 +33,8 @@ TEXTS: dict[str, object] = {
     "message-type": ["text", "video/**=binary"],
     "trusted-proxies": ["10.0.0.0/8", "::1", "unix"],
     "slow-policy": ["latest", "a/**=disconnect"],
+    "history": ["100", "chat/**=5"],
+    "greet": ["news=1"],
     "log-file": "/dev/null",
     "log-format": "json",
     "log-level": "warn",

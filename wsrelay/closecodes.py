@@ -119,6 +119,13 @@ EXPIRED = CloseReason(4401, "the grant has expired", True, "The token's exp or t
 CLOSED_BY_OPERATOR = CloseReason(
     4403, "closed by the operator", False, "The operator closed this connection (DELETE on the admin endpoint)."
 )
+HISTORY_GONE = CloseReason(
+    4410,
+    "the history is gone: fetch the state anew",
+    False,
+    "The messages after the client's since are no longer kept (--history), or the id is of another epoch. The same id"
+    " fails again: fetch the state, and connect without it.",
+)
 
 #: All rows, as they stand above: by code. The reference page and its test read this.
 TABLE: Final = tuple(row for row in tuple(globals().values()) if isinstance(row, CloseReason))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from copy import copy
 from functools import partial
 from itertools import count
-from secrets import token_hex
+from secrets import randbits, token_hex
 from typing import Final
 
 from autobahn.twisted.websocket import WebSocketServerFactory
@@ -37,6 +37,7 @@ from wsrelay.limits.memory import MemoryBudget
 from wsrelay.limits.rates import Rates
 from wsrelay.limits.turns import Turns
 from wsrelay.logs.lines import Lines
+from wsrelay.message_id import EPOCH_BITS, epoch_of
 from wsrelay.names import PROBE_ROOM
 from wsrelay.net.descriptors import most_connections
 from wsrelay.net.proxies import TrustedProxies
@@ -126,7 +127,7 @@ class RelayFactory(WebSocketServerFactory):
         self.stats = Stats()
         self._deflate = {bits: Deflate(bits, settings.compress_min_bytes) for bits in WINDOW_BITS}
         call_soon = _end_of_turn(self.reactor)
-        self.hub = Hub(settings, self.stats, call_soon, seconds=busy_clock)
+        self.hub = Hub(settings, self.stats, call_soon, seconds=busy_clock, epoch=_new_epoch(), now=self.now)
         self.turns = Turns(call_soon, busy_clock)
         self.memory = MemoryBudget(settings, self.hub, self.admission, self.connections)
         self.lines = Lines(call_soon)
@@ -297,6 +298,10 @@ class RelayFactory(WebSocketServerFactory):
         self.admission.refresh()
         self.message_types = ByRoom(self.settings.message_type, MESSAGE_TYPES)
         self.hub.set_slow_policies(self.settings.slow_policy)
+
+
+def _new_epoch() -> str:
+    return epoch_of(randbits(EPOCH_BITS))
 
 
 def _end_of_turn(reactor: IReactorTime) -> Callable[[Callable[[], None]], object]:

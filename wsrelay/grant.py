@@ -4,9 +4,15 @@ Pure data. Must not live here: validators (:mod:`wsrelay.validators`), enforceme
 """
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal, get_args
 
-__all__ = ["MAX_IDENTITY_BYTES", "Grant", "check_identity"]
+__all__ = ["HISTORY_RIGHTS", "MAX_IDENTITY_BYTES", "Grant", "HistoryRight", "check_identity"]
+
+#: See :attr:`Grant.history`.
+HistoryRight = Literal["none", "resume", "all"]
+
+#: The least first.
+HISTORY_RIGHTS: Final[tuple[HistoryRight, ...]] = get_args(HistoryRight)
 
 #: The maximum length of an identity in bytes of UTF-8: each connection keeps one. OpenID Connect Core 1.0, section 2,
 #: has the same limit for ``sub``.
@@ -24,6 +30,10 @@ class Grant:
         can_publish: whether its messages are relayed; ``False``: its first message closes it with 1008.
         can_subscribe: whether it receives messages.
         expires_at: seconds since the epoch; then it is closed with 4401. ``None`` is never.
+        history: which old messages it may get, in a room with history and with ``can_subscribe``. ``none``: none, and
+            no ids; ``since`` and ``last`` are refused with 403. ``resume``: those after an id (``since``); no ``last``
+            and no greeting. ``all``: any. An id is no secret and can be guessed: ``resume`` keeps newcomers from being
+            shown the past, but a client can name an older id.
     """
 
     room: str
@@ -32,6 +42,7 @@ class Grant:
     can_publish: bool = True
     can_subscribe: bool = True
     expires_at: float | None = None
+    history: HistoryRight = "all"
 
     def narrowed(
         self,
@@ -42,11 +53,12 @@ class Grant:
         can_publish: bool = True,
         can_subscribe: bool = True,
         expires_at: float | None = None,
+        history: HistoryRight = "all",
     ) -> "Grant":
         """Return a grant with the same or fewer rights.
 
-        Rights are and-ed and the earlier expiry holds, so that no validator restores a right that an earlier one
-        removed. ``room``, ``identity`` and ``subprotocol`` replace this grant's unless ``None``.
+        Rights are and-ed, and the lesser history and the earlier expiry hold, so that no validator restores a right
+        that an earlier one removed. ``room``, ``identity`` and ``subprotocol`` replace this grant's unless ``None``.
         """
         expiries = [when for when in (self.expires_at, expires_at) if when is not None]
         return replace(
@@ -57,6 +69,7 @@ class Grant:
             can_publish=self.can_publish and can_publish,
             can_subscribe=self.can_subscribe and can_subscribe,
             expires_at=min(expiries, default=None),
+            history=self.history if history == "all" else min(self.history, history, key=HISTORY_RIGHTS.index),
         )
 
 

@@ -13,6 +13,7 @@ from zope.interface import Attribute, Interface
 from wsrelay.closecodes import CloseReason
 from wsrelay.grant import Grant
 from wsrelay.message import Run
+from wsrelay.message_id import MessageId
 from wsrelay.request import HandshakeRequest
 from wsrelay.stats import BackplaneStatus, NodeStatus
 from wsrelay.wire.frames import Encoding
@@ -70,6 +71,14 @@ class Subscriber(Protocol):
         Not given as a slice, which would be a copy: all that do not take a large message share its bytes.
         """
 
+    def skipped(self, at: MessageId, why: str) -> None:
+        """Messages before an id are left out for it; called only in rooms with history. Must not raise.
+
+        Args:
+            at: what follows is behind this.
+            why: the slow policy's name, or ``lost``: a backplane has lost them.
+        """
+
     def evict(self, reason: CloseReason) -> None:
         """Close, and tell the peer the reason; call ``Hub.leave`` before returning. Must not raise."""
 
@@ -102,8 +111,13 @@ class Backplane(Protocol):
             run: from this process; not changed by it any more. Messages to a room without members are dropped.
         """
 
-    def enter(self, room: str) -> Awaitable[None] | None:
+    def enter(self, room: str, since: MessageId | None = None) -> Awaitable[None] | None:
         """Make the room's messages come to this process, before a member joins it.
+
+        Args:
+            room: a canonical room name.
+            since: the id behind which the member wants everything. If it is ahead of this process, wait for it, 2 s at
+                most: another process may have delivered it before. ``None``: it wants nothing.
 
         Returns:
             ``None`` if they come already. Else what is done, or fails with ``Denied``, as soon as that is known; it may

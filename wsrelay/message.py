@@ -8,6 +8,7 @@ from typing import Final, Self
 
 import msgspec
 
+from wsrelay.message_id import MessageId
 from wsrelay.wire import frames
 
 __all__ = ["FRAME_OVERHEAD_BYTES", "MESSAGE_OVERHEAD_BYTES", "RUN_BYTES", "Run"]
@@ -38,13 +39,15 @@ class Run(msgspec.Struct, eq=False, gc=False):
         count: their number, at least 1.
         publisher: the subscriber that does not get them, compared by identity; or the handle of one on another node;
             ``None``: all subscribers get them.
-        published_at: when the room's log took them, in the hub's seconds; 0 if they did not need it.
+        published_at: when they were published, in the hub's seconds; 0 in rooms without history.
+        id: the first message's; the others' follow. ``None`` in rooms without history.
     """
 
     plain: bytes
     count: int = 1
     publisher: object = None
     published_at: float = 0.0
+    id: MessageId | None = None
 
     @classmethod
     def text(cls, text: str | bytes, publisher: object = None) -> Self:
@@ -71,10 +74,25 @@ class Run(msgspec.Struct, eq=False, gc=False):
         """The cost in a log: the plain frames, and :data:`FRAME_OVERHEAD_BYTES` for each."""
         return len(self.plain) + FRAME_OVERHEAD_BYTES * self.count
 
+    def cut(self, count: int) -> "tuple[Run, Run]":
+        """Return two runs, the first with so many messages, of which there are more.
+
+        Complexity:
+            A look at the header of each message of the first, and a copy.
+        """
+        of, at, place = self.publisher, self.published_at, frames.offset_of(self.plain, count)
+        rest_id = None if self.id is None else self.id.plus(count)
+        first = Run(self.plain[:place], count, of, at, self.id)
+        return first, Run(self.plain[place:], self.count - count, of, at, rest_id)
+
     def messages(self) -> "list[Run]":
         """Return a run for each message.
 
         Complexity:
             That of its messages.
         """
-        return [Run(frame, 1, self.publisher, self.published_at) for frame in frames.split(self.plain)]
+        split = frames.split(self.plain)
+        if self.id is None:
+            return [Run(frame, 1, self.publisher, self.published_at) for frame in split]
+        first, of, at = self.id, self.publisher, self.published_at
+        return [Run(frame, 1, of, at, first.plus(place)) for place, frame in enumerate(split)]

@@ -19,6 +19,7 @@ Group = Literal[
     "Access control",
     "Messages",
     "Rooms and slow subscribers",
+    "History",
     "Rate limits",
     "Connection limits",
     "Timeouts",

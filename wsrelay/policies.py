@@ -1,4 +1,4 @@
-"""Policies per room: what happens to slow subscribers, which message types are accepted.
+"""Policies per room: what happens to slow subscribers, which message types are accepted, how many messages are kept.
 
 Pure tables, and the choice of a row by the room's name. Must not live here: applying a policy
 (:mod:`wsrelay.rooms.room`, connection).
@@ -7,14 +7,15 @@ A subscriber is slow when its cursor has fallen off its room's log, or when the 
 older than ``slow_seconds``, or where it is not evicted, than the row's ``late_seconds``.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from wsrelay.names import RoomPattern
 from wsrelay.wire import frames
 
-__all__ = ["DISCONNECT", "MESSAGE_TYPES", "SLOW_POLICIES", "ByRoom", "SlowPolicy"]
+__all__ = ["COUNTS", "DISCONNECT", "MESSAGE_TYPES", "SLOW_POLICIES", "ByRoom", "SlowPolicy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,29 @@ MESSAGE_TYPES: Final[Mapping[str, int]] = {
 }
 
 
+#: The highest of :data:`COUNTS`.
+MAX_COUNT: Final = 1_000_000
+
+
+class _Counts(Mapping[str, int]):
+    """See :data:`COUNTS`. Not a ``dict``: a million entries would take some 100 MB."""
+
+    def __getitem__(self, text: str) -> int:
+        if not re.fullmatch("[0-9]{1,7}", text) or int(text) > MAX_COUNT:
+            raise KeyError(text)
+        return int(text)
+
+    def __iter__(self) -> Iterator[str]:
+        return map(str, range(MAX_COUNT + 1))
+
+    def __len__(self) -> int:
+        return MAX_COUNT + 1
+
+
+#: Whole numbers from 0 to :data:`MAX_COUNT`, by their decimal digits; 0 is the first.
+COUNTS: Final[Mapping[str, int]] = _Counts()
+
+
 class ByRoom(Generic[Choice]):
     """A choice per room, by pattern.
 
@@ -109,10 +133,16 @@ class ByRoom(Generic[Choice]):
 
     def _add(self, pattern: str, equals: str, name: str) -> None:
         if name not in self._choices:
-            raise ValueError(f"write NAME or PATTERN=NAME with one of {', '.join(self._choices)}")
+            raise ValueError(_expected(self._choices))
         if equals:
             self._by_pattern.append((RoomPattern(pattern), self._choices[name]))
         elif self._general:
             raise ValueError(f"{self._general[0]} is for all rooms already; write PATTERN={name} for some of them")
         else:
             self._general.append(name)
+
+
+def _expected(choices: Mapping[str, object]) -> str:
+    if choices is COUNTS:
+        return f"write COUNT or PATTERN=COUNT with a whole number from 0 to {MAX_COUNT}"
+    return f"write NAME or PATTERN=NAME with one of {', '.join(choices)}"

@@ -1,17 +1,19 @@
-"""Groups of the fields of :class:`wsrelay.settings.Settings`: how a relay is watched, how it shares rooms with others.
+"""Groups of the fields of :class:`wsrelay.settings.Settings`: observability, several nodes, history.
 
 Must not live here: all other fields, and what is done with fields (:mod:`wsrelay.settings`).
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Final
 
 from msgspec import Meta
 
 from wsrelay.option import file_path, one_of, setting
-from wsrelay.ranges import Bytes, CountOrOff, Seconds
+from wsrelay.policies import COUNTS, ByRoom
+from wsrelay.ranges import Bytes, CountOrOff, Seconds, SecondsOrOff
 
-__all__ = ["LOG_FORMATS", "LOG_LEVELS", "Nodes", "Observability"]
+__all__ = ["LOG_FORMATS", "LOG_LEVELS", "History", "Nodes", "Observability"]
 
 #: Formats of the log.
 LOG_FORMATS: Final = ("text", "json")
@@ -139,4 +141,53 @@ class Nodes:
         value="NAME",
         shown_default="the host's name",
         check=node_name,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """Messages that rooms keep for clients that come later."""
+
+    history: tuple[str, ...] = setting(
+        (),
+        "History",
+        "Most messages that a room keeps for clients that join or return later; PATTERN=COUNT for some rooms.",
+        detail="From 0 to 1000000; older ones are forgotten. The first pattern that matches counts. Clients ask with"
+        " `since=ID` or `last=N` in the query: [Clients](clients.md).",
+        value="COUNT",
+        shown_default="0",
+        check=partial(ByRoom, choices=COUNTS),
+    )
+    greet: tuple[str, ...] = setting(
+        (),
+        "History",
+        "Most old messages that a new subscriber gets unasked; PATTERN=COUNT for some rooms.",
+        detail="From 0 to 1000000. The first pattern that matches counts. A room keeps the larger number of this and"
+        " `--history`; with 1 it is a last-value room. A client that sends `since` or `last` gets what it asks for.",
+        value="COUNT",
+        shown_default="0",
+        check=partial(ByRoom, choices=COUNTS),
+    )
+    history_seconds: SecondsOrOff = setting(
+        300.0,
+        "History",
+        "Time that a message is kept. 0 is no limit.",
+        exceeded="it is forgotten",
+        detail="A room without members is kept as long as its newest message. With `--backplane` the broker keeps"
+        " the messages at least as long, but with 0 only up to `--backplane-log-bytes`.",
+    )
+    history_bytes: Bytes = setting(
+        2**20,
+        "History",
+        "Bytes of kept messages of one room.",
+        exceeded="the oldest are forgotten",
+        detail="Counted as plain frames, and part of `--room-log-bytes`: at most half of it.",
+    )
+    history_total_bytes: CountOrOff = setting(
+        0,
+        "History",
+        "Bytes of kept messages of all rooms without members, with 2 KiB for each. 0 is a quarter of --memory-budget.",
+        exceeded="the rooms that are idle for longest are forgotten",
+        detail="Without a budget, 0 is 128 MiB. Such rooms also give way to new ones at `--max-rooms`, and when memory"
+        " is short they are forgotten before any client is closed.",
     )

@@ -4,8 +4,8 @@
 docs/reliability.md are made from these declarations. A new option is a field here; then ``make reference``.
 
 Must not live here: reading command line, environment and file (:mod:`wsrelay.tap`), the meaning of ``--validate``
-strings (:mod:`wsrelay.validators`), options without a setting (:mod:`wsrelay.cli.options`). Two groups of fields, about
-how a relay is watched and how it shares its rooms, are in :mod:`wsrelay.setting_groups`.
+strings (:mod:`wsrelay.validators`), options without a setting (:mod:`wsrelay.cli.options`). Three groups of fields,
+observability, several nodes and history, are in :mod:`wsrelay.setting_groups`.
 """
 
 import inspect
@@ -20,9 +20,9 @@ from wsrelay.errors import SettingsError
 from wsrelay.message import MESSAGE_OVERHEAD_BYTES
 from wsrelay.net.proxies import TrustedProxies
 from wsrelay.option import Option, attributes, checked, listed, setting
-from wsrelay.policies import MESSAGE_TYPES, SLOW_POLICIES, ByRoom
+from wsrelay.policies import COUNTS, MESSAGE_TYPES, SLOW_POLICIES, ByRoom
 from wsrelay.ranges import Bytes, Count, CountOrOff, RateOrOff, Seconds, SecondsOrOff
-from wsrelay.setting_groups import LOG_FORMATS, LOG_LEVELS, Nodes, Observability
+from wsrelay.setting_groups import LOG_FORMATS, LOG_LEVELS, History, Nodes, Observability
 
 __all__ = ["ENDPOINTS", "LOG_FORMATS", "LOG_LEVELS", "OPTIONS", "RELOADABLE", "Settings", "check_value"]
 
@@ -33,7 +33,7 @@ _PAUSED: Final = "reading is paused, then close 1008"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(Observability, Nodes):
+class Settings(Observability, Nodes, History):
     """The settings of one relay. Frozen, except for :meth:`take_over`.
 
     A :class:`wsrelay.factory.RelayFactory` copies the settings that it is given. All its parts hold this one copy and
@@ -294,7 +294,17 @@ class Settings(Observability, Nodes):
                 "slow_policy: pause-publishers cannot hold the publishers of other nodes; choose another policy, or run"
                 " one node without --backplane"
             )
+        if self.history_bytes > self.room_log_bytes // 2 and self._keeps_messages():
+            problems.append(
+                f"history_bytes: must be at most half of room_log_bytes; got {self.history_bytes} and"
+                f" {self.room_log_bytes}: write history_bytes={self.room_log_bytes // 2} or less, or"
+                f" room_log_bytes={2 * self.history_bytes} or more"
+            )
         return problems
+
+    def _keeps_messages(self) -> bool:
+        """Whether any room may have history."""
+        return any(any(ByRoom(texts, COUNTS).chosen) for texts in (self.history, self.greet))
 
     def take_over(self, other: "Settings") -> None:
         """Change the :data:`RELOADABLE` fields to those of other settings: all of them, or none.

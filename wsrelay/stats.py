@@ -90,7 +90,7 @@ class BackplaneStats:
 
 @dataclass(slots=True)
 class Stats:
-    """Counters since the start.
+    """Counters since the start, and three values of the present: ``log_bytes``, ``history_rooms``, ``history_bytes``.
 
     Attributes:
         connections_opened: handshakes answered with 101.
@@ -110,7 +110,11 @@ class Stats:
         evictions: slow policy → subscribers that it evicted, or that skipped messages under it;
             :data:`wsrelay.rooms.room.SHED` → connections that were closed because memory was short.
         pauses: times that a room has held its publishers.
-        log_bytes: the cost of all rooms' logs now, as plain frames; the only value that goes down.
+        log_bytes: the cost of all rooms' logs now, as plain frames.
+        resumes: ``resumed`` or ``gone`` → clients that joined or read with ``since``.
+        replayed_messages: old messages handed to subscribers that joined with ``since``, ``last`` or a greeting.
+        history_rooms: rooms without members that are kept for their history, now.
+        history_bytes: the cost of their logs now, as plain frames; part of ``log_bytes``.
         failures: callbacks that raised.
         http_requests: method and HTTP status → requests on the relay's own ports that were no handshakes.
         flush_deliveries: how many deliveries the flushes of a reactor turn made.
@@ -134,6 +138,10 @@ class Stats:
     evictions: Counter[str] = field(default_factory=Counter)
     pauses: int = 0
     log_bytes: int = 0
+    resumes: Counter[str] = field(default_factory=Counter)
+    replayed_messages: int = 0
+    history_rooms: int = 0
+    history_bytes: int = 0
     failures: int = 0
     http_requests: Counter[tuple[str, int]] = field(default_factory=Counter)
     flush_deliveries: Histogram = field(default_factory=partial(Histogram, _DELIVERIES))

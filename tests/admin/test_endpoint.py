@@ -19,7 +19,8 @@ pytestmark = pytest.mark.interop
 
 #: A validator that breaks the relay, on request: what was published is never flushed again.
 WEDGE = """
-from wsrelay.rooms.room import Due, Room
+from wsrelay.rooms.due import Due
+from wsrelay.rooms.room import Room
 
 
 def wedge(request, grant):

@@ -30,6 +30,8 @@ NAMES = {
     "wsrelay_handshakes_in_progress": set(),
     "wsrelay_handshakes_total": {"outcome", "status", "reason"},
     "wsrelay_http_requests_total": {"method", "status"},
+    "wsrelay_history_bytes": set(),
+    "wsrelay_history_rooms": set(),
     "wsrelay_lag_bytes": set(),
     "wsrelay_lag_messages": set(),
     "wsrelay_log_bytes": set(),
@@ -42,6 +44,9 @@ NAMES = {
     "wsrelay_publisher_pauses_total": set(),
     "wsrelay_reactor_lag_seconds_bucket": {"le"},
     "wsrelay_received_bytes_total": set(),
+    "wsrelay_replayed_messages_total": set(),
+    "wsrelay_replaying": set(),
+    "wsrelay_resumes_total": {"outcome"},
     "wsrelay_rooms": set(),
     "wsrelay_sent_bytes_total": set(),
     "wsrelay_slow_subscribers": set(),
@@ -66,6 +71,7 @@ class MetricsTestCase(RelayTestCase):
         self.harness.wire().send(request_bytes(fields={"Host": None}))
         self.harness.stats.evictions["disconnect"] += 1
         self.harness.stats.http_requests["POST", 202] += 1
+        self.harness.stats.resumes["gone"] += 2
         self.metrics = Metrics(self.harness.factory)
 
     def samples(self) -> dict[str, list[tuple[dict[str, str], float]]]:
@@ -108,6 +114,7 @@ class CollectTests(MetricsTestCase):
         self.assertEqual(samples["wsrelay_messages_received_total"], [({}, 1)])
         self.assertEqual(samples["wsrelay_deliveries_total"], [({}, 2)])
         self.assertEqual(samples["wsrelay_evictions_total"], [({"policy": "disconnect"}, 1)])
+        self.assertEqual(samples["wsrelay_resumes_total"], [({"outcome": "gone"}, 2)])
         self.assertEqual(samples["wsrelay_http_requests_total"], [({"method": "POST", "status": "202"}, 1)])
 
     def test_histograms(self) -> None:

@@ -1,10 +1,12 @@
 """Tests of wsrelay.connection.ends. See also tests/connection/test_protocol.py, tests/connection/test_websocket.py."""
 
 from tests.harness.framing import wire_frame
+from tests.harness.http import http_bytes
 from tests.harness.support import RelayTestCase, request_bytes
 from wsrelay import closecodes
 from wsrelay.connection.stage import Stage
 from wsrelay.connection.websocket import STRETCH_FRAMES
+from wsrelay.connection.writer import Writer
 from wsrelay.errors import Denied
 
 
@@ -45,6 +47,24 @@ class FailTests(RelayTestCase):
         self.assertTrue(late.transport.aborted)
 
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
+
+
+class SlowPeerTests(RelayTestCase):
+    """Responses that wait for their peer."""
+
+    def test_end(self) -> None:
+        """While the peer takes a response, it has ten times ``close_seconds``; else once."""
+        relay = self.relay(http=True, history=("room=100",), close_seconds=3)
+        for progress, alive_seconds in ((True, 25), (False, 2)):
+            self.patch(Writer, "progressed", lambda _, progress=progress: progress)
+            self.patch(Writer, "__len__", lambda _: 1)
+            wire = relay.wire()
+            wire.transport.stalled = True
+            wire.send(http_bytes("GET /room", None, {"Accept": "application/json"}))
+            relay.wait(alive_seconds)
+            self.assertFalse(wire.transport.aborted)
+            relay.wait(8)
+            self.assertTrue(wire.transport.aborted)
 
 
 class RestTests(RelayTestCase):

@@ -1,15 +1,16 @@
 """Tests of wsrelay.connection.event_stream: subscribers over HTTP. Encoding of messages: tests/wire/test_sse.py."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count, repeat
 from typing import Any
 
 from tests.harness.http import http_bytes
 from tests.harness.support import Answer, Relay, RelayTestCase, Wire
-from tests.wire.test_sse import read
+from tests.wire.test_sse import read, unchunked
 from wsrelay import closecodes
 from wsrelay.connection.writer import Writer
+from wsrelay.message_id import MessageId
 from wsrelay.wire import sse
 
 TAIL = http_bytes("GET /room", None, {"Accept": "text/event-stream"})
@@ -138,6 +139,133 @@ class EventStreamTests(RelayTestCase):
         relay.wait(12)
 
         self.assertEqual((relay.stats.closes_sent, wire.ended), ({}, False))
+
+    def kept(self, validators: Sequence[Any] = (), **settings: Any) -> Relay:
+        """Return a relay whose rooms have history."""
+        return self.relay(validators, http=True, **{"history": ("8",), **settings})
+
+    def blocks(self, data: bytes) -> list[dict[str, str]]:
+        """Return the blocks of a stream, each with its fields."""
+        text = unchunked(data.rpartition(b"\r\n\r\n")[2] if data.startswith(b"HTTP") else data).decode()
+        blocks = [block.split("\n") for block in text.split("\n\n")[:-1]]
+        return [dict(line.split(": ", 1) for line in block) for block in blocks]
+
+    def opened(self, relay: Relay, query: str = "", last_id: str | None = None) -> tuple[Wire, list[dict[str, str]]]:
+        """Open a stream; return it with its first blocks, without the reconnect delay."""
+        wire = relay.wire()
+        fields = {"Accept": "text/event-stream", "Last-Event-ID": last_id}
+        received = wire.send(http_bytes(f"GET /room{query}", None, fields))
+        head, _, content = received.partition(b"\r\n\r\n")
+        self.assertIn(b"HTTP/1.1 200 ", head)
+        retry, *blocks = self.blocks(content)
+        self.assertEqual(retry, {"retry": "5000"})
+        return wire, blocks
+
+    def test_event_stream_ids(self) -> None:
+        """In a room with history, a stream begins with an id, and so does each event."""
+        relay = self.kept()
+        wire, [first] = self.opened(relay)
+        self.assertEqual(first, {"id": str(relay.factory.hub.histories.at("room"))})
+        a = relay.client()
+        a.say("one")
+        a.say(b"\0")
+        relay.settle()
+        one, two = self.blocks(wire.send(b""))
+
+        self.assertEqual((one["data"], two["data"], two["event"]), ("one", "AA==", "binary"))
+        self.assertEqual(two["id"], str(relay.factory.hub.histories.at("room")))
+        self.assertLess(MessageId.parse(first["id"]), MessageId.parse(one["id"]))
+        self.assertLess(MessageId.parse(one["id"]), MessageId.parse(two["id"]))
+
+    def test_event_stream_without_history(self) -> None:
+        """In a room without history nothing of this is heeded, and no byte is different."""
+        for settings in ({}, {"history": ("other=8",)}):
+            relay = self.relay(http=True, **settings)
+            wire, blocks = self.opened(relay, "?last=x&since=%ff", "k3fj9a2q-1")
+            relay.client().say("one")
+            relay.settle()
+            self.assertEqual((blocks, self.blocks(wire.send(b""))), ([], [{"data": "one"}]))
+
+    def test_event_stream_resume(self) -> None:
+        """A reader that reconnects with its last id gets exactly what it missed, then what comes."""
+        relay = self.kept()
+        a, (wire, [first]) = relay.client(), self.opened(relay)
+        for text in ("1", "2", "3"):
+            a.say(text)
+            relay.settle()
+        ids = [first["id"], *(block["id"] for block in self.blocks(wire.send(b"")))]
+        for number, last_id in enumerate(ids):
+            wire, [start, *blocks] = self.opened(relay, "?since=x&last=1", last_id)
+            self.assertEqual(start, {"id": last_id})
+            self.assertEqual([block["data"] for block in blocks], ["1", "2", "3"][number:])
+        a.say("live")
+        relay.settle()
+        self.assertEqual([block["data"] for block in self.blocks(wire.send(b""))], ["live"])
+
+    def test_event_stream_gone(self) -> None:
+        """A reader whose last id is not known is told the gap; with last, the newest messages follow it."""
+        relay = self.kept()
+        a = relay.client()
+        a.say("1")
+        a.say("2")
+        relay.settle()
+        for query, texts in (("", []), ("?last=1", ["2"])):
+            _, [start, gap, *blocks] = self.opened(relay, query, "00000000-7")
+            told = {"after": "00000000-7", "at": start["id"], "why": "gone"}
+            self.assertEqual((gap["event"], json.loads(gap["data"]), gap["id"]), ("gap", told, start["id"]))
+            self.assertEqual([block["data"] for block in blocks], texts)
+
+    def test_event_stream_history_none(self) -> None:
+        """Without the right to history, there is no id, no gap, and a last id of before has no effect."""
+        relay = self.kept([Answer(lambda _, grant: grant.narrowed(history="none"))])
+        wire, blocks = self.opened(relay)
+        a = relay.client()
+        a.say("one")
+        relay.settle()
+        self.assertEqual((blocks, self.blocks(wire.send(b""))), ([], [{"data": "one"}]))
+        wire.transport.protocol.member.skipped(relay.factory.hub.histories.at("room"), "lost")
+        self.assertEqual(wire.send(b""), b"")
+        other = relay.wire()
+        other.send(http_bytes("GET /room", None, {"Accept": "text/event-stream", "Last-Event-ID": "x"}))
+
+        self.assertEqual(other.status, 200)
+
+    def test_event_stream_skipped(self) -> None:
+        """A slow reader is told what it skips: once, behind the bytes that waited, before what follows."""
+        relay = self.kept(
+            slow_policy=("latest",),
+            max_message_bytes=100_000,
+            max_bytes_per_second=0,
+            room_log_bytes=200_000,
+            history_bytes=100_000,
+        )
+        wire, _ = self.opened(relay)
+        wire.transport.stalled = True
+        a = relay.client()
+        for number in range(12):
+            a.say(f"{number:2}" * 25_000)
+            relay.settle()
+        wire.transport.stalled = False
+        received = b""
+        while data := wire.send(b""):
+            received += data
+        blocks = self.blocks(received)
+        [gap] = [block for block in blocks if "event" in block]
+        place = blocks.index(gap)
+
+        self.assertEqual(json.loads(gap["data"]), {"at": gap["id"], "why": "latest"})
+        self.assertLess(MessageId.parse(blocks[place - 1]["id"]), MessageId.parse(gap["id"]))
+        self.assertEqual(MessageId.parse(blocks[place + 1]["id"]), MessageId.parse(gap["id"]).plus(1))
+        self.assertEqual(blocks[-1]["data"][:2], "11")
+
+    def test_event_stream_lost(self) -> None:
+        """A reader that is not paused is told at once that messages were lost."""
+        relay = self.kept(slow_policy=("drop-oldest",))
+        wire, _ = self.opened(relay)
+        relay.factory.hub.miss(lambda room: True)
+        [gap] = self.blocks(wire.send(b""))
+
+        self.assertEqual((gap["event"], json.loads(gap["data"])["why"]), ("gap", "lost"))
 
     def test_event_stream_expiry(self) -> None:
         """An expired grant ends a stream, too."""

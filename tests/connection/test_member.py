@@ -10,6 +10,7 @@ from wsrelay.connection.member import NO_GRANT, Member
 from wsrelay.connection.stage import Stage
 from wsrelay.grant import Grant
 from wsrelay.interfaces import Hold
+from wsrelay.message_id import MessageId
 from wsrelay.wire import frames
 
 
@@ -45,6 +46,8 @@ class MemberTests(SynchronousTestCase):
         member.release()
         member.evict(closecodes.TOO_SLOW)
         member.fail(error)
+
+        member.skipped(MessageId("00000000", (1,)), "latest")
 
         self.assertEqual(member.send, owner.send)
         self.assertEqual(owner.noted, [(b"abc", 1), "paused", closecodes.TOO_SLOW, error])

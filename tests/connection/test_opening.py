@@ -2,6 +2,7 @@
 
 import inspect
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 from autobahn.websocket.compress import PerMessageDeflate, PerMessageDeflateOfferAccept
@@ -10,9 +11,16 @@ from twisted.internet.defer import Deferred
 from twisted.internet.tcp import Connection as TcpTransport
 from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 
-from tests.harness.support import Answer, RecordingSubscriber, RelayTestCase, Transport, request_bytes
+from tests.harness.framing import wire_frame
+from tests.harness.http import http_bytes
+from tests.harness.support import Answer, RecordingSubscriber, Relay, RelayTestCase, Transport, request_bytes
+from wsrelay import closecodes
+from wsrelay.backplane.local import LocalBackplane
 from wsrelay.connection.protocol import RelayProtocol
+from wsrelay.connection.stage import Stage
 from wsrelay.grant import Grant
+from wsrelay.message import Run
+from wsrelay.message_id import MessageId
 
 
 class OpeningTests(RelayTestCase):
@@ -251,3 +259,107 @@ class OpeningTests(RelayTestCase):
         wire.send(b"")
 
         self.assertEqual(wire.status, 503)
+
+
+class HistoryTests(RelayTestCase):
+    """WebSockets that want the history of their room."""
+
+    def kept(self, validators: Sequence[Any] = (), **settings: Any) -> tuple[Relay, list[str]]:
+        """Return a relay with a room that has forgotten messages before its last three, and the ids around these."""
+        relay = self.relay(validators, **{"history": ("room=2",), **settings})
+        hub, ids = relay.factory.hub, [str(relay.factory.hub.histories.at("room"))]
+        for text in ("forgotten", "forgotten, too"):
+            hub.publish("room", Run.text(text))
+        for text in ("1", "2", "3"):
+            hub.publish("room", Run.text(text))
+            ids.append(str(hub.histories.at("room")))
+        return relay, ids
+
+    def test_since(self) -> None:
+        """A client that returns gets exactly what it missed, then what comes."""
+        relay, ids = self.kept()
+        clients = [relay.client(f"/room?since={since}") for since in ids[1:]]
+        relay.client().say("live")
+        relay.settle()
+
+        self.assertEqual([client.messages for client in clients], [["2", "3", "live"], ["3", "live"], ["live"]])
+
+    def test_last(self) -> None:
+        """A newcomer gets the newest messages that it asks for."""
+        relay, _ = self.kept()
+        clients = [relay.client(f"/room{query}") for query in ("", "?last=0", "?last=1", "?last=9")]
+
+        self.assertEqual([client.messages for client in clients], [[], [], ["3"], ["2", "3"]])
+
+    def test_since_gone(self) -> None:
+        """Where the history is gone, 4410 follows the 101 at once, and no message."""
+        relay, ids = self.kept()
+        for since in (ids[0], "00000001-1", "other"):
+            wire = relay.wire()
+            protocol = wire.transport.protocol
+            protocol.dataReceived(request_bytes(f"/room?since={since}"))
+            self.assertEqual((protocol.stage, len(relay.factory.hub)), (Stage.CLOSING, 0))
+            head, _, close = wire.send(b"").partition(b"\r\n\r\n")
+            self.assertIn(b"HTTP/1.1 101 ", head)
+            self.assertEqual(close[2:], (4410).to_bytes(2, "big") + closecodes.HISTORY_GONE.text.encode())
+        client = relay.client("/room?since=other")
+        self.assertEqual((client.closed, client.messages), ((4410, closecodes.HISTORY_GONE.text), []))
+        self.assertEqual(relay.stats.closes_sent, {4410: 4})
+
+    def test_since_gone_publishes_nothing(self) -> None:
+        """What such a client sends is not relayed."""
+        relay, _ = self.kept()
+        other, wire = relay.client(), relay.wire()
+        wire.send(request_bytes("/room?since=x"))
+        wire.send(wire_frame(0x81, b"hello"))
+
+        self.assertEqual((other.messages, relay.stats.messages_in), ([], 0))
+
+    def test_since_gone_last(self) -> None:
+        """With last, a client whose history is gone gets the newest messages instead."""
+        relay, _ = self.kept()
+        client = relay.client("/room?since=x&last=1")
+
+        self.assertEqual((client.open, client.messages), (True, ["3"]))
+
+    def test_wanted_refused(self) -> None:
+        """A wrong parameter is a 400, and one without the right to it a 403, also after a late validator."""
+        for rights, query, status in (
+            ({}, "last=x", 400),
+            ({}, "since=%ff", 400),
+            ({"history": "none"}, "last=1", 403),
+        ):
+            pending: Deferred[Any] = Deferred()
+            for answer in (Grant("room", **rights), pending):
+                relay, _ = self.kept([Answer(answer)])
+                wire = relay.wire()
+                wire.send(request_bytes(f"/room?{query}"))
+                if answer is pending:
+                    pending.callback(Grant("room", **rights))
+                wire.received = wire.received or wire.send(b"")
+                self.assertEqual((wire.status, len(relay.factory.connections)), (status, 1))
+
+    def test_wanted_room(self) -> None:
+        """The room of the grant counts, not the one of the request; where it has no history, nothing is heeded."""
+        for room, query, messages in (("room", "last=1", ["3"]), ("other", "last=x&since=%ff", [])):
+            relay, _ = self.kept([Answer(Grant(room))])
+            client = relay.client(f"/asked?{query}")
+            self.assertEqual((client.open, client.messages), (True, messages))
+
+    def test_wanted_entering(self) -> None:
+        """The backplane is told the id, so that it can wait for it; the client then gets what it wants."""
+        relay, ids = self.kept(http=True)
+        entering: Deferred[None] = Deferred()
+        told: list[MessageId | None] = []
+        self.patch(LocalBackplane, "enter", lambda _, __, since=None: told.append(since) or entering)
+        client = relay.client(f"/room?since={ids[2]}")
+        post, stream, plain = relay.wire(), relay.wire(), relay.wire()
+        post.send(http_bytes(f"POST /room?since={ids[1]}", b"x"))
+        stream.send(http_bytes("GET /room", None, {"Accept": "text/event-stream", "Last-Event-ID": ids[1]}))
+        plain.send(http_bytes(f"GET /room?since={ids[1]}", None, {"Accept": "application/json"}))
+        two = MessageId.parse(ids[1])
+        self.assertEqual((told, client.open), ([two.plus(1), None, two, two], False))
+        entering.callback(None)
+        relay.settle()
+
+        self.assertEqual((client.open, client.messages[:1]), (True, ["3"]))

@@ -182,6 +182,9 @@ class AttackedRelay(Relay):
                 assert wire.transport.aborted or not wire.ended, "the relay waits for a peer to end TCP"
                 wire.hang_up()
         assert (self.factory.connections, self.factory.slowed_down, self.factory._refused) == (set(), set(), set())
+        settings = self.factory.settings
+        if settings.history:  # rooms stay as long
+            self.wait(settings.history_seconds + 2)
         assert (list(self.factory.hub), self.factory.hub._room_of) == ([], {})
         assert self.factory.web is None or self.factory.web.handles == {}, "a handle is left"
         self._forget()

@@ -7,6 +7,7 @@ that speak to the relay by hand. :class:`RecordingSubscriber` stands in for a co
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,9 +24,18 @@ from wsrelay.closecodes import CloseReason
 from wsrelay.factory import RelayFactory
 from wsrelay.interfaces import Hold
 from wsrelay.message import Run
+from wsrelay.message_id import MessageId, epoch_of
+from wsrelay.rooms.frame_cache import FrameCache
+from wsrelay.rooms.history import History
+from wsrelay.rooms.room import Room
+from wsrelay.rooms.timeline import Timeline
 from wsrelay.settings import Settings
+from wsrelay.stats import Stats
 from wsrelay.wire import frames
 from wsrelay.wire.frames import Encoding
+
+#: An epoch of messages' ids.
+EPOCH = epoch_of(1)
 
 #: The default for the longest request, in bytes.
 MAX_REQUEST_BYTES = Settings().max_request_bytes
@@ -57,6 +67,26 @@ def joined(messages: Sequence[Run]) -> Run:
     return Run(b"".join(message.plain for message in messages), len(messages), messages[0].publisher)
 
 
+class Historical(Room):
+    """A room with a history of a minute, and its time."""
+
+    def __init__(
+        self, settings: Settings, stats: Stats, *, most: int = 100, greeting: int = 0, timeline: Timeline | None = None
+    ) -> None:
+        self.now = 1.0
+        settings = replace(settings, history_seconds=60, history_bytes=settings.room_log_bytes // 2)
+        log = History(
+            stats,
+            FrameCache(settings),
+            timeline=timeline or Timeline(EPOCH),
+            settings=settings,
+            seconds=lambda: self.now,
+            most_messages=most,
+            greeting=greeting,
+        )
+        super().__init__(settings, stats, log=log)
+
+
 class RecordingSubscriber:
     """A :class:`wsrelay.interfaces.Subscriber` that records its calls.
 
@@ -70,6 +100,7 @@ class RecordingSubscriber:
         self.writes: list[bytes] = []
         self.kept = b""
         self.evicted: list[CloseReason] = []
+        self.skips: list[tuple[MessageId, str]] = []
         self.failures = 0
         self.held = False
         self.holds: set[Hold] = set()
@@ -85,6 +116,9 @@ class RecordingSubscriber:
 
     def write_later(self, data: bytes, sent: int) -> None:
         self.kept += data[sent:]
+
+    def skipped(self, at: MessageId, why: str) -> None:
+        self.skips.append((at, why))
 
     def evict(self, reason: CloseReason) -> None:
         self.evicted.append(reason)

@@ -51,6 +51,7 @@ class PreflightTests(SynchronousTestCase):
 
     def test_preflight_fields(self) -> None:
         """The answer names the methods and the requested fields, and is kept for two hours."""
+        self.assertEqual(self.allowed("last-event-id"), "last-event-id")
         self.assertEqual(
             preflight_fields({REQUESTED: "authorization,content-type"}, ("GET", "POST")),
             (

@@ -61,6 +61,30 @@ class ExchangeTests(SynchronousTestCase):
         head = http_bytes(line, None, fields or {"Content-Length": "5"})[:-4]
         return Exchange(self.line, parse_head(head, None, methods=("GET", "HEAD", "POST")), answer, max_body_bytes)
 
+    def test_late(self) -> None:
+        """An answer that waits can be given at once, once."""
+        calls: list[str] = []
+        exchange = self.exchange(
+            answer=lambda exchange: exchange.wait(lambda: calls.append("late"), lambda: calls.append("forget"))
+        )
+        self.assertEqual((exchange.give_up(), exchange.is_waiting), (False, False))
+        exchange.begin(Grant(room="room"))
+        exchange.receive(b"hello")
+        self.assertTrue(exchange.is_waiting)
+        self.assertEqual((exchange.give_up(), exchange.give_up(), calls), (True, False, ["late"]))
+        exchange.discard()
+        exchange.lost(Failure(ConnectionDone()))
+        self.assertEqual(calls, ["late", "forget"])
+
+    def test_respond_once(self) -> None:
+        """Behind a response, and behind the end of TCP, an exchange responds no more, and waits for nothing."""
+        for end in (Exchange.discard, lambda exchange: exchange.lost(Failure(ConnectionDone()))):
+            exchange = self.exchange(answer=lambda _: None)
+            exchange.wait(lambda: None, lambda: None)
+            end(exchange)
+            exchange.respond(200, [])
+            self.assertEqual((self.line.written, exchange.is_waiting), (b"", False))
+
     def test_grant_first(self) -> None:
         """A complete body waits for the grant."""
         exchange = self.exchange()

@@ -1,6 +1,7 @@
 """Tests of wsrelay.http.site: plain HTTP on the relay's ports, with real requests on connections in memory."""
 
 from base64 import urlsafe_b64decode
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -10,11 +11,13 @@ from twisted.internet.defer import Deferred
 
 from tests.harness.backplane import BrokerTestCase
 from tests.harness.http import Response, ask, http_bytes
-from tests.harness.support import Answer, RelayTestCase, request_bytes
+from tests.harness.support import Answer, Relay, RelayTestCase, Wire, request_bytes
 from wsrelay import closecodes
 from wsrelay.connection.opening import KEPT_TIMES
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
+from wsrelay.message import Run
+from wsrelay.message_id import MessageId
 from wsrelay.validators.origin import OriginValidator
 
 
@@ -271,6 +274,90 @@ class PublishTests(RelayTestCase):
         wire.send(http_bytes("POST /room", None, {"Content-Length": "5"}))
         wire.send(b"x" * 70_000)
         self.assertEqual(wire.status, 413)
+
+
+class PublishHistoryTests(RelayTestCase):
+    """POST to rooms with history."""
+
+    POST = http_bytes("POST /room", b"hello")
+
+    def kept(self, **settings: Any) -> Relay:
+        """Return a relay whose rooms have history."""
+        return self.relay(http=True, **{"history": ("8",), **settings})
+
+    def test_publish_id(self) -> None:
+        """The answer has the id of the message; the room opens, and keeps it for clients that come."""
+        relay = self.kept()
+        first, second = ask(relay, self.POST).json, ask(relay, self.POST).json
+        self.assertEqual(set(first), {"room", "members", "id"})
+        self.assertLess(MessageId.parse(first["id"]), MessageId.parse(second["id"]))
+        client = relay.client("/room?last=5")
+
+        self.assertEqual(client.messages, ["hello", "hello"])
+
+    def test_publish_too_many_rooms(self) -> None:
+        """Where the relay has too many rooms, a publish that would open one is refused, and not counted."""
+        relay = self.kept(max_rooms=1)
+        relay.client("/other")
+        response = ask(relay, self.POST)
+
+        self.assertEqual((response.status, response.headers["Retry-After"]), (503, "10"))
+        self.assertEqual((relay.stats.messages_in, relay.stats.handshakes_denied), (0, {(503, "max_rooms"): 1}))
+
+    def waiting(self, **settings: Any) -> tuple[Relay, Wire, Callable[[], None]]:
+        """Return a relay, the connection of a POST that waits for its id, and what gives it."""
+        relay = self.kept(**settings)
+        runs: list[tuple[str, Run]] = []
+        relay.factory.backplane.publish = lambda room, run: runs.append((room, run))
+        wire = relay.wire()
+        self.assertEqual(wire.send(self.POST), b"")
+        [(room, run)] = runs
+
+        def place() -> None:
+            relay.factory.hub.publish(room, run)
+            relay.factory.hub.histories.placed(run)
+
+        return relay, wire, place
+
+    def test_publish_placed(self) -> None:
+        """With a broker, the answer waits until the message has its id, also if the client ends its half."""
+        for ends_half in (False, True):
+            relay, wire, place = self.waiting()
+            if ends_half:
+                wire.transport.protocol.readConnectionLost()
+            place()
+            content = Response(wire.send(b"")).json
+            self.assertEqual(MessageId.parse(content["id"]), relay.factory.hub.histories.at("room"))
+            self.assertEqual(relay.stats.http_requests, {("POST", 202): 1})
+
+    def test_publish_placed_late(self) -> None:
+        """After two seconds the answer comes without the id; it comes once."""
+        relay, wire, place = self.waiting()
+        relay.wait(1)
+        self.assertEqual(wire.send(b""), b"")
+        relay.wait(1)
+        self.assertEqual(Response(wire.send(b"")).json, {"room": "room", "members": 0})
+        place()
+
+        self.assertEqual((wire.send(b""), relay.stats.http_requests), (b"", {("POST", 202): 1}))
+        self.assertEqual(relay.stats.handshakes_denied, {})
+
+    def test_publish_placed_gone(self) -> None:
+        """A client that has gone gets no answer."""
+        relay, wire, place = self.waiting()
+        wire.hang_up()
+        place()
+
+        self.assertEqual((len(relay.factory.connections), relay.stats.http_requests), (0, {}))
+
+    def test_publish_placed_stopping(self) -> None:
+        """A relay that stops confirms what it has published."""
+        relay, wire, place = self.waiting()
+        relay.factory.close_all(closecodes.RESTARTING, 5)
+        self.assertEqual(Response(wire.send(b"")).json, {"room": "room", "members": 0})
+        place()
+
+        self.assertEqual(wire.send(b""), b"")
 
 
 class DescribeTests(BrokerTestCase):

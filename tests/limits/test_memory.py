@@ -24,7 +24,7 @@ class Rooms:
         self.log_bytes = log_bytes
         self.cached_bytes = cached_bytes
 
-    def clear_cache(self) -> int:
+    def free(self, excess_bytes: float) -> int:
         freed_bytes, self.cached_bytes = self.cached_bytes, 0
         return freed_bytes
 

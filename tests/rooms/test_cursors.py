@@ -27,6 +27,14 @@ class CursorsTests(SynchronousTestCase):
             (len(self.cursors), self.b in self.cursors, set(self.cursors)), (3, True, {self.a, self.b, self.c})
         )
 
+    def test_slowest_but(self) -> None:
+        """The slowest of the others counts; without any, the default."""
+        for subscriber, offset in ((self.a, 3), (self.b, 3), (self.c, 9)):
+            self.cursors.put(subscriber, offset)
+
+        others = [{}, {3: 1}, {3: 2}, {3: 2, 9: 1}]
+        self.assertEqual([self.cursors.slowest_but(some, 99) for some in others], [3, 3, 9, 99])
+
     def test_moving(self) -> None:
         """A subscriber has one cursor, the last one set."""
         self.cursors.put(self.a, 3)

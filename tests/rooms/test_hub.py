@@ -13,9 +13,9 @@ from wsrelay.message import Run
 from wsrelay.names import PROBE_ROOM
 from wsrelay.rooms import room as room_module
 from wsrelay.rooms import scheduler
+from wsrelay.rooms.due import ENCODED_BYTES
 from wsrelay.rooms.frame_cache import ENTRY_BYTES
 from wsrelay.rooms.hub import Hub
-from wsrelay.rooms.room import ENCODED_BYTES
 from wsrelay.settings import Settings
 from wsrelay.stats import RoomStatus, Stats
 from wsrelay.wire import frames, sse
@@ -28,9 +28,9 @@ class HubTests(SynchronousTestCase):
         self.patch(room_module, "FEW", 0)
         self.patch(room_module, "MANY", 0)
 
-    def hub(self, retention_seconds: float = 0.0, **settings: Any) -> Hub:
+    def hub(self, **settings: Any) -> Hub:
         self.calls: list[Callable[[], None]] = []
-        return Hub(Settings(**settings), Stats(), self.calls.append, retention_seconds=retention_seconds)
+        return Hub(Settings(**settings), Stats(), self.calls.append)
 
     def turn(self) -> None:
         """End a reactor turn."""
@@ -162,8 +162,8 @@ class HubTests(SynchronousTestCase):
             self.turn()
             self.assertEqual(encoded, [message.plain] * (publisher is other))
 
-    def test_clear_cache(self) -> None:
-        """Encoded frames are counted for all rooms; cleared, they are made again when needed."""
+    def test_free_cache(self) -> None:
+        """Encoded frames are counted for all rooms; forgotten, they are made again when needed."""
         hub = self.hub()
         slow = [RecordingSubscriber(room, sse.encode) for room in ("x", "y")]
         for member in slow:
@@ -174,7 +174,7 @@ class HubTests(SynchronousTestCase):
         self.turn()
         self.assertEqual(hub.cached_bytes, 2 * (ENTRY_BYTES + len(sse.encode(message.plain))))
         hub.check()
-        self.assertEqual((hub.clear_cache(), hub.cached_bytes), (2 * (ENTRY_BYTES + len(sse.encode(message.plain))), 0))
+        self.assertEqual((hub.free(0), hub.cached_bytes), (2 * (ENTRY_BYTES + len(sse.encode(message.plain))), 0))
         for member in slow:
             hub.resume(member)
 
@@ -525,22 +525,22 @@ class HubTests(SynchronousTestCase):
 
         self.assertEqual((slow.held, reader.held), (True, False))
 
-    def test_retention(self) -> None:
-        """With a retention, an empty room stays until its log has expired."""
-        hub = self.hub(retention_seconds=60)
+    def test_history(self) -> None:
+        """With a history, an empty room stays until its messages are too old."""
+        hub = self.hub(history=("9",), history_seconds=60)
         hub.tick(100)
         a = self.member(hub)
         hub.publish("room", Run.text(b"1"))
         self.turn()
         hub.leave(a)
         hub.tick(150)
-        self.assertEqual(list(hub), ["room"])
+        self.assertEqual((list(hub), list(hub._idle.rooms)), ([], ["room"]))
         hub.tick(161)
 
-        self.assertEqual(list(hub), [])
+        self.assertEqual((list(hub), list(hub._idle.rooms)), ([], []))
 
-    def test_tick_without_retention(self) -> None:
-        """Without a retention, time changes nothing."""
+    def test_tick_without_history(self) -> None:
+        """Without a history, time changes nothing."""
         hub = self.hub()
         self.member(hub)
         hub.tick(1e9)

@@ -23,7 +23,7 @@ from wsrelay import closecodes
 from wsrelay.message import Run
 from wsrelay.policies import SLOW_POLICIES
 from wsrelay.rooms.hub import TICK_SECONDS, Hub
-from wsrelay.rooms.room import HIGH_WATER, LOW_WATER
+from wsrelay.rooms.publishers import HIGH_WATER, LOW_WATER
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats, Tally
 from wsrelay.wire import frames

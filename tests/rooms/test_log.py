@@ -90,18 +90,6 @@ class LogTests(SynchronousTestCase):
         self.log.trim(3 * one)
         self.assertEqual(self.log.tail, 2)
 
-    def test_expire(self) -> None:
-        """Only messages that are old and before the given offset are forgotten."""
-        for second in range(5):
-            extend(self.log, [message(at=second)])
-
-        self.log.expire(before=5, horizon=2)
-        self.assertEqual(self.log.tail, 2)
-        self.log.expire(before=3, horizon=9)
-        self.assertEqual(self.log.tail, 3)
-        self.log.expire(before=5, horizon=9)
-        self.assertEqual((self.log.tail, self.log.size_bytes), (5, 0))
-
     def test_forget(self) -> None:
         """Messages before an offset are forgotten; doing so again has no effect."""
         for size in (1, 10, 100):
@@ -137,7 +125,7 @@ class LogTests(SynchronousTestCase):
             (lambda log: log.forget(9), 1),
             (lambda log: log.forget(1), 2),
             (lambda log: log.trim(message(bytes(300)).size_bytes), 2),
-            (lambda log: log.expire(before=2, horizon=1), 1),
+            (lambda log: log.clear(1), 2),
         ]
         for forget, left in ways:
             other = Log(self.stats, self.cache)
@@ -159,7 +147,7 @@ class LogTests(SynchronousTestCase):
         self.log.trim(2 * one)
         self.assertEqual(self.stats.log_bytes, 5 * one)
         self.log.forget(9)
-        other.expire(before=1, horizon=1)
+        other.clear(1)
 
         self.assertEqual(self.stats.log_bytes, 2 * one)
 
@@ -229,13 +217,13 @@ class RunTests(SynchronousTestCase):
         self.assertEqual((self.log.not_of(self.a, 7), self.counts()), (6, [3, 1, 1, 1, 1, 2]))
         self.assertEqual(self.log.not_of(self.b, 3), 2)
 
-    def test_run_expire(self) -> None:
-        """A run expires whole."""
-        for age, run in enumerate(self.log):
-            run.published_at = age
-        self.log.expire(before=7, horizon=1)
-
-        self.assertEqual((self.log.tail, self.counts()), (3, [4, 2]))
+    def test_run_cut(self) -> None:
+        """A run is taken apart so that a cursor can stand at any message."""
+        for offset in (0, 3, 9):
+            self.log.cut(offset)
+        self.assertEqual(self.counts(), [3, 4, 2])
+        self.log.cut(5)
+        self.assertEqual(self.counts(), [3, 2, 2, 2])
 
     def test_run_long(self) -> None:
         """A slice has whole runs, of 64 KiB at most, or one that is longer."""

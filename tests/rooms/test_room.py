@@ -5,7 +5,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.harness.support import RecordingSubscriber, joined
+from tests.harness.support import Historical, RecordingSubscriber, joined
 from tests.wire.test_frames import parse
 from wsrelay import closecodes
 from wsrelay.message import Run
@@ -13,8 +13,9 @@ from wsrelay.policies import SLOW_POLICIES, SlowPolicy
 from wsrelay.rooms import room as room_module
 from wsrelay.rooms.batch import WRITE_BYTES
 from wsrelay.rooms.frame_cache import FrameCache
-from wsrelay.rooms.log import SLICE_BYTES
-from wsrelay.rooms.room import HIGH_WATER, LOW_WATER, SHED, Room
+from wsrelay.rooms.log import SLICE_BYTES, Log
+from wsrelay.rooms.publishers import HIGH_WATER, LOW_WATER
+from wsrelay.rooms.room import SHED, Room
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats
 from wsrelay.wire import frames
@@ -699,7 +700,9 @@ class DroppingTests(RoomTestCase):
     def test_latest_skips_within_stretch(self) -> None:
         """No frames are kept of a run that is taken apart while some have still to get it."""
         cache = FrameCache(Settings())
-        self.room = Room(limits(self.log_bytes), self.stats, slow_policy=SLOW_POLICIES["latest"], cache=cache)
+        self.room = Room(
+            limits(self.log_bytes), self.stats, slow_policy=SLOW_POLICIES["latest"], log=Log(self.stats, cache)
+        )
         self.stall()
         readers = [self.join(str(number), encoding=bytes.upper) for number in range(3)]
         self.publish(bytes(700), bytes(700))
@@ -981,9 +984,9 @@ class ShedTests(RoomTestCase):
 
         self.assertEqual(self.got(fast), [b"1"])
 
-    def test_stalled_retained_messages(self) -> None:
-        """Messages kept for the retention only are forgotten before any subscriber is evicted."""
-        self.room = Room(limits(self.log_bytes), self.stats, retention_seconds=60)
+    def test_stalled_history(self) -> None:
+        """Messages kept for the history only are forgotten before any subscriber is evicted."""
+        self.room = Historical(limits(self.log_bytes), self.stats)
         self.pass_by(3)
         slow = self.stall()
         self.pass_by(1)
@@ -1006,45 +1009,55 @@ class LifeTests(RoomTestCase):
 
         self.assertTrue(self.room.idle)
 
-    def test_retention(self) -> None:
-        """With a retention, messages stay for it after delivery, and the room with them."""
-        room = Room(limits(self.log_bytes), self.stats, retention_seconds=60)
+    def test_history(self) -> None:
+        """With a history, messages stay after delivery until they are too old, and the room is not idle."""
+        room = Historical(limits(self.log_bytes), self.stats)
         a = RecordingSubscriber()
         room.join(a)
-        for second in (0, 10, 20):
-            room.publish(Run.binary(b"x"), second)
+        for second in (1, 10, 20):
+            room.now = second
+            room.publish(Run.binary(b"x"))
             room.flush()
         room.leave(a)
         self.assertEqual((room.log.tail, room.idle), (0, False))
 
-        room.expire(75)
+        room.now = 75
+        room.expire()
         self.assertEqual((room.log.tail, room.idle), (2, False))
-        room.expire(90)
+        room.now = 90
+        room.expire()
         self.assertEqual((room.log.tail, room.idle), (3, True))
 
-    def test_retention_and_due_messages(self) -> None:
+    def test_history_and_due_messages(self) -> None:
         """Age does not take a message from those whose turn in a flush has not come."""
-        room = Room(limits(self.log_bytes), self.stats, retention_seconds=1)
+        room = Historical(limits(self.log_bytes), self.stats)
         a, b = RecordingSubscriber(), RecordingSubscriber()
         for subscriber in (a, b):
             room.join(subscriber)
-        room.publish(joined([Run.binary(b"1"), Run.binary(b"2")]), 0)
+        room.publish(joined([Run.binary(b"1"), Run.binary(b"2")]))
         room.flush(1)
-        room.expire(1000)
+        room.now = 1000
+        room.expire()
         room.pause(b)
         room.resume(b)
 
         self.assertEqual(self.got(b), [b"1", b"2"])
 
-    def test_retention_and_low_watermark(self) -> None:
+    def test_history_and_low_watermark(self) -> None:
         """Age alone does not take a message from a subscriber that is behind."""
-        room = Room(limits(self.log_bytes), self.stats, retention_seconds=1)
+        room = Historical(limits(self.log_bytes), self.stats)
         slow = RecordingSubscriber()
         room.join(slow)
-        self.room.pause(slow)
-        room.publish(Run.binary(b"x"), 0)
+        room.pause(slow)
+        room.publish(Run.binary(b"x"))
         room.flush()
-        room.expire(1000)
+        room.now = 1000
+        room.expire()
         room.resume(slow)
 
         self.assertEqual(self.got(slow), [b"x"])
+
+    def test_expire_without_history(self) -> None:
+        """Without a history nothing is too old."""
+        self.room.expire()
+        self.assertTrue(self.room.idle)

@@ -2,12 +2,14 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.harness.support import RecordingSubscriber, joined
+from tests.harness.support import Historical, RecordingSubscriber, joined
 from wsrelay.message import Run
 from wsrelay.rooms import room as room_module
-from wsrelay.rooms.room import FEW, QUIET_TURNS, Due, Room
+from wsrelay.rooms.due import FEW, QUIET_TURNS, Due
+from wsrelay.rooms.room import Room
 from wsrelay.settings import Settings
 from wsrelay.stats import Stats
+from wsrelay.wanted import Wanted
 from wsrelay.wire import frames
 
 A, B = (frames.encode(frames.TEXT, text) for text in (b"a", b"b"))
@@ -21,8 +23,8 @@ class SendNowTests(SynchronousTestCase):
         self.room = self.make()
         self.one, self.other = self.join("one"), self.join("other")
 
-    def make(self, retention_seconds: float = 0) -> Room:
-        return Room(Settings(), self.stats, retention_seconds=retention_seconds)
+    def make(self) -> Room:
+        return Room(Settings(), self.stats)
 
     def join(self, name: str, encoding: frames.Encoding = frames.plain) -> RecordingSubscriber:
         subscriber = RecordingSubscriber(name, encoding)
@@ -137,14 +139,18 @@ class SendNowTests(SynchronousTestCase):
 
         self.assertEqual((self.one.data, self.other.data), (A, A + B))
 
-    def test_retention(self) -> None:
-        """Where messages are retained, all go to the log."""
-        self.room = self.make(retention_seconds=9)
-        subscriber = self.join("one")
-        self.assertIs(self.publish(b"a"), Due.FLUSH)
+    def test_history(self) -> None:
+        """In a room with history a run is written at once, too, and stays in the log without its publisher."""
+        self.room = Historical(Settings(), self.stats)
+        one, other = self.join("one"), self.join("other")
+        self.assertIs(self.publish(b"a", publisher=one), Due.NOTHING)
+        self.assertEqual((one.data, other.data, self.room.log.tail), (b"", A, 0))
+        self.assertEqual([run.publisher for run in self.room.log], [None])
+        late = RecordingSubscriber()
+        self.room.join(late, wanted=Wanted(last=1))
+        self.assertIs(self.publish(b"b", publisher=one), Due.FLUSH)
         self.room.flush()
-
-        self.assertEqual((subscriber.data, self.room.log.tail), (A, 0))
+        self.assertEqual((one.data, other.data, late.data), (b"", A + B, A + B))
 
     def test_partial_write(self) -> None:
         """A subscriber that does not take all is paused; the rest waits in its transport, later messages in the log."""

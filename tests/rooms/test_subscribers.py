@@ -75,7 +75,8 @@ class SubscribersTests(SynchronousTestCase):
         self.publish(5)
         self.subscribers.flush()
 
-        self.assertEqual([self.subscribers.skip_to(offset, a) for offset in (3, 3, 2)], [3, 0, 0])
+        skipped = [self.subscribers.skip_to(offset, a) for offset in (3, 3, 2)]
+        self.assertEqual(skipped, [range(3), range(0), range(0)])
         self.subscribers.resume(a)
         self.assertEqual(a.data, frames.encode(frames.TEXT, b"x") * 2)
 

@@ -129,6 +129,8 @@ class ChainTests(RelayTestCase):
             {"can_subscribe": None},
             {"room": None},
             {"subprotocol": 1},
+            {"history": "some"},
+            {"history": None},
         ):
             self.assert_fails_closed(Grant(**{"room": "x", **fields}))
 

@@ -115,6 +115,7 @@ class QuestionTests(HTTPTestCase):
                     "can_publish": False,
                     "can_subscribe": True,
                     "expires_at": 2.5,
+                    "history": "all",
                 },
             },
             question,
@@ -151,17 +152,18 @@ class GrantTests(HTTPTestCase):
             "can_publish": False,
             "can_subscribe": False,
             "expires_at": 2000000000,
+            "history": "resume",
         }
         asked = self.asked(answer("201 Created", json.dumps(body).encode()), subprotocols=("v1", "v2"))
 
-        self.assertEqual(Grant("lobby", "ann", "v2", False, False, 2000000000.0), self.successResultOf(asked))
+        self.assertEqual(Grant("lobby", "ann", "v2", False, False, 2000000000.0, "resume"), self.successResultOf(asked))
 
     def test_grant_unchanged(self) -> None:
         """An empty answer, an empty object and the sent grant change nothing."""
         grant = Grant("chat/42", "ann", can_publish=False, expires_at=2.5)
         sent = (
             b'{"room": "chat/42", "identity": "ann", "subprotocol": null,'
-            b' "can_publish": false, "can_subscribe": true, "expires_at": 2.5}'
+            b' "can_publish": false, "can_subscribe": true, "expires_at": 2.5, "history": "all"}'
         )
         for data in (b"HTTP/1.1 204 Yes\r\n\r\n", answer("200 OK"), answer("200 OK", b" {}\n"), answer("200 OK", sent)):
             self.assertEqual(grant, self.successResultOf(self.asked(data, grant)))
@@ -192,6 +194,8 @@ class GrantTests(HTTPTestCase):
             b'{"can_publish": false}{}',
             b'{"can_publish": null}',
             b'{"can_publish": "false"}',
+            b'{"history": null}',
+            b'{"history": "some"}',
             b'{"canPublish": false}',
             b'{"room": 1}',
             b'{"identity": "\xff"}',

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.harness.support import request_bytes
 from wsrelay.errors import Denied
-from wsrelay.grant import Grant
+from wsrelay.grant import HISTORY_RIGHTS, Grant
 from wsrelay.http.head import parse_head
 from wsrelay.request import HandshakeRequest
 from wsrelay.validators.token import TokenValidator
@@ -90,6 +90,12 @@ class ClaimTests(TokenTestCase):
             self.secret().validate(bearing(good), GRANT),
         )
 
+    def test_history(self) -> None:
+        """The claim history lessens the right to old messages."""
+        for history in HISTORY_RIGHTS:
+            granted = self.secret().validate(bearing(token(history=history)), Grant("chat/42", history="resume"))
+            self.assertEqual(granted.history, "none" if history == "none" else "resume")
+
     def test_narrows_only(self) -> None:
         """Rights removed by an earlier validator stay removed."""
         earlier = Grant("chat/42", "bob", can_publish=False, expires_at=FUTURE - 1)
@@ -135,6 +141,10 @@ class ClaimTests(TokenTestCase):
             {"can_publish": "false"},
             {"can_publish": None},
             {"can_subscribe": 1},
+            {"history": None},
+            {"history": "some"},
+            {"history": ["all"]},
+            {"history": True},
             {"exp": str(FUTURE)},
             {"exp": 10**400},
         ):
@@ -503,7 +513,10 @@ class GarbageTests(TokenTestCase):
         self.assertGrantedOrDenied(claims)
 
     @given(
-        st.dictionaries(st.sampled_from(["sub", "room", "rooms", "can_publish", "can_subscribe"]), json_values),
+        st.dictionaries(
+            st.sampled_from(["sub", "room", "rooms", "can_publish", "can_subscribe", "history"]),
+            json_values | st.sampled_from(HISTORY_RIGHTS),
+        ),
     )
     def test_signed_garbage_grants(self, claims: dict[str, Any]) -> None:
         """A token signed by us with malformed claims is denied with 403, and never grants more than it says."""
@@ -521,3 +534,4 @@ class GarbageTests(TokenTestCase):
                 self.assertEqual(claims.get("sub"), grant.identity)
                 self.assertIs(claims.get("can_publish", True), grant.can_publish)
                 self.assertIs(claims.get("can_subscribe", True), grant.can_subscribe)
+                self.assertEqual(claims.get("history", "all"), grant.history)

@@ -141,6 +141,13 @@ class DeflateTests(SynchronousTestCase):
                 noise = frames.encode(2, Random(1).randbytes(size))
                 self.assertIs(deflate(noise), noise)
 
+    def test_id(self) -> None:
+        """Frames have no place for an id."""
+        frame = frames.encode(frames.TEXT, b"a" * 1000)
+        self.assertIs(frames.plain(frame, "e-1"), frame)
+        for deflate in both(15):
+            self.assertEqual(deflate(frame, "e-1"), deflate(frame))
+
     def test_compression(self) -> None:
         """A repetitive payload gets shorter, and RSV1 says so."""
         for deflate in both(15):

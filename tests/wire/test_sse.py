@@ -59,6 +59,28 @@ class EventTests(SynchronousTestCase):
         """An event is one chunk, with its length in front."""
         self.assertEqual(sse.encode(frames.encode(frames.TEXT, b"x" * 10)), b"12\r\ndata: xxxxxxxxxx\n\n\r\n")
 
+    def test_id(self) -> None:
+        """An event with an id begins with it, whatever its kind; without an id, nothing changes."""
+        for opcode, payload in ((frames.TEXT, b"a"), (frames.TEXT, b"a\rb"), (frames.BINARY, b"a")):
+            frame = frames.encode(opcode, payload)
+            self.assertEqual(unchunked(sse.encode(frame, "e-1")), b"id: e-1\n" + unchunked(sse.encode(frame)))
+            self.assertEqual(sse.encode_without_id(frame, "e-1"), sse.encode(frame))
+            self.assertEqual(sse.encode_without_id(frame), sse.encode(frame))
+
+    def test_identify(self) -> None:
+        """An id alone is no event."""
+        self.assertEqual(unchunked(sse.identify("e-1")), b"id: e-1\n\n")
+        self.assertEqual(read(sse.identify("e-1")), [])
+
+    def test_gap(self) -> None:
+        """A gap says from where to where, and why; its end is the reader's last id."""
+        self.assertIn(b'data: {"at": "e-9", "why": "lost"}\n', sse.gap("e-9", "lost"))
+        gap = sse.gap("e-9", "gone", '"\nid: x')
+        [(kind, data)] = read(gap)
+
+        self.assertEqual((kind, json.loads(data)), ("gap", {"after": '"\nid: x', "at": "e-9", "why": "gone"}))
+        self.assertEqual([line for line in unchunked(gap).split(b"\n") if line.startswith(b"id")], [b"id: e-9"])
+
     def test_close(self) -> None:
         """The end says why, and is the end."""
         end = sse.close(1012, "the relay is restarting")

@@ -36,6 +36,7 @@ _COUNTERS: Final = {
         "Messages in the log that a slow subscriber skipped, or left behind at its end.",
         "messages_missed",
     ),
+    "replayed_messages": ("Old messages written to subscribers that joined or returned.", "replayed_messages"),
     "publisher_pauses": ("Times that a room held its publishers.", "pauses"),
     "slowdowns": ("Times that a connection was held by its rate limit.", "slowdowns"),
     "failures": ("Callbacks that raised: bugs of the relay or of an extension.", "failures"),
@@ -45,6 +46,7 @@ _COUNTERS: Final = {
 _LABELLED: Final = {
     "connections_closed": ("Connections that were open and ended.", "connections_closed", ("by", "code")),
     "evictions": ("Times that a slow policy acted on a subscriber.", "evictions", ("policy",)),
+    "resumes": ("Clients that asked for the messages after an id, by outcome.", "resumes", ("outcome",)),
     "http_requests": ("HTTP requests on the relay's own ports.", "http_requests", ("method", "status")),
 }
 
@@ -147,6 +149,9 @@ class Metrics(Collector):
             "slow_subscribers": ("Subscribers that are behind.", hub.slow_subscribers),
             "lag_messages": ("Messages that the slowest subscriber is behind.", hub.lag_messages),
             "lag_bytes": ("Bytes of the largest room log kept for a slow subscriber.", hub.lag_bytes),
+            "replaying": ("Subscribers that still receive old messages.", hub.replaying),
+            "history_rooms": ("Rooms without members, kept for their history.", relay.stats.history_rooms),
+            "history_bytes": ("Bytes in the logs of these rooms.", relay.stats.history_bytes),
             "draining": ("Whether the relay is closing its connections.", relay.draining),
         }
 

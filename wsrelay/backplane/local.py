@@ -8,6 +8,7 @@ from typing import Protocol
 
 from wsrelay.interfaces import Subscriber
 from wsrelay.message import Run
+from wsrelay.message_id import MessageId
 from wsrelay.rooms.hub import Hub
 from wsrelay.stats import BackplaneStatus, NodeStatus
 
@@ -40,7 +41,7 @@ class LocalBackplane:
         self.publish = hub.publish
         self._describe = describe
 
-    def enter(self, room: str) -> None:
+    def enter(self, room: str, since: MessageId | None = None) -> None:
         """See :class:`wsrelay.interfaces.Backplane`, as for the other methods."""
 
     def check(self, room: str) -> None:

@@ -25,6 +25,7 @@ from wsrelay.backplane.url import Address, Password, parse, password
 from wsrelay.errors import SettingsError
 from wsrelay.interfaces import Subscriber
 from wsrelay.message import Run
+from wsrelay.message_id import MessageId
 from wsrelay.names import PROBE_ROOM
 from wsrelay.settings import Settings
 from wsrelay.stats import BackplaneStatus, NodeStatus
@@ -104,7 +105,7 @@ class RedisBackplane:
         """See :class:`wsrelay.interfaces.Backplane`, as for the other methods."""
         self._shard(room).publish(room, run)
 
-    def enter(self, room: str) -> Deferred[None] | None:
+    def enter(self, room: str, since: MessageId | None = None) -> Deferred[None] | None:
         """Open the room's shard if it is not."""
         return self._shard(room).enter()
 

@@ -32,14 +32,13 @@ def act(connection: Host) -> None:
 
 
 def _end(connection: Host) -> None:
-    """End TCP, unless a slow peer is taking the bytes in front of its close frame, and has time left.
+    """End TCP, unless a slow peer takes the bytes in front of its close frame, or a long response, and has time left.
 
     With FIN where the peer's TCP has everything: a reset would discard what it, or a proxy, has not read yet
     (TRAPS 103).
     """
-    writer, close_seconds, more_seconds = connection.writer, connection.factory.settings.close_seconds, 0.0
-    if connection.member is not None:
-        more_seconds = connection.keepalive.more_time(connection.seconds(), close_seconds, writer.progressed)
+    writer, close_seconds = connection.writer, connection.factory.settings.close_seconds
+    more_seconds = connection.keepalive.more_time(connection.seconds(), close_seconds, writer.progressed)
     if more_seconds:
         connection.expect_within(more_seconds)
     elif connection.stage is Stage.CLOSING and writer.delivered:

@@ -11,12 +11,13 @@ from twisted.python.failure import Failure
 from wsrelay import closecodes
 from wsrelay.closecodes import CloseReason
 from wsrelay.connection.host import Host
+from wsrelay.connection.keepalive import KeepAlive
 from wsrelay.connection.reading import settle
 from wsrelay.connection.report import report_failure
 from wsrelay.connection.stage import CLOSING_STAGES, OPEN_STAGES, OPENING_STAGES, Stage
 from wsrelay.errors import Denied
 
-__all__ = ["fail", "shed", "take_rest"]
+__all__ = ["end", "fail", "shed", "take_rest"]
 
 
 def fail(host: Host, error: Failure | Exception) -> None:
@@ -60,6 +61,18 @@ def shed(host: Host, reason: CloseReason, denied: Denied) -> None:
         host.reject(reason)
     if has_ended or host.paused:
         host.abort()
+
+
+def end(host: Host) -> None:
+    """End TCP behind a whole response. A slow peer has more time, as for a close: while it takes bytes, up to ten
+    ``close_seconds``.
+    """
+    host.dropConnection()
+    if len(host.unsent):
+        now, close_seconds = host.seconds(), host.factory.settings.close_seconds
+        host.keepalive = KeepAlive(now, 0.0, 0.0)
+        host.writer.progressed()  # from here on
+        host.expect_within(host.keepalive.begin_close(now, close_seconds, is_slow=False))
 
 
 def take_rest(host: Host) -> None:

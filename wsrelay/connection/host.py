@@ -19,6 +19,7 @@ from wsrelay.connection.writer import Unsent, Writer
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
 from wsrelay.limits.admission import Visit
+from wsrelay.wanted import Start, Wanted
 
 __all__ = ["Host"]
 
@@ -40,7 +41,7 @@ class Host(Protocol):
         writer: writes to the transport.
         member: its phase while it is open; ``None`` until it joins a room.
         flow: its flow control; not set before it joins a room.
-        keepalive: its deadlines while open; not set before it joins a room.
+        keepalive: its deadlines while open, and at its end.
     """
 
     factory: Relay
@@ -103,8 +104,8 @@ class Host(Protocol):
     def become(self, stage: Stage) -> None:
         """Enter a stage."""
 
-    def join(self, member: Member) -> None:
-        """Join a room."""
+    def join(self, member: Member, wanted: Wanted) -> Start:
+        """Join a room; return where it starts."""
 
     def open(self, stage: Stage, response: bytes, unchosen: str | None = None) -> None:
         """Enter an open stage."""
@@ -136,8 +137,8 @@ class Host(Protocol):
     def abort(self) -> None:
         """End TCP now."""
 
-    def begin_stream(self, grant: Grant) -> None:
-        """Join a room as an event stream."""
+    def begin_stream(self, grant: Grant, wanted: Wanted) -> Start:
+        """Join a room as an event stream; return where it starts."""
 
     def stream_begun(self) -> None:
         """The head of the stream's response is written."""

@@ -11,7 +11,7 @@ from typing import Final
 from wsrelay import closecodes
 from wsrelay.closecodes import CloseReason
 
-__all__ = ["Due", "KeepAlive"]
+__all__ = ["NO_KEEPALIVE", "Due", "KeepAlive"]
 
 #: While a peer takes bytes before its close frame, a close may take this many times ``close_seconds`` in all.
 CLOSE_TIMES: Final = 10
@@ -160,3 +160,7 @@ class KeepAlive:
         self.message_by += held_seconds
         if self._awaited is not None:
             self._ping_at += held_seconds
+
+
+#: Of connections that are not open: there is no time for a slow peer.
+NO_KEEPALIVE: Final = KeepAlive(0.0, 0.0, 0.0)

@@ -13,6 +13,7 @@ from wsrelay.connection.reading import Reader, hold, release
 from wsrelay.connection.writer import Writer
 from wsrelay.grant import Grant
 from wsrelay.interfaces import Hold, Send
+from wsrelay.message_id import MessageId
 from wsrelay.stats import Tally
 from wsrelay.wire.frames import Encoding
 
@@ -88,6 +89,9 @@ class Member(Phase):
     def release(self, why: Hold = Hold.ROOM) -> None:
         """Read on, once no reason is left. See :class:`wsrelay.interfaces.Subscriber`."""
         release(self._host, why)
+
+    def skipped(self, at: MessageId, why: str) -> None:
+        """A WebSocket client is not told what it does not get. See :class:`wsrelay.interfaces.Subscriber`."""
 
     def evict(self, reason: CloseReason) -> None:
         """Close. Bytes waiting in the transport go out before the close frame, or the deadline aborts TCP."""

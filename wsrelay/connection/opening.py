@@ -8,6 +8,7 @@ requests (:mod:`wsrelay.http.head`), access (:mod:`wsrelay.validators`), limits 
 
 import math
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 from msgspec.structs import replace
@@ -30,11 +31,13 @@ from wsrelay.grant import Grant
 from wsrelay.http.exchange import Exchange
 from wsrelay.http.head import check_upgrade, not_websocket, parse_head, split_head
 from wsrelay.http.responses import HEAD, acceptance, refusal
+from wsrelay.http.wants import wanted
 from wsrelay.net.proxies import UNIX
 from wsrelay.net.sockets import source, unmapped
 from wsrelay.request import HandshakeRequest
 from wsrelay.validators import probe
 from wsrelay.validators.subprotocol import shown_offers
+from wsrelay.wanted import ALL_NEW, Wanted
 from wsrelay.wire import frames
 
 __all__ = ["KEPT_TIMES", "Opening"]
@@ -283,8 +286,8 @@ class Opening(Phase):
         """Open or serve it, unless the connection has ended meanwhile."""
         self._go_on(self._admit, grant, request)
 
-    def _begin_later(self, grant: Grant, request: HandshakeRequest) -> None:
-        self._go_on(self._begin, grant, request)
+    def _begin_later(self, wants: Wanted, grant: Grant, request: HandshakeRequest) -> None:
+        self._go_on(partial(self._begin, wants), grant, request)
 
     def _go_on(self, step: Step, grant: Grant, request: HandshakeRequest) -> None:
         if self._host.stage in OPENING_STAGES:
@@ -297,46 +300,57 @@ class Opening(Phase):
         """Open or serve it, once the room's messages come to this process.
 
         Raises:
-            Denied: the grant has expired, the room or the relay is full, or the backplane has no broker.
+            Denied: the grant has expired, the room or the relay is full, the backplane has no broker, or what is
+                wanted of the room's history is malformed or forbidden.
         """
-        if grant.expires_at is not None and grant.expires_at <= self._host.factory.wall_clock():
+        factory, wants, entering = self._host.factory, ALL_NEW, None
+        if grant.expires_at is not None and grant.expires_at <= factory.wall_clock():
             raise Denied(401, closecodes.EXPIRED.text, cause="expired")
-        is_public = self._exchange is not None and self._exchange.is_public
-        entering = None if is_public else self._host.factory.backplane.enter(grant.room)
+        if self._exchange is None or not self._exchange.is_public:
+            histories = factory.hub.histories
+            if histories.exist and request.method != "POST" and histories.keeps(grant.room):
+                wants = wanted(request, grant)
+            entering = factory.backplane.enter(grant.room, wants.id)
         if entering is None:
-            self._begin(grant, request)
+            self._begin(wants, grant, request)
         else:
-            self._wait_for(Deferred.fromCoroutine(_entered(entering, grant)), request, self._begin_later)
+            then = partial(self._begin_later, wants)
+            self._wait_for(Deferred.fromCoroutine(_entered(entering, grant)), request, then)
 
-    def _begin(self, grant: Grant, request: HandshakeRequest) -> None:
+    def _begin(self, wants: Wanted, grant: Grant, request: HandshakeRequest) -> None:
         if self._exchange is None:
-            self._upgrade(grant, request)
+            self._upgrade(wants, grant, request)
         else:
-            self._serve(self._exchange, grant)
+            self._serve(self._exchange, grant, wants)
 
-    def _serve(self, exchange: Exchange, grant: Grant) -> None:
+    def _serve(self, exchange: Exchange, grant: Grant, wants: Wanted) -> None:
         """Serve plain HTTP. The body must be complete within ``message_seconds``."""
         host = self._host
         host.become(Stage.EXCHANGE)
         host.phase = serving = PlainHTTP(host, exchange, self._kept_bytes)
         host.expect_within(host.factory.settings.message_seconds or math.inf)
-        serving.begin(grant)
+        serving.begin(grant, wants)
 
-    def _upgrade(self, grant: Grant, request: HandshakeRequest) -> None:
+    def _upgrade(self, wants: Wanted, grant: Grant, request: HandshakeRequest) -> None:
         """Join the room and send the 101.
 
         Raises:
             Denied: the room or the relay is full.
+
+        Peer sees:
+            4410 at once, if the history behind its ``since`` is gone: a page can see a close code, not a status.
         """
         host, factory = self._host, self._host.factory
         offers = request.headers.get("sec-websocket-extensions")
         agreed = host.agree_deflate(offers) if offers else None
         extension, encoding = (None, frames.plain) if agreed is None else (agreed[0], factory.deflate(agreed[1]))
         member = OpenWebSocket(host, grant, encoding, deflated=agreed is not None)
-        host.join(member)
+        start = host.join(member, wants)
         response = acceptance(request.headers["sec-websocket-key"], grant.subprotocol, extension, member.handle)
         is_unchosen = grant.subprotocol is None and (request.subprotocols or request.bearers)
         host.open(Stage.OPEN, response, shown_offers(request) if is_unchosen else None)
+        if start.is_gone and wants.last is None:
+            host.close(closecodes.HISTORY_GONE)
 
 
 async def _entered(entering: Awaitable[None], grant: Grant) -> Grant:

@@ -12,6 +12,7 @@ from wsrelay.connection.reading import end_turn
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
 from wsrelay.http.exchange import Exchange
+from wsrelay.wanted import Wanted
 
 __all__ = ["PlainHTTP"]
 
@@ -37,9 +38,9 @@ class PlainHTTP(Phase):
         """Bytes kept of the head, and buffered of the body."""
         return self._kept_bytes + self._exchange.incoming_bytes
 
-    def begin(self, grant: Grant) -> None:
+    def begin(self, grant: Grant, wanted: Wanted) -> None:
         """The request is granted. See :meth:`wsrelay.http.exchange.Exchange.begin`."""
-        self._exchange.begin(grant)
+        self._exchange.begin(grant, wanted)
         self._end_turn()
 
     def receive(self, data: bytes) -> None:
@@ -56,13 +57,19 @@ class PlainHTTP(Phase):
         if self._exchange.is_behind and self._host.phase is self:
             end_turn(self._host)
 
+    def is_answered_half_closed(self) -> bool:
+        """Return whether a whole POST was published, and its answer waits for the id."""
+        return self._exchange.is_waiting
+
     def on_deadline(self) -> None:
-        """Refuse: the body is late."""
-        self._host.deny(Denied(408, "the body did not come in time", cause="message_seconds"))
+        """Refuse: the body is late. Or the id is: answer without it."""
+        if not self._exchange.give_up():
+            self._host.deny(Denied(408, "the body did not come in time", cause="message_seconds"))
 
     def write_refusal(self, denied: Denied) -> None:
-        """Write the response to the refused request, and end."""
-        self._host.respond(self._exchange.refusal(denied))
+        """Write the response to the refused request, and end; 202 where it was published already."""
+        if not self._exchange.give_up():
+            self._host.respond(self._exchange.refusal(denied))
 
     def discard(self) -> None:
         """Free the head and the body."""

@@ -25,10 +25,10 @@ from wsrelay import closecodes
 from wsrelay.closecodes import CloseReason
 from wsrelay.connection.autobahn import AutobahnProtocol
 from wsrelay.connection.context import Relay
-from wsrelay.connection.ends import fail, shed, take_rest
+from wsrelay.connection.ends import end, fail, shed, take_rest
 from wsrelay.connection.event_stream import EventStream
 from wsrelay.connection.flow import Flow
-from wsrelay.connection.keepalive import KeepAlive
+from wsrelay.connection.keepalive import NO_KEEPALIVE, KeepAlive
 from wsrelay.connection.member import NO_GRANT, Member
 from wsrelay.connection.opening import Opening
 from wsrelay.connection.phase import Ended, Phase
@@ -42,6 +42,7 @@ from wsrelay.http.linger import is_in_handshake, linger
 from wsrelay.limits.admission import UNCOUNTED
 from wsrelay.limits.turns import SHORT_SECONDS
 from wsrelay.stats import ConnectionStatus
+from wsrelay.wanted import Start, Wanted
 
 __all__ = ["RelayProtocol"]
 
@@ -61,7 +62,7 @@ class RelayProtocol(AutobahnProtocol):
         writer: writes to the transport; set when TCP begins.
         member: its phase while open, and the subscriber in its room; ``None`` until it joins.
         flow: its allowance, and the reasons for not reading; not set before it joins.
-        keepalive: its deadlines while open; not set before it joins.
+        keepalive: its deadlines while open, and at its end.
     """
 
     # Not in the instance's dictionary: CPython shares at most 30 names between instances (TRAPS 61).
@@ -77,7 +78,7 @@ class RelayProtocol(AutobahnProtocol):
         self.number = 0
         self.stage = Stage.REQUEST
         self.deadline = math.inf
-        self.visit = UNCOUNTED
+        self.visit, self.keepalive = UNCOUNTED, NO_KEEPALIVE
         self.member: Member | None = None
 
     # --- called by Twisted --------------------------------------------------------------------------
@@ -231,8 +232,8 @@ class RelayProtocol(AutobahnProtocol):
         """Its rights; none until it joins a room."""
         return NO_GRANT if self.member is None else self.member.grant
 
-    def join(self, member: Member) -> None:
-        """Join a room. The response and :meth:`open` follow.
+    def join(self, member: Member, wanted: Wanted) -> Start:
+        """Join a room; return where it starts. The response and :meth:`open` follow in the same turn.
 
         Raises:
             Denied: the room or the relay is full.
@@ -242,10 +243,13 @@ class RelayProtocol(AutobahnProtocol):
         expires = math.inf if grant.expires_at is None else now + grant.expires_at - self.factory.wall_clock()
         self.flow = Flow(self.factory.rates, self.factory.now)
         self.keepalive = KeepAlive(now, settings.ping_seconds, self.factory.random(), expires)
-        self.factory.hub.join(grant.room, member, can_subscribe=grant.can_subscribe, can_publish=grant.can_publish)
+        start = self.factory.hub.join(
+            grant.room, member, can_subscribe=grant.can_subscribe, can_publish=grant.can_publish, wanted=wanted
+        )
         self.member = member
         if self.factory.web is not None:
             self.factory.web.name(member)
+        return start
 
     def open(self, stage: Stage, response: bytes, unchosen: str | None = None) -> None:
         """Enter an open stage.
@@ -268,13 +272,9 @@ class RelayProtocol(AutobahnProtocol):
             limit_rate(self)
         self.onOpen()
 
-    def begin_stream(self, grant: Grant) -> None:
-        """Join a room as an event stream; the head of the response follows.
-
-        Raises:
-            Denied: the room or the relay is full.
-        """
-        self.join(EventStream(self, grant))
+    def begin_stream(self, grant: Grant, wanted: Wanted) -> Start:
+        """Join a room as an event stream, as :meth:`join`; the head of the response follows in the same turn."""
+        return self.join(EventStream(self, grant), wanted)
 
     def stream_begun(self) -> None:
         """The head of the response is written: events follow."""
@@ -367,7 +367,7 @@ class RelayProtocol(AutobahnProtocol):
         self._discard()
 
     charge_records = charge_records  #: of TLS; see :class:`wsrelay.net.tls.Charged`
-    end = dropConnection  #: behind a whole response; see :class:`wsrelay.http.exchange.Line`
+    end = end  #: behind a whole response; see :class:`wsrelay.http.exchange.Line`
 
     def _discard(self) -> None:
         """Discard input until TCP ends, or the deadline: peers may not read, nor answer close_notify (TRAPS 26)."""

@@ -17,6 +17,7 @@ from wsrelay.grant import Grant
 from wsrelay.http.body import MAX_FRAMING_BYTES, Body, too_long
 from wsrelay.http.responses import refusal, response
 from wsrelay.request import HandshakeRequest, lists
+from wsrelay.wanted import ALL_NEW, Wanted
 
 __all__ = ["Exchange", "Line"]
 
@@ -65,6 +66,7 @@ class Exchange:
         is_public: the same.
         sharing: the same.
         grant: the validators' grant; no rights before :meth:`begin`.
+        wanted: what it wants of the room's history.
         content: the body, once it is complete.
         incoming_bytes: bytes received behind the head. See :class:`wsrelay.limits.shedding.Holder`.
         chunks: the decoded chunks of the body.
@@ -73,8 +75,10 @@ class Exchange:
     __slots__ = (
         "_answer",
         "_body",
+        "_forget",
         "_is_begun",
-        "_is_lost",
+        "_is_over",
+        "_late",
         "_max_body_bytes",
         "chunks",
         "connection",
@@ -84,6 +88,7 @@ class Exchange:
         "is_public",
         "request",
         "sharing",
+        "wanted",
     )
 
     def __init__(
@@ -100,13 +105,15 @@ class Exchange:
         self.request = request
         self.is_public = is_public
         self.sharing = sharing
-        self.grant = _NO_GRANT
+        self.grant, self.wanted = _NO_GRANT, ALL_NEW
         self.content = b""
         self.incoming_bytes = self.chunks = 0
         self._answer = answer
         self._max_body_bytes = max_body_bytes
         self._body = Body(request.headers, max_body_bytes) if max_body_bytes else None
-        self._is_begun = self._is_lost = False
+        self._is_begun = self._is_over = False
+        self._late: Callable[[], object] | None = None
+        self._forget: Callable[[], object] | None = None
 
     def receive(self, data: bytes) -> None:
         """Take bytes from behind the head. They wait until :meth:`begin`; without a body they are discarded.
@@ -125,29 +132,46 @@ class Exchange:
             if self._is_begun:
                 self._answer_if_complete()
 
-    def begin(self, grant: Grant = _NO_GRANT) -> None:
+    def begin(self, grant: Grant = _NO_GRANT, wanted: Wanted = ALL_NEW) -> None:
         """The request is granted: answer now, or when the body is complete. Raises nothing.
 
         Peer sees:
             ``100 Continue`` if it expects that and has a body, which has not begun.
         """
-        self.grant = grant
+        self.grant, self.wanted = grant, wanted
         self._is_begun = True
         if self._body is not None and not self.incoming_bytes and self._expects_continue:
             self.connection.write(_CONTINUE)
         self._answer_if_complete()
 
     def respond(self, status: int, fields: Iterable[tuple[str, str]], body: bytes = b"") -> None:
-        """Write the whole response and end; no effect if the peer has gone.
+        """Write the whole response and end; no effect if there was a response, or the peer has gone.
 
         Args:
             status: the HTTP status.
             fields: the fields, without ``Content-Length`` and ``Connection``.
             body: the body; for HEAD, that of the same GET.
         """
-        if not self._is_lost:
+        if not self._is_over:
             self.connection.write(response(status, fields, body, is_head=self.is_head))
             self.connection.end()
+
+    def wait(self, late: Callable[[], object], forget: Callable[[], object]) -> None:
+        """The answer comes later, though the request is carried out.
+
+        Args:
+            late: responds without what is awaited.
+            forget: called once it is not awaited any more.
+        """
+        self._late, self._forget = late, forget
+
+    def give_up(self) -> bool:
+        """Respond without what is awaited; return whether anything is."""
+        late, self._late = self._late, None
+        if late is None:
+            return False
+        late()
+        return True
 
     def refusal(self, denied: Denied) -> bytes:
         """Return the response to the refused request."""
@@ -172,15 +196,21 @@ class Exchange:
     def discard(self) -> None:
         """Free the body: the response is written."""
         self._body, self.content, self.incoming_bytes = None, b"", 0
+        self._end()
 
     def lost(self, reason: Failure) -> None:
         """TCP has ended: a later :meth:`respond` does nothing."""
-        self._is_lost = True
+        self._end()
 
     @property
     def is_behind(self) -> bool:
         """Whether chunks of the body have come and are not decoded."""
         return self._body is not None and self._body.is_behind
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the request is carried out, and its answer waits. See :meth:`wait`."""
+        return self._late is not None
 
     @property
     def is_head(self) -> bool:
@@ -190,6 +220,11 @@ class Exchange:
     @property
     def _expects_continue(self) -> bool:
         return lists(self.request.headers.get("expect", ""), "100-continue")
+
+    def _end(self) -> None:
+        if self._forget is not None:
+            self._forget()
+        self._is_over, self._late, self._forget = True, None, None  # they refer to this exchange
 
     def _answer_if_complete(self) -> None:
         """Answer; an exception ends this connection and no other."""

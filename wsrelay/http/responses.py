@@ -123,7 +123,8 @@ def head(status: int, fields: Iterable[tuple[str, str]], lines: str = "") -> byt
         fields: the fields; those with forbidden characters are left out.
         lines: more fields, as lines of ours that need no check.
     """
-    checked = [f"{line}\r\n" for line in [f"{name}: {value}" for name, value in fields] if _FIELD.fullmatch(line)]
+    lines_of = [f"{name}: {value}" for name, value in fields if ":" not in name]
+    checked = [f"{line}\r\n" for line in lines_of if _FIELD.fullmatch(line)]
     phrase = _PHRASES.get(status, "Refused")
     return f"HTTP/1.1 {status} {phrase}\r\n{''.join(checked)}{lines}Connection: close\r\n\r\n".encode("ascii")
 

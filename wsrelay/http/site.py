@@ -4,7 +4,7 @@
 
     POST    /room                             publishes the body                       202
     GET     /room, Accept: text/event-stream  tails the room as server-sent events     200
-    GET     /room, Accept: application/json   describes it                             200
+    GET     /room, Accept: application/json   describes it, shows old messages         200, 410
     GET     /,     Accept: text/html          the demo page, with --demo               200
     HEAD                                      the same as GET, without the content
     OPTIONS                                   lists the methods; CORS preflight        204
@@ -25,6 +25,7 @@ import msgspec
 
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
+from wsrelay.http import room_views
 from wsrelay.http.cors import is_preflight, preflight_fields, sharing_fields
 from wsrelay.http.exchange import Exchange, Line
 from wsrelay.http.head import check_no_body, not_websocket, parse_head, split_head
@@ -32,11 +33,13 @@ from wsrelay.http.page import Page
 from wsrelay.http.responses import HEAD, SAFE_FIELDS, head, refusal
 from wsrelay.interfaces import Backplane, Subscriber
 from wsrelay.message import Run
+from wsrelay.message_id import MessageId
 from wsrelay.names import ROOT
 from wsrelay.policies import ByRoom
 from wsrelay.request import HandshakeRequest
 from wsrelay.settings import Settings
-from wsrelay.stats import NodeStatus, RoomStatus, Stats
+from wsrelay.stats import NodeStatus, Stats
+from wsrelay.wanted import Start, Wanted
 from wsrelay.wire import frames, sse
 
 __all__ = ["EXCEPT", "HANDLE", "Connection", "Handled", "PublicSite", "Relay"]
@@ -55,6 +58,9 @@ _HANDLE: Final = re.compile(r"[\w-]{22}", re.ASCII)
 
 #: The shortest and the longest reconnect delay of a stream's reader; the jitter spreads the readers of one room.
 _RETRY_SECONDS: Final = (1.0, 5.0)
+
+#: How long a publish with a broker is answered later, to give its id; with a sweep more, in seconds at most 2.
+_PLACED_SECONDS: Final = 1.5
 
 #: Media types of text beside ``text/*``; forms, because curl sends all data as one.
 _TEXT: Final = re.compile(
@@ -87,19 +93,22 @@ class Connection(Line, Protocol):
     def charge(self, frames: int, size_bytes: int) -> None:
         """Charge a message to its address; raises ``Denied`` if that is above its rates."""
 
-    def begin_stream(self, grant: Grant) -> None:
-        """Join the room; raises ``Denied`` if the room or the relay is full."""
+    def begin_stream(self, grant: Grant, wanted: Wanted) -> Start:
+        """Join the room, and return where it starts; raises ``Denied`` if the room or the relay is full."""
 
     def stream_begun(self) -> None:
         """The stream's head is written: the connection is open."""
 
+    def expect_within(self, seconds: float) -> None:
+        """Set the deadline of the answer."""
 
-class _Hub(Protocol):
-    def status(self, name: str) -> RoomStatus | None:
-        """Return the status of a room; ``None`` if it is not open."""
 
+class _Hub(room_views.Rooms, Protocol):
     def check_join(self, name: str) -> None:
         """Raise ``Denied`` if the room or the relay is full."""
+
+    def check_publish(self, name: str) -> None:
+        """Raise ``Denied`` if the room has history, is not open, and the relay is full."""
 
 
 class _Chain(Protocol):
@@ -172,7 +181,7 @@ class PublicSite:
         if self._serves_rooms and request.accepts("text/event-stream"):
             return begin(partial(self._tail, connection))
         if self._serves_rooms and request.accepts("application/json"):
-            return begin(self._describe)
+            return begin(partial(self._describe, connection))
         if is_page and request.accepts("text/html"):
             # The page is public; the validators decide on the WebSocket that it opens.
             return begin(self._show, is_public=True)
@@ -230,6 +239,10 @@ class PublicSite:
         if status is not None and status.held:
             # Slow policy pause-publishers: an HTTP client cannot be held.
             raise Denied(503, "this room waits for a slow subscriber", [("Retry-After", "1")], cause="slow_policy")
+        histories = relay.hub.histories
+        keeps = histories.exist and histories.keeps(grant.room)
+        if keeps:
+            relay.hub.check_publish(grant.room)
         relay.backplane.check(grant.room)
         left_out = self._except(headers, grant.room)
         connection.charge(max(1, exchange.chunks), len(payload))
@@ -237,7 +250,17 @@ class PublicSite:
         relay.stats.messages_in += 1
         relay.stats.bytes_in += len(message.plain)
         relay.backplane.publish(grant.room, message)
-        self._respond(exchange, 202, {"room": grant.room, "members": status.members if status else 0} | self._here())
+        accept = partial(self._accept, exchange, {"room": grant.room, "members": status.members if status else 0})
+        if keeps and message.id is None:
+            exchange.wait(accept, histories.when_placed(message, accept))
+            connection.expect_within(_PLACED_SECONDS)
+        else:
+            accept(message.id)
+
+    def _accept(self, exchange: Exchange, content: dict[str, object], identity: MessageId | None = None) -> None:
+        """Answer a publish; in a room with history with the id of the message, if it is known, and may be."""
+        placed = {} if identity is None or exchange.grant.history == "none" else {"id": str(identity)}
+        self._respond(exchange, 202, content | placed | self._here())
 
     def _except(self, headers: Mapping[str, str], room: str) -> Subscriber | str | None:
         """Return the member with the handle in :data:`EXCEPT`; the handle, where the member may be on another node.
@@ -257,12 +280,12 @@ class PublicSite:
             return handle if self._relay.settings.backplane else None
         return member if member.grant.room == room else None
 
-    def _describe(self, exchange: Exchange) -> None:
-        """Count the members and publishers of a room on this node; zero if it is not open."""
-        room = exchange.grant.room
-        status = self._relay.hub.status(room)
-        members, publishers = (status.members, status.publishers) if status else (0, 0)
-        self._respond(exchange, 200, {"room": room, "members": members, "publishers": publishers} | self._here())
+    def _describe(self, connection: Connection, exchange: Exchange) -> None:
+        """Describe a room on this node, and show what is wanted of its history; charged as if it were published."""
+        hub, grant = self._relay.hub, exchange.grant
+        counts = room_views.counts(hub, grant.room)
+        history = room_views.history(hub, grant, exchange.wanted, connection.charge)
+        self._respond(exchange, 200, counts | self._here() | history)
 
     def _here(self) -> dict[str, str]:
         """Return the name of this node, if there may be others: only its own members are counted."""
@@ -273,10 +296,11 @@ class PublicSite:
         if not exchange.grant.can_subscribe:
             raise Denied(403, "you may not receive here", cause="can_subscribe")
         self._relay.backplane.check(exchange.grant.room)  # it was asked before the request was complete
+        start = Start()
         if exchange.is_head:
             self._relay.hub.check_join(exchange.grant.room)
         else:
-            connection.begin_stream(exchange.grant)
+            start = connection.begin_stream(exchange.grant, exchange.wanted)
         fields = [
             *self._about_room(exchange, 200, "text/event-stream"),
             ("X-Accel-Buffering", "no"),  # nginx would fill a buffer first
@@ -289,7 +313,8 @@ class PublicSite:
             return
         least, most = _RETRY_SECONDS
         retry_ms = 1e3 * (least + (most - least) * self._relay.random())
-        connection.write(head(200, fields) + sse.chunk(b"retry: %d\n\n" % retry_ms))
+        first = sse.chunk(b"retry: %d\n\n" % retry_ms) + room_views.first_events(start, exchange.grant, exchange.wanted)
+        connection.write(head(200, fields) + first)
         connection.stream_begun()
 
     def _show(self, exchange: Exchange) -> None:

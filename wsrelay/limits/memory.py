@@ -90,8 +90,8 @@ class MemoryBudget:
             self._measure_unfinished()
 
     def keep(self) -> None:
-        """Measure the bytes in use. Over the budget, clear the cache of encoded frames, then shed: the largest
-        connections of the largest addresses.
+        """Measure the bytes in use. Over the budget, clear the cache of encoded frames, forget history, then shed: the
+        largest connections of the largest addresses.
 
         Peer sees:
             See :class:`wsrelay.limits.shedding.Shedding`; 1013, or 429, for an address over its limit.
@@ -111,7 +111,7 @@ class MemoryBudget:
         enough_bytes = int(budget_bytes * _SHARE_TO_REOPEN)
         most_bytes = enough_bytes if self._admission.overloaded else budget_bytes
         if self.used_bytes > most_bytes:
-            self.used_bytes -= self._hub.clear_cache()
+            self.used_bytes -= self._hub.free(self.used_bytes - enough_bytes)
         if self.used_bytes > most_bytes:
             self.used_bytes -= Shedding(self._hub, self._connections).shed(self.used_bytes - enough_bytes)
         self._admission.overloaded = self.used_bytes > most_bytes

@@ -4,7 +4,7 @@ Pure data. Must not live here: messages (log), the slow policy (room).
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from wsrelay.interfaces import Subscriber
@@ -75,6 +75,18 @@ class Cursors:
     def slowest(self, default: int) -> int:
         """Return the smallest offset, ``default`` without subscribers."""
         return self.offsets[0] if self.offsets else default
+
+    def slowest_but(self, others: Mapping[int, int], default: int) -> int:
+        """Return the smallest offset of a subscriber that is not among others; ``default`` without any.
+
+        Args:
+            others: offset → how many of the subscribers there are not meant.
+            default: see above.
+
+        Complexity:
+            One look at each smaller offset.
+        """
+        return next((place for place in self.offsets if len(self._groups[place]) > others.get(place, 0)), default)
 
     def before(self, offset: int) -> list[Subscriber]:
         """Return the subscribers with a smaller offset, the slowest first."""

@@ -101,6 +101,9 @@ class FrameCache:
 
 def encoded(run: Run, encoding: Encoding) -> bytes:
     """Return the frames of a run in an encoding, joined."""
+    first = run.id
+    if first is not None:
+        return b"".join([encoding(frame, first.plus(at)) for at, frame in enumerate(split(run.plain))])
     if run.count == 1:
         return encoding(run.plain)
     return b"".join([encoding(frame) for frame in split(run.plain)])

@@ -12,14 +12,20 @@ from typing import Final
 from wsrelay.errors import RoomFull, TooManyRooms
 from wsrelay.interfaces import Subscriber
 from wsrelay.message import Run
+from wsrelay.message_id import epoch_of
 from wsrelay.names import PROBE_ROOM
 from wsrelay.policies import SLOW_POLICIES, ByRoom
+from wsrelay.rooms.due import Due
 from wsrelay.rooms.frame_cache import FrameCache
+from wsrelay.rooms.histories import Histories
+from wsrelay.rooms.history import Reading
+from wsrelay.rooms.idle import IdleRooms
 from wsrelay.rooms.invariants import require
-from wsrelay.rooms.room import Due, Room
+from wsrelay.rooms.room import Room
 from wsrelay.rooms.scheduler import Scheduler
 from wsrelay.settings import Settings
 from wsrelay.stats import NOTHING, RoomStatus, Stats, Tally
+from wsrelay.wanted import ALL_NEW, Start, Wanted
 
 __all__ = ["CROWDED_SHARE", "TICK_SECONDS", "Hub"]
 
@@ -43,9 +49,12 @@ class Hub:
         stats: where to count.
         call_soon: calls a function at the end of this reactor turn; the hub asks for one flush per turn.
         seconds: the time on a fine clock, for measuring flushes.
-        retention_seconds: how long messages, and an empty room with them, outlive their delivery.
+        epoch: the epoch of messages' ids, without a broker.
+        now: the time, as for :meth:`tick`.
 
     Attributes:
+        histories: which rooms have one.
+        drop_idle: closes idle rooms. See :meth:`wsrelay.rooms.idle.IdleRooms.drop`.
         names: a view of the names of the rooms.
         crowded: the crowded rooms by name, until they are flushed. For reading.
     """
@@ -57,22 +66,25 @@ class Hub:
         call_soon: Callable[[Callable[[], None]], object],
         *,
         seconds: Callable[[], float] = lambda: 0.0,
-        retention_seconds: float = 0.0,
+        epoch: str = epoch_of(0),
+        now: float = 0.0,
     ) -> None:
-        self._settings = settings
-        self._stats = stats
-        self._retention_seconds = retention_seconds
+        self._settings, self._stats = settings, stats
         self._slow_policies = ByRoom(settings.slow_policy, SLOW_POLICIES)
-        self._now = 0.0
+        self._now = now
         #: The time during which the reactor was not blocked.
         self._served_seconds = 0.0
         self._rooms: dict[str, Room] = {}
         self.names = self._rooms.keys()
+        self._cache = cache = FrameCache(settings)
+        self.histories = Histories(self._found, settings, stats, cache, seconds=lambda: self._now, epoch=epoch)
+        #: Rooms with members are in _rooms only, so that a publish looks there only.
+        self._idle = IdleRooms(self.histories, self._make_room, settings, stats)
+        self.drop_idle = self._idle.drop
         self._room_of: dict[Subscriber, str] = {}
         self._scheduler = Scheduler(stats, call_soon, seconds)
         self.crowded = self._scheduler.crowded
         self._lagging = self._scheduler.lagging
-        self._cache = FrameCache(settings)
 
     def __len__(self) -> int:
         """Return the number of rooms."""
@@ -84,34 +96,37 @@ class Hub:
 
     @property
     def log_bytes(self) -> int:
-        """The cost of all rooms' logs now, as plain frames.
-
-        Complexity:
-            Constant.
-        """
-        return self._stats.log_bytes
+        """The cost of all rooms' logs now, as plain frames, and of rooms that are open for them only."""
+        return self._stats.log_bytes + self._idle.overhead_bytes
 
     @property
     def cached_bytes(self) -> int:
-        """The memory of encoded frames that are kept for lagging subscribers.
-
-        Complexity:
-            Constant.
-        """
+        """The memory of encoded frames that are kept for lagging subscribers, and histories."""
         return self._cache.size_bytes
 
-    def clear_cache(self) -> int:
-        """Forget encoded frames, because memory is short; they are made again when needed. Return the freed bytes."""
-        return self._cache.clear()
+    def free(self, excess_bytes: float) -> int:
+        """Forget what can be done without, because memory is short; return the freed bytes.
+
+        Encoded frames first, which are made again when needed; then as much history, idle rooms' first, as is needed.
+        """
+        freed_bytes, kept_bytes = self._cache.clear(), self.log_bytes
+        enough_bytes = kept_bytes - (excess_bytes - freed_bytes)
+        while self._idle.rooms and self.log_bytes > enough_bytes:
+            self._idle.close_oldest()
+        for room in self._rooms.values():
+            if self.log_bytes <= enough_bytes:
+                break
+            room.forget()
+        return freed_bytes + kept_bytes - self.log_bytes
 
     @property
     def is_full(self) -> bool:
-        """Whether there are ``max_rooms`` rooms, without the readiness probe's."""
+        """Whether there are ``max_rooms`` rooms with members, without the readiness probe's."""
         return len(self._rooms) - (PROBE_ROOM in self._rooms) >= self._settings.max_rooms
 
     def member_count(self, name: str) -> int:
-        """Return the number of members of a room; 0 where there is no such room."""
-        return len(self._rooms[name]) if name in self._rooms else 0
+        """Return the number of members of a room; 0 where there is none."""
+        return len(self._rooms.get(name, ()))
 
     def statuses(self) -> Iterator[RoomStatus]:
         """Iterate over the status of each room, oldest first; rooms may come and go meanwhile."""
@@ -141,6 +156,11 @@ class Hub:
         """The cost of the largest log of a room with lagging subscribers."""
         return max((room.log.size_bytes for room in self._lagging), default=0)
 
+    @property
+    def replaying(self) -> int:
+        """The number of subscribers that get what was published before they joined."""
+        return sum(len(room.replays) for room in self._lagging)
+
     def given(self, subscriber: Subscriber) -> Tally:
         """Return the messages and the plain bytes that a subscriber was given since it joined; 0 if it is in no room.
 
@@ -152,14 +172,23 @@ class Hub:
         room = self._room_with(subscriber)
         return NOTHING if room is None else room.given(subscriber)
 
-    def join(self, name: str, subscriber: Subscriber, *, can_subscribe: bool = True, can_publish: bool = True) -> None:
-        """Add a member to a room; the first member opens it.
+    def join(
+        self,
+        name: str,
+        subscriber: Subscriber,
+        *,
+        can_subscribe: bool = True,
+        can_publish: bool = True,
+        wanted: Wanted = ALL_NEW,
+    ) -> Start:
+        """Add a member to a room; the first member opens it. What it wants of the history comes in the next flush.
 
         Args:
             name: a canonical room name.
             subscriber: a member of no room so far.
             can_subscribe: whether it receives messages.
             can_publish: whether it may publish; only then it is ever held.
+            wanted: what it wants of the history.
 
         Raises:
             TooManyRooms: the room would exceed ``max_rooms``.
@@ -169,9 +198,13 @@ class Hub:
         if room is None or len(room) >= self._settings.max_room_members:
             self.check_join(name)
             if room is None:  # else the readiness probe's, for which there is no limit
-                room = self._rooms[name] = self._new_room(name)
-        room.join(subscriber, can_subscribe=can_subscribe, can_publish=can_publish)
+                room = self._rooms[name] = self._take_or_make(name)
+        room.expire()
+        start = room.join(subscriber, can_subscribe=can_subscribe, can_publish=can_publish, wanted=wanted)
         self._room_of[subscriber] = name
+        if subscriber in room.replays:
+            self._scheduler.add(room, 0)
+        return start
 
     def check_join(self, name: str) -> None:
         """Raise what :meth:`join` would raise now, without joining. No limit holds for the readiness probe."""
@@ -183,14 +216,20 @@ class Hub:
         if room is None and self.is_full:
             raise TooManyRooms
 
-    def _new_room(self, name: str) -> Room:
-        return Room(
-            self._settings,
-            self._stats,
-            slow_policy=self._slow_policies.of(name),
-            retention_seconds=self._retention_seconds,
-            cache=self._cache,
-        )
+    def _take_or_make(self, name: str) -> Room:
+        room = self._idle.take(name)
+        if room is None:
+            return self._make_room(name)
+        room.set_slow_policy(self._slow_policies.of(name))
+        return room
+
+    def _make_room(self, name: str) -> Room:
+        """Make a room, for which there is a place; the room that is idle for longest may have to give its own."""
+        idle = self._idle
+        if idle.rooms and name != PROBE_ROOM and len(self._rooms) + len(idle.rooms) >= self._settings.max_rooms:
+            idle.close_oldest()
+        policy = self._slow_policies.of(name)
+        return Room(self._settings, self._stats, slow_policy=policy, log=self.histories.log(name))
 
     def leave(self, subscriber: Subscriber) -> Tally | None:
         """Remove a member from its room.
@@ -209,15 +248,17 @@ class Hub:
     def publish(self, room: str, run: Run) -> None:
         """Deliver a run to a room, at once or at the end of this reactor turn.
 
-        Messages to a room without members, which does not exist, are dropped.
+        Messages to a room without members are dropped, unless it has a history.
 
         Complexity:
             See :meth:`wsrelay.rooms.room.Room.publish`.
         """
         opened = self._rooms.get(room)
         if opened is None:
+            if self.histories.exist:
+                self._idle.publish(room, run, is_full=self.is_full)
             return
-        due = opened.publish(run, self._now)
+        due = opened.publish(run)
         if not due:  # the usual case in rooms of two
             return
         if due is Due.FLUSH:
@@ -256,14 +297,14 @@ class Hub:
             room.resume(subscriber)
 
     def tick(self, now: float) -> None:
-        """Evict slow subscribers by age, and forget messages older than the retention.
+        """Evict slow subscribers by age, and close idle rooms whose history is too old.
 
         Args:
             now: seconds on any clock that does not go back. Call this every :data:`TICK_SECONDS` or more often; of a
                 longer time, in which the reactor was blocked, only that much counts against subscribers.
 
         Complexity:
-            One look at each room with lagging subscribers; with a retention, one at each room.
+            One look at each room with lagging subscribers, and at those that are closed.
         """
         self._served_seconds += min(now - self._now, TICK_SECONDS)
         self._now = now
@@ -271,19 +312,19 @@ class Hub:
             room.tick(self._served_seconds)
             if not room.lagging:
                 del self._lagging[room]
-        if self._retention_seconds:
-            for name in self:
-                self._rooms[name].expire(now)
-                self._drop_if_idle(name)
+        self._idle.tick()
 
     def shed(self, subscriber: Subscriber) -> None:
         """Evict a stalled subscriber because memory is short; no effect if it is in no room.
 
         Applies under any slow policy. Peer sees: 1013 and "overloaded".
         """
-        room = self._room_with(subscriber)
-        if room is not None:
+        name = self._room_of.get(subscriber)
+        if name is not None:
+            room = self._rooms[name]
             room.shed(subscriber)
+            if name in self._idle.rooms:  # it was the last member, and what only it needed is forgotten
+                self._idle.begin(name, room)
 
     def miss(self, is_affected: Callable[[str], bool]) -> None:
         """Apply the slow policy of rooms to their subscribers, because messages may be lost before they came here.
@@ -291,9 +332,19 @@ class Hub:
         Args:
             is_affected: takes a room's name. The readiness probe's is spared.
         """
-        for name in tuple(self):
-            if name != PROBE_ROOM and is_affected(name) and name in self._rooms:
-                self._rooms[name].miss()
+        for name in (*self._rooms, *self._idle.rooms):
+            if name != PROBE_ROOM and is_affected(name) and (room := self._found(name)) is not None:
+                room.miss()
+
+    def check_publish(self, name: str) -> None:
+        """Raise ``TooManyRooms`` where a message had to open a room with history, and there is no place for one."""
+        if self.is_full and self.histories.keeps(name) and self._found(name) is None:
+            raise TooManyRooms
+
+    def read(self, name: str, wanted: Wanted) -> Reading | None:
+        """See :meth:`wsrelay.rooms.histories.Histories.read`."""
+        self._idle.expire(name)
+        return self.histories.read(name, wanted)
 
     def set_slow_policies(self, policies: Sequence[str]) -> None:
         """Replace the slow policies, in open rooms as well.
@@ -313,8 +364,16 @@ class Hub:
         return None if name is None else self._rooms[name]
 
     def _drop_if_idle(self, name: str) -> None:
-        if self._rooms[name].idle:
+        room = self._rooms[name]
+        if not len(room):
             del self._rooms[name]
+            if room.history is not None:
+                self._idle.begin(name, room)
+
+    def _found(self, name: str) -> Room | None:
+        """Return an open room, with members or without."""
+        room = self._rooms.get(name)
+        return self._idle.rooms.get(name) if room is None else room
 
     def check(self) -> None:
         """Raise ``AssertionError`` if an invariant of the hub or of its rooms is broken. For tests, between calls.
@@ -322,19 +381,20 @@ class Hub:
         Complexity:
             One look at each member, and at each message in the logs.
         """
-        rooms = self._rooms
-        for room in rooms.values():
+        rooms, idle = self._rooms, self._idle.rooms.values()
+        every = [*rooms.values(), *idle]
+        for room in every:
             room.check()
-        self._cache.check([run for room in rooms.values() for run in room.log])
+        self._cache.check([run for room in every for run in room.log])
         require(
             {
-                "the logs do not add up": self._stats.log_bytes == sum(room.log.size_bytes for room in rooms.values()),
+                "the logs do not add up": self._stats.log_bytes == sum(room.log.size_bytes for room in every),
+                "an idle room has members, or no messages": not any(len(room) or room.idle for room in idle),
                 "a room has other members than those of the hub": Counter(self._room_of.values())
-                == {name: len(room) for name, room in rooms.items() if len(room)},
-                "an idle room is open": not any(room.idle for room in rooms.values()),
+                == {name: len(room) for name, room in rooms.items()},
                 "a room is neither flushed nor looked at by the tick": all(
-                    room in self._lagging or room in self._scheduler or not room.log.size_bytes
-                    for room in rooms.values()
+                    room in self._lagging or room in self._scheduler or not (room.lagging and room.lag_messages)
+                    for room in every
                 ),
             }
         )

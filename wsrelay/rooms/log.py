@@ -1,6 +1,7 @@
 """A room's log: messages with consecutive offsets, kept in runs.
 
-Pure data. Must not live here: cursors (subscribers), the slow policy (room), joined runs (batch).
+Pure data. Must not live here: cursors (subscribers), the slow policy (room), joined runs (batch), messages that no
+subscriber needs any more (history).
 
 A run goes in and out as a whole. Only where a subscriber must go on, or the log end, in the middle of one, it is
 replaced by a run for each of its messages: so every cursor stands at the begin of a run.
@@ -74,8 +75,17 @@ class Log:
         self.size_bytes += size_bytes
         self._stats.log_bytes += size_bytes
 
-    def pass_by(self, messages: int, size_bytes: int) -> Tally:
-        """Count messages that pass by the log, which stays empty; return the number and bytes of all so far."""
+    def pass_by(self, run: Run, messages: int, size_bytes: int) -> Tally:
+        """Count a run that all subscribers are given now, so that the log stays empty.
+
+        Args:
+            run: the run.
+            messages: their number.
+            size_bytes: of its plain frames.
+
+        Returns:
+            The number and bytes of all messages so far.
+        """
         self.head = self.tail = head = self.head + messages
         self.published_bytes = published_bytes = self.published_bytes + size_bytes
         return head, published_bytes
@@ -110,9 +120,12 @@ class Log:
         """Return the cost of the messages from an offset on, which is that of a run.
 
         Complexity:
-            That of the runs before it.
+            That of the runs before it, or behind it, whichever are fewer.
         """
-        return self.size_bytes - sum(_sizes(self._runs[: self._index(start)]))
+        at = self._index(start)
+        if 2 * at < len(self._runs):
+            return self.size_bytes - sum(_sizes(self._runs[:at]))
+        return sum(_sizes(self._runs[at:]))
 
     def last(self, most_bytes: float) -> int:
         """Return the lowest offset from which on messages cost at most ``most_bytes``; the newest one always counts.
@@ -149,6 +162,12 @@ class Log:
             self._split(at)
         return offset
 
+    def cut(self, offset: int) -> None:
+        """Let an offset from the tail to the head be that of a run, so that a cursor can stand there."""
+        at = self._index(offset)
+        if offset < self.head and self._starts[at] != offset:
+            self._cut(at, offset - self._starts[at])
+
     def trim(self, most_bytes: int) -> None:
         """Forget the oldest messages until the rest costs at most ``most_bytes``."""
         count, size = 0, self.size_bytes
@@ -161,16 +180,8 @@ class Log:
             count += 1
         self._forget(count, size)
 
-    def expire(self, before: int, horizon: float) -> None:
-        """Forget messages with an offset smaller than ``before`` that were published before ``horizon``."""
-        count, size, most = 0, self.size_bytes, self._index(before)
-        while count < most and self._runs[count].published_at < horizon:
-            size -= self._runs[count].size_bytes
-            count += 1
-        self._forget(count, size)
-
     def forget(self, before: int) -> None:
-        """Forget messages with smaller offsets, if there are any; offsets go on.
+        """Forget messages with smaller offsets, which no subscriber needs, if there are any; offsets go on.
 
         Complexity:
             That of the runs before ``before``; that of freeing them where no other is left.
@@ -185,6 +196,10 @@ class Log:
             self.size_bytes = 0
         elif before > self.tail:
             self._forget(self._index(before), self.size_from(before))
+
+    def clear(self, before: int) -> None:
+        """Forget all messages with smaller offsets."""
+        self.forget(before)
 
     def _index(self, start: int) -> int:
         """Return the place of the run that has an offset; their number for the head."""
@@ -201,6 +216,14 @@ class Log:
             self.cache.forget([run])
         self._runs[at : at + 1] = run.messages()
         self._starts[at : at + 1] = range(start, start + run.count)
+
+    def _cut(self, at: int, count: int) -> None:
+        """Replace a run by two, the first with so many messages."""
+        run = self._runs[at]
+        if self.cache.frames:
+            self.cache.forget([run])
+        self._runs[at : at + 1] = run.cut(count)
+        self._starts.insert(at + 1, self._starts[at] + count)
 
     def _forget(self, count: int, size_bytes: int) -> None:
         if self.cache.frames:

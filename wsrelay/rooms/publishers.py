@@ -4,12 +4,18 @@ Pure. Must not live here: when to hold them (room), what a held connection does 
 """
 
 from collections.abc import Iterable
+from typing import Final
 
 from wsrelay.interfaces import Subscriber
 from wsrelay.rooms.invariants import require
 from wsrelay.stats import Stats
 
-__all__ = ["Publishers"]
+__all__ = ["HIGH_WATER", "LOW_WATER", "Publishers"]
+
+#: Hysteresis of the policy pause-publishers, as shares of the log: publishers are held when the slowest subscriber lags
+#: by more than the first, and released when it lags by less than the second.
+HIGH_WATER: Final = 3 / 4
+LOW_WATER: Final = 1 / 4
 
 
 class Publishers:

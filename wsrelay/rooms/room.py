@@ -1,7 +1,8 @@
 """A room: a bounded log of messages, its members, and the slow policy.
 
 Pure: no I/O, no clock (times are passed in). Must not live here: names of rooms (hub), cursors and batches
-(subscribers), sockets and connection states (connection), framing and storage (message, log).
+(subscribers), what is kept for those who come later (history), sockets (connection), framing and storage (message,
+log).
 
 ``publish`` sends at once to a few subscribers, or appends to the log; ``flush``, once per reactor turn, brings that to
 the subscribers. The log holds what any subscriber still needs, up to its bound. One that would need more meets the slow
@@ -10,7 +11,6 @@ policy (:mod:`wsrelay.policies`).
 
 import math
 from collections.abc import Iterable, Sequence
-from enum import IntEnum
 from typing import Final
 
 from wsrelay import closecodes
@@ -19,48 +19,25 @@ from wsrelay.interfaces import Subscriber
 from wsrelay.message import Run
 from wsrelay.policies import DISCONNECT, SlowPolicy
 from wsrelay.rooms.accounts import Accounts
+from wsrelay.rooms.due import ENCODED_BYTES, FEW, MANY, QUIET_TURNS, Due
 from wsrelay.rooms.frame_cache import FrameCache
+from wsrelay.rooms.history import History
 from wsrelay.rooms.invariants import require
 from wsrelay.rooms.log import Age, Log
-from wsrelay.rooms.publishers import Publishers
+from wsrelay.rooms.publishers import HIGH_WATER, LOW_WATER, Publishers
+from wsrelay.rooms.replays import Replays
 from wsrelay.rooms.subscribers import Subscribers
 from wsrelay.settings import Settings
 from wsrelay.stats import RoomStatus, Stats, Tally
+from wsrelay.wanted import ALL_NEW, Start, Wanted
 
-__all__ = ["ENCODED_BYTES", "FEW", "HIGH_WATER", "LOW_WATER", "MANY", "QUIET_TURNS", "SHED", "Due", "Room"]
-
-#: Hysteresis of the policy pause-publishers, as shares of the log: publishers are held when the slowest subscriber lags
-#: by more than the first, and released when it lags by less than the second.
-HIGH_WATER: Final = 3 / 4
-LOW_WATER: Final = 1 / 4
-
-#: Runs of more bytes are encoded when they are published, so that the time counts for their publisher: see
-#: :mod:`wsrelay.limits.turns`. Others are encoded by the flush.
-ENCODED_BYTES: Final = 1024
-
-#: With so many members, or fewer, a run always goes at once: the other publisher's message goes elsewhere.
-FEW: Final = 2
-
-#: With so many subscribers, or fewer, it does while one publishes at a time: half a millisecond of writes.
-MANY: Final = 128
-
-#: One publishes at a time if so many turns with messages had one run each. After one such turn only, a room of 100 in
-#: which all publish has 0.6 of the deliveries: what goes at once there is a second round of writes in the same turn.
-QUIET_TURNS: Final = 8
+__all__ = ["SHED", "Room"]
 
 #: The name under which evictions by :meth:`Room.shed` are counted.
 SHED: Final = "shed"
 
 
-class Due(IntEnum):
-    """What a run leaves to do at the end of the turn."""
-
-    NOTHING = 0
-    #: To call :meth:`Room.end_turn`.
-    END = 1
-    #: To call :meth:`Room.flush`.
-    FLUSH = 2
-
+_NO_HISTORY: Final = Start()
 
 # An enum's members are looked up by name at each use.
 _NOTHING, _END, _FLUSH = Due
@@ -73,11 +50,11 @@ class Room:
         settings: ``room_log_bytes`` and ``slow_seconds`` are read at each use.
         stats: where to count.
         slow_policy: applied to slow subscribers.
-        retention_seconds: how long a message stays in the log when no subscriber needs it any more.
-        cache: of encoded frames, shared by rooms; by default one of its own.
+        log: its log, which may be a history; by default one that keeps nothing.
 
     Attributes:
         log: the messages, for reading; between flushes it costs at most ``room_log_bytes`` and one read more.
+        history: the same, if it is a history, else ``None``.
     """
 
     __slots__ = (
@@ -85,13 +62,13 @@ class Room:
         "_age",
         "_publishers",
         "_quiet_turns",
-        "_retention_seconds",
         "_runs",
         "_settings",
         "_silent",
         "_slow_policy",
         "_stats",
         "_subscribers",
+        "history",
         "log",
     )
 
@@ -101,16 +78,15 @@ class Room:
         stats: Stats,
         *,
         slow_policy: SlowPolicy = DISCONNECT,
-        retention_seconds: float = 0.0,
-        cache: FrameCache | None = None,
+        log: Log | None = None,
     ) -> None:
-        self.log = Log(stats, cache or FrameCache(settings))
+        self.log = Log(stats, FrameCache(settings)) if log is None else log
+        self.history = log if isinstance(log, History) else None
         self._settings = settings
         self._stats = stats
         self._slow_policy = slow_policy
         #: Made when a subscriber lags for the first time: most rooms need none.
         self._age: Age | None = None
-        self._retention_seconds = retention_seconds
         self._accounts = Accounts()
         self._subscribers = Subscribers(self.log, self._accounts, stats)
         #: Members that receive nothing: they may not subscribe, or are about to leave.
@@ -133,6 +109,11 @@ class Room:
     def lagging(self) -> int:
         """The number of subscribers that lag behind the others: whether :meth:`tick` has anything to do."""
         return self._subscribers.lagging
+
+    @property
+    def replays(self) -> Replays:
+        """The subscribers that get what was published before they joined."""
+        return self._subscribers.replays
 
     @property
     def lag_messages(self) -> int:
@@ -162,13 +143,20 @@ class Room:
         """Return the messages and the plain bytes that a member was given so far."""
         return self._subscribers.given(member)
 
-    def join(self, subscriber: Subscriber, *, can_subscribe: bool = True, can_publish: bool = True) -> None:
-        """Add a member. It gets what is published from now on, if it may subscribe at all."""
-        if can_subscribe:
+    def join(
+        self, subscriber: Subscriber, *, can_subscribe: bool = True, can_publish: bool = True, wanted: Wanted = ALL_NEW
+    ) -> Start:
+        """Add a member: if it may subscribe, it gets what it wants of the history, and what is published from now."""
+        start = _NO_HISTORY
+        if not can_subscribe:
+            self._silent[subscriber] = None
+        elif self.history is None:
             self._subscribers.add(subscriber)
         else:
-            self._silent[subscriber] = None
+            start, cursor = self.history.start(wanted)
+            self._subscribers.add(subscriber, cursor)
         self._publishers.add(subscriber, can_publish=can_publish)
+        return start
 
     def leave(self, member: Subscriber) -> Tally:
         """Remove a member, if it is one; its published messages stay. Return what it was given in all."""
@@ -178,7 +166,7 @@ class Room:
         self._settle()
         return self._accounts.close(member)
 
-    def publish(self, run: Run, now: float = 0.0) -> Due:
+    def publish(self, run: Run) -> Due:
         """Deliver a run, in one of three ways.
 
         * *At once* (:meth:`Subscribers.send_now`), if no message of others could join the writes: the room has at most
@@ -187,7 +175,7 @@ class Room:
         * *In a flush*: it waits in the log for the end of the turn, and goes out together with others.
         * *From the log*: to each subscriber that lags, when it takes more.
 
-        Where messages are retained, all go to the log. A full log is flushed at once.
+        In a room with history all stay in the log. A full log is flushed at once.
 
         Returns:
             What is to be called at the end of the turn.
@@ -199,7 +187,7 @@ class Room:
         count = self._subscribers.current.count
         is_few = count + len(self._silent) <= FEW
         may_send = is_few or (self._quiet_turns >= QUIET_TURNS and not self._runs and count <= MANY)
-        if may_send and not self._retention_seconds and self._subscribers.send_now(run):
+        if may_send and self._subscribers.send_now(run):
             if self._subscribers.failed:
                 self._tell_failed()
             if is_few:
@@ -207,7 +195,6 @@ class Room:
             self._runs = 1
             return _END
         self._runs += 1
-        run.published_at = now
         self.log.append(run)
         if len(run.plain) > ENCODED_BYTES:
             self._subscribers.encode(run)
@@ -237,8 +224,7 @@ class Room:
             self.log.trim(self._settings.room_log_bytes)
             self._apply_slow_policy(self._subscribers.paused_before(self.log.tail))
         # As _settle(), without the call.
-        if not self._retention_seconds:
-            self.log.forget(self._subscribers.low_watermark)
+        self.log.forget(self._subscribers.low_watermark)
         if self._publishers.held or self._slow_policy.holds_publishers:
             self._hold_or_release()
         if self._subscribers.failed:
@@ -282,7 +268,7 @@ class Room:
         if not seconds:
             return
         self._age = self._age or Age()
-        late = self._subscribers.paused_before(self._age.old_before(now, self.log.head, seconds))
+        late = self._subscribers.late(self._age.old_before(now, self.log.head, seconds), now, seconds)
         if late:
             self._apply_slow_policy(late)
             self._settle()
@@ -291,25 +277,34 @@ class Room:
         """Return the subscribers that alone pin the log: paused, with the lowest cursor. Empty if the log is not kept
         for such.
 
-        Messages kept for the retention only are forgotten here.
+        The history that none of them needs is forgotten here.
         """
-        self.log.forget(self._subscribers.low_watermark)
+        if self.lagging:
+            self.forget()
         return self._subscribers.stalled()
 
     def shed(self, subscriber: Subscriber) -> None:
         """Evict a subscriber because memory is short, under any slow policy, and forget what only it needed."""
         self._evict([subscriber], closecodes.OVERLOADED, SHED)
-        self.log.forget(self._subscribers.low_watermark)
+        self.forget()
 
     def miss(self) -> None:
         """Messages of this room may be lost before they came here: all subscribers meet the slow policy.
 
-        Where it evicts, the peer sees 1013 and "messages were lost"; else they go on, and each is counted.
+        Where it evicts, the peer sees 1013 and "messages were lost"; else they go on, and each is counted. History from
+        before is gone.
         """
+        subscribers, history = tuple(self._subscribers), self.history
+        if history is not None:
+            self.flush()  # what was published before the gap
+            history.break_off()
         if self._slow_policy.evicts:
-            self._evict(tuple(self._subscribers), closecodes.MESSAGES_LOST, self._slow_policy.name)
-        else:
-            self._stats.evictions[self._slow_policy.name] += len(self._subscribers)
+            self._evict(subscribers, closecodes.MESSAGES_LOST, self._slow_policy.name)
+            return
+        self._stats.evictions[self._slow_policy.name] += len(subscribers)
+        if history is not None:
+            for subscriber in subscribers:
+                subscriber.skipped(history.at, "lost")
 
     def set_slow_policy(self, policy: SlowPolicy) -> None:
         """Apply another slow policy from now on; publishers are released where it does not hold them."""
@@ -317,9 +312,14 @@ class Room:
             self._slow_policy, self._age = policy, None  # another limit on ages
         self._settle()
 
-    def expire(self, now: float) -> None:
-        """Forget messages that are older than the retention and that no subscriber needs."""
-        self.log.expire(self._subscribers.low_watermark, now - self._retention_seconds)
+    def forget(self) -> None:
+        """Forget all messages that no subscriber needs, history included."""
+        self.log.clear(self._subscribers.low_watermark)
+
+    def expire(self) -> None:
+        """Forget history that is too old."""
+        if self.history is not None:
+            self.history.expire(self._subscribers.low_watermark)
 
     def _apply_slow_policy(self, slow: Sequence[Subscriber]) -> None:
         """Evict slow subscribers, or let them skip messages."""
@@ -328,10 +328,17 @@ class Room:
             self._evict(slow, closecodes.TOO_SLOW, policy.name)
             return
         onward = self.log.last(policy.log_share * self._settings.room_log_bytes)
-        skips = [skipped for one in slow if (skipped := self._subscribers.skip_to(onward, one))]
+        skips = [skipped for one in slow if (skipped := self._skip(one, onward))]
         if skips:
             self._stats.evictions[policy.name] += len(skips)
             self._stats.messages_missed += sum(skips)
+
+    def _skip(self, subscriber: Subscriber, onward: int) -> int:
+        """Let a slow subscriber skip messages; return their number."""
+        skipped = self._subscribers.skip_to(onward, subscriber)
+        if skipped and self.history is not None:
+            subscriber.skipped(self.history.id_before(skipped.stop), self._slow_policy.name)
+        return len(skipped)
 
     def _evict(self, subscribers: Iterable[Subscriber], reason: CloseReason, counted_as: str) -> None:
         for subscriber in subscribers:
@@ -349,16 +356,16 @@ class Room:
             self.leave(subscriber)
 
     def _settle(self) -> None:
-        """Forget what no subscriber needs, unless there is a retention; hold or release the publishers."""
-        if not self._retention_seconds:
-            self.log.forget(self._subscribers.low_watermark)
+        """Forget what is not needed; hold or release the publishers."""
+        self.log.forget(self._subscribers.low_watermark)
         if self._publishers.held or self._slow_policy.holds_publishers:
             self._hold_or_release()
 
     def _hold_or_release(self) -> None:
         """Hold the publishers while any subscriber is far behind."""
         water_bytes = (LOW_WATER if self._publishers.held else HIGH_WATER) * self._settings.room_log_bytes
-        is_far = self.lagging > 0 and self.log.size_from(self._subscribers.slowest) > water_bytes
+        slowest = self._subscribers.slowest_live
+        is_far = slowest < self.log.head and self.log.size_from(slowest) > water_bytes
         self._publishers.hold(is_far and self._slow_policy.holds_publishers, (*self._subscribers, *self._silent))
 
     def check(self) -> None:

@@ -100,7 +100,7 @@ class Scheduler:
                     given = share if share < writes else writes
                     left = room.flush(given)
                     writes += left - given
-                    if room.log.size_bytes:
+                    if room.log.size_bytes and room.lagging:
                         self.lagging[room] = None
                     if left <= 0 and room.pending:
                         unfinished[room] = published

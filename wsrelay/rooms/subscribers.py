@@ -16,8 +16,6 @@ slices until it has caught up or is paused again::
         │         └ a cursor in _behind
         └ a cursor left of this has missed messages
 
-A flush to many is done in stretches, so that one room does not hold the reactor.
-
 States, and the containers that have a subscriber in each::
 
     state       current   _due  _behind  _paused  _newcomers  failed
@@ -33,7 +31,7 @@ States, and the containers that have a subscriber in each::
 
 Transitions, and what each changes::
 
-    add           → current; → newcomer while anything is pending
+    add           → current; → newcomer while anything is pending, or for a replay
     flush         current → due → current           _due
                   newcomer → current                _newcomers, _behind, current
     pause         current, due, newcomer → paused   current, _due, _behind, _paused; so does a write not taken whole
@@ -60,18 +58,16 @@ from wsrelay.rooms.cursors import Cursors
 from wsrelay.rooms.frame_cache import SHORTEST_BYTES, encoded
 from wsrelay.rooms.invariants import require
 from wsrelay.rooms.log import Log
+from wsrelay.rooms.replays import NO_REPLAYS
 from wsrelay.stats import Stats, Tally
 from wsrelay.wire.frames import plain
 from wsrelay.wire.native import send_all
 
 __all__ = ["Subscribers"]
 
-#: Stands for no newcomers; never changed.
+#: Shared by all rooms, and never changed.
 _NO_NEWCOMERS: Final[deque[Subscriber]] = deque(maxlen=0)
-
-#: Shared by rooms in which no subscriber is due; never changed.
 _NONE_DUE: Final = Audience()
-
 _NO_BATCH: Final = Batch([], 0)
 
 
@@ -86,6 +82,7 @@ class Subscribers:
     Attributes:
         current: the up-to-date subscribers. Read only.
         failed: subscribers whose write raised, each with the exception, until :meth:`take_failed`.
+        replays: those of the lagging ones that still get what was published before they joined. Read only.
     """
 
     __slots__ = (
@@ -100,21 +97,20 @@ class Subscribers:
         "_stats",
         "current",
         "failed",
+        "replays",
     )
 
     def __init__(self, log: Log, accounts: Accounts, stats: Stats) -> None:
-        self._log = log
-        self._accounts = accounts
-        self._stats = stats
+        self._log, self._accounts, self._stats = log, accounts, stats
         #: The offset up to which all in current have everything.
         self._flushed = 0
         self.current = Audience()
-        #: The batch that is being delivered, and those of current that have still to get it.
+        #: The batch that is being delivered, and those that have still to get it.
         self._batch, self._due = _NO_BATCH, _NONE_DUE
         self._behind = Cursors()
         #: This and the next: mostly empty, so a dict as a set, and a deque only once there is a newcomer.
         self._paused: dict[Subscriber, None] = {}
-        self._newcomers = _NO_NEWCOMERS
+        self._newcomers, self.replays = _NO_NEWCOMERS, NO_REPLAYS
         self.failed: list[tuple[Subscriber, Exception]] = []
 
     @property
@@ -133,6 +129,11 @@ class Subscribers:
         return self._behind.slowest(self._log.head)
 
     @property
+    def slowest_live(self) -> int:
+        """The same, without replays."""
+        return self._behind.slowest_but(self.replays.cursors, self._log.head) if self.replays else self.slowest
+
+    @property
     def low_watermark(self) -> int:
         """The lowest offset that is still needed."""
         standing = self._batch.start if self._due.groups else self._flushed
@@ -149,9 +150,15 @@ class Subscribers:
         yield from self._behind
         yield from (subscriber for subscriber, _ in self.failed)
 
-    def add(self, subscriber: Subscriber) -> None:
-        """Add a subscriber, which gets what is published from now on."""
-        if self.pending:
+    def add(self, subscriber: Subscriber, cursor: int | None = None) -> None:
+        """Add a subscriber: it gets what is published from now on; with a cursor, first what the log has behind it."""
+        if cursor is not None and cursor < self._log.head:
+            self._log.cut(cursor)
+            self._batch.cache = None  # as in skip_to()
+            self._behind.put(subscriber, cursor)
+            self.replays = self.replays.begin(subscriber, cursor, self._log.head)
+            self._add_newcomer(subscriber)
+        elif self.pending:
             # What is pending was published before it came.
             self._behind.put(subscriber, self._log.head)
             self._add_newcomer(subscriber)
@@ -168,12 +175,13 @@ class Subscribers:
         """Remove a subscriber, if it is one; return its lag in messages. Its account stays until the room closes it."""
         self._leave_current(subscriber)
         self._paused.pop(subscriber, None)
+        joined = self.replays.end(subscriber)  # it can ask again for what is older
         cursor = self._behind.pop(subscriber)
         if not len(self):
             self._flushed = self._log.head
             self._accounts.skip_to(self._flushed, self._log.published_bytes)
             self._newcomers = _NO_NEWCOMERS
-        return 0 if cursor is None else self._log.head - cursor
+        return self._log.head - max(cursor, joined) if cursor is not None else 0
 
     def encode(self, run: Run) -> None:
         """Make the frames of a run in the encodings of those that will get it in the next flush."""
@@ -183,7 +191,7 @@ class Subscribers:
                 self._log.cache.frames_of(run, encoding)
 
     def send_now(self, run: Run) -> bool:
-        """Deliver a run without the log, if all subscribers have everything that was published.
+        """Deliver a run that passes by the log, if all subscribers have everything that was published.
 
         Returns:
             Whether it was delivered; else it goes to the log.
@@ -192,11 +200,11 @@ class Subscribers:
             One write per subscriber, without a batch.
         """
         log = self._log
-        if log.head != log.tail or self._behind.offsets:
+        if log.head != self._flushed or self._behind.offsets or self._batch is not _NO_BATCH:
             return False
         publisher: Any = run.publisher  # one that is no subscriber is in no group
         count, size_bytes, accounts = run.count, len(run.plain), self._accounts
-        accounts.flushed = flushed = log.pass_by(count, size_bytes)
+        accounts.flushed = flushed = log.pass_by(run, count, size_bytes)
         self._flushed = flushed[0]
         for encoding, members in [*self.current.groups.items()]:
             number = len(members)
@@ -267,17 +275,22 @@ class Subscribers:
         """Return the paused subscribers with a smaller cursor, the slowest first."""
         return [subscriber for subscriber in self._behind.before(offset) if subscriber in self._paused]
 
+    def late(self, offset: int, now: float, seconds: float) -> list[Subscriber]:
+        """Return the paused subscribers below an offset, and replays that take longer than ``seconds``."""
+        late = [subscriber for subscriber in self.paused_before(offset) if subscriber not in self.replays]
+        return late + [subscriber for subscriber in self.replays.late(now, seconds) if subscriber in self._paused]
+
     def stalled(self) -> list[Subscriber]:
         """Return the paused subscribers that alone pin the log's tail; none where the next flush needs it as well."""
         slowest = self.slowest
         standing = self._batch.start if self._due.groups else self._flushed
         return self.paused_before(slowest + 1) if slowest < standing else []
 
-    def skip_to(self, offset: int, subscriber: Subscriber) -> int:
+    def skip_to(self, offset: int, subscriber: Subscriber) -> range:
         """Let a paused subscriber go on from a later offset, or from a little before: the newest message of another.
 
         Returns:
-            The number of messages that it skips; 0 if it is not before the offset.
+            The offsets that it skips; none if it is not before the offset.
 
         Complexity:
             That of its own messages that end at the offset, see :meth:`wsrelay.rooms.log.Log.not_of`.
@@ -286,9 +299,10 @@ class Subscribers:
         cursor = self._behind.get(subscriber)
         onward = self._log.not_of(subscriber, offset)
         if cursor is None or cursor >= onward:
-            return 0
+            return range(0)
         self._behind.put(subscriber, onward)
-        return onward - cursor
+        self.replays.reach(subscriber, onward)
+        return range(cursor, onward)
 
     def take_failed(self) -> list[tuple[Subscriber, Exception]]:
         """Remove and return the failed subscribers, each with its exception."""
@@ -321,11 +335,13 @@ class Subscribers:
             batch = self._log.batch(cursor, end)
             batch.cache = self._log.cache
             self._behind.put(subscriber, batch.end)
+            self._stats.replayed_messages += self.replays.reach(subscriber, batch.end)
             self._accounts.add(subscriber, batch)
             self._set_aside(batch, batch.deliver(subscriber.encoding, {subscriber: subscriber.send}, self._stats))
             cost += batch.cost
             cursor = self._behind.get(subscriber)
         if cursor is not None and subscriber not in self._paused:
+            self.replays.end(subscriber)
             if cursor > self._flushed:  # ahead of the others
                 self._add_newcomer(subscriber)
             else:
@@ -351,6 +367,7 @@ class Subscribers:
             self._leave_current(subscriber)
             self._behind.pop(subscriber)
             self._paused.pop(subscriber, None)
+            self.replays.end(subscriber)
             self.failed.append((subscriber, rest))
             self._accounts.take_back(subscriber, batch)
             missed, _ = batch.tally_for(subscriber)
@@ -358,17 +375,9 @@ class Subscribers:
             self._stats.messages_missed += missed + self._log.head - batch.end
 
     def check(self, silent: Collection[Subscriber] = ()) -> None:
-        """Raise ``AssertionError`` if an invariant of the containers is broken. For tests, between calls.
-
-        Args:
-            silent: the members of the room that are no subscribers.
-
-        Complexity:
-            One look at each subscriber, and at each message in the log.
-        """
-        current, behind = set(self.current), set(self._behind)
+        """Raise ``AssertionError`` if an invariant is broken; ``silent`` members do not subscribe. For tests."""
+        current, behind, cursors = set(self.current), set(self._behind), self._behind.offsets
         failed = {subscriber for subscriber, _ in self.failed}
-        cursors = self._behind.offsets
         self._log.check()
         self._behind.check()
         self._accounts.check(self._flushed, current, {*behind, *failed, *silent})
@@ -376,12 +385,13 @@ class Subscribers:
             {
                 "a subscriber is in two states": len(current | behind | failed) == len(self),
                 "a subscriber is due, but not current": set(self._due) <= current,
-                "a paused subscriber has no cursor": self._paused.keys() <= behind,
+                "a paused subscriber, or a replay, has no cursor": self.replays.ended_but(behind)
+                and self._paused.keys() <= behind,
                 "a lagging subscriber is neither paused nor a newcomer": behind
                 <= self._paused.keys() | {*self._newcomers},
-                "the batch is not the last one flushed": (
-                    self._batch.end == self._flushed if self._due.groups else self._batch is _NO_BATCH
-                ),
+                "the batch is not the last one flushed": self._batch.end == self._flushed
+                if self._due.groups
+                else self._batch is _NO_BATCH,
                 "needed messages were forgotten": self._log.tail <= self.low_watermark,
                 "the flushed bytes are not counted": self.pending
                 or self._accounts.flushed[1] == self._log.published_bytes,

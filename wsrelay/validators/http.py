@@ -16,7 +16,7 @@ from twisted.web.iweb import IAgent, IResponse
 from zope.interface import implementer
 
 from wsrelay.errors import BadRoomName, Denied
-from wsrelay.grant import Grant, check_identity
+from wsrelay.grant import Grant, HistoryRight, check_identity
 from wsrelay.interfaces import IHandshakeValidator
 from wsrelay.logs.limiter import TICK_SECONDS, Limiter
 from wsrelay.names import check_room
@@ -51,6 +51,7 @@ class _Answer(msgspec.Struct, forbid_unknown_fields=True):
     can_publish: bool = True
     can_subscribe: bool = True
     expires_at: float | None = None
+    history: HistoryRight = "all"
 
 
 @implementer(IHandshakeValidator)
@@ -63,8 +64,9 @@ class HTTPValidator:
     (whether the client showed a certificate) and ``grant`` (so far).
 
     A 2xx answer is a JSON object with any of a grant's fields: ``room``, ``identity``, ``subprotocol`` (an offered
-    one), ``can_publish``, ``can_subscribe``, ``expires_at`` (seconds since the epoch). An empty body changes nothing;
-    its end must be marked, by 204 or by a Content-Length of 0: a lost connection looks the same otherwise.
+    one), ``can_publish``, ``can_subscribe``, ``expires_at`` (seconds since the epoch), ``history`` ("none",
+    "resume", "all"). An empty body changes nothing; its end must be marked, by 204 or by a Content-Length of 0: a lost
+    connection looks the same otherwise.
 
     Args:
         url: http or https.

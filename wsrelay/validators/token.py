@@ -20,7 +20,7 @@ from msgspec import UNSET, UnsetType
 from zope.interface import implementer
 
 from wsrelay.errors import Denied
-from wsrelay.grant import Grant, check_identity
+from wsrelay.grant import Grant, HistoryRight, check_identity
 from wsrelay.interfaces import IHandshakeValidator
 from wsrelay.names import RoomPattern
 from wsrelay.request import HandshakeRequest
@@ -41,6 +41,7 @@ class _Claims(msgspec.Struct):
     rooms: list[str] | UnsetType = UNSET
     can_publish: bool = True
     can_subscribe: bool = True
+    history: HistoryRight = "all"
 
 
 @implementer(IHandshakeValidator)
@@ -50,7 +51,7 @@ class TokenValidator:
     ``exp``, ``aud`` and ``iss`` are required and checked; ``nbf`` and ``iat`` are optional and checked. The connection
     is closed at ``exp``. ``sub`` (a string) is the identity. ``room`` (the name of one) and ``rooms`` (a list of
     patterns) are the allowed rooms, all if both are absent; a ``*`` in ``room`` is no wildcard. ``can_publish`` and
-    ``can_subscribe`` (booleans) remove rights when false.
+    ``can_subscribe`` (booleans) remove rights when false, ``history`` ("none" or "resume") the right to old messages.
 
     A token is read from ``Authorization: Bearer``, from the offered subprotocols, and, if enabled, from a cookie
     (which browsers send for every page: add the ``origin`` validator) and from the query (which proxies log). The
@@ -169,6 +170,7 @@ class TokenValidator:
             identity=identity,
             can_publish=claims.can_publish,
             can_subscribe=claims.can_subscribe,
+            history=claims.history,
             expires_at=claims.exp + self._leeway_seconds,
         )
 

@@ -75,7 +75,7 @@ class Deflate:
         self._long: _Compressor = self._short if isal is None else isal.compressobj(level=1, wbits=-window_bits)
         self._min_bytes = min_bytes
 
-    def __call__(self, frame: bytes) -> bytes:
+    def __call__(self, frame: bytes, identity: object = None, /) -> bytes:
         """Return the compressed frame, or the plain one where that is no longer."""
         payload = payload_of(frame)  # a copy, as that of encode: up to 5 % of the time for 1 MiB, less for shorter ones
         if len(payload) < self._min_bytes:

@@ -7,8 +7,7 @@ subscriber gets: :func:`plain`, or a :class:`wsrelay.wire.deflate.Deflate` for t
 It is called once per message, and all these subscribers share the frame.
 """
 
-from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from wsrelay.wire import native
 from wsrelay.wire.inflate import inflate
@@ -50,9 +49,6 @@ MAX_CONTROL_BYTES: Final = 125
 #: behind Autobahn's parser, which costs some 20 µs a frame, is faster than arithmetic (1.4 ns a byte).
 PARSED_BYTES: Final = 65536 if native.IS_COMPILED else 4096
 
-#: Makes a subscriber's frame of a plain one; compared by identity.
-Encoding = Callable[[bytes], bytes]
-
 _FIN: Final = 0x80
 #: RSV1 marks a compressed message (RFC 7692 section 6).
 _RSV1: Final = 0x40
@@ -73,6 +69,18 @@ _PART_BYTES: Final = 4096
 MOST_BYTES: Final = 2**16
 
 
+class Encoding(Protocol):
+    """Makes a subscriber's frame of a plain one; compared by identity."""
+
+    def __call__(self, frame: bytes, identity: object = None, /) -> bytes:
+        """Return the frame.
+
+        Args:
+            frame: a plain one.
+            identity: the id of its message, in a room with history.
+        """
+
+
 def encode(opcode: int, payload: bytes) -> bytes:
     """Return one unmasked, unfragmented frame. A server does not mask (RFC 6455 section 5.1).
 
@@ -83,7 +91,7 @@ def encode(opcode: int, payload: bytes) -> bytes:
     return _header(_FIN | opcode, len(payload)) + payload
 
 
-def plain(frame: bytes) -> bytes:
+def plain(frame: bytes, _identity: object = None, /) -> bytes:
     """Return the frame as it is: the encoding of subscribers without permessage-deflate."""
     return frame
 
@@ -97,6 +105,23 @@ def payload_of(frame: bytes) -> bytes:
     """Return the payload of a frame that :func:`encode` made."""
     length = frame[1]
     return frame[4:] if length == 126 else frame[10:] if length == 127 else frame[2:]
+
+
+def offset_of(frames: bytes, count: int) -> int:
+    """Return where the frame with a number, from 0, begins in joined frames that :func:`encode` made.
+
+    Complexity:
+        That of the frames before it, 0.1 µs each.
+    """
+    at = 0
+    for _ in range(count):
+        length = frames[at + 1]
+        if length < _LENGTH_16:
+            at += 2 + length
+        else:
+            wide = 2 if length == _LENGTH_16 else 8
+            at += 2 + wide + int.from_bytes(frames[at + 2 : at + 2 + wide])
+    return at
 
 
 def split(frames: bytes) -> list[bytes]:
