@@ -22,15 +22,23 @@ class EntryTests(SynchronousTestCase):
         self.assertEqual(Entry("a", 12, b"x").fields(), ["n", "a", "s", 12, "m", b"x"])
 
     def test_fields_of_a_marked_entry(self) -> None:
-        """An entry that is sent again has its age in ms, rounded down; the last one has b."""
+        """An entry that is sent again has its age in ms, rounded down; the last one has b; with an epoch there is e."""
         fields = Entry("a", 12, b"x", age_seconds=1.2349, bye=True).fields()
         self.assertEqual(fields[6:], ["r", 1234, "b", 1])
+        self.assertEqual(Entry("a", 12, b"x", epoch="0000000z").fields()[6:], ["e", "0000000z"])
         self.assertEqual(Entry("a", 12, b"x", age_seconds=-1.0).fields()[6:], ["r", 0])
 
     def test_parse_returns_the_entry(self) -> None:
         """All fields come back."""
         for entry in (Entry("a", 1, b""), Entry("ä", 2**50, b"\xff", 1.25, True), Entry("a", 3, b"x", 0.0)):
             self.assertEqual(read(entry), entry)
+        entry = Entry("a", 1, b"", epoch="0000000z")
+        self.assertEqual(read(entry), entry)
+
+    def test_parse_other_epochs(self) -> None:
+        """An epoch of a later version counts as none."""
+        for text in (b"", b"0000000", b"000000000", b"0000000u", b"0000000\xff"):
+            self.assertEqual(parse([b"n", b"a", b"s", b"7", b"m", b"x", b"e", text]), Entry("a", 7, b"x"))
 
     def test_parse_ignores_unknown_fields(self) -> None:
         """A newer node may add fields, in any order."""
@@ -122,6 +130,11 @@ class IdTests(SynchronousTestCase):
         """Ids are compared as the broker does."""
         self.assertLess(Id(9, 5), Id(10, 0))
         self.assertLess(Id(10, 9), Id(10, 10))
+
+    def test_behind(self) -> None:
+        """The next id that the broker could give, and how much later an id was given."""
+        self.assertEqual(Id(5000, 7).behind, Id(5000, 8))
+        self.assertEqual(Id(5000, 7).seconds_behind(Id(3500, 9)), 1.5)
 
     def test_earlier(self) -> None:
         """The first id of an earlier millisecond, at least 0-0."""

@@ -43,8 +43,9 @@ class InboxTests(SynchronousTestCase):
 
     def test_learn(self) -> None:
         """What the log had at the start is skipped; it may hold late copies."""
-        for seq in (4, 5, 4):
-            self.inbox.learn(Entry("a", seq, EMPTY))
+        found = [self.inbox.learn(Entry("a", seq, EMPTY)) for seq in (2, 4, 5, 4)]
+        learned = [Verdict.LEARNED, Verdict.LEARNED_GAP, Verdict.LEARNED, Verdict.DUPLICATE]
+        self.assertEqual(found, learned)
         self.assertEqual([self.accept(5), self.accept(6)], [Verdict.DUPLICATE, Verdict.DELIVER])
 
     def test_sent_again_from_before_the_start(self) -> None:
@@ -53,7 +54,8 @@ class InboxTests(SynchronousTestCase):
         self.assertEqual(self.accept(1, 5.0, START + 4), Verdict.LEARNED)
         self.assertEqual(self.accept(2, 4.0, START + 4), Verdict.DELIVER)
         self.assertEqual(self.accept(3), Verdict.DELIVER)
-        self.assertEqual(self.accept(7, 5.0, START + 4, "b"), Verdict.LEARNED)
+        self.assertEqual(self.accept(5, 6.0, START + 4, "b"), Verdict.LEARNED)
+        self.assertEqual(self.accept(7, 5.0, START + 4, "b"), Verdict.LEARNED_GAP)
         self.assertEqual(self.accept(8, node="b"), Verdict.DELIVER)
 
     def test_sent_again_from_after_the_start(self) -> None:
@@ -79,6 +81,15 @@ class InboxTests(SynchronousTestCase):
         self.inbox.accept(Entry("d", 1, EMPTY, bye=True), START + 5)
         self.assertEqual(self.inbox.seen(START + 5, 10), 2)
         self.assertEqual(self.inbox.seen(START + 12, 10), 1)
+
+    def test_last_of(self) -> None:
+        """The last numbers of the nodes that were read since a time and have not said bye."""
+        self.accept(1, now=START + 5)
+        self.accept(2, now=START + 5)
+        self.accept(1, now=START + 1, node="b")
+        self.inbox.accept(Entry("c", 1, EMPTY, bye=True), START + 5)
+        self.assertEqual(self.inbox.last_of(START + 2), {"a": 2})
+        self.assertEqual(self.inbox.last_of(START), {"a": 2, "b": 1})
 
     def test_forget_keeps_few_nodes(self) -> None:
         """Below the limit no node is forgotten, however long it was silent."""

@@ -40,6 +40,11 @@ ROUNDING_SECONDS = 0.003
 node_numbers = st.integers(0, NODES - 1)
 
 
+def number_of(plain: bytes) -> int:
+    """Return the number in a message's frame."""
+    return int(plain[2:])
+
+
 @dataclass(frozen=True)
 class Item:
     """An entry in a stream: id, fields, and when the command was executed."""
@@ -56,14 +61,16 @@ class Server:
         log: the stream.
         last: the newest id that it gave.
         skew: of its clock, in ms.
+        where: its address; a promoted one has another.
         late: commands of connections that their nodes have given up.
         alive: ``False``: all connections to it are gone.
     """
 
-    def __init__(self, log: list[Item], skew: int = 0) -> None:
+    def __init__(self, log: list[Item], skew: int = 0, where: int = 0) -> None:
         self.log = list(log)
         self.last = log[-1].id if log else Id(0, 0)
         self.skew = skew
+        self.where = where
         self.late: list[list[bytes]] = []
         self.alive = True
 
@@ -133,8 +140,7 @@ class Node:
         if self.inbox is None:
             self.inbox = Inbox(self.world.now)
             self.started, self.started_at = self.world.count(), self.world.now
-            for item in server.log:
-                self.inbox.learn(parse(item.fields))
+            self.learn(server)
             self.cursor = server.log[-1] if server.log else None
         elif self.cursor not in server.log:
             self.cursor = None
@@ -143,6 +149,12 @@ class Node:
             found = [item.fields for item in server.log if item.id == newest]
             if not found or not self.outbox.is_newest(found[0]):
                 self.outbox.rewind()
+
+    def learn(self, server: Server) -> None:
+        """Note what the stream has at the start."""
+        assert self.inbox
+        for item in server.log:
+            self.inbox.learn(parse(item.fields))
 
     def cut(self, late: bool) -> None:
         """Lose the connections; a command that was not executed may still be."""
@@ -154,7 +166,7 @@ class Node:
     def publish(self) -> None:
         """Publish a message."""
         number = len(self.published)
-        run = Run(str(number).encode(), 1, object())
+        run = Run.text(str(number), object())
         self.published.append(run)
         self.outbox.add("x", run)
         for node in self.world.running():
@@ -169,7 +181,7 @@ class Node:
             return
         key = entry.node, entry.seq
         if key not in self.world.sent:
-            numbers = [int(record.plain) for record in unpack(entry.blob)]
+            numbers = [number_of(record.plain) for record in unpack(entry.blob)]
             self.world.sent[key] = Sent(self.packed, numbers, self.world.now)
             self.packed += len(numbers)
         self.flying = self.world.sent[key]
@@ -206,7 +218,7 @@ class Node:
         """Compare a verdict with what this reader is owed; the entry was in the log for ``delay`` seconds."""
         sent = self.world.sent[entry.node, entry.seq]
         owed = self.owed.setdefault(entry.node, deque())
-        if verdict in (Verdict.DUPLICATE, Verdict.LEARNED):
+        if verdict in (Verdict.DUPLICATE, Verdict.LEARNED, Verdict.LEARNED_GAP):
             assert not owed or owed[0] > max(sent.messages, default=sent.first - 1), f"lost in silence: {entry}"
             return
         if verdict is Verdict.GAP:
@@ -392,7 +404,7 @@ class LogMachine(RuleBasedStateMachine):
     @rule(skew=st.sampled_from([-30000, -3000, -100, 0, 100, 3000]), splits=st.booleans())
     def fail_over(self, skew: int, splits: bool) -> None:
         """The replica is promoted."""
-        self.fail(Server(self.replica, skew), splits)
+        self.fail(Server(self.replica, skew, self.master.where + 1), splits)
 
     @precondition(lambda self: self.others)
     @rule()
@@ -405,14 +417,14 @@ class LogMachine(RuleBasedStateMachine):
     @rule(entries=st.integers(0, 8))
     def crash(self, entries: int) -> None:
         """The master restarts without its newest entries."""
-        server = Server(self.master.log, self.master.skew)
+        server = Server(self.master.log, self.master.skew, self.master.where)
         server.lose(entries)
         self.fail(server, splits=False)
 
     @rule()
     def lose_all(self) -> None:
         """The master restarts without anything."""
-        self.fail(Server([], self.master.skew), splits=False)
+        self.fail(Server([], self.master.skew, self.master.where), splits=False)
 
     @precondition(lambda self: not self.heals)
     @rule()

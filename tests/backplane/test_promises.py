@@ -21,9 +21,11 @@ from tests.harness.real_redis import Bridge
 from tests.harness.support import Client, Relay, RelayTestCase, Wire, request_bytes
 from tests.wire.test_frames import parse
 from wsrelay.http.site import EXCEPT, HANDLE
+from wsrelay.message_id import MessageId
 from wsrelay.wire.frames import BINARY, TEXT
 
 PLAIN_TEXT = {"Content-Type": "text/plain"}
+HISTORY = {"http": True, "history": ("room=100",)}
 
 
 class Promises:
@@ -32,6 +34,16 @@ class Promises:
     def two(self, **settings: Any) -> list[Relay]:
         """Return two nodes."""
         raise NotImplementedError
+
+    def another(self, nodes: list[Relay], **settings: Any) -> Relay:
+        """Return a node that starts now; with one process: that one."""
+        return nodes[0]
+
+    def history(self: Any, node: Relay, query: str = "last=100") -> Any:
+        """Return what a node tells of a room's history."""
+        response = ask(node, http_bytes(f"GET /room?{query}", fields={"Accept": "application/json"}))
+        self.assertEqual(response.status, 200, response.body)
+        return response.json
 
     def clients(self, nodes: list[Relay], count: int = 2, path: str = "/room") -> list[Client]:
         """Return clients on each node."""
@@ -255,6 +267,84 @@ class Promises:
         self.successResultOf(stopped)
         self.assertEqual(other.messages, ["last"])
 
+    def test_history_ids(self: Any) -> None:
+        """Ids are the same on all nodes and ascend, also where one turn has several messages, of several rooms."""
+        nodes = self.two(**HISTORY)
+        clients, elsewhere = self.clients(nodes), nodes[0].client("/plain")
+        for turn in range(5):
+            for number, client in enumerate(clients):
+                elsewhere.say("x")
+                for part in range(turn % 3):
+                    client.say(f"{number}:{turn}.{part}")
+        nodes[0].settle()
+        one, other = (self.history(node)["messages"] for node in nodes)
+        self.assertEqual((one, len(one)), (other, 16))
+        ids = [MessageId.parse(message["id"]) for message in one]
+        self.assertEqual(ids, sorted(set(ids)))
+
+    def test_history_since(self: Any) -> None:
+        """On another node, ``since`` gives exactly what is missing behind each id, then what comes."""
+        nodes = self.two(**HISTORY)
+        publishers = self.clients(nodes, 1)
+        for number in range(9):
+            publishers[number // 2 % 2].say(f"{number}")
+            if number % 3:
+                nodes[0].settle()
+        nodes[0].settle()
+        messages = self.history(nodes[0])["messages"]
+        texts, returned = [message["text"] for message in messages], []
+        for node in nodes:
+            returned += [node.client(f"/room?since={message['id']}") for message in messages]
+        nodes[0].settle()
+        publishers[0].say("live")
+        nodes[0].settle()
+        expected = [[*texts[number:], "live"] for number in range(1, 10)]
+        self.assertEqual([client.messages for client in returned], expected * 2)
+
+    def test_history_at(self: Any) -> None:
+        """Nothing is missing between the position that one node tells and a client that comes to another with it."""
+        nodes = self.two(**HISTORY)
+        [publisher] = self.clients(nodes[:1], 1)
+        publisher.say("old")
+        nodes[0].settle()
+        at = self.history(nodes[0], "last=0")["at"]
+        publisher.say("new")
+        nodes[0].settle()
+        clients = [node.client(f"/room?since={at}") for node in nodes]
+        nodes[0].settle()
+        self.assertEqual([client.messages for client in clients], [["new"]] * 2)
+
+    def test_history_post(self: Any) -> None:
+        """A POST opens the room, and is answered with the id that the message has on each node."""
+        nodes = self.two(**HISTORY)
+        answer = ask(nodes[0], http_bytes("POST /room", b"hi", PLAIN_TEXT))
+        nodes[0].settle()
+        posted = {"id": answer.json["id"], "text": "hi"}
+        self.assertEqual([self.history(node)["messages"] for node in nodes], [[posted]] * 2)
+
+    def test_history_of_a_new_node(self: Any) -> None:
+        """A node that starts later has what was published before, with the same ids."""
+        nodes = self.two(**HISTORY)
+        publishers = self.clients(nodes, 1)
+        for number in range(6):
+            publishers[number % 2].say(f"{number}")
+        nodes[0].settle()
+        before = self.history(nodes[0])["messages"]
+        late = self.another(nodes, **HISTORY)
+        self.assertEqual((self.history(late)["messages"], len(before)), (before, 6))
+        client = late.client(f"/room?since={before[2]['id']}")
+        publishers[0].say("live")
+        nodes[0].settle()
+        self.assertEqual(client.messages, [*(message["text"] for message in before[3:]), "live"])
+
+    def test_history_gone(self: Any) -> None:
+        """An id of another epoch is gone on each node: 4410."""
+        nodes = self.two(**HISTORY)
+        self.clients(nodes, 1)
+        clients = [node.client("/room?since=00000000-1") for node in nodes]
+        nodes[0].settle()
+        self.assertEqual([client.closed[0] for client in clients], [4410] * 2)
+
 
 class LocalTests(Promises, RelayTestCase):
     """One process."""
@@ -264,7 +354,15 @@ class LocalTests(Promises, RelayTestCase):
         return [self.relay(**settings)] * 2
 
 
-class FakeTests(Promises, BrokerTestCase):
+class BrokerPromises(Promises):
+    """Nodes with a broker; abstract."""
+
+    def another(self: Any, nodes: list[Relay], **settings: Any) -> Any:
+        """Return a node that starts now."""
+        return self.node(backplane=nodes[0].factory.settings.backplane, **settings)
+
+
+class FakeTests(BrokerPromises, BrokerTestCase):
     """A broker in memory."""
 
     def two(self, **settings: Any) -> list[Relay]:
@@ -272,7 +370,7 @@ class FakeTests(Promises, BrokerTestCase):
         return self.nodes(2, **settings)
 
 
-class ShardsTests(Promises, BrokerTestCase):
+class ShardsTests(BrokerPromises, BrokerTestCase):
     """Several shards on two brokers in memory."""
 
     def two(self, **settings: Any) -> list[Relay]:
@@ -282,7 +380,7 @@ class ShardsTests(Promises, BrokerTestCase):
 
 
 @pytest.mark.deploy
-class RedisTests(Promises, BrokerTestCase):
+class RedisTests(BrokerPromises, BrokerTestCase):
     """A real broker."""
 
     def setUp(self) -> None:

@@ -12,7 +12,7 @@ from tests.harness.fake_redis import Error
 from tests.harness.http import ask, http_bytes
 from tests.harness.support import Answer, Client, Relay, request_bytes
 from wsrelay.backplane.redis_errors import NoBroker
-from wsrelay.backplane.shard import KEPT_SECONDS, READ_BACK_SECONDS, REPLY_SECONDS, RETRY_SECONDS, STOP_SECONDS
+from wsrelay.backplane.shard import READ_BACK_SECONDS, REPLY_SECONDS, RETRY_SECONDS, STOP_SECONDS
 from wsrelay.backplane.state import State
 from wsrelay.errors import BackplaneDown
 from wsrelay.grant import Grant
@@ -634,72 +634,6 @@ class GapTests(ShardTestCase):
         with mock.patch.object(node.factory.hub, "miss") as miss:
             node.settle()
         self.assertEqual(miss.call_count, 1)
-
-
-class TrimTests(ShardTestCase):
-    """The stream stays within its bounds."""
-
-    def test_by_age(self) -> None:
-        """Entries are kept for the grace and 45 s more."""
-        node = self.node(backplane_grace_seconds=5.0)
-        node.wait(200)
-        first, last = (self.broker.log().entries[at][0].ms / 1000 for at in (0, -1))
-        self.assertTrue(5 + KEPT_SECONDS <= last - first <= 5 + KEPT_SECONDS + 10, last - first)
-
-    def test_by_bytes(self) -> None:
-        """Beyond --backplane-log-bytes, the oldest are dropped; the last entries stay."""
-        node = self.node(backplane_log_bytes=1_000_000)
-        client = node.client()
-        for _ in range(60):
-            client.say("x" * 60_000)
-            node.wait(0.1)
-        node.wait(2)
-        size = sum(len(fields[5]) for _, fields in self.broker.log().entries)
-        self.assertTrue(500_000 < size < 1_500_000, size)
-
-    def test_refused(self) -> None:
-        """A broker that refuses to trim is given up."""
-        node = self.node()
-        self.broker.refusals["XTRIM"] = "NOPERM this user has no permissions to run the 'xtrim' command"
-        node.wait(1.5)
-        self.assertEqual(self.reasons(node)["noperm"] > 0, True)
-
-    def test_once_a_second(self) -> None:
-        """Trimming, and forgetting of silent nodes, is done once a second, and only while it is up."""
-        node = self.node()
-        node.wait(1)
-        inbox = self.shard(node).tail.inbox
-        before = len(self.broker.words("XTRIM"))
-        with mock.patch.object(type(inbox), "forget", autospec=True) as forget:
-            node.wait(10)
-        self.assertEqual((len(self.broker.words("XTRIM")) - before, forget.call_count), (10, 10))
-        forget.assert_called_with(inbox, self.clock.seconds())
-        self.broker.is_down = True
-        self.broker.cut()
-        node.settle()
-        before = len(self.broker.words("XTRIM"))
-        node.wait(5)
-        self.assertEqual(len(self.broker.words("XTRIM")), before)
-
-    def test_trimmed_too_far(self) -> None:
-        """A node that is behind what another has trimmed sees a gap."""
-        one, two, a, b = self.pair(backplane_grace_seconds=60.0)
-        a.say("1")
-        one.settle()
-        with mock.patch.object(self.shard(two), "_connect", Deferred):
-            for connection in self.broker.connections[2:]:
-                connection.transport.loseConnection()
-            one.wait(1)
-            a.say("2")
-            one.settle()
-            self.broker.log().entries.clear()
-            a.say("3")
-            one.settle()
-            self.shard(two)._opening.cancel()
-        self.flushLoggedErrors()
-        one.wait(5)
-        self.assertEqual((b.closed, two.stats.backplane.gaps), (LOST, 1))
-        self.assertTrue(a.open)
 
 
 class StopTests(ShardTestCase):

@@ -35,7 +35,7 @@ class SurveyTests(SynchronousTestCase):
         return found
 
     def test_commands(self) -> None:
-        """They show that trimming is allowed, the entries at two ids, and the last id."""
+        """They show that trimming is allowed, the entries at two ids, and the last and the first id."""
         self.take()
         self.assertEqual(
             self.connection.commands,
@@ -44,23 +44,25 @@ class SurveyTests(SynchronousTestCase):
                 ("XRANGE", "key", "7-1", "7-1"),
                 ("XRANGE", "key", "8-2", "8-2"),
                 ("XREVRANGE", "key", "+", "-", "COUNT", 1),
+                ("XRANGE", "key", "-", "+", "COUNT", 1),
             ],
         )
 
     def test_found(self) -> None:
         """Fields and id are given once all replies have come."""
-        replies = (0, [[b"7-1", [b"a", b"1"]]], [[b"8-2", [b"b", b"2"]]], [[b"9-3", [b"c", b"3"]]])
-        self.assertEqual(self.take(*replies[:3]), [])
-        self.assertEqual(self.take(*replies), [Survey([b"a", b"1"], [b"b", b"2"], Id(9, 3))])
+        entries = [[[identity, [name, b"1"]]] for identity, name in ((b"7-1", b"a"), (b"8-2", b"b"), (b"9-3", b"c"))]
+        replies = (0, *entries, [[b"6-0", [b"d", b"1"]]])
+        self.assertEqual(self.take(*replies[:4]), [])
+        self.assertEqual(self.take(*replies), [Survey([b"a", b"1"], [b"b", b"1"], Id(9, 3), Id(6, 0))])
 
     def test_empty(self) -> None:
         """An empty stream has nothing, and ends at its start."""
-        [survey] = self.take(0, [], [], [])
+        [survey] = self.take(0, [], [], [], [])
         self.assertEqual(survey, Survey([], [], START))
 
     def test_refused(self) -> None:
         """An error reply is given instead, whichever it is."""
-        for place in range(4):
-            replies: list[Reply] = [0, [], [], []]
+        for place in range(5):
+            replies: list[Reply] = [0, [], [], [], []]
             replies[place] = error = RedisError("NOPERM no")
             self.assertEqual(self.take(*replies[: place + 1]), [error])

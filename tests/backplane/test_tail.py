@@ -179,8 +179,12 @@ class TailTests(BrokerTestCase):
         tail = self.shard(self.node()).tail
         tail.marks.add(1, b"5-0")
         tail._backlog.append((b"5-0", []))
+        tail._delivering = iter([None])
         tail.learn(Id(7, 0), 0.0)
-        self.assertEqual((len(tail._backlog), tail.marks.oldest_kept(Id(7, 0), 1, 0)), (0, Id(0, 0)))
+        tail._deliver()
+        self.assertEqual(
+            (tail._delivering, len(tail._backlog), tail.marks.oldest_kept(Id(7, 0), 1, 0)), (None, 0, Id(0, 0))
+        )
 
     def test_go_on(self) -> None:
         """It goes on behind the last entry that was read, if that is still there; else from the start."""

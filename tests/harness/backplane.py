@@ -58,10 +58,11 @@ class BrokerTestCase(RelayTestCase):
         node: str = "other",
         age: float | None = None,
         bye: bool = False,
+        epoch: str = "",
     ) -> None:
         """Append an entry of a node that is not here."""
         blob = pack([(room, encode(TEXT, text.encode()), 1) for text in texts])
-        self.broker.add(Entry(node, seq, blob, age, bye).fields())
+        self.broker.add(Entry(node, seq, blob, age, bye, epoch).fields())
 
     def shard(self, node: Relay, number: int = 0) -> Shard:
         """Return a shard of a node."""

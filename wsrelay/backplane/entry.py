@@ -5,9 +5,13 @@ Pure. Must not live here: sequence numbers and what is sent again (:mod:`wsrelay
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import lru_cache
 from typing import Annotated, Final, NamedTuple, Self
 
 import msgspec
+
+from wsrelay.message_id import EPOCH_CHARS, epoch_number
 
 __all__ = ["EMPTY", "ENTRY_BYTES", "Entry", "Id", "Record", "pack", "parse", "unpack"]
 
@@ -31,6 +35,9 @@ class Record(msgspec.Struct, array_like=True, gc=False):
     left_out: str = ""
 
 
+#: The number of fields of an entry without marks.
+_LEAST_FIELDS: Final = 3
+
 _RECORDS: Final = msgspec.msgpack.Decoder(list[Record])
 _ENCODER: Final = msgspec.msgpack.Encoder()
 
@@ -45,6 +52,7 @@ class Entry(msgspec.Struct, gc=False):
         age_seconds: of an entry that the broker acknowledged, lost and is sent again: the time since it was sent first,
             rounded down to ms. ``None``: all others.
         bye: the last entry of its node.
+        epoch: that its node knew when it sent the entry; empty: none. See :mod:`wsrelay.backplane.epochs`.
     """
 
     node: str
@@ -52,6 +60,7 @@ class Entry(msgspec.Struct, gc=False):
     blob: bytes
     age_seconds: float | None = None
     bye: bool = False
+    epoch: str = ""
 
     def fields(self) -> list[str | bytes | int]:
         """Return the arguments of ``XADD`` behind the id."""
@@ -60,6 +69,8 @@ class Entry(msgspec.Struct, gc=False):
             found += ("r", max(0, int(self.age_seconds * 1e3)))
         if self.bye:
             found += ("b", 1)
+        if self.epoch:
+            found += ("e", self.epoch)
         return found
 
 
@@ -76,8 +87,20 @@ def parse(fields: Sequence[bytes]) -> Entry:
         raise ValueError(f"no field {error}") from None
     if not seq:
         raise ValueError("field s is 0")
-    age = values.get(b"r")
-    return Entry(node, seq, blob, None if age is None else _number(age) / 1e3, b"b" in values)
+    if len(values) == _LEAST_FIELDS:
+        return Entry(node, seq, blob)
+    age = None if (text := values.get(b"r")) is None else _number(text) / 1e3
+    return Entry(node, seq, blob, age, b"b" in values, _epoch(values.get(b"e", b"")))
+
+
+@lru_cache(64)
+def _epoch(text: bytes) -> str:
+    """Return an epoch; empty: it is none, or one of a later version."""
+    epoch = text.decode("ascii", "replace")
+    with suppress(ValueError):
+        epoch_number(epoch)
+        return epoch if len(epoch) == EPOCH_CHARS else ""
+    return ""
 
 
 def _number(text: bytes) -> int:
@@ -132,6 +155,15 @@ class Id(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.milliseconds}-{self.sequence}"
+
+    @property
+    def behind(self) -> Self:
+        """The first id behind this one."""
+        return self._replace(sequence=self.sequence + 1)
+
+    def seconds_behind(self, other: Self) -> float:
+        """Return how much later this id was given than another one."""
+        return (self.milliseconds - other.milliseconds) / 1e3
 
     def earlier(self, seconds: float) -> Self:
         """Return the first id of the millisecond that lies so far back; at least 0-0."""

@@ -31,6 +31,8 @@ class Verdict(Enum):
     DUPLICATE = auto()
     #: Skip: it was published before this reader started, and is sent again.
     LEARNED = auto()
+    #: The same, and some before it are lost.
+    LEARNED_GAP = auto()
     #: Deliver, and tell: some before it are lost.
     GAP = auto()
 
@@ -62,11 +64,20 @@ class Inbox:
         #: second, because a node of that time may have been forgotten.
         self._started_at = self._unknown_at = now - _ROUNDING_SECONDS
 
-    def learn(self, entry: Entry) -> None:
-        """Note an entry that the log had when this reader started, without delivery."""
+    def learn(self, entry: Entry) -> Verdict:
+        """Note an entry that the log had when this reader started.
+
+        Returns:
+            ``LEARNED``, ``LEARNED_GAP``, or ``DUPLICATE`` if it was noted before. Entries before a node's first one are
+            not missed: the log was trimmed.
+        """
         known = self._nodes.setdefault(entry.node, _Node(0, self._started_at))
-        known.last = max(known.last, entry.seq)
         known.stopped |= entry.bye
+        seq, last = entry.seq, known.last
+        if seq <= last:
+            return Verdict.DUPLICATE
+        known.last = seq
+        return Verdict.LEARNED_GAP if 0 < last < seq - 1 else Verdict.LEARNED
 
     def accept(self, entry: Entry, now: float) -> Verdict:
         """Return what to do with an entry that was read.
@@ -86,7 +97,7 @@ class Inbox:
         if entry.age_seconds is not None:
             since = self._started_at if last else self._unknown_at
             if now - entry.age_seconds < since:
-                return Verdict.LEARNED
+                return Verdict.LEARNED_GAP if 0 < last < seq - 1 else Verdict.LEARNED
         return Verdict.DELIVER if seq == last + 1 else Verdict.GAP
 
     def forget(self, now: float) -> None:
@@ -104,11 +115,15 @@ class Inbox:
                 del self._nodes[node]
                 self._unknown_at = max(self._unknown_at, now - FORGET_SECONDS / 2)
 
+    def last_of(self, since: float) -> dict[str, int]:
+        """Return the number of the last entry of each node that was read since a time, and has not said bye."""
+        nodes = self._nodes.items()
+        return {node: known.last for node, known in nodes if known.read_at >= since and not known.stopped}
+
     def seen(self, now: float, within_seconds: float) -> int:
         """Return the number of nodes that were read within this time and have not said bye.
 
         Complexity:
             All nodes.
         """
-        since = now - within_seconds
-        return sum(known.read_at >= since and not known.stopped for known in self._nodes.values())
+        return len(self.last_of(now - within_seconds))

@@ -31,7 +31,7 @@ class _Sent(msgspec.Struct, eq=False, gc=False):
     """An entry that was sent.
 
     Attributes:
-        entry: as it was sent first.
+        entry: as it was sent first, but for its epoch, which is that of the last time.
         cost_bytes: of its messages in ``Outbox.pending_bytes``.
         sent_at: when it was sent first.
         acknowledged_at: when it was acknowledged last; infinite: never.

@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.internet.task import LoopingCall
 
 from wsrelay.backplane.context import Relay
+from wsrelay.backplane.epochs import START_PLACE
 from wsrelay.backplane.nodes import Nodes
 from wsrelay.backplane.redis_errors import NoBroker
 from wsrelay.backplane.redis_link import Pair, check, open_pair
@@ -27,6 +28,7 @@ from wsrelay.interfaces import Subscriber
 from wsrelay.message import Run
 from wsrelay.message_id import MessageId
 from wsrelay.names import PROBE_ROOM
+from wsrelay.rooms.timeline import Timeline
 from wsrelay.settings import Settings
 from wsrelay.stats import BackplaneStatus, NodeStatus
 
@@ -85,6 +87,9 @@ class RedisBackplane:
         self._home = shard_of(relay.node_id, self._address.shards)
         self._shards: dict[int, Shard] = {}
         self._used_at: dict[int, float] = {}
+        #: The ids of each shard's rooms, also before it is opened.
+        self._timelines: dict[int, Timeline] = {}
+        relay.hub.histories.timeline_of = lambda room: self._timeline(self._number(room))
         self._nodes = Nodes(relay, self._address.nodes, self._shards, self._address.shards)
         self._looking = LoopingCall(self._look)
         self._looking.clock = relay.reactor
@@ -95,7 +100,8 @@ class RedisBackplane:
         """Open the shard of the readiness probe: with one shard, that is all."""
         if not self._looking.running:
             self._is_stopped = False
-            self._shards.clear()  # those of an earlier start are closed
+            for number in tuple(self._shards):
+                self._forget(number)  # closed by an earlier stop
             self._changed()
             self._looking.start(IDLE_SECONDS, now=False)
             self._shard(PROBE_ROOM)
@@ -107,7 +113,7 @@ class RedisBackplane:
 
     def enter(self, room: str, since: MessageId | None = None) -> Deferred[None] | None:
         """Open the room's shard if it is not."""
-        return self._shard(room).enter()
+        return self._shard(room).enter(since)
 
     def check(self, room: str) -> None:
         """Refuse while the shard is down, or too much waits for it."""
@@ -165,8 +171,9 @@ class RedisBackplane:
             relay,
             f"{relay.node_id}.{next(self._serials)}",  # a shard that is opened again numbers its entries from 1
             address.stream(number),
+            self._timeline(number),
             partial(self._open, number),
-            is_mine=lambda room: self._number(room) == number,
+            is_mine=partial(self._is_of, number),
             call_soon=self._call_soon,
             changed=self._changed,
         )
@@ -187,15 +194,29 @@ class RedisBackplane:
     def _changed(self) -> None:
         self._relay.congested = any(shard.held.is_congested for shard in self._shards.values())
 
+    def _timeline(self, number: int) -> Timeline:
+        found = self._timelines.get(number)
+        if found is None:
+            found = self._timelines[number] = Timeline("", START_PLACE)
+        return found
+
+    def _is_of(self, number: int, room: str) -> bool:
+        return self._number(room) == number
+
+    def _forget(self, number: int) -> Shard:
+        """Forget a shard, and the histories of its rooms: if it is opened again, they are read anew."""
+        self._relay.hub.drop_idle(partial(self._is_of, number))
+        del self._timelines[number]
+        return self._shards.pop(number)
+
     def _look(self) -> None:
         """Close the shards without members."""
-        now = self._relay.reactor.seconds()
-        used = {self._number(room) for room in self._relay.hub.names} | {self._home}
+        now, hub = self._relay.reactor.seconds(), self._relay.hub
+        used = {self._number(room) for room in hub.names if hub.member_count(room)} | {self._home}
         self._used_at.update(dict.fromkeys(used, now))
         for number, shard in tuple(self._shards.items()):
-            if now - self._used_at[number] >= IDLE_SECONDS and not shard.outbox.pending_bytes:
-                del self._shards[number]
-                Deferred.fromCoroutine(shard.stop())
+            if now - self._used_at[number] >= IDLE_SECONDS and not (shard.outbox.pending_bytes or shard.tail.is_behind):
+                Deferred.fromCoroutine(self._forget(number).stop())
 
 
 def shard_of(room: str, shards: int) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from wsrelay.backplane.entry import Id
+from wsrelay.backplane.epochs import Epochs
 from wsrelay.backplane.outbox import Outbox
 from wsrelay.backplane.redis_errors import RedisError
 from wsrelay.backplane.redis_protocol import RedisProtocol, Reply
@@ -31,6 +32,7 @@ class Sender:
     Args:
         key: of the stream.
         outbox: what is to be sent.
+        epochs: for the epoch of each entry.
         stats: where to count.
         seconds: the time.
         call_soon: calls a function at the end of this reactor turn.
@@ -47,6 +49,7 @@ class Sender:
         self,
         key: str,
         outbox: Outbox,
+        epochs: Epochs,
         stats: BackplaneStats,
         *,
         seconds: Callable[[], float],
@@ -55,7 +58,7 @@ class Sender:
         failed: Callable[[RedisError], None],
     ) -> None:
         self._key = key
-        self._outbox = outbox
+        self._outbox, self._epochs = outbox, epochs
         self._stats = stats
         self._seconds = seconds
         self._call_soon = call_soon
@@ -105,6 +108,7 @@ class Sender:
         entry = self._outbox.next(now, heartbeat=heartbeat or self._owes_proof)
         if entry is None:
             return
+        entry.epoch = self._epochs.stamp
         self.is_waiting, self.sent_at = True, now
         if entry.seq > self.last_seq:
             self.last_seq, self._owes_proof = entry.seq, False

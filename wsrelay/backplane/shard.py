@@ -18,8 +18,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from wsrelay.backplane.context import Relay
+from wsrelay.backplane.epochs import START_PLACE, Epochs
 from wsrelay.backplane.held import Held
 from wsrelay.backplane.outbox import Outbox
+from wsrelay.backplane.placer import Placer
 from wsrelay.backplane.redis_errors import NoBroker, RedisError, of_failure, of_reply
 from wsrelay.backplane.redis_link import Incarnation, Pair
 from wsrelay.backplane.redis_protocol import Argument, Reply
@@ -27,9 +29,13 @@ from wsrelay.backplane.sender import HEARTBEAT_SECONDS, Sender
 from wsrelay.backplane.state import State, announce
 from wsrelay.backplane.survey import START, Survey, take_survey
 from wsrelay.backplane.tail import Tail
+from wsrelay.backplane.trimmer import Trimmer
+from wsrelay.backplane.waiting import Waiting
 from wsrelay.errors import BackplaneDown
 from wsrelay.logs.failures import log_failure
+from wsrelay.message_id import MessageId
 from wsrelay.names import PROBE_ROOM
+from wsrelay.rooms.timeline import Timeline
 
 __all__ = ["Shard"]
 
@@ -48,12 +54,6 @@ READ_BACK_SECONDS: Final = 5.0
 #: The shortest and the longest time before a new attempt to connect.
 RETRY_SECONDS: Final = (0.05, 2.0)
 
-#: How long entries are kept in the stream beyond the grace, so that a node that was cut off finds them.
-KEPT_SECONDS: Final = 45.0
-
-#: Seconds between two trims.
-TRIM_SECONDS: Final = 1.0
-
 #: The longest wait for the broker at the end.
 STOP_SECONDS: Final = 1.0
 
@@ -65,6 +65,7 @@ class Shard:
         relay: this process.
         node: names this object in entries; never used again.
         key: of the stream.
+        timeline: of its rooms.
         connect: opens a pair.
         is_mine: whether a room's messages are in this stream.
         call_soon: calls a function at the end of this reactor turn.
@@ -84,6 +85,7 @@ class Shard:
         relay: Relay,
         node: str,
         key: str,
+        timeline: Timeline,
         connect: Callable[[], Deferred[Pair]],
         *,
         is_mine: Callable[[str], bool],
@@ -94,29 +96,35 @@ class Shard:
         self._stats = relay.stats.backplane
         self.outbox = Outbox(node)
         self.held = Held(relay.settings, relay.reactor, changed)
-        self._sender, self.tail = self._ways(node, call_soon)
+        self._epochs = Epochs(timeline)
+        self._waiting = Waiting(timeline, relay.reactor.seconds)
+        self._sender, self.tail = self._ways(node, timeline, call_soon)
+        self._trimmer = Trimmer(key, self.tail, relay, self.ask, self._refused)
         self.publish = self._sender.publish
         self.state, self.problem = State.CONNECTING, "not connected to the broker yet"
         self._since = self._ticked_at = relay.reactor.seconds()
-        self._trimmed_at = 0.0
         #: Since when the answers are awaited with which a pair begins; infinite: none is.
         self._asked_at = math.inf
         self._pair: Pair | None = None
         self._opening: Deferred[Pair] | None = None
+        #: The broker that was used last, and where.
         self._incarnation: Incarnation | None = None
+        self._served_by = ""
         #: The own entry that proves the path, once it is read back; infinite: none is sent yet on this pair.
         self._proof = math.inf
         self._attempts = 0
-        self._waiting: dict[Deferred[None], None] = {}
         self._finished: Deferred[None] | None = None
         self._ticking = LoopingCall(self._tick)
         self._ticking.clock = relay.reactor
 
-    def _ways(self, node: str, call_soon: Callable[[Callable[[], None]], object]) -> tuple[Sender, Tail]:
+    def _ways(
+        self, node: str, timeline: Timeline, call_soon: Callable[[Callable[[], None]], object]
+    ) -> tuple[Sender, Tail]:
         """Make the way to the stream, and the way from it."""
         sender = Sender(
             self._key,
             self.outbox,
+            self._epochs,
             self._stats,
             seconds=self._relay.reactor.seconds,
             call_soon=call_soon,
@@ -128,8 +136,10 @@ class Shard:
             node,
             self.outbox,
             self._relay,
+            Placer(node, self.outbox, self._epochs, timeline, self._relay, self._is_mine),
             is_mine=self._is_mine,
             came_back=self._came_back,
+            delivered=self._answer_ahead,
             failed=self._refused,
         )
         return sender, tail
@@ -141,15 +151,12 @@ class Shard:
         self._ticking.start(TICK_SECONDS, now=False)
         self._open()
 
-    def enter(self) -> Deferred[None] | None:
+    def enter(self, since: MessageId | None = None) -> Deferred[None] | None:
         """See :meth:`wsrelay.interfaces.Backplane.enter`."""
-        if self.state is State.UP or self.state is State.INTERRUPTED:
-            return None
-        if self.state is not State.CONNECTING:
+        is_up = self.state is State.UP or self.state is State.INTERRUPTED
+        if not is_up and self.state is not State.CONNECTING:
             raise BackplaneDown
-        entered: Deferred[None] = Deferred(lambda cancelled: self._waiting.pop(cancelled, None))
-        self._waiting[entered] = None
-        return entered
+        return self._waiting.enter(since, is_up=is_up)
 
     def check(self) -> None:
         """See :meth:`wsrelay.interfaces.Backplane.check`."""
@@ -191,7 +198,7 @@ class Shard:
         if opening is not None:
             opening.cancel()
         self._end_pair()
-        self._answer_waiting()
+        self._waiting.refuse()
 
     def ask(self, *command: Argument) -> Deferred[Reply]:
         """Send a command that concerns no message.
@@ -227,26 +234,41 @@ class Shard:
     def _begin(self, pair: Pair, survey: Survey) -> None:
         """Read and send: again what the broker has lost, then what is new."""
         self._asked_at = math.inf
-        if pair.incarnation != (self._incarnation or pair.incarnation):
-            self._stats.incarnations += 1
-            _log.warn("backplane: {where} was restarted, or a replica took over", where=pair.where)
-        self._incarnation = pair.incarnation
+        is_another = self._is_another(pair)
+        has_lost = is_another or self.tail.has_lost(survey.cursor)
         if self.outbox.newest_id is not None and not self.outbox.is_newest(survey.newest):
-            count = self.outbox.rewind()
+            count, has_lost = self.outbox.rewind(), True
             _log.warn("backplane: the broker has lost its newest entries: sending {count} again", count=count)
         if self._has_members():
             self.tail.go_on(survey.cursor)
         else:
+            # What was trimmed while this node was away is not lost: all ids that it gave lie below what it reads now.
+            has_lost = is_another or (has_lost and self.tail.newest >= survey.first)
             self.tail.learn(survey.last, self._relay.reactor.seconds())
+        if self._relay.hub.histories.exist:
+            if has_lost:
+                self.tail.lose()
+            elif survey.last == START and self._epochs.is_unknown:
+                self._epochs.begin(START_PLACE)
         self._proof = self._sender.last_seq + 1
         self.tail.begin(pair.reader)
         self._sender.begin(pair.writer)
+
+    def _is_another(self, pair: Pair) -> bool:
+        """Return whether another server took over: its clock may be behind, and the old one may have gone on."""
+        if pair.incarnation != (self._incarnation or pair.incarnation):
+            self._stats.incarnations += 1
+            _log.warn("backplane: {where} was restarted, or a replica took over", where=pair.where)
+        has_moved = pair.where != (self._served_by or pair.where)
+        self._incarnation, self._served_by = pair.incarnation, pair.where
+        return has_moved
 
     def _has_members(self) -> bool:
         """Return whether members may wait for old messages; while it is down, those of a drain: no hole before 1013."""
         if self.state is not State.DOWN:
             return self.state is State.INTERRUPTED
-        return any(room != PROBE_ROOM and self._is_mine(room) for room in self._relay.hub.names)
+        hub = self._relay.hub
+        return any(room != PROBE_ROOM and self._is_mine(room) and hub.member_count(room) for room in hub.names)
 
     def _came_back(self, seq: int) -> None:
         """An own entry was read: the path works."""
@@ -258,7 +280,12 @@ class Shard:
             self._become(State.UP, "")
             for warning in self._pair.warnings:
                 _log.warn("backplane: {where}: {warning}", where=self._pair.where, warning=warning)
-            self._answer_waiting()
+            self._waiting.answer()
+
+    def _answer_ahead(self) -> None:
+        """Entries were delivered: clients that know them already go on."""
+        if self._waiting and self.state is not State.CONNECTING:
+            self._waiting.delivered()
 
     # --- losing it ----------------------------------------------------------------------------------
 
@@ -309,23 +336,13 @@ class Shard:
 
     def _go_down(self, problem: str) -> None:
         self._become(State.DOWN, problem)
-        self._answer_waiting()
+        self._waiting.refuse()
         self._relay.lose(self._is_mine)
 
     def _become(self, state: State, problem: str) -> None:
         if state is not self.state:
             announce(state, self._where, self._key, problem, self._relay.settings.backplane_grace_seconds)
         self.state, self.problem, self._since = state, problem, self._relay.reactor.seconds()
-
-    def _answer_waiting(self) -> None:
-        """Let in the clients that wait, or refuse them."""
-        for entered in tuple(self._waiting):
-            if self._waiting.pop(entered, entered) is entered:
-                continue  # one before it has cancelled it
-            if self.state is State.UP:
-                entered.callback(None)
-            else:
-                entered.errback(BackplaneDown())
 
     # --- the time -----------------------------------------------------------------------------------
 
@@ -338,10 +355,11 @@ class Shard:
                 self._doubt(problem)
             elif now - self._sender.sent_at >= HEARTBEAT_SECONDS:
                 self._sender.send(heartbeat=True)
-        if now - self._trimmed_at >= TRIM_SECONDS and self.state is State.UP:
-            self._trimmed_at = now
-            self._trim()
-            self.tail.inbox.forget(now)
+        if self.state is State.UP:
+            self._epochs.tick(now)
+            self._trimmer.tick(now, self._since)
+        if self._waiting and self.state is not State.CONNECTING:
+            self._waiting.answer()
         if self.state is State.INTERRUPTED and now - self._since >= self._relay.settings.backplane_grace_seconds:
             self._go_down(self.problem)
 
@@ -355,17 +373,6 @@ class Shard:
             text = "entries that it has taken cannot be read: name one server, no load balancer"
             return NoBroker("unread", f"{self._where}: {text}")
         return None
-
-    def _trim(self) -> None:
-        settings, newest = self._relay.settings, self.tail.newest
-        kept = self.tail.marks.oldest_kept(
-            newest, settings.backplane_grace_seconds + KEPT_SECONDS, settings.backplane_log_bytes
-        )
-        self.ask("XTRIM", self._key, "MINID", "~", str(kept)).addCallback(self._trimmed)
-
-    def _trimmed(self, reply: Reply) -> None:
-        if isinstance(reply, RedisError):
-            self._refused(reply)
 
     def _settle(self) -> None:
         """Hold or release publishers; end, when the last entry is acknowledged."""

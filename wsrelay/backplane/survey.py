@@ -15,6 +15,7 @@ __all__ = ["START", "Survey", "take_survey"]
 
 #: Before the first entry.
 START: Final = Id(0, 0)
+_ZERO: Final = b"0-0"
 
 
 class Survey(NamedTuple):
@@ -24,11 +25,13 @@ class Survey(NamedTuple):
         newest: the fields of the entry at the id of our newest acknowledged one; empty: there is none.
         cursor: the fields of the entry at our cursor; empty: there is none.
         last: the last id of the stream.
+        first: its first id.
     """
 
     newest: list[bytes]
     cursor: list[bytes]
     last: Id
+    first: Id = START
 
 
 def take_survey(
@@ -55,6 +58,7 @@ def take_survey(
         ("XRANGE", key, str(newest), str(newest)),
         ("XRANGE", key, str(cursor), str(cursor)),
         ("XREVRANGE", key, "+", "-", "COUNT", 1),
+        ("XRANGE", key, "-", "+", "COUNT", 1),
     ]
     replies: list[Reply] = []
 
@@ -64,8 +68,8 @@ def take_survey(
             return
         replies.append(reply)
         if len(replies) == len(commands):
-            last = _entry(replies[3])
-            done(Survey(_entry(replies[1])[1], _entry(replies[2])[1], Id.parse(last[0]) if last[0] else START))
+            newest, there, (last, _), (first, _) = map(_entry, replies[1:])
+            done(Survey(newest[1], there[1], Id.parse(last or _ZERO), Id.parse(first or _ZERO)))
 
     for command in commands:
         connection.command(took, *command)

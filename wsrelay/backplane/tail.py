@@ -16,6 +16,7 @@ from wsrelay.backplane.context import Relay
 from wsrelay.backplane.entry import Entry, Id
 from wsrelay.backplane.inbox import Inbox, Verdict
 from wsrelay.backplane.outbox import Outbox
+from wsrelay.backplane.placer import Placer
 from wsrelay.backplane.redis_errors import RedisError
 from wsrelay.backplane.redis_protocol import RedisProtocol, Reply
 from wsrelay.backplane.survey import START
@@ -37,6 +38,9 @@ _REPLY_ENTRIES: Final = 1024
 #: The time for deliveries in one turn of the reactor, about: an entry may have messages for a thousand rooms.
 STRETCH_SECONDS: Final = 0.005
 
+#: A node that was not read for so long before a loss is not awaited after it.
+SILENT_SECONDS: Final = 10.0
+
 #: The entries of a first reply, which are of an unknown size.
 _FIRST_ENTRIES: Final = 64
 
@@ -52,8 +56,10 @@ class Tail:
         node: the name in the own entries, which are in the outbox.
         outbox: the own entries.
         relay: this process.
+        placer: delivers entries where any room has a history.
         is_mine: whether a room's messages are in this stream.
         came_back: called with the sequence number of an own entry that was read.
+        delivered: called when all that was read is delivered.
         failed: called with an error reply.
 
     Attributes:
@@ -70,18 +76,21 @@ class Tail:
         node: str,
         outbox: Outbox,
         relay: Relay,
+        placer: Placer,
         *,
         is_mine: Callable[[str], bool],
         came_back: Callable[[int], None],
+        delivered: Callable[[], None],
         failed: Callable[[RedisError], None],
     ) -> None:
         self._key = key
         self._node = node
         self._outbox = outbox
-        self._relay = relay
+        self._relay, self._placer = relay, placer
         self._hub, self._stats = relay.hub, relay.stats.backplane
+        self._has_history = relay.hub.histories.exist
         self._is_mine = is_mine
-        self._came_back = came_back
+        self._came_back, self._delivered = came_back, delivered
         self._failed = failed
         self._connection: RedisProtocol | None = None
         #: The id and the fields of the last entry that was read.
@@ -89,6 +98,7 @@ class Tail:
         self._entries = _FIRST_ENTRIES
         #: What is in the stream up to here was published before this node came.
         self._learn_until = START
+        self._has_lost = False
         #: Whether the last reply may have left entries in the stream; what was read and not delivered; its delivery,
         #: while it is under way.
         self._is_full = False
@@ -108,7 +118,7 @@ class Tail:
         return Id.parse(self._cursor)
 
     def learn(self, last: Id, now: float) -> None:
-        """Read a stream for the first time: its entries tell where each node is, and are not delivered.
+        """Read a stream for the first time: its entries tell where each node is, and go into histories only.
 
         Args:
             last: the last id of the stream.
@@ -117,7 +127,19 @@ class Tail:
         self._cursor, self._last, self._learn_until = str(START).encode(), [], last
         self.inbox = Inbox(now)
         self._backlog.clear()
+        if self._delivering is not None:
+            self._delivering = iter(())
         self.marks.clear()
+        if self._has_history:
+            self._placer.learn()
+
+    def has_lost(self, fields: list[bytes]) -> bool:
+        """Return whether the entry at the cursor is gone, or another one.
+
+        Args:
+            fields: of the entry that is there now; empty: there is none.
+        """
+        return fields != self._last
 
     def go_on(self, fields: list[bytes]) -> None:
         """Read on behind the cursor if its entry is still there; else from the start of the stream.
@@ -127,9 +149,13 @@ class Tail:
         Args:
             fields: of the entry that is at the cursor now.
         """
-        if fields != self._last:
-            self._cursor = str(START).encode()
+        if self.has_lost(fields):
+            self._cursor, self._last = str(START).encode(), []
             self.marks.clear()
+
+    def lose(self) -> None:
+        """The broker has lost entries: as soon as what was read before is delivered, another epoch begins."""
+        self._has_lost = True
 
     def begin(self, connection: RedisProtocol) -> None:
         """Read on a connection from now on, behind the last entry that was read."""
@@ -144,6 +170,10 @@ class Tail:
 
     def _read(self, now: float) -> None:
         if self._connection is not None:
+            if self._has_lost:
+                self._has_lost = False
+                owed = self.inbox.last_of(self.read_at - SILENT_SECONDS)
+                self._placer.lose(owed, now + self._relay.settings.backplane_grace_seconds)
             self.asked_at = now
             block_ms = round(BLOCK_SECONDS * 1e3)
             words = ("XREAD", "COUNT", self._entries, "BLOCK", block_ms, "STREAMS", self._key, self._cursor)
@@ -181,6 +211,7 @@ class Tail:
             self._delivering = None  # else nothing would ever be delivered again, nor doubted
             raise
         self._delivering = None
+        self._delivered()
         if self.asked_at == math.inf:
             self._read(self._relay.reactor.seconds())
 
@@ -194,7 +225,7 @@ class Tail:
                 yield
             except Exception:  # noqa: BLE001 - one entry does not stop the others
                 _log.failure("backplane: the entry {id} could not be delivered", id=identity.decode("ascii", "replace"))
-                self._miss()
+                self._miss(Id.parse(identity).behind)
 
     def _accept(self, identity: bytes, fields: Sequence[bytes]) -> Iterator[None]:
         self._stats.read_entries += 1
@@ -203,20 +234,30 @@ class Tail:
         except ValueError as problem:  # if a node did send it, its next entry shows the gap
             _log.warn("backplane: skipping an entry that no relay has sent: {problem}", problem=problem)
             return
-        if self._learn_until is not START:
-            if Id.parse(identity) <= self._learn_until:
-                self.inbox.learn(found)
-                return
-            self._learn_until = START
+        if self._learn_until is not START and (last := self._last_learnt(identity)):
+            verdict = self.inbox.learn(found)
+            if self._has_history:
+                yield from self._placer.deliver(Id.parse(identity), found, verdict, last)
+            return
         verdict = self.inbox.accept(found, self.read_at)
         if verdict is Verdict.GAP:
-            self._tell_gap(found)
-        if verdict is Verdict.DUPLICATE:
+            self._tell_gap(found, Id.parse(identity))
+        elif verdict is Verdict.DUPLICATE:
             self._stats.duplicates += 1
-        elif verdict is not Verdict.LEARNED:
+        if self._has_history:
+            yield from self._placer.deliver(Id.parse(identity), found, verdict)
+        elif verdict is Verdict.DELIVER or verdict is Verdict.GAP:
             yield from self._own(found) if found.node == self._node else self._foreign(found)
         if found.node == self._node:
             self._came_back(found.seq)
+
+    def _last_learnt(self, identity: bytes) -> Id | None:
+        """Return the last id of the stream when it was first read; ``None``: the entry is behind it, the first such."""
+        last = self._learn_until
+        if Id.parse(identity) > last:
+            self._learn_until = START
+            return None
+        return last
 
     def _own(self, found: Entry) -> Iterator[None]:
         publish = self._hub.publish
@@ -235,14 +276,16 @@ class Tail:
             else:
                 counts["no"] += count
 
-    def _tell_gap(self, found: Entry) -> None:
+    def _tell_gap(self, found: Entry, place: Id) -> None:
         _log.warn(
             "backplane: messages of node {node} before its entry {seq} were lost: applying the slow policies",
             node=found.node,
             seq=found.seq,
         )
-        self._miss()
+        self._miss(place)
 
-    def _miss(self) -> None:
+    def _miss(self, place: Id) -> None:
+        """Messages before a place are missing."""
         self._stats.gaps += 1
+        self._placer.miss(place)
         self._hub.miss(self._is_mine)

@@ -1,7 +1,7 @@
 """Trimming: which entries of a shard's stream the broker may forget, by age and by bytes.
 
 Every node reads everything, so each can compute it. Pure. Must not live here: the command
-(:mod:`wsrelay.backplane.shard`).
+(:mod:`wsrelay.backplane.trimmer`).
 """
 
 from collections import deque
