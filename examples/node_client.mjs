@@ -1,12 +1,13 @@
-// A chat in the terminal: what you type goes to everybody else in the room, and what they say is printed.
+// A chat in the terminal: sends typed lines to the other clients of a room, and prints their messages.
 //
 //     npm install ws
 //     node node_client.mjs ws://127.0.0.1:8080/chat
 //
-// It comes back when the relay was restarted or the network was gone, and gives up where that is of no use. What is
-// typed meanwhile waits. Ctrl-D ends it when all has been sent, Ctrl-C at once. RELAY_KEY in the environment is sent as
-// `Authorization: Bearer`. --first-wait and --max-wait are seconds: the most to wait at first, and at last; --ping-seconds
-// is between pings, of which each has to be answered before the next one.
+// It reconnects with back-off and jitter, and gives up after errors that would repeat. Lines typed meanwhile are sent
+// after the reconnect. With --last 100 it first prints the last lines of a room with history, and after a reconnect
+// those that it missed (the relay needs --http --history 100). Ctrl-D ends it when all lines are sent, Ctrl-C at once.
+// RELAY_KEY in the environment is sent as `Authorization: Bearer`. --first-wait and --max-wait: first and highest
+// ceiling of the back-off, in seconds; --ping-seconds: interval of pings, and timeout of pongs.
 
 import { EventEmitter, once } from "node:events";
 import process from "node:process";
@@ -15,18 +16,22 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import WebSocket from "ws";
 
-// Close codes behind which there is no use in coming back: the same would happen again (docs/closecodes.md).
-const FINAL_CODES = [1002, 1003, 1007, 1009, 4403];
+// Close codes after which a reconnect is useless: the same would happen again (docs/closecodes.md).
+const FINAL_CODES = [1002, 1003, 1007, 1009, 4403, 4410];
 
-// 1008 is "against the rules". It is final too, unless it is for what was sent too fast, or too slowly.
+// The history is gone: not final with a new position.
+const GONE = 4410;
+
+// 1008, policy violation, is final too, except with these reasons.
 const PASSING_REASONS = ["too fast", "the message took too long"];
 
-// Refusals that pass, beside all from 500 on: the request came too late, or there were too many.
+// Temporary refusals besides 5xx: request timeout and rate limit.
 const PASSING_STATUSES = [408, 429];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
+    last: { type: "string", default: "0" },
     "first-wait": { type: "string", default: "1" },
     "max-wait": { type: "string", default: "30" },
     "ping-seconds": { type: "string", default: "20" },
@@ -36,24 +41,69 @@ const url = positionals[0]; // ws:// or wss://, the relay, and the room as the p
 const firstSeconds = Number(values["first-wait"]);
 const maxSeconds = Number(values["max-wait"]);
 const pingSeconds = Number(values["ping-seconds"]);
+const last = Number(values.last);
 const key = process.env.RELAY_KEY;
 const headers = key ? { Authorization: `Bearer ${key}` } : {};
 
 const opened = new EventEmitter();
 let socket;
 
-// Without what a terminal would obey: somebody else has written it.
+// Without control characters, which the terminal would obey: other clients have written it.
 function visible(text) {
   return text.replace(/[\x00-\x1f\x7f-\x9f]/g, "\ufffd");
 }
 
-// What happens, beside what is chatted.
+// Prints a status line to stderr.
 function say(text) {
   process.stderr.write(`* ${visible(text)}\n`);
 }
 
+function show(data, isBinary) {
+  process.stdout.write(isBinary ? `(${data.length} bytes)\n` : `${visible(data.toString())}\n`);
+}
+
+// The old messages of the room, read by HTTP before each connection.
+let at = ""; // the position up to which they were read
+const known = new Map(); // message → how often it was sent or received after that position
+
+function add(data, isBinary = false) {
+  if (!last) return;
+  const text = data.toString(isBinary ? "base64" : "utf8");
+  known.set(text, (known.get(text) ?? 0) + 1);
+}
+
+const withQuery = (query) => `${url}${url.includes("?") ? "&" : "?"}${query}`;
+
+// null: gone.
+async function read(query) {
+  const answer = await fetch(withQuery(query).replace(/^ws/, "http"), {
+    headers: { ...headers, Accept: "application/json" },
+    signal: AbortSignal.timeout(10_000),
+  });
+  if (answer.status === 410) return null;
+  if (answer.ok) return answer.json();
+  const final = answer.status < 500 && !PASSING_STATUSES.includes(answer.status);
+  throw Object.assign(new Error(`refused: ${answer.status} ${(await answer.text()).slice(0, 200).trimEnd()}`), { final });
+}
+
+// Prints the messages that were missed. Returns the URL to connect to, which has the position behind them.
+async function catchUp() {
+  if (!last) return url;
+  const missed = at && (await read(`since=${at}`));
+  if (missed === null) say("messages may be missing: the history since the last connection is gone");
+  const found = missed || (await read(`last=${last}`));
+  for (const { text, base64 } of found.messages ?? []) {
+    const count = known.get(text ?? base64) ?? 0;
+    if (count) known.set(text ?? base64, count - 1);
+    else show(Buffer.from(text ?? base64, text === undefined ? "base64" : "utf8"), text === undefined);
+  }
+  known.clear();
+  at = found.at ?? "";
+  return at ? withQuery(`since=${at}`) : url;
+}
+
 function end(status) {
-  if (socket.readyState !== WebSocket.OPEN) process.exit(status);
+  if (socket?.readyState !== WebSocket.OPEN) process.exit(status);
   socket.removeAllListeners("close").once("close", () => process.exit(status)).close(1000);
 }
 
@@ -62,20 +112,28 @@ function isFinal(code, reason) {
   return FINAL_CODES.includes(code) || (code === 1008 && !passes);
 }
 
-// One connection, from its beginning to its end: why it ended, whether for good, and what the relay asked for.
-function connection() {
+// Runs one connection to its end. Returns why it ended, whether that is final, its seconds, and Retry-After.
+async function connection() {
+  let target;
+  try {
+    target = await catchUp();
+  } catch (error) {
+    const isRefused = error.final !== undefined;
+    const why = isRefused ? error.message : `no connection: ${error.message}`;
+    return { why, final: isRefused && error.final, lasted: 0 };
+  }
   return new Promise((resolve) => {
     let openedAt = Infinity; // not yet
     let failure;
     let pinging;
     let answered = true;
-    // A network that is gone says nothing; without this, nothing would ever be noticed.
+    // Without pings, a lost network is not detected.
     const ping = () => {
       if (!answered) return socket.terminate();
       answered = false;
       socket.ping();
     };
-    socket = new WebSocket(url, { headers, handshakeTimeout: 10_000 });
+    socket = new WebSocket(target, { headers, handshakeTimeout: 10_000 });
     socket.on("open", () => {
       openedAt = performance.now();
       say("connected");
@@ -86,7 +144,8 @@ function connection() {
       answered = true;
     });
     socket.on("message", (data, isBinary) => {
-      process.stdout.write(isBinary ? `(${data.length} bytes)\n` : `${visible(data.toString())}\n`);
+      add(data, isBinary);
+      show(data, isBinary);
     });
     socket.on("unexpected-response", (_request, response) => {
       refusal(response).then(resolve);
@@ -98,12 +157,13 @@ function connection() {
       clearInterval(pinging);
       const reason = bytes.toString();
       const why = failure ?? `closed: ${code} ${reason}`.trimEnd();
-      resolve({ why, final: isFinal(code, reason), lasted: (performance.now() - openedAt) / 1000 });
+      const final = isFinal(code, reason) && !(last && code === GONE);
+      resolve({ why, final, lasted: (performance.now() - openedAt) / 1000 });
     });
   });
 }
 
-// What the relay has answered to a handshake instead of 101.
+// Returns status and reason of a refused handshake.
 function refusal(response) {
   return new Promise((resolve) => {
     const { statusCode: status, headers: fields } = response;
@@ -128,10 +188,9 @@ async function stayConnected() {
       say(why);
       process.exit(1);
     }
-    // A while in which all was well makes the next wait a first one again. Merely to get in is not enough: some are
-    // thrown out at once, over and over.
+    // A connection that lasted resets the ceiling; a handshake alone does not: the relay may close at once, repeatedly.
     if (lasted > maxSeconds) ceiling = firstSeconds;
-    // Anything between nothing and a ceiling that doubles: when a relay is back, its clients must not all come at once.
+    // Full jitter: between zero and a ceiling that doubles, so that clients do not return all at once.
     const seconds = retryAfter + Math.random() * ceiling;
     ceiling = Math.min(2 * ceiling, maxSeconds);
     say(`${why}; again in ${seconds.toFixed(1)} s`);
@@ -139,12 +198,12 @@ async function stayConnected() {
   }
 }
 
-// Sends a line on the connection that there is, or on the next one.
+// Sends a line on this connection, or on the next one.
 async function send(line) {
   for (;;) {
-    if (socket.readyState !== WebSocket.OPEN) await once(opened, "open");
+    if (socket?.readyState !== WebSocket.OPEN) await once(opened, "open");
     const error = await new Promise((resolve) => socket.send(line, resolve));
-    if (!error) return;
+    if (!error) return add(line);
   }
 }
 

@@ -4,12 +4,15 @@
     python python_client.py ws://127.0.0.1:8080/chat
 
 It reconnects with back-off and jitter, and gives up after errors that would repeat. Lines typed meanwhile are sent
-after the reconnect. Ctrl-D ends it when all lines are sent, Ctrl-C at once. RELAY_KEY in the environment is sent as
-``Authorization: Bearer``.
+after the reconnect. With ``--last 100`` it first prints the last lines of a room with history, and after a reconnect
+those that it missed (the relay needs ``--http --history 100``). Ctrl-D ends it when all lines are sent, Ctrl-C at
+once. RELAY_KEY in the environment is sent as ``Authorization: Bearer``.
 """
 
 import argparse
 import asyncio
+import base64
+import json
 import math
 import os
 import random
@@ -17,13 +20,20 @@ import re
 import sys
 import threading
 import time
+import urllib.request
+from collections import Counter
 from contextlib import suppress
+from typing import Any
+from urllib.error import HTTPError
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 #: Close codes after which a reconnect is useless: the same would happen again (docs/closecodes.md).
-FINAL_CODES = {1002, 1003, 1007, 1009, 4403}
+FINAL_CODES = {1002, 1003, 1007, 1009, 4403, 4410}
+
+#: Not final with a new position: the history is gone.
+GONE = 4410
 
 #: 1008, policy violation, is final too, except with these reasons.
 PASSING_REASONS = ("too fast", "the message took too long")
@@ -67,13 +77,75 @@ class Backoff:
         await asyncio.sleep(seconds)
 
 
+class History:
+    """The old messages of the room, read by HTTP before each connection.
+
+    Args:
+        url: the room.
+        most: maximum of old messages at the start; 0: no history.
+        headers: of each request.
+    """
+
+    def __init__(self, url: str, most: int, headers: dict[str, str]) -> None:
+        self.most = most
+        self._url = url
+        self._headers = headers
+        self._at = ""
+        self._known: Counter[str | bytes] = Counter()
+
+    def add(self, message: str | bytes) -> None:
+        """Note a message that was sent or received: the history has it, too."""
+        if self.most:
+            self._known[message] += 1
+
+    async def read(self) -> str:
+        """Print the messages that were missed, and return the URL to connect to, which has the position behind them."""
+        found = None
+        if self._at:
+            found = await self._get(f"since={self._at}")
+            if found is None:
+                say("messages may be missing: the history since the last connection is gone")
+        elif not self.most:
+            return self._url
+        found = found or await self._get(f"last={self.most}") or {}
+        for message in found.get("messages", []):
+            data = message["text"] if "text" in message else base64.b64decode(message["base64"])
+            if self._known[data]:
+                self._known[data] -= 1
+            else:
+                show(data)
+        self._known.clear()
+        self._at = found.get("at", "")
+        return self._with(f"since={self._at}") if self._at else self._url
+
+    async def _get(self, query: str) -> dict[str, Any] | None:
+        """Return the answer; ``None`` if the history is gone."""
+        url = self._with(query).replace("ws", "http", 1)
+        headers = {**self._headers, "Accept": "application/json"}
+        request = urllib.request.Request(url, headers=headers)  # noqa: S310 - the user's own URL
+        try:
+            with await asyncio.to_thread(urllib.request.urlopen, request, timeout=10) as answer:
+                found: dict[str, Any] = json.load(answer)
+                return found
+        except HTTPError as error:
+            if error.code == 410:
+                return None
+            if error.code < 500 and error.code not in PASSING_STATUSES:
+                raise Ended(f"refused: {error.code} {error.read(200).decode(errors='replace').rstrip()}") from None
+            raise
+
+    def _with(self, query: str) -> str:
+        return f"{self._url}{'&' if '?' in self._url else '?'}{query}"
+
+
 class Input:
     """Standard input, a line at a time. Cancels a task at end of input, when all lines are sent.
 
     The next line is read when the last one is sent: backpressure to the terminal or pipe.
     """
 
-    def __init__(self, task: "asyncio.Task[None]") -> None:
+    def __init__(self, task: "asyncio.Task[None]", history: History) -> None:
+        self._history = history
         self._lines: asyncio.Queue[str] = asyncio.Queue()
         self._unsent: str | None = None
         self._sent = threading.Semaphore(0)
@@ -88,6 +160,7 @@ class Input:
                 if self._unsent is None:
                     self._unsent = await self._lines.get()
                 await connection.send(self._unsent)
+                self._history.add(self._unsent)
                 self._unsent = None
                 self._sent.release()
 
@@ -112,7 +185,12 @@ def visible(text: str) -> str:
     return re.sub(r"[\x00-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", text)
 
 
-async def talk(connection: ClientConnection, lines: Input) -> str:
+def show(message: str | bytes) -> None:
+    """Print a message."""
+    print(visible(message) if isinstance(message, str) else f"({len(message)} bytes)", flush=True)
+
+
+async def talk(connection: ClientConnection, lines: Input, history: History) -> str:
     """Send and print until the connection is closed.
 
     Returns:
@@ -126,13 +204,15 @@ async def talk(connection: ClientConnection, lines: Input) -> str:
     try:
         with suppress(ConnectionClosed):
             async for message in connection:
-                print(visible(message) if isinstance(message, str) else f"({len(message)} bytes)", flush=True)
+                history.add(message)
+                show(message)
     finally:
         sending.cancel()
         # Still open if cancelled: `async with` would close it with 1011.
         await connection.close()
     closed = f"closed: {connection.close_code} {connection.close_reason}".rstrip()
-    if is_final(connection.close_code, connection.close_reason or ""):
+    has_new_position = history.most and connection.close_code == GONE
+    if is_final(connection.close_code, connection.close_reason or "") and not has_new_position:
         raise Ended(closed)
     return closed
 
@@ -156,18 +236,19 @@ def refusal(error: InvalidStatus) -> tuple[str, int]:
     return refused, int(retry_after) if retry_after.isdecimal() else 0
 
 
-async def chat(url: str, backoff: Backoff, ping_seconds: float) -> None:
+async def chat(url: str, backoff: Backoff, ping_seconds: float, last: int) -> None:
     """Chat until end of input, which cancels this task."""
     task = asyncio.current_task()
     assert task is not None
-    lines = Input(task)
     key = os.environ.get("RELAY_KEY")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
+    history = History(url, last, headers)
+    lines = Input(task, history)
     while True:
         opened_at, at_least_seconds = math.inf, 0
         try:
             async with connect(
-                url,
+                await history.read(),
                 additional_headers=headers,
                 # Without pings, a lost network is not detected.
                 ping_interval=ping_seconds,
@@ -175,7 +256,7 @@ async def chat(url: str, backoff: Backoff, ping_seconds: float) -> None:
                 close_timeout=3,
             ) as connection:
                 opened_at = time.monotonic()
-                why = await talk(connection, lines)
+                why = await talk(connection, lines, history)
         except InvalidStatus as error:
             why, at_least_seconds = refusal(error)
         except (OSError, InvalidHandshake) as error:
@@ -193,10 +274,11 @@ def main() -> None:
         ("--ping-seconds", 20, "interval of pings, and timeout of pongs"),
     ]:
         parser.add_argument(name, type=float, default=default, metavar="SECONDS", help=what)
+    parser.add_argument("--last", type=int, default=0, metavar="COUNT", help="most old messages; 0: no history")
     arguments = parser.parse_args()
     try:
         backoff = Backoff(arguments.first_wait, arguments.max_wait)
-        asyncio.run(chat(arguments.url, backoff, arguments.ping_seconds))
+        asyncio.run(chat(arguments.url, backoff, arguments.ping_seconds, arguments.last))
     except (KeyboardInterrupt, asyncio.CancelledError):
         pass
     except (Ended, InvalidURI) as error:

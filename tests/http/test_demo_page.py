@@ -15,7 +15,7 @@ import pytest
 import wsrelay.http
 from tests.harness.browser import Browser, Page, browser
 from tests.harness.clients import WebsocketsClient, binary, text
-from tests.harness.live import Relay, make_certificate, relay
+from tests.harness.live import SECONDS, Relay, make_certificate, relay
 from tests.validators.support import GRANT, request
 from wsrelay.closecodes import TABLE
 from wsrelay.errors import Denied
@@ -36,8 +36,8 @@ PNG = base64.b64decode(
 
 
 def test_page_file() -> None:
-    """It has less than 20 KiB, one style, one script, no other resources, and no attributes that its policy forbids."""
-    assert len(SOURCE.encode()) < 20 * 1024
+    """It has less than 25 KiB, one style, one script, no other resources, and no attributes that its policy forbids."""
+    assert len(SOURCE.encode()) < 25 * 1024
     assert [SOURCE.count(tag) for tag in ("<style>", "<script>", "<style", "<script")] == [1, 1, 1, 1]
     assert re.findall(r"<link[^>]*>", SOURCE) == ['<link rel="icon" href="data:,">']
     markup = re.sub(r"<(style|script)>.*?</\1>", "", SOURCE, flags=re.DOTALL)
@@ -160,7 +160,7 @@ def say(page: Page, words: str) -> None:
 @pytest.mark.parametrize("scheme", ["ws", "wss"])
 def test_messages(site: Site, scheme: str, certificate: Path) -> None:
     """A message appears in the other tab with the sender's name, both ways, and not in another room."""
-    site.start(certificate=certificate if scheme == "wss" else None)
+    site.start("--http", certificate=certificate if scheme == "wss" else None)
     one, other, outside = site.tab("chat/grüße"), site.tab("chat/grüße"), site.tab("chat/else")
     assert one.run("relay.url").startswith(f"{scheme}://127.0.0.1:")
     one.run("document.getElementById('name').value = 'Ada'")
@@ -183,7 +183,7 @@ def test_file_transfer(site: Site, tmp_path: Path) -> None:
     file = tmp_path / "größe.bin"
     file.write_bytes(random.Random(5).randbytes(2**20 - 4096))
     downloads = tmp_path / "downloads"
-    site.start()
+    site.start("--http")
     one, other = site.tab(), site.tab()
     one.choose_files("#file", file)
     link = other.until("document.querySelector('#log a')?.download")
@@ -218,7 +218,7 @@ def test_file_too_large(site: Site, tmp_path: Path) -> None:
 @deploy
 def test_foreign_messages(site: Site) -> None:
     """Any text and any bytes are shown: pictures by their first bytes, the rest as a download that cannot run."""
-    site.start()
+    site.start("--http")
     page = site.tab()
     with site.client() as client:
         client.say(text("plain words"))
@@ -257,7 +257,7 @@ HOSTILE = [
 @deploy
 def test_hostile_text(site: Site) -> None:
     """Text of any kind, as message, name or file name, is shown as text, runs nothing and widens nothing."""
-    site.start()
+    site.start("--http")
     page = site.tab(width=360, height=640, mobile=True)
     with site.client() as client:
         for words in HOSTILE:
@@ -430,6 +430,101 @@ def test_phone(site: Site) -> None:
     assert widths(page) == (360, True)
 
 
+# History
+
+
+def entries(page: Page) -> list[str]:
+    """Return the texts of the messages on the page, without names and notes."""
+    found: list[str] = page.run("[...document.querySelectorAll('#log .body')].map((body) => body.innerText)")
+    return found
+
+
+@deploy
+def test_history_shown(site: Site) -> None:
+    """In a room with history a tab shows what was said before it came, texts and files, and says that it is older."""
+    site.start("--http", "--history", "chat/*=10")
+    with site.client("chat/1") as client:
+        client.say(text("first"))
+        client.say(binary(b'{"name": "cam", "file": "door.txt"}\n' + PNG))
+        page = site.tab("chat/1")
+        await_text(page, "door.txt")
+        client.say(text("second"))
+        await_text(page, "second")
+    assert [entry.partition(" ")[0].strip() for entry in entries(page)] == ["first", "door.txt", "second"]
+    metas = page.run("[...document.querySelectorAll('#log .meta')].map((meta) => /earlier/.test(meta.innerText))")
+    assert metas == [True, True, False]
+    assert "missing" not in page.run("document.getElementById('log').innerText")
+    assert page.complaints() == []
+
+
+@deploy
+def test_history_resumed(site: Site) -> None:
+    """After a disconnect a tab shows what it missed, and nothing twice, its own messages included."""
+    site.start("--http", "--history", "**=100")
+    page = site.tab("chat/1")
+    with site.client("chat/1") as client:
+        client.say(text("same words"))
+        await_text(page, "same words")
+        say(page, "mine")
+        assert json.loads(client.hear())["text"] == "mine"
+        page.run("document.getElementById('toggle').click()")
+        await_state(page, "closed")
+        for words in ("same words", "missed"):
+            client.say(text(words))
+        client.ws.ping().wait(SECONDS)
+        page.run("document.getElementById('toggle').click()")
+        await_text(page, "missed")
+        await_state(page, "open")
+        client.say(text("live"))
+        await_text(page, "live")
+    assert entries(page) == ["same words", "mine", "same words", "missed", "live"]
+    assert "may be missing" not in page.run("document.getElementById('log').innerText")
+
+
+@deploy
+@pytest.mark.parametrize("how", ["forgotten", "restarted", "without history"])
+def test_history_gone(site: Site, how: str) -> None:
+    """If the room has forgotten messages since the last connection, the page says that some may be missing."""
+    site.start("--http", "--history", "**=2")
+    page = site.tab("chat/1", before="Math.random = () => 0.1")
+    say(page, "mine")
+    if how == "forgotten":
+        page.run("document.getElementById('toggle').click()")
+        await_state(page, "closed")
+        with site.client("chat/1") as client:
+            for number in range(10):
+                client.say(text(f"number {number}"))
+            client.ws.ping().wait(SECONDS)
+        page.run("document.getElementById('toggle').click()")
+    else:
+        site.server.stop()
+        await_text(page, "No answer", "#why")
+        site.start("--http", *(["--history", "**=2"] if how == "restarted" else []))
+    await_text(page, "Messages may be missing here")
+    await_state(page, "open")
+    kept = entries(page)
+    assert kept[0] == "mine"
+    if how == "forgotten":
+        assert kept[-1] == "number 9"
+        assert len(set(kept)) == len(kept)
+    with site.client("chat/1") as client:
+        client.say(text("live"))
+        await_text(page, "live")
+
+
+@deploy
+def test_echo(site: Site) -> None:
+    """With --echo, a tab shows its own messages once."""
+    site.start("--http", "--echo", "--history", "**=10")
+    page = site.tab()
+    for words in ("one", "two"):
+        say(page, words)
+    with site.client() as client:
+        client.say(text("end"))
+        await_text(page, "end")
+    assert entries(page) == ["one", "two", "end"]
+
+
 # The client, on a fake network
 
 #: Fakes of WebSocket, fetch and the clock; ``waits``: the client's delays, in milliseconds.
@@ -443,7 +538,7 @@ MADE_UP = """
   performance.now = () => ++now;
   Math.random = () => 1;
   const made = new RelaySocket("ws://relay.example/room", { onmessage() {}, onstate: (...all) => states.push(all) });
-  made.connect();
+  await made.connect();
 """
 
 
@@ -459,11 +554,11 @@ def test_back_off(site: Site) -> None:
     waits = run_client(
         site.tab(),
         """
-        for (let i = 0; i < 8; i++) { await socket.onclose({ code: 1006, reason: "" }); pending(); }
+        for (let i = 0; i < 8; i++) { await socket.onclose({ code: 1006, reason: "" }); await pending(); }
         Math.random = () => 0;
-        await socket.onclose({ code: 1006, reason: "" }); pending();
+        await socket.onclose({ code: 1006, reason: "" }); await pending();
         Math.random = () => 1;
-        socket.onopen(); await socket.onclose({ code: 1006, reason: "" }); pending();
+        socket.onopen(); await socket.onclose({ code: 1006, reason: "" }); await pending();
         socket.onopen(); now += 20_000; await socket.onclose({ code: 1012, reason: "" });
         return waits;
         """,
@@ -490,7 +585,7 @@ def test_reconnect_online(site: Site) -> None:
 
 @deploy
 def test_reconnect_table(site: Site) -> None:
-    """The client reconnects after exactly the closes with `reconnect` in the table."""
+    """The client reconnects after the closes with `reconnect` in the table; after 4410, too, as it asks anew."""
     site.start()
     page = site.tab()
     for row in TABLE:
@@ -499,7 +594,7 @@ def test_reconnect_table(site: Site) -> None:
             f"socket.onopen(); await socket.onclose({json.dumps({'code': row.code, 'reason': row.text})});"
             "return states.at(-1)[0];",
         )
-        assert state == ("waiting" if row.reconnect else "closed"), row
+        assert state == ("waiting" if row.reconnect or row.code == 4410 else "closed"), row
 
 
 @deploy
@@ -524,6 +619,35 @@ def test_refusal_by_http(site: Site, status: int, state: str, waits: list[int]) 
         "code": 1006, "refused": True, "status": status, "reason": "no, because", "retryAfter": 10, "until": 0,
     }  # fmt: skip
     assert waited == waits
+
+
+@deploy
+def test_proxy_answers(site: Site) -> None:
+    """If a proxy answers for a relay that is away, the page says that the relay cannot be reached."""
+    site.start()
+    words = site.tab().run("[502, 504].map((status) => explain({ code: 1006, refused: true, status, reason: '' }))")
+    assert all("The relay cannot be reached" in each for each in words)
+
+
+@deploy
+def test_query_failed(site: Site) -> None:
+    """If query() throws, the attempt has failed, and no socket is made; the next attempt calls it again."""
+    site.start()
+    states, url = run_client(
+        site.tab(),
+        """
+        let calls = 0;
+        socket = null;
+        made.query = async () => { if (!calls++) throw new Error("no answer"); return "?since=7"; };
+        globalThis.WebSocket = class { constructor(url) { socket = this; this.url = url; } close() {} };
+        await made.connect();
+        const first = socket;
+        await pending();
+        return [[first, ...states.map(([state]) => state)], socket.url];
+        """,
+    )
+    assert states == [None, "connecting", "connecting", "waiting", "connecting"]
+    assert url == "ws://relay.example/room?since=7"
 
 
 @deploy
