@@ -85,7 +85,7 @@ def test_dashboard_layout() -> None:
     every = dashboard()["panels"]
     assert len({panel["id"] for panel in every}) == len(every)
     rows = [panel["title"] for panel in every if panel["type"] == "row"]
-    assert rows == ["Traffic", "Latency", "Slow readers", "Refusals and ends", "Process", "Backplane"]
+    assert rows == ["Traffic", "Latency", "Slow readers", "Refusals and ends", "Process", "Backplane", "History"]
     cells = [
         {(x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])}
         for place in (panel["gridPos"] for panel in every)
