@@ -149,7 +149,7 @@ def verdicts(figures: Mapping[str, float], limits: Limits) -> list[Verdict]:
 
 def _verdict(name: str, figure: float | None, limit: float | None) -> Verdict:
     """Compare one figure."""
-    what = f"{name:10} {titles().get(name, 'no such work'):66}"
+    what = f"{name:13} {titles().get(name, 'no such work'):66}"
     if figure is None or limit is None:
         missing = "was not measured" if figure is None else "has no limit: bench/run --guard --write-limits"
         return Verdict(f"{what} {missing}", False)

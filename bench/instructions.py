@@ -55,7 +55,7 @@ def do(row: Row, callgrind: Any, types_before: int) -> dict[str, object]:
     for _ in range(types_before):
         hasattr(type("Numbered", (), {}), "name")  # a type gets its number when it is first asked for something
     lockstep.begin_log()
-    relay = lockstep.Relay()
+    relay = lockstep.Relay(row.history)
     crowd = lockstep.Arrivals(relay, row) if row.idle else lockstep.Crowd(relay, row)
     for _ in range(WARM_UP_ROUNDS):
         crowd.round()

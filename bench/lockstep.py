@@ -17,6 +17,7 @@ import struct
 import termios
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import repeat
 from typing import Final
 
@@ -97,18 +98,22 @@ def unread_bytes(descriptor: int) -> int:
 class Relay:
     """A relay with its default options, its log and a reactor of its own, which is turned step by step.
 
+    Args:
+        history: messages that its rooms keep.
+
     Attributes:
         count: called before and after each turn.
         turns: how many turns there were.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, history: int = 0) -> None:
         self.count: Callable[[], object] = int  # nothing, until somebody counts
         self.turns = 0
         self._reactor = LeanReactor()  # that of `twistd wsrelay`
         # Stands still. It is not Twisted's own, so the factory leaves it.
         self._reactor.seconds = repeat(NOW).__next__
-        self._factory = RelayFactory(SETTINGS, reactor=self._reactor, busy_clock=repeat(0.0).__next__)
+        settings = replace(SETTINGS, history=(f"**={history}",)) if history else SETTINGS
+        self._factory = RelayFactory(settings, reactor=self._reactor, busy_clock=repeat(0.0).__next__)
         service = RelayService(self._factory)
         service.startService()
         self._port = service.ports[0]

@@ -22,6 +22,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 COLOURS = {
     "relay": "#d1242f",
     "relay-pure": "#a3141d",
+    "relay-history": "#e8703a",
     "watched": "#f0a0a5",
     "relay-redis": "#8250df",
     "relay-redis-2": "#a475f9",

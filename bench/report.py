@@ -7,7 +7,7 @@ from typing import Any
 
 import work
 from samples import Results
-from servers import FLOOR, RELAY, SERVERS
+from servers import FLOOR, HISTORY, RELAY, SERVERS
 from work import Row
 
 FAILED = "FAILED"
@@ -83,7 +83,7 @@ RATIO_METRICS = {"window": ("deliveries", True), "paced": ("p50", False), "idle"
 RATIO_NOTE = "Deliveries and handshakes per second: more is better. p50 of latency: less is better."
 
 #: The relay, in all its ways, and the yardstick.
-NO_PEERS = (RELAY, "relay-pure", "watched", FLOOR, *(server.name for server in SERVERS if server.nodes))
+NO_PEERS = (RELAY, HISTORY, "relay-pure", "watched", FLOOR, *(server.name for server in SERVERS if server.nodes))
 
 LIMITATIONS = """\
 ## What this does not show

@@ -135,6 +135,19 @@ class Results:
         mine, others = self.median(server, row, metric), self.median(other, row, metric)
         return mine / others if mine is not None and others else None
 
+    def pairs(self, server: str, other: str, row: str, metric: str) -> list[float]:
+        """Give how many times the other's a server's metric is, for each repeat in which both have it.
+
+        The two of a repeat are measured one after the other, so what changes from repeat to repeat cancels out.
+        """
+        mine, others = self._by_repeat(server, row, metric), self._by_repeat(other, row, metric)
+        return [value / others[repeat] for repeat, value in mine.items() if others.get(repeat)]
+
+    def _by_repeat(self, server: str, row: str, metric: str) -> dict[int, float]:
+        """Give a metric by repeat, where it is without fault and there."""
+        good = {one.repeat: METRICS[metric](one.outcome) for one in self.of(server, row) if not one.fault}
+        return {repeat: value for repeat, value in good.items() if value is not None}
+
     def spread(self, server: str, row: str, metric: str) -> float | None:
         """Give how far the repeats are apart, as a share of their median."""
         values, middle = self.values(server, row, metric), self.median(server, row, metric)

@@ -68,6 +68,10 @@ ONE_BIG_CLIENT = (
 FLOOR = "floor"
 RELAY = "relay"
 
+#: The relay whose rooms keep their last messages, and how many.
+HISTORY = "relay-history"
+HISTORY_OPTIONS = ("--history", "**=100")
+
 
 #: What a peer with TLS is told.
 TLS = ("--tls", "{certificate}", "{key}")
@@ -86,12 +90,14 @@ def _on_python(name: str, title: str, deflate: bool = True, tls: tuple[str, ...]
     )
 
 
-def _relay(name: str, title: str, *before: str, pure: bool = False, rows: str = "*") -> Server:
-    """Make the row of the relay; what is put before its command runs it."""
+def _relay(
+    name: str, title: str, *before: str, options: tuple[str, ...] = (), pure: bool = False, rows: str = "*"
+) -> Server:
+    """Make the row of the relay; what is put before its command runs it, and it gets more options."""
     return Server(
         name,
         title,
-        (*before, "{twistd}", "-n", "--pidfile=", "wsrelay", *ONE_BIG_CLIENT),
+        (*before, "{twistd}", "-n", "--pidfile=", "wsrelay", *ONE_BIG_CLIENT, *options),
         (toolchain.relay,),
         deflate=(),
         environ={"WSRELAY_PURE": "1"} if pure else {},
@@ -117,8 +123,12 @@ NODES_ROWS = "cross-*,nodes-*"
 #: Where being watched could cost something; the others would take minutes and say the same.
 WATCHED_ROWS = "10x1,100x1,100x64,1000x64,rooms-500x2,paced-100,idle-9000"
 
+#: Fan-out, in which a room keeps each message that it delivers, and latency.
+HISTORY_ROWS = "10x1,10x64,100x1,100x64,1000x1,1000x64,all-100,rooms-500x2,paced-100"
+
 SERVERS = [
     _relay(RELAY, "wsrelay"),
+    _relay(HISTORY, "wsrelay, history", options=HISTORY_OPTIONS, rows=HISTORY_ROWS),
     _relay("relay-pure", "wsrelay, pure Python", pure=True),
     _relay("watched", "wsrelay, watched", "{own_python}", "{peers}/watched.py", rows=WATCHED_ROWS),
     Server(FLOOR, "floor (C)", ("{build}/floor",), (partial(toolchain.compiled, "floor"),), deflate=None),

@@ -22,6 +22,7 @@ class Row:
         tls: over TLS; each handshake is a full one, without resumption.
         burst: with a rate, so many messages are due at one time.
         servers: patterns of the servers that are measured at it, which commas separate.
+        history: messages that its rooms keep; for the guard, whose relay is made for the row.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Row:
     tls: bool = False
     burst: int = 1
     servers: str = "*"
+    history: int = 0
 
     @property
     def connections(self) -> int:
@@ -124,6 +126,10 @@ GUARDED = {
         _one_publisher(10, 1),
         _one_publisher(10, 64),
         Row("all-100", "all 100 members publish", 100, publishers="all"),
+        # Less than the warm-up publishes, so that each message that comes makes the log forget one.
+        Row("10x1-history", "1 publisher, 10 members, window 1, 20 messages kept", 10, history=20),
+        Row("10x64-history", "1 publisher, 10 members, window 64, 100 messages kept", 10, window=64, history=100),
+        Row("pairs-history", "50 rooms of 2, all publish, 20 messages kept", 2, 50, "all", history=20),
         Row("small-in", "small frames in: 1 publisher, 2 members, window 512", 2, window=512, size=16),
         Row("handshake", "a handshake", 10, idle=True),
     ]

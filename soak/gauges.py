@@ -30,10 +30,19 @@ def read(pid: int) -> Gauges:
         OSError: there is no such process.
     """
     folder = Path("/proc") / str(pid)
-    resident = int((folder / "statm").read_text(encoding="ascii").split()[1])
     times = (folder / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[11:13]
     return Gauges(
-        round(resident * _PAGE_BYTES / 2**20, 3),
+        rss_mib(pid),
         len(list((folder / "fd").iterdir())),
         sum(map(int, times)) / _TICKS_PER_SECOND,
     )
+
+
+def rss_mib(pid: int) -> float:
+    """Return the resident memory of a process, in MiB.
+
+    Raises:
+        OSError: there is no such process.
+    """
+    resident = int((Path("/proc") / str(pid) / "statm").read_text(encoding="ascii").split()[1])
+    return round(resident * _PAGE_BYTES / 2**20, 3)

@@ -56,6 +56,7 @@ def load_run() -> Any:
 facts: Any = load("facts")
 guard: Any = load("guard")
 interpreters: Any = load("interpreters")
+history_report: Any = load("history_report")
 idle: Any = load("idle")
 lockstep: Any = load("lockstep")
 measure: Any = load("measure")
@@ -189,6 +190,16 @@ class TablesTests(unittest.TestCase):
         self.assertTrue(measure.applies(watched, work.BY_NAME["10x1"]))
         self.assertFalse(measure.applies(watched, work.BY_NAME["10x64"]))
         self.assertLessEqual(set(watched.rows.split(",")), set(work.BY_NAME))
+
+    def test_history(self) -> None:
+        """The relay with history is the relay, but for one option and the rows of fan-out."""
+        relay, history = servers.BY_NAME["relay"], servers.BY_NAME["relay-history"]
+        self.assertEqual((*relay.command, "--history", "**=100"), history.command)
+        same = {"name": relay.name, "title": relay.title, "command": relay.command, "rows": relay.rows}
+        self.assertEqual(relay, dataclasses.replace(history, **same))
+        self.assertLessEqual(set(history.rows.split(",")), set(work.BY_NAME))
+        self.assertTrue(measure.applies(history, work.BY_NAME["100x64"]))
+        self.assertFalse(measure.applies(history, work.BY_NAME["idle-9000"]))
 
     def test_work(self) -> None:
         """All combinations of members and windows are there, and the row that compares with published figures."""
@@ -449,6 +460,12 @@ class ResultsTests(unittest.TestCase):
         """A ratio is one of medians."""
         self.assertEqual(0.5, self.results.ratio("relay", "floor", "100x16", "deliveries"))
 
+    def test_pairs(self) -> None:
+        """Ratios of pairs are of the same repeat, where both have been measured."""
+        self.assertEqual([0.75, 0.25, 0.4], self.results.pairs("relay", "floor", "100x16", "deliveries"))
+        self.assertEqual([6.0], self.results.pairs("relay", "picows", "100x16", "deliveries"))
+        self.assertEqual([], self.results.pairs("relay", "nats", "100x16", "deliveries"))
+
     def test_best(self) -> None:
         """The best server has the highest median; there is none without measurements."""
         self.assertEqual("picows", self.results.best(["ws", "picows", "nats"], "100x16", "deliveries"))
@@ -599,6 +616,48 @@ class RatioTests(unittest.TestCase):
         text = full_report(sample("relay", "idle-9000", handshakes_per_second=50))
         ratios = text[text.index("## Ratios") :]
         self.assertEqual(["handshakes", "–", "–", "–", "–"], line(ratios, "9000 idle connections"))
+
+
+class HistoryReportTests(unittest.TestCase):
+    """The section about history."""
+
+    def written(self, rates: list[tuple[int, int]], row: str = "100x64", names: str = "relay,relay-history") -> str:
+        """Write the section; the rates are of pairs, without history and with it."""
+        chosen = [servers.BY_NAME[name] for name in names.split(",")]
+        with mock.patch.object(toolchain, "answer", return_value="1.2.3"):
+            gathered = facts.gather(chosen, work.select("100x64,paced-100,idle-9000,deflate-100"), TIMING, {})
+        found = [
+            sample(name, row, repeat, deliveries_per_second=rate, latency_us={"p50": rate, "p99": 1, "max": 1})
+            for repeat, pair in enumerate(rates)
+            for name, rate in zip(("relay", "relay-history"), pair, strict=True)
+        ]
+        text: str = history_report.section(report.Report(gathered, samples.Results(found)))
+        return text
+
+    def test_reached(self) -> None:
+        """The median ratio of the pairs is compared with the bar, whatever changes from repeat to repeat."""
+        title = work.BY_NAME["100x64"].title
+        text = self.written([(1000, 980), (2000, 2020), (100, 90)])
+        self.assertEqual(["deliveries", "0.980", "0.900", "1.010", "yes", "1.000"], line(text, title))
+        text = self.written([(1000, 960)])
+        self.assertEqual(["deliveries", "0.960", "0.960", "0.960", "**no**", "1.000"], line(text, title))
+
+    def test_latency(self) -> None:
+        """At a rate the median latencies are compared, without a bar."""
+        text = self.written([(100, 110)], "paced-100")
+        cells = ["p50", "1.100", "1.100", "1.100", "", "1.000"]
+        self.assertEqual(cells, line(text, work.BY_NAME["paced-100"].title))
+
+    def test_rows(self) -> None:
+        """What was not measured is a dash; rows that are not for history are left out."""
+        text = self.written([])
+        self.assertEqual(["deliveries", "–", "–", "–", "", "–"], line(text, work.BY_NAME["100x64"].title))
+        for name in ("idle-9000", "deflate-100"):
+            self.assertNotIn(work.BY_NAME[name].title, text)
+
+    def test_without(self) -> None:
+        """A run without both relays has no such section."""
+        self.assertEqual("", self.written([], names="relay,floor"))
 
 
 class GuardTests(unittest.TestCase):
@@ -843,9 +902,9 @@ class OptionsTests(unittest.TestCase):
         self.assertEqual((1.0, 5, BENCH / "results"), (options.seconds, options.repeats, options.results))
 
     def test_quick(self) -> None:
-        """A quick run is of the relay and the floor, and leaves the results of a full one alone."""
+        """A quick run is of the relay, also with history, and the floor, and leaves the results of a full one alone."""
         options = run.parse_arguments(["--quick"])
-        self.assertEqual(["relay", "floor"], [server.name for server in run.choose(options)[0]])
+        self.assertEqual(["relay", "relay-history", "floor"], [server.name for server in run.choose(options)[0]])
         self.assertEqual(BENCH / "results" / "quick", options.results)
 
     def test_given(self) -> None:
@@ -1027,6 +1086,8 @@ def test_lockstep() -> None:
     # One turn per window of all publishers; two per handshake: accept and request.
     turns = {"pairs": 6, "10x1": 100, "10x64": 6, "all-100": 6, "small-in": 6, "handshake": 200}
     messages = {"pairs": 600, "10x1": 100, "10x64": 384, "all-100": 600, "small-in": 3072, "handshake": 100}
+    for counts in (turns, messages):
+        counts.update({f"{name}-history": counts[name] for name in ("10x1", "10x64", "pairs")})
     assert turns == {row["row"]: row["turns"] for row in found}
     assert messages == {row["row"]: row["messages"] for row in found}
     assert not done.stderr

@@ -105,7 +105,7 @@ class History(Log):
         """Add a run at the head; it gets its id and its time, where a broker has not given them."""
         if run.id is None:
             timeline, count = self._timeline, run.count
-            timeline.head = head = (timeline.head[0] + count,)  # without a call: of each message
+            timeline.head = head = (timeline.head[0] + count,)  # no call: for each message
             run.id = MessageId(timeline.begin.epoch, head if count == 1 else (head[0] - count + 1,))
             run.published_at = self._seconds()
         Log.append(self, run)  # a third of the time of super()
