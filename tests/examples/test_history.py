@@ -46,11 +46,11 @@ class Line:
         return WebsocketsClient(self._server.url("/chat/1"))
 
     def publish(self, *words: str) -> None:
-        """Publish texts, and wait until the relay has them."""
+        """Publish texts, and wait for each until the relay has it: one read of many is forgotten as a whole."""
         with self.client() as client:
             for each in words:
                 client.say(text(each))
-            assert client.ws.ping().wait(SECONDS)
+                assert client.ws.ping().wait(SECONDS)
 
     def miss(self, *words: str) -> None:
         """Publish texts while the line is cut."""
