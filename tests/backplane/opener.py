@@ -38,7 +38,7 @@ async def outcome(reactor: object, url: str, *password_file: str) -> dict[str, o
 async def main(reactor: object, *arguments: str) -> None:
     """Print the outcome."""
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stdout)], redirectStandardIO=False)
-    print(json.dumps(await outcome(reactor, *arguments)), flush=True)  # noqa: T201
+    print(json.dumps(await outcome(reactor, *arguments)), flush=True)  # noqa: T201 - its reader is a test
 
 
 if __name__ == "__main__":

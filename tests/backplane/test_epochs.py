@@ -62,11 +62,21 @@ class EpochsTests(SynchronousTestCase):
         self.read(entry("a", 6), 2, 0)
         self.read(entry("b", 4), 3, 0)
         self.read(entry("c", 9), 4, 0)
-        self.assertEqual((self.epochs.is_private, self.timeline.epoch), (True, private))
+        self.assertEqual((bool(self.epochs._owed), self.timeline.epoch), (True, private))
         self.assertTrue(LOW < self.epochs.stamp < private)
         self.read(entry("a", 7), 5, 0)
         self.assertTrue(private < self.timeline.epoch == self.epochs.stamp)
         self.assertEqual(self.timeline.begin.place, (5, 1))
+
+    def test_doubt(self) -> None:
+        """Before what was read is delivered, ids are still given; what is sent meanwhile voids them on other nodes."""
+        self.read(entry(epoch=LOW), 1, 0)
+        self.epochs.doubt()
+        void = self.epochs.stamp
+        self.assertTrue(void > self.timeline.epoch == LOW)
+        self.epochs.lose({"a": 7}, 100.0)
+        self.read(entry("a", 6, void), 2, 0)
+        self.assertTrue(void < self.timeline.epoch)
 
     def test_private_is_less(self) -> None:
         """Another node's shared epoch is larger than a private one of the same origin; it is taken over at the end."""
@@ -95,7 +105,7 @@ class EpochsTests(SynchronousTestCase):
         self.epochs.lose({"a": 2}, 100.0)
         self.read(entry("b", 4), 3, 0)
         self.epochs.tick(99.0)
-        self.assertTrue(self.epochs.is_private)
+        self.assertTrue(self.epochs._owed)
         self.epochs.tick(100.0)
         self.assertEqual((self.epochs.stamp, self.timeline.begin.place), (self.timeline.epoch, (3, 1)))
 

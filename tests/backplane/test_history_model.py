@@ -157,9 +157,9 @@ class HistoryNode(Node):
             self.kept.clear()
         self.place(self.cursor.id, entry, verdict)
         super().accept(entry, verdict, delay)
-        was_private = self.epochs.is_private
+        was_private = bool(self.epochs._owed)
         self.epochs.tick(self.world.now)
-        self.world.vague |= was_private and not self.epochs.is_private  # it does not wait any longer
+        self.world.vague |= was_private and not bool(self.epochs._owed)  # it does not wait any longer
         if verdict in (Verdict.GAP, Verdict.LEARNED_GAP):
             for client in self.world.clients:
                 if client.node is self:

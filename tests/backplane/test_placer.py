@@ -353,7 +353,7 @@ class LossTests(HistoryTestCase):
         one.wait(0.25)
         self.broker.restart(lose=1)
         one.wait(2)
-        self.assertTrue(self.shard(one)._epochs.is_private)
+        self.assertTrue(self.shard(one)._epochs._owed)
         one.wait(6)
         self.assertEqual(self.shard(one)._epochs.stamp, self.at(one).epoch)
 

@@ -273,6 +273,29 @@ class TailTests(BrokerTestCase):
         node.settle()
         self.assertEqual((client.messages, self.state(node)), (["1", "2", "3", "4"], State.UP))
 
+    def test_loss_while_delivering(self) -> None:
+        """What is sent while messages from before a loss are delivered is void at once: no node may take its ids."""
+        node = self.node(history=("**=5",))
+        node.client()
+        epochs, tail, publish = self.shard(node)._epochs, self.shard(node).tail, node.factory.hub.publish
+        seen: list[bool] = []
+
+        def slowly(room: str, run: Run) -> None:
+            if not seen:
+                before = epochs._timeline.epoch
+                tail.lose()
+                seen.append(epochs.stamp > before == epochs._timeline.epoch)
+            publish(room, run)
+
+        node.factory.hub.publish = slowly
+        self.publish_elsewhere(1, "1")
+        node.settle()
+        self.assertEqual(seen, [True])
+        void = epochs.stamp
+        self.publish_elsewhere(2, "2")
+        node.settle()
+        self.assertGreater(epochs._timeline.epoch, void)
+
     def test_stretches_across_connections(self) -> None:
         """While what was read is delivered, new connections do not read."""
         node = self.node()

@@ -62,11 +62,6 @@ class Epochs:
         self.stamp = ""
 
     @property
-    def is_private(self) -> bool:
-        """Whether the epoch is a private one."""
-        return bool(self._owed)
-
-    @property
     def is_unknown(self) -> bool:
         """Whether there is no epoch yet."""
         return not self._timeline.epoch
@@ -98,6 +93,10 @@ class Epochs:
     def begin(self, place: tuple[int, ...]) -> None:
         """Begin the first epoch, or a larger one, at a place, and send it."""
         self._share(self._next(_SHARED_STEP), place)
+
+    def doubt(self) -> None:
+        """The broker has lost entries, but what was read before is still being delivered: what is sent now is void."""
+        self.stamp = self._next(_VOID_STEP)
 
     def lose(self, owed: Mapping[str, int], until: float) -> None:
         """The broker has lost entries: reading goes on from the start of the stream.

@@ -62,6 +62,10 @@ class Placer:
         """Messages before a place are missing: rooms that are opened from now on know nothing of them."""
         self._timeline.raise_floor(MessageId(self._timeline.epoch, place))
 
+    def doubt(self) -> None:
+        """The broker has lost entries: see :meth:`wsrelay.backplane.epochs.Epochs.doubt`."""
+        self._epochs.doubt()
+
     def lose(self, owed: Mapping[str, int], until: float) -> None:
         """The broker has lost entries: see :meth:`wsrelay.backplane.epochs.Epochs.lose`."""
         _log.warn("backplane: messages may be lost or come again: clients that return from now on get no history")

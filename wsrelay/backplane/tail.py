@@ -156,6 +156,7 @@ class Tail:
     def lose(self) -> None:
         """The broker has lost entries: as soon as what was read before is delivered, another epoch begins."""
         self._has_lost = True
+        self._placer.doubt()
 
     def begin(self, connection: RedisProtocol) -> None:
         """Read on a connection from now on, behind the last entry that was read."""
