@@ -15,7 +15,7 @@ from typing import Final, Generic, TypeVar
 from wsrelay.names import RoomPattern
 from wsrelay.wire import frames
 
-__all__ = ["COUNTS", "DISCONNECT", "MESSAGE_TYPES", "SLOW_POLICIES", "ByRoom", "SlowPolicy"]
+__all__ = ["COUNTS", "DISCONNECT", "MAX_COUNT", "MESSAGE_TYPES", "SLOW_POLICIES", "ByRoom", "SlowPolicy"]
 
 
 @dataclass(frozen=True, slots=True)

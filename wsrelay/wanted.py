@@ -7,10 +7,7 @@ from typing import Final, NamedTuple
 
 from wsrelay.message_id import MessageId
 
-__all__ = ["ALL_NEW", "MOST_LAST", "Start", "Wanted"]
-
-#: The largest number of messages that can be asked for, or kept.
-MOST_LAST: Final = 1_000_000
+__all__ = ["ALL_NEW", "Start", "Wanted"]
 
 
 class Wanted(NamedTuple):

@@ -10,15 +10,16 @@ from typing import Final
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
 from wsrelay.message_id import MessageId
+from wsrelay.policies import MAX_COUNT
 from wsrelay.request import HandshakeRequest
-from wsrelay.wanted import ALL_NEW, MOST_LAST, Wanted
+from wsrelay.wanted import ALL_NEW, Wanted
 
 __all__ = ["wanted"]
 
 #: Of a client that may not get old messages unasked.
 _NO_GREETING: Final = Wanted(may_greet=False)
 
-#: At most as many digits as :data:`MOST_LAST` has.
+#: At most as many digits as :data:`MAX_COUNT` has.
 _COUNT: Final = re.compile("[0-9]{1,7}")
 
 
@@ -60,8 +61,8 @@ def _only(request: HandshakeRequest, name: str) -> str | None:
 
 
 def _count(text: str) -> int:
-    if not _COUNT.fullmatch(text) or int(text) > MOST_LAST:
-        raise Denied(400, f"last must be a whole number from 0 to {MOST_LAST}, such as last=50", cause="malformed")
+    if not _COUNT.fullmatch(text) or int(text) > MAX_COUNT:
+        raise Denied(400, f"last must be a whole number from 0 to {MAX_COUNT}, such as last=50", cause="malformed")
     return int(text)
 
 

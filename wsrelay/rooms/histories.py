@@ -74,14 +74,11 @@ class Histories:
         return self._of(room).at
 
     def read(self, room: str, wanted: Wanted) -> Reading | None:
-        """Return messages of a room with history, open or not; ``None``: what is wanted is gone.
+        """Return messages of a room with history, open or not, after it has expired; ``None``: what is wanted is gone.
 
         Complexity:
             That of the messages.
         """
-        opened = self._found(room)
-        if opened is not None:
-            opened.expire()
         return self._of(room).read(wanted)
 
     def when_placed(self, run: Run, placed: Callable[[MessageId], object]) -> Callable[[], object]:

@@ -1,4 +1,4 @@
-"""A room's history: its log kept longer, with ids, and where in it those start who come later.
+"""A room's history: its log kept longer, with ids, and where in it a client that comes later starts.
 
 Pure: no I/O, no clock. Must not live here: cursors (subscribers), which rooms have a history (histories), rooms without
 members (idle).

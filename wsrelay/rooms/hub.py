@@ -343,7 +343,8 @@ class Hub:
 
     def read(self, name: str, wanted: Wanted) -> Reading | None:
         """See :meth:`wsrelay.rooms.histories.Histories.read`."""
-        self._idle.expire(name)
+        room = self._rooms.get(name)
+        self._idle.expire(name) if room is None else room.expire()
         return self.histories.read(name, wanted)
 
     def set_slow_policies(self, policies: Sequence[str]) -> None:
@@ -360,8 +361,7 @@ class Hub:
             room.set_slow_policy(self._slow_policies.of(name))
 
     def _room_with(self, subscriber: Subscriber) -> Room | None:
-        name = self._room_of.get(subscriber)
-        return None if name is None else self._rooms[name]
+        return None if (name := self._room_of.get(subscriber)) is None else self._rooms[name]
 
     def _drop_if_idle(self, name: str) -> None:
         room = self._rooms[name]
