@@ -156,7 +156,8 @@ class History(Log):
     def _bound(self, needed: int) -> None:
         self._hide(self._settings.history_bytes, 0, self.head - self._most_messages, needed)
         self._drop(needed)
-        self._enough_runs = len(self._runs) + min(self._most_messages, SLACK_RUNS)
+        # Without the hidden ones: these are forgotten as soon as nobody needs them.
+        self._enough_runs = len(self._runs) - self._index(self._oldest) + min(self._most_messages, SLACK_RUNS)
 
     def _hide(self, most_bytes: float, seconds: float, before: int, needed: int) -> None:
         """Let the oldest messages be read no more, though they may be held for a subscriber that lags.
