@@ -3,6 +3,7 @@
 Invariants:
 
 * the status is 101 or documented; for an incomplete request it is 408, after the timeout
+* an accepted request that wants no WebSocket gets 426
 * a response is well-formed, and nothing follows it
 * accepted requests mean the same to all parsers: CRLF line ends, names are tokens, no field twice but lists, no body;
   values have the same bytes and no other spaces than were sent
@@ -78,10 +79,11 @@ def check(octets: bytes) -> None:
     spent = time.process_time() - began
     assert spent < CPU_SECONDS, f"{len(request)} bytes took {spent:.1f} s"
     judge_response(whole, is_head=request.startswith(b"HEAD "))
-    if accepted is not None:
-        assert whole.startswith(b"HTTP/1.1 101 "), whole
-        judge_request(request, accepted)
     end = request.find(END)
+    if accepted is not None:
+        assert whole.startswith(b"HTTP/1.1 101 " if accepted.wants_websocket else b"HTTP/1.1 426 "), whole
+        # What comes behind another request than a handshake is discarded: its answer ends the connection.
+        judge_request(request if accepted.wants_websocket else request[: end + len(END)], accepted)
     if end < 0 or end + len(END) == len(request):  # bytes after a response are not a request
         cut, _ = send(case.chunks(request))
         assert cut == whole, f"in one piece {whole!r}, cut {cut!r}"
@@ -166,7 +168,7 @@ def judge_fields(lines: list[tuple[bytes, bytes, bytes]], headers: Any) -> None:
 def judge_target(line: bytes, request: Any) -> None:
     """Check that the room is the path, decoded exactly once."""
     method, target, version = line.decode().split(" ")
-    assert (method, version) == ("GET", "HTTP/1.1"), line
+    assert (method in ("GET", "HEAD"), version) == (True, "HTTP/1.1"), line
     if not target.startswith("/"):
         url = urlsplit(target)
         assert url.scheme in ("http", "https", "ws", "wss") and url.username is None, target

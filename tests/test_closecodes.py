@@ -16,6 +16,8 @@ from wsrelay.closecodes import (
     CloseReason,
     counted_as,
     for_code,
+    for_status,
+    status_of,
 )
 
 
@@ -86,6 +88,32 @@ class ReasonTests(SynchronousTestCase):
         self.assertIs(for_code(1001), INTERNAL_ERROR)
 
 
+class ForStatusTests(SynchronousTestCase):
+    """The closes of refused handshakes."""
+
+    def test_code(self) -> None:
+        """Every status of a refusal has a code for private use of its own, and its reason fits a close frame."""
+        codes = [for_status(status, "no").code for status in range(400, 600)]
+        self.assertEqual(codes, [*range(4400, 4600)])
+        self.assertEqual(for_status(429, "é" * 100).reason_bytes(), b"\xc3\xa9" * 61)
+
+    def test_reconnect(self) -> None:
+        """Trying again can help after a late request, too many requests, and failures of the relay or a back end."""
+        passing = {status for status in range(400, 600) if for_status(status, "no").reconnect}
+        self.assertEqual(passing, {408, 429, *range(500, 600)})
+
+    def test_status_of(self) -> None:
+        """The status is in the code; other codes have none."""
+        self.assertEqual({status_of(for_status(status, "").code) for status in range(400, 600)}, {*range(400, 600)})
+        self.assertEqual([status_of(code) for code in (1000, 1008, 4399, 4600)], [None] * 4)
+
+    def test_same_advice(self) -> None:
+        """Where an open connection may end with the same code, the advice is the same; 4401 needs a new token."""
+        for row in TABLE:
+            if row.code > 4000 and row.code != 4401:
+                self.assertEqual(for_status(row.code - 4000, "").reconnect, row.reconnect, row)
+
+
 class CountedAsTests(SynchronousTestCase):
     """Labels of the close counters."""
 
@@ -107,3 +135,21 @@ class ReferenceTests(SynchronousTestCase):
         self.assertEqual(
             rows, [f"| {row.code} | {row.text} | {'yes' if row.reconnect else 'no'} | {row.when} |" for row in TABLE]
         )
+
+    def test_refused_handshakes(self) -> None:
+        """The page, the other page's table and its client say of each refusal whether trying again can help."""
+        docs = Path(__file__).parent.parent / "docs"
+        clients = (docs / "clients.md").read_text("utf-8")
+        rows = re.findall(
+            r"\n\| (4408, 4429, 45xx) \| (?:yes, )?(with back-off) \|", (docs / "closecodes.md").read_text("utf-8")
+        )
+        rows += re.findall(r"\n\| (4408, 4429, 45xx) \| (with back-off) \|", clients)
+        self.assertEqual(rows, [("4408, 4429, 45xx", "with back-off")] * 2)
+        final = re.search(r"REFUSED = /(.+)/;", clients)
+        assert final is not None
+        for status in range(400, 600):
+            row = for_status(status, "no")
+            passes = re.fullmatch("4408|4429|45..", str(row.code)) is not None
+            self.assertEqual(row.reconnect, passes, row)
+            # Not 4401: the client fetches a new token.
+            self.assertEqual(re.match(final[1], str(row.code)) is None, passes or status == 401, row)

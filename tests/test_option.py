@@ -89,7 +89,7 @@ class CheckedTests(SynchronousTestCase):
         number = Annotated[int, Meta(ge=1)]
 
         self.assertEqual(checked("7", number, None, strict=False), (7, None))
-        self.assertEqual(checked("7", number, None, strict=True), (None, "expected a whole number, got '7'"))
+        self.assertEqual(checked("7", number, None, strict=True), (None, "expected a whole number, got '7'; write 7"))
         self.assertEqual(checked(0, number, None, strict=True), (None, "expected a whole number >= 1, got 0"))
 
     def test_choices(self) -> None:

@@ -1,7 +1,7 @@
 """Tests of wsrelay.settings."""
 
 import inspect
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -48,7 +48,7 @@ class SettingsTests(SynchronousTestCase):
         for value in (float("nan"), float("inf"), 0, -1):
             self.assertEqual(len(self.problems(handshake_seconds=value)), 1)
         self.assertEqual(len(self.problems(max_bytes_per_second=10**400)), 1)
-        for name in ("max_message_bytes", "room_log_bytes", "max_rooms", "max_room_members", "max_fragments"):
+        for name in ("max_message_bytes", "history_bytes", "max_rooms", "max_room_members", "max_fragments"):
             self.assertEqual(len(self.problems(**{name: 0})), 1)
 
     def test_zero_seconds(self) -> None:
@@ -73,13 +73,53 @@ class SettingsTests(SynchronousTestCase):
             self.assertIn(repr(wrong), problem)
 
     def test_room_log_bytes(self) -> None:
-        """A log too small for the largest message is refused, with both numbers."""
+        """A log that was set too small for the largest message is refused, with what it must be."""
         smallest = Run.binary(bytes(70_000)).size_bytes
         Settings(max_message_bytes=70_000, room_log_bytes=smallest)
         [problem] = self.problems(max_message_bytes=70_000, room_log_bytes=smallest - 1)
 
-        self.assertIn("room_log_bytes", problem)
-        self.assertIn(f"got {smallest - 1} and 70000", problem)
+        self.assertTrue(
+            problem.startswith(f"room_log_bytes: must be at least {smallest} with max_message_bytes=70000,")
+        )
+        self.assertTrue(problem.endswith(f"; got {smallest - 1}"), problem)
+
+    def test_room_log_bytes_derived(self) -> None:
+        """A log that was not set has 8 MiB, or holds four of the largest messages; 2 GiB are the most."""
+        message = Run.binary(bytes(70_000)).size_bytes - 70_000
+        for largest, log in (
+            (1, 2**23),
+            (2**21 - message, 2**23),
+            (2**24, 4 * (2**24 + message)),
+            (2**31 - message, 2**31),
+        ):
+            settings = Settings(max_message_bytes=largest, memory_budget=0)
+            self.assertEqual(settings.room_log_bytes, log)
+            self.assertEqual(Settings(max_message_bytes=largest, room_log_bytes=0, memory_budget=0), settings)
+            self.assertEqual(replace(settings, echo=True).room_log_bytes, log)
+        self.assertEqual(len(self.problems(max_message_bytes=2**31, memory_budget=0)), 1)
+
+    def test_room_log_bytes_in_budget(self) -> None:
+        """A log that was not set takes half of the memory budget at most for large messages, but holds one."""
+        message = Run.binary(bytes(70_000)).size_bytes - 70_000
+        for largest, budget, log in (
+            (2 * 10**8, 2**29, 2**28),
+            (2**26, 2**27 + 2 * message, 2**26 + message),
+            (1000, 2**20, 2**23),
+        ):
+            self.assertEqual(Settings(max_message_bytes=largest, memory_budget=budget).room_log_bytes, log)
+
+    def test_largest_message_fits(self) -> None:
+        """Each limit in which the largest message must have room is refused if it has too little."""
+        message = Run.binary(bytes(70_000)).size_bytes
+        for name, least, more in (
+            ("memory_budget", 2 * message, {}),
+            ("max_unfinished_bytes_per_address", 70_000 + 1024, {"max_request_bytes": 1024}),
+            ("backplane_log_bytes", 70_000, {"backplane": "redis://broker"}),
+        ):
+            Settings(max_message_bytes=70_000, **{name: least}, **more)
+            [problem] = self.problems(max_message_bytes=70_000, **{name: least - 1}, **more)
+            self.assertTrue(problem.startswith(f"{name}: must be at least {least} with max_message_bytes=70000, "))
+        Settings(backplane_log_bytes=1)  # without a backplane it has no meaning
 
     def test_pause_publishers_needs_slow_seconds(self) -> None:
         """With the policy pause-publishers, slow_seconds must not be 0, or a room could be held for good."""
@@ -97,6 +137,12 @@ class ReloadTests(SynchronousTestCase):
         """The fields that differ are named, in their order."""
         self.assertEqual(Settings().differences(Settings()), [])
         self.assertEqual(Settings().differences(Settings(max_rooms=1, echo=True)), ["echo", "max_rooms"])
+
+    def test_differences_derived(self) -> None:
+        """A field that only follows another one has not changed; one that was set has."""
+        large = Settings(max_message_bytes=2**24)
+        self.assertEqual(Settings().differences(large), ["max_message_bytes"])
+        self.assertEqual(Settings(room_log_bytes=2**25).differences(Settings()), ["room_log_bytes"])
 
     def test_take_over(self) -> None:
         """The reloadable fields, and no others, become those of other settings, in the same object."""
@@ -135,18 +181,23 @@ class CheckValueTests(SynchronousTestCase):
     def test_strict(self) -> None:
         """In a TOML file a number is a number."""
         self.assertEqual(check_value("max_rooms", 12), (12, None))
-        self.assertEqual(check_value("max_rooms", "12"), (None, "expected a whole number, got '12'"))
+        self.assertEqual(check_value("max_rooms", "12"), (None, "expected a whole number, got '12'; write 12"))
+        self.assertEqual(check_value("listen", "tcp:1"), (None, "expected a list, got 'tcp:1'; write [\"tcp:1\"]"))
 
     def test_wrong(self) -> None:
         """The problem says what was expected and what was given."""
         for name, text, problem in [
             ("max_rooms", "x", "expected a whole number, got 'x'"),
             ("max_rooms", "1.5", "expected a whole number, got '1.5'"),
+            ("max_message_bytes", "10M", "expected a whole number, got '10M'; write 10485760"),
+            ("max_message_bytes", "99999G", "expected a whole number, got '99999G'"),
+            ("max_message_bytes", "64 KiB", "expected a whole number, got '64 KiB'; write 65536"),
             ("ping_seconds", "nan", "expected a number >= 0.0, got 'nan'"),
             ("ping_seconds", "1e400", "expected a smaller number, got '1e400'"),
             ("echo", "maybe", "expected true or false, got 'maybe'"),
             ("listen", "tcp:1", "expected a list, got 'tcp:1'"),
             ("slow_policy", "latest", "expected a list, got 'latest'"),
+            ("max_rooms", ["1"], "expected a whole number, got ['1']"),
         ]:
             self.assertEqual(check_value(name, text, strict=False), (None, problem))
 

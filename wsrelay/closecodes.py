@@ -8,11 +8,27 @@ an HTTP status (4401 is 401). Must not live here: HTTP statuses (:mod:`wsrelay.e
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["LOST", "NO_CODE", "TABLE", "CloseReason", "counted_as", "for_code"]
+__all__ = [
+    "LOST",
+    "NORMAL",
+    "NO_CODE",
+    "TABLE",
+    "TLS_FAILED",
+    "CloseReason",
+    "counted_as",
+    "for_code",
+    "for_status",
+    "status_of",
+]
 
-#: A close frame without a code, and an end without a close frame (RFC 6455 section 7.4.1); never on the wire.
+#: A close frame without a code, an end without a close frame, and a TLS handshake that has failed (RFC 6455 section
+#: 7.4.1); never on the wire.
 NO_CODE: Final = 1005
 LOST: Final = 1006
+TLS_FAILED: Final = 1015
+
+#: A client's own close, and the first of all codes.
+NORMAL: Final = 1000
 
 #: A control frame carries at most 125 bytes, 2 of them the close code (RFC 6455 section 5.5).
 MAX_REASON_BYTES: Final = 123
@@ -126,6 +142,35 @@ HISTORY_GONE = CloseReason(
     "The messages after the client's since are no longer kept (--history), or the id is of another epoch. The same id"
     " fails again: fetch the state, and connect without it.",
 )
+
+#: What a status from 400 to 599 is added to, for the close of a refused handshake: the first code for private use.
+_REFUSED: Final = 4000
+
+#: Statuses below 500 after which the same request can succeed later.
+_PASSING: Final = frozenset([408, 429])
+
+
+def for_status(status: int, text: str) -> CloseReason:
+    """Return the close that stands for a refused handshake, with ``--explain-refusals``: 4401 for 401.
+
+    It is not counted as a close, so that statuses of back ends make no labels.
+
+    Args:
+        status: the HTTP status, from 400 to 599.
+        text: its reason.
+    """
+    reconnect = status in _PASSING or status >= 500
+    return CloseReason(_REFUSED + status, text, reconnect, f"The handshake was refused with {status}.")
+
+
+def status_of(code: int) -> int | None:
+    """Return the HTTP status of a handshake that a close code says was refused; ``None``: it says nothing like that.
+
+    Rows of the table come first: 4401 with the reason of :data:`EXPIRED` is a close.
+    """
+    status = code - _REFUSED
+    return status if 400 <= status < 600 else None
+
 
 #: All rows, as they stand above: by code. The reference page and its test read this.
 TABLE: Final = tuple(row for row in tuple(globals().values()) if isinstance(row, CloseReason))

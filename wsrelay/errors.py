@@ -4,6 +4,7 @@
 
     RelayError
     ├── SettingsError       wrong options, all of them in one
+    ├── OperatorError       a failure that the operator can correct
     ├── BadRoomName         an invalid room name in a path, claim or grant
     └── Denied              refuses a handshake: HTTP status, reason, headers
         └── RoomFull, TooManyRooms (raised by the hub; 503), BackplaneDown (by a backplane; 503)
@@ -13,7 +14,16 @@ Must not live here: close codes (:mod:`wsrelay.closecodes`).
 
 from collections.abc import Sequence
 
-__all__ = ["BackplaneDown", "BadRoomName", "Denied", "RelayError", "RoomFull", "SettingsError", "TooManyRooms"]
+__all__ = [
+    "BackplaneDown",
+    "BadRoomName",
+    "Denied",
+    "OperatorError",
+    "RelayError",
+    "RoomFull",
+    "SettingsError",
+    "TooManyRooms",
+]
 
 
 class RelayError(Exception):
@@ -30,6 +40,13 @@ class SettingsError(RelayError):
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = tuple(problems)
+
+
+class OperatorError(RelayError):
+    """A failure that the operator can correct; its text says what happened and what to do.
+
+    It is logged as one line, without a traceback (:func:`wsrelay.logs.failures.log_failure`).
+    """
 
 
 class BadRoomName(RelayError):

@@ -9,7 +9,7 @@ import math
 import random
 import socket
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from functools import partial
 from itertools import count
@@ -52,7 +52,7 @@ from wsrelay.wire.frames import Encoding
 
 __all__ = ["RelayFactory"]
 
-#: Slots for refusing over-limit connections with a response: their share of ``max_connections``, and their maximum.
+#: Slots for refused connections that are not counted any more: their share of ``max_connections``, and their maximum.
 _TURNED_AWAY_SHARE: Final = 0.125
 _MAX_TURNED_AWAY: Final = 64
 
@@ -91,8 +91,7 @@ class RelayFactory(WebSocketServerFactory):
         stats: the counters.
         lines: the log lines about connections.
         numbers: yields the connection numbers, from 1.
-        web: the HTTP site beside WebSocket; ``None`` without ``http`` and ``demo``.
-        methods: the HTTP methods that are served.
+        web: all that is not WebSocket.
     """
 
     # The inherited default is a base class without Twisted (TRAPS 32).
@@ -136,8 +135,7 @@ class RelayFactory(WebSocketServerFactory):
         self.setProtocolOptions(**autobahn_options(settings))
         self.protocol = configured(self.protocol, self)
         self.numbers: Iterator[int] = count(1)
-        self.web = PublicSite(self) if settings.http or settings.demo else None
-        self.methods: Collection[str] = ("GET", "HEAD") if self.web is None else self.web.methods
+        self.web = PublicSite(self)
         self.sweep = Sweep(self.connections, self.slowed_down, self._steps(), self.stats, self.reactor)
         self._drains: list[Drain] = []
 
@@ -160,12 +158,14 @@ class RelayFactory(WebSocketServerFactory):
     # --- what connections call --------------------------------------------------------------------
 
     def turn_away(self, connection: RelayProtocol) -> bool:
-        """Reserve a slot for sending an over-limit connection its refusal; ``False``: drop the connection.
+        """Reserve a slot for refusing a connection, which has no place in the limits, or gives it up; ``False``: none.
 
-        ``buildProtocol`` cannot refuse: for ``None``, wrappers leave the socket open (TRAPS 53).
+        It is kept until TCP ends. ``buildProtocol`` cannot refuse: for ``None``, wrappers leave the socket open
+        (TRAPS 53).
         """
+        if connection in self._refused:
+            return True
         if len(self._refused) >= min(_MAX_TURNED_AWAY, math.ceil(self.max_connections * _TURNED_AWAY_SHARE)):
-            self.stats.connections_dropped += 1
             return False
         self._refused.add(connection)
         return True
@@ -188,7 +188,7 @@ class RelayFactory(WebSocketServerFactory):
 
     def member(self, handle: str) -> Subscriber | None:
         """Return the member with a handle (``Wsrelay-Connection``); ``None``: it is not here, or without ``--http``."""
-        return None if self.web is None else self.web.handles.get(handle)
+        return self.web.handles.get(handle)
 
     def describe(self) -> NodeStatus:
         """Return the description of this process, for the list of nodes."""

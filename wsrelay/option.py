@@ -4,6 +4,7 @@ Pure. Must not live here: the rows (:mod:`wsrelay.settings`; those without a set
 how rows are shown (:mod:`wsrelay.cli.reference`).
 """
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -49,6 +50,9 @@ _WORDS: Final = (
     ("^Expected str", "expected a string"),
     ("^Number out of range", "expected a smaller number"),
 )
+
+#: Suffixes of numbers that no option takes → their meaning.
+_MULTIPLES: Final = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 
 _Value = TypeVar("_Value")
 
@@ -101,6 +105,7 @@ def setting(
     choices: tuple[str, ...] = (),
     reloadable: bool = False,
     check: Callable[[_Value], object] | None = None,
+    derived: tuple[tuple[str, ...], Callable[..., _Value]] | None = None,
 ) -> _Value:
     """Declare a field of a dataclass together with its :class:`Option`.
 
@@ -115,14 +120,15 @@ def setting(
         choices: see :class:`Option`.
         reloadable: see :class:`Option`.
         check: raises ``ValueError`` for a value of the right type that is wrong.
+        derived: other fields, and what makes the value of this one out of theirs where this one is ``default``.
 
     Returns:
-        A dataclass field whose metadata has ``option``, still without its name, and ``check``.
+        A dataclass field whose metadata has ``option``, still without its name, ``check`` and ``derived``.
     """
     shown = shown_default or _shown(default)
     option = Option("", group, meaning, exceeded, detail, _kind(default), value, shown, choices, reloadable)
     # Fields that change take no part in the hash.
-    return field(default=default, hash=not reloadable, metadata={"option": option, "check": check})
+    return field(default=default, hash=not reloadable, metadata={"option": option, "check": check, "derived": derived})
 
 
 def _kind(default: object) -> Kind:
@@ -185,10 +191,23 @@ def checked(
         text = str(error)
         for theirs, ours in _WORDS:
             text = re.sub(theirs, ours, text)
-        return None, f"{text}, got {value!r}"
+        return None, f"{text}, got {value!r}{_hint(value, text, type_, strict=strict)}"
     except ValueError as error:
         return None, str(error)
     return converted, None
+
+
+def _hint(value: object, problem: str, type_: object, *, strict: bool) -> str:
+    """Return what to write instead of a value of the wrong type; empty: nothing is known. Lists: in a file only."""
+    if not isinstance(value, str):
+        return ""
+    if problem == "expected a list" and strict:
+        return f"; write [{json.dumps(value, ensure_ascii=False)}]"
+    number = re.fullmatch(r"([0-9]+) ?(?:([kKmMgG])i?[bB]?)?", value) if problem == "expected a whole number" else None
+    if number is None:
+        return ""
+    meant = int(number[1]) * _MULTIPLES[(number[2] or "").lower()]
+    return "" if checked(meant, type_, None, strict=True)[1] else f"; write {meant}"
 
 
 def attributes(options: Mapping[str, Option]) -> str:

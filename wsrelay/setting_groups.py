@@ -1,4 +1,4 @@
-"""Groups of the fields of :class:`wsrelay.settings.Settings`: observability, several nodes, history.
+"""Groups of the fields of :class:`wsrelay.settings.Settings`: observability, several nodes, history, rates.
 
 Must not live here: all other fields, and what is done with fields (:mod:`wsrelay.settings`).
 """
@@ -11,15 +11,17 @@ from msgspec import Meta
 
 from wsrelay.option import file_path, one_of, setting
 from wsrelay.policies import COUNTS, ByRoom
-from wsrelay.ranges import Bytes, CountOrOff, Seconds, SecondsOrOff
+from wsrelay.ranges import Bytes, CountOrOff, RateOrOff, Seconds, SecondsOrOff
 
-__all__ = ["LOG_FORMATS", "LOG_LEVELS", "History", "Nodes", "Observability"]
+__all__ = ["LOG_FORMATS", "LOG_LEVELS", "History", "Nodes", "Observability", "Rates"]
 
 #: Formats of the log.
 LOG_FORMATS: Final = ("text", "json")
 
 #: Levels of the log, lowest first.
 LOG_LEVELS: Final = ("debug", "info", "warn", "error")
+
+_PAUSED: Final = "reading is paused, then close 1008"
 
 
 def node_name(text: str) -> None:
@@ -35,10 +37,10 @@ class Observability:
     admin: str = setting(
         "",
         "Observability",
-        "Where to serve health, metrics, rooms and connections, as an endpoint (tcp, tcp6, ssl, unix, systemd).",
-        detail="It has no password, and is on loopback unless the endpoint names an `interface=`; a unix socket is for"
-        " the relay's own user unless `mode=` says otherwise: [the admin endpoint](admin.md). If the port is in use,"
-        " the relay exits with 1.",
+        "Where to serve health, metrics, rooms and connections: PORT, ADDRESS:PORT or an endpoint (tcp, ssl, ...).",
+        detail="Endpoints are tcp, tcp6, ssl, unix and systemd. It has no password, and is on loopback unless an"
+        " address or an `interface=` is named; a unix socket is for the relay's own user unless `mode=` says otherwise:"
+        " [the admin endpoint](admin.md). If the port is in use, the relay exits with 1.",
         value="ENDPOINT",
         shown_default="none",
         choices=("tcp:", "tcp6:", "ssl:", "unix:", "systemd:"),
@@ -125,14 +127,15 @@ class Nodes:
         "Several nodes",
         "Bytes of messages on their way to the broker and back.",
         exceeded="reading is paused; 503 for POST",
-        detail="A connection that publishes is paused at three quarters of it, until a quarter is left.",
+        detail="A connection that publishes is paused at three quarters of it, until a quarter is left; one message may"
+        " be larger.",
     )
     backplane_log_bytes: Bytes = setting(
         64 * 2**20,
         "Several nodes",
         "Bytes of messages that the broker keeps for nodes that are behind.",
         exceeded="nodes that are further behind apply the slow policy of their rooms",
-        detail="Of each shard. Give all nodes the same; the smallest counts.",
+        detail="Of each shard. Give all nodes the same; the smallest counts. At least `--max-message-bytes`.",
     )
     node_name: str = setting(
         "",
@@ -181,7 +184,8 @@ class History:
         "History",
         "Bytes of kept messages of one room.",
         exceeded="the oldest are forgotten",
-        detail="Counted as plain frames, and part of `--room-log-bytes`: at most half of it.",
+        detail="Counted as plain frames, and part of `--room-log-bytes`: at most half of it. A larger message is not"
+        " kept.",
     )
     history_total_bytes: CountOrOff = setting(
         0,
@@ -190,4 +194,56 @@ class History:
         exceeded="the rooms that are idle for longest are forgotten",
         detail="Without a budget, 0 is 128 MiB. Such rooms also give way to new ones at `--max-rooms`, and when memory"
         " is short they are forgotten before any client is closed.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """What a connection may send per second."""
+
+    max_frames_per_second: RateOrOff = setting(
+        10_000.0,
+        "Rate limits",
+        "Most frames per second of one connection, control frames included. 0 is no limit.",
+        exceeded=_PAUSED,
+        detail="Empty frames count, too. Beyond the rate the connection is not read for a while, so that TCP slows the"
+        " client down; after `--rate-grace-seconds` of that it is closed.",
+    )
+    max_control_frames_per_second: RateOrOff = setting(
+        100.0,
+        "Rate limits",
+        "Most pings and unasked pongs per second of one connection. 0 is no limit.",
+        exceeded=_PAUSED,
+        detail="Each takes as long as about fifty short messages.",
+    )
+    max_messages_per_second: RateOrOff = setting(
+        5_000.0, "Rate limits", "Most messages per second of one connection. 0 is no limit.", exceeded=_PAUSED
+    )
+    max_bytes_per_second: CountOrOff = setting(
+        32 * 2**20,
+        "Rate limits",
+        "Most bytes per second of one connection. 0 is no limit.",
+        exceeded=_PAUSED,
+        detail="On the wire or inflated, whichever is more.",
+    )
+    address_rate_factor: RateOrOff = setting(
+        5.0,
+        "Rate limits",
+        "Rates of all connections of one address together, in times of those of one. 0 is no limit.",
+        exceeded="reading is paused; 429 for POST",
+        detail="Four times as much for an IPv6 /56, 16 times for a /48.",
+    )
+    burst_seconds: Seconds = setting(
+        5.0,
+        "Rate limits",
+        "Burst that each rate limit allows, in seconds' worth of its rate.",
+        exceeded="as for the rate",
+        detail="Also for new connections. Of one connection, at most what fills a room's log.",
+    )
+    rate_grace_seconds: SecondsOrOff = setting(
+        30.0,
+        "Rate limits",
+        "Time a connection may exceed its rates. 0 is not at all.",
+        exceeded="close 1008",
+        detail="The time ends when the connection is half a burst below its rates.",
     )

@@ -4,12 +4,12 @@
 docs/reliability.md are made from these declarations. A new option is a field here; then ``make reference``.
 
 Must not live here: reading command line, environment and file (:mod:`wsrelay.tap`), the meaning of ``--validate``
-strings (:mod:`wsrelay.validators`), options without a setting (:mod:`wsrelay.cli.options`). Three groups of fields,
-observability, several nodes and history, are in :mod:`wsrelay.setting_groups`.
+strings (:mod:`wsrelay.validators`), options without a setting (:mod:`wsrelay.cli.options`). Four groups of fields,
+observability, several nodes, history and rates, are in :mod:`wsrelay.setting_groups`.
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Annotated, Final, get_type_hints
@@ -21,19 +21,30 @@ from wsrelay.message import MESSAGE_OVERHEAD_BYTES
 from wsrelay.net.proxies import TrustedProxies
 from wsrelay.option import Option, attributes, checked, listed, setting
 from wsrelay.policies import COUNTS, MESSAGE_TYPES, SLOW_POLICIES, ByRoom
-from wsrelay.ranges import Bytes, Count, CountOrOff, RateOrOff, Seconds, SecondsOrOff
-from wsrelay.setting_groups import LOG_FORMATS, LOG_LEVELS, History, Nodes, Observability
+from wsrelay.ranges import MOST_BYTES, BytesOrDerived, Count, CountOrOff, RateOrOff, Seconds, SecondsOrOff
+from wsrelay.setting_groups import LOG_FORMATS, LOG_LEVELS, History, Nodes, Observability, Rates
 
-__all__ = ["ENDPOINTS", "LOG_FORMATS", "LOG_LEVELS", "OPTIONS", "RELOADABLE", "Settings", "check_value"]
+__all__ = ["DERIVED", "ENDPOINTS", "LOG_FORMATS", "LOG_LEVELS", "OPTIONS", "RELOADABLE", "Settings", "check_value"]
 
 #: Beginnings of endpoints, for completion; plugins of Twisted add more.
 ENDPOINTS: Final = ("tcp:", "tcp6:", "ssl:", "tls:", "unix:", "systemd:", "haproxy:")
 
-_PAUSED: Final = "reading is paused, then close 1008"
+#: A room's log has so many bytes by default: what the kernel no longer keeps (wsrelay.net.endpoints.bound_unsent); or
+#: so many of the largest messages, as far as they fit in this share of the memory budget.
+_ROOM_LOG_BYTES: Final = 8 * 2**20
+_ROOM_LOG_MESSAGES: Final = 4
+_ROOM_LOG_SHARE: Final = 0.5
+
+
+def _room_log_bytes(max_message_bytes: int, memory_budget: int) -> int:
+    message_bytes = max_message_bytes + MESSAGE_OVERHEAD_BYTES
+    fitting_bytes = int(memory_budget * _ROOM_LOG_SHARE) or MOST_BYTES
+    messages_bytes = max(message_bytes, min(_ROOM_LOG_MESSAGES * message_bytes, fitting_bytes))
+    return min(MOST_BYTES, max(_ROOM_LOG_BYTES, messages_bytes))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(Observability, Nodes, History):
+class Settings(Observability, Nodes, History, Rates):
     """The settings of one relay. Frozen, except for :meth:`take_over`.
 
     A :class:`wsrelay.factory.RelayFactory` copies the settings that it is given. All its parts hold this one copy and
@@ -47,11 +58,13 @@ class Settings(Observability, Nodes, History):
     listen: Annotated[tuple[str, ...], Meta(min_length=1)] = setting(
         ("tcp:8080:interface=127.0.0.1",),
         "Listening",
-        "Where to listen: a Twisted server endpoint (tcp, tcp6, ssl, tls, unix, systemd, haproxy:...).",
-        detail="Endpoints of Twisted's plugins work, too, and each can stand behind `haproxy:`. `tcp6:PORT` serves"
-        " IPv4, too, unless another endpoint has this port on IPv4. A `unix:` socket is open to all users of the"
-        " machine, as proxies run as others, unless its folder or `:mode=660` says otherwise. The backlog is 1024"
-        " unless `:backlog=` sets another. If the port is in use, the relay exits with 1.",
+        "Where to listen: PORT, ADDRESS:PORT, or an endpoint of Twisted (tcp, tcp6, ssl, tls, unix, haproxy:...).",
+        detail="A port alone is on loopback: `9000` is `tcp:9000:interface=127.0.0.1`; `:9000` is all IPv4 addresses of"
+        " this machine, `[::]:9000` all addresses. `systemd:` and endpoints of Twisted's plugins work, too; each can"
+        " stand behind `haproxy:`. `tcp6:PORT` serves IPv4, too, unless another endpoint has this port on IPv4. A"
+        " `unix:` socket is open to all users of the machine, as proxies run as others, unless its folder or"
+        " `:mode=660` says otherwise. The backlog is 1024 unless `:backlog=` sets another. If the port is in use, the"
+        " relay exits with 1.",
         value="ENDPOINT",
         choices=ENDPOINTS,
     )
@@ -85,6 +98,15 @@ class Settings(Observability, Nodes, History):
         reloadable=True,
     )
 
+    explain_refusals: bool = setting(
+        False,
+        "Access control",
+        "Tell pages why a WebSocket handshake was refused: by a close code, such as 4403 for 403, and the reason.",
+        detail="Browsers show pages nothing of a refused handshake but 1006. The refusal is a 101 and, at once, a close"
+        " frame: [Close codes](closecodes.md#refused-handshakes). It is counted and logged as without this option.",
+        reloadable=True,
+    )
+
     echo: bool = setting(False, "Messages", "Send messages to their publisher, too.")
     message_type: tuple[str, ...] = setting(
         (),
@@ -97,7 +119,7 @@ class Settings(Observability, Nodes, History):
         check=partial(ByRoom, choices=MESSAGE_TYPES),
     )
     no_compress: bool = setting(False, "Messages", "Decline permessage-deflate (RFC 7692).")
-    max_message_bytes: Bytes = setting(
+    max_message_bytes: Annotated[int, Meta(ge=1, le=MOST_BYTES - MESSAGE_OVERHEAD_BYTES)] = setting(
         2**20,
         "Messages",
         "Largest message, in bytes of payload.",
@@ -126,14 +148,15 @@ class Settings(Observability, Nodes, History):
     max_room_members: Count = setting(
         10_000, "Rooms and slow subscribers", "Most connections in one room.", exceeded="503"
     )
-    room_log_bytes: Bytes = setting(
-        # Several of the largest messages, and what the kernel no longer keeps (wsrelay.net.endpoints.bound_unsent).
-        8 * 2**20,
+    room_log_bytes: BytesOrDerived = setting(
+        0,
         "Rooms and slow subscribers",
-        "Bytes of a room's log, which slow subscribers read from.",
+        f"Bytes of a room's log, which slow subscribers read from. 0 is {_ROOM_LOG_BYTES}, or"
+        f" {_ROOM_LOG_MESSAGES} of the largest messages if that is more and fits in half of --memory-budget.",
         exceeded="the slow policy",
         detail="Counted as plain frames. At least `--max-message-bytes` + 256, better several times that: within one"
         " turn of the reactor, a room's publishers may fill half of it.",
+        derived=(("max_message_bytes", "memory_budget"), _room_log_bytes),
     )
     slow_seconds: SecondsOrOff = setting(
         30.0,
@@ -148,61 +171,16 @@ class Settings(Observability, Nodes, History):
         "Bytes kept for all clients together. 0 is no limit.",
         exceeded="close 1013 for the largest clients of the largest addresses, then 503 for new ones",
         detail="Rooms' logs and their encoded frames, unsent bytes, unfinished messages and requests, and 2 KiB per"
-        " connection. An eighth is for encoded frames (deflated, or events), which are freed first.",
+        " connection. An eighth is for encoded frames (deflated, or events), which are freed first. At least two of the"
+        " largest messages.",
     )
     max_unfinished_bytes_per_address: CountOrOff = setting(
         0,
         "Rooms and slow subscribers",
         "Most bytes of unfinished messages and requests of one address. 0 is an eighth of --memory-budget.",
         exceeded="close 1013 for the largest, 429 before a response",
-        detail="By default at least two of the largest messages. Less than one closes its client each time.",
-    )
-
-    max_frames_per_second: RateOrOff = setting(
-        10_000.0,
-        "Rate limits",
-        "Most frames per second of one connection, control frames included. 0 is no limit.",
-        exceeded=_PAUSED,
-        detail="Empty frames count, too. Beyond the rate the connection is not read for a while, so that TCP slows the"
-        " client down; after `--rate-grace-seconds` of that it is closed.",
-    )
-    max_control_frames_per_second: RateOrOff = setting(
-        100.0,
-        "Rate limits",
-        "Most pings and unasked pongs per second of one connection. 0 is no limit.",
-        exceeded=_PAUSED,
-        detail="Each takes as long as about fifty short messages.",
-    )
-    max_messages_per_second: RateOrOff = setting(
-        5_000.0, "Rate limits", "Most messages per second of one connection. 0 is no limit.", exceeded=_PAUSED
-    )
-    max_bytes_per_second: CountOrOff = setting(
-        32 * 2**20,
-        "Rate limits",
-        "Most bytes per second of one connection. 0 is no limit.",
-        exceeded=_PAUSED,
-        detail="On the wire or inflated, whichever is more.",
-    )
-    address_rate_factor: RateOrOff = setting(
-        5.0,
-        "Rate limits",
-        "Rates of all connections of one address together, in times of those of one. 0 is no limit.",
-        exceeded="reading is paused; 429 for POST",
-        detail="Four times as much for an IPv6 /56, 16 times for a /48.",
-    )
-    burst_seconds: Seconds = setting(
-        5.0,
-        "Rate limits",
-        "Burst that each rate limit allows, in seconds' worth of its rate.",
-        exceeded="as for the rate",
-        detail="Also for new connections. Of one connection, at most what fills a room's log.",
-    )
-    rate_grace_seconds: SecondsOrOff = setting(
-        30.0,
-        "Rate limits",
-        "Time a connection may exceed its rates. 0 is not at all.",
-        exceeded="close 1008",
-        detail="The time ends when the connection is half a burst below its rates.",
+        detail="By default at least two of the largest messages. At least `--max-message-bytes` +"
+        " `--max-request-bytes`.",
     )
 
     max_connections: CountOrOff = setting(
@@ -263,7 +241,8 @@ class Settings(Observability, Nodes, History):
         "Timeouts",
         "Time over which SIGTERM spreads its closes. 0 is all at once.",
         exceeded="clients that are still behind are closed, too",
-        detail="So that clients do not all reconnect at once.",
+        detail="So that clients do not all reconnect at once, where another relay takes them meanwhile. Where none"
+        " does, they are offline for as much longer: [Restart](deployment.md#restart-without-pain).",
     )
 
     def __post_init__(self) -> None:
@@ -271,18 +250,47 @@ class Settings(Observability, Nodes, History):
             f"{field.name}: {problem}"
             for field in fields(self)
             if (problem := check_value(field.name, getattr(self, field.name))[1])
-        ] or self._contradictions()
+        ]
+        if not problems:
+            for name in DERIVED:
+                if getattr(self, name) == _DEFAULTS[name]:
+                    object.__setattr__(self, name, self._derived(name))
+            problems = [*self._too_small(), *self._contradictions()]
         if problems:
             raise SettingsError(problems)
+
+    def _derived(self, name: str) -> object:
+        sources, derive = DERIVED[name]
+        return derive(*(getattr(self, source) for source in sources))
+
+    @property
+    def _message_bytes(self) -> int:
+        """The largest message as a log counts it."""
+        return self.max_message_bytes + MESSAGE_OVERHEAD_BYTES
+
+    def _too_small(self) -> list[str]:
+        """Return the problems of limits that do not fit the largest message."""
+        least = {
+            "room_log_bytes": (self._message_bytes, "so that a room's log holds one whole message"),
+            "memory_budget": (2 * self._message_bytes, "or a client that sends such a message is closed"),
+            "max_unfinished_bytes_per_address": (
+                self.max_message_bytes + self.max_request_bytes,
+                "or a client that sends such a message is closed",
+            ),
+            "backplane_log_bytes": (
+                self.max_message_bytes if self.backplane else 0,
+                "so that the broker keeps one whole message",
+            ),
+        }
+        return [
+            f"{name}: must be at least {bytes_} with max_message_bytes={self.max_message_bytes}, {why}; got {got}"
+            for name, (bytes_, why) in least.items()
+            if 0 < (got := getattr(self, name)) < bytes_
+        ]
 
     def _contradictions(self) -> list[str]:
         """Return the problems of fields that are right each, but not together."""
         problems = []
-        if self.room_log_bytes < self.max_message_bytes + MESSAGE_OVERHEAD_BYTES:
-            problems.append(
-                f"room_log_bytes: must be at least max_message_bytes + {MESSAGE_OVERHEAD_BYTES}, so that a room's log"
-                f" holds one whole message; got {self.room_log_bytes} and {self.max_message_bytes}"
-            )
         policies = ByRoom(self.slow_policy, SLOW_POLICIES).chosen
         if not self.slow_seconds and any(policy.holds_publishers for policy in policies):
             problems.append(
@@ -318,8 +326,12 @@ class Settings(Observability, Nodes, History):
             object.__setattr__(self, name, value)
 
     def differences(self, other: "Settings") -> list[str]:
-        """Return the names of the fields in which others differ."""
-        return [field.name for field in fields(self) if getattr(self, field.name) != getattr(other, field.name)]
+        """Return the names of the fields in which others differ; not those that only follow others."""
+        names = [field.name for field in fields(self) if getattr(self, field.name) != getattr(other, field.name)]
+        return [name for name in names if not (self._is_derived(name) and other._is_derived(name))]
+
+    def _is_derived(self, name: str) -> bool:
+        return name in DERIVED and getattr(self, name) == self._derived(name)
 
 
 #: Field name → its option; in the order of the fields.
@@ -329,6 +341,12 @@ OPTIONS: Final[Mapping[str, Option]] = {
 
 #: The fields that SIGHUP applies to a running relay; the others need a restart.
 RELOADABLE: Final = frozenset(name for name, option in OPTIONS.items() if option.reloadable)
+
+#: Field name → its default, before it is derived from other fields; and from which, and how.
+_DEFAULTS: Final[Mapping[str, object]] = {field.name: field.default for field in fields(Settings)}
+DERIVED: Final[Mapping[str, tuple[tuple[str, ...], Callable[..., object]]]] = {
+    field.name: field.metadata["derived"] for field in fields(Settings) if field.metadata["derived"]
+}
 
 #: Field name → its type with its range, and the check of its values.
 _TYPES: Final = get_type_hints(Settings, include_extras=True)

@@ -64,6 +64,7 @@ class RequestTests(ServerTestCase):
         self.assertFalse(connection.ended)
         connection.connection.charge_records(0, 1)
         self.assertTrue(connection.transport.disconnected)
+        connection.connection.refused_plain_http()  # TLS has answered, and ends TCP
         connection.hang_up()
 
     def test_escaped_path(self) -> None:

@@ -119,6 +119,15 @@ class Promises:
         for client in clients:
             self.assertEqual(client.messages, payloads)
 
+    def test_larger_than_pending(self: Any) -> None:
+        """A message larger than what may be on its way to the broker arrives, and its publisher goes on."""
+        nodes = self.two(max_message_bytes=300_000, backplane_pending_bytes=1000, backplane_log_bytes=400_000)
+        one, other = self.clients(nodes, 1)
+        for number in range(3):
+            one.say(bytes(300_000) if number else "first")
+            nodes[0].wait(1)
+        self.assertEqual([len(message) for message in other.messages], [5, 300_000, 300_000])
+
     def test_fragmented_and_deflated(self: Any) -> None:
         """Fragments and deflated messages arrive whole and plain, or deflated where the member takes that."""
         nodes = self.two()

@@ -23,7 +23,7 @@ class TrimTests(BrokerTestCase):
 
     def test_by_bytes(self) -> None:
         """Beyond --backplane-log-bytes, the oldest are dropped; the last entries stay."""
-        node = self.node(backplane_log_bytes=1_000_000)
+        node = self.node(backplane_log_bytes=1_000_000, max_message_bytes=100_000)
         client = node.client()
         for _ in range(60):
             client.say("x" * 60_000)

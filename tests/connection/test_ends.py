@@ -49,6 +49,19 @@ class FailTests(RelayTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
 
 
+class PlainHttpTests(RelayTestCase):
+    """Plain HTTP at a TLS endpoint."""
+
+    def test_refused_plain_http(self) -> None:
+        """It is counted and logged as a refusal; TLS has answered."""
+        relay = self.relay()
+        wire = relay.wire()
+        wire.transport.protocol.refused_plain_http()
+
+        self.assertEqual(relay.factory.stats.handshakes_denied[400, "malformed"], 1)
+        self.assertEqual(wire.send(b""), b"")
+
+
 class SlowPeerTests(RelayTestCase):
     """Responses that wait for their peer."""
 

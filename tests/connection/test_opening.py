@@ -7,7 +7,7 @@ from typing import Any
 
 from autobahn.websocket.compress import PerMessageDeflate, PerMessageDeflateOfferAccept
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.tcp import Connection as TcpTransport
 from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 
@@ -18,9 +18,12 @@ from wsrelay import closecodes
 from wsrelay.backplane.local import LocalBackplane
 from wsrelay.connection.protocol import RelayProtocol
 from wsrelay.connection.stage import Stage
+from wsrelay.errors import Denied
 from wsrelay.grant import Grant
 from wsrelay.message import Run
 from wsrelay.message_id import MessageId
+from wsrelay.settings import Settings
+from wsrelay.validators.origin import OriginValidator
 
 
 class OpeningTests(RelayTestCase):
@@ -259,6 +262,289 @@ class OpeningTests(RelayTestCase):
         wire.send(b"")
 
         self.assertEqual(wire.status, 503)
+
+
+class ExplainedTests(RelayTestCase):
+    """Refusals as a close frame, with explain_refusals."""
+
+    def relay(self, validators: Sequence[Any] | None = (), **settings: Any) -> Relay:
+        return super().relay(validators, **{"explain_refusals": True, **settings})
+
+    def told(self, answer: bytes) -> tuple[int, str]:
+        """Return code and reason of the close frame behind a 101."""
+        head, _, close = answer.partition(b"\r\n\r\n")
+        self.assertTrue(head.startswith(b"HTTP/1.1 101 "), answer)
+        self.assertEqual((close[0], close[1]), (0x88, len(close) - 2))
+        return int.from_bytes(close[2:4]), close[4:].decode()
+
+    def test_client_told(self) -> None:
+        """A client sees the status as a close code, and the reason; of each validator, at once or late."""
+        for status in (401, 403, 404, 418, 429, 503, 599):
+            for answer in (Denied(status, "because"), lambda *_, status=status: fail(Denied(status, "because"))):
+                relay = self.relay([Answer(answer)])
+                client = relay.client()
+                relay.wait(relay.factory.settings.close_seconds + 1)  # the transport in memory has no half-close
+                self.assertEqual((client.status, client.closed), (None, (4000 + status, "because")))
+                self.assertEqual(relay.stats.handshakes_denied, {(status, "answer"): 1})
+
+    def test_is_a_refusal(self) -> None:
+        """It is counted and logged as a refusal; the client is in no room, and was never open."""
+        records = []
+        for explains in (False, True):
+            relay = self.relay([Answer(Denied(403, "no"))], explain_refusals=explains, http=True)
+            other = relay.factory.hub
+            wire = relay.wire()
+            wire.send(request_bytes())
+            self.assertEqual(wire.status, 101 if explains else 403)
+            self.assertEqual(
+                (wire.transport.protocol.stage, len(other), relay.factory.web.handles), (Stage.ENDING, 0, {})
+            )
+            self.assertEqual((wire.transport.protocol.status().state, wire.transport.protocol.member), ("closed", None))
+            stats = relay.stats
+            counts = (stats.connections_opened, stats.connections_closed, stats.closes_sent)
+            self.assertEqual((counts, stats.handshakes_denied), ((0, {}, {}), {(403, "answer"): 1}))
+            wire.hang_up()
+            relay.settle()
+            records += [each for event in self.events for each in event.get("records", ())]
+            self.events.clear()
+        self.assertEqual(records[0], records[1])
+        self.assertEqual(len(records), 2)
+
+    def test_relay_refuses(self) -> None:
+        """The relay's own refusals are told, too."""
+        later: Deferred[Any] = Deferred()
+        for validators, settings, code in (
+            ([], {"max_rooms": 1}, 4503),
+            ([Answer(Grant("room", expires_at=1.0))], {}, 4401),
+            ([Answer(later)], {}, 4504),
+            ([Answer(KeyError())], {}, 4500),
+            ([], {"history": ("room=1",)}, 4400),
+        ):
+            relay = self.relay(validators, **settings)
+            relay.factory.hub.join("other", RecordingSubscriber())
+            wire = relay.wire()
+            answer = wire.send(request_bytes("/room?last=x"))
+            if not answer:
+                relay.wait(relay.factory.settings.validate_seconds + 1)
+                answer = wire.send(b"")
+            self.assertEqual(self.told(answer)[0], code)
+        self.flushLoggedErrors(KeyError)
+
+    def test_over_limit(self) -> None:
+        """An over-limit client is told once its request has come; without a request it gets a response."""
+        relay = self.relay(max_connections_per_address=1)
+        relay.client()
+        wire, silent = relay.wire(), relay.wire()
+        self.assertEqual(wire.send(request_bytes()[:-1]), b"")
+        self.assertEqual(self.told(wire.send(b"\n")), (4429, "too many connections from your address"))
+        relay.wait(1.5)
+        silent.send(b"")
+        self.assertEqual(silent.status, 429)
+
+    def foreign(self, relay: Relay, **fields: str | None) -> tuple[int, str]:
+        """Return what a page of another origin is told."""
+        wire = relay.wire()
+        answer = wire.send(request_bytes(fields={"Origin": "https://evil.example", **fields}))
+        if not answer:
+            relay.wait(relay.factory.settings.validate_seconds + 1)
+            answer = wire.send(b"")
+        return self.told(answer)
+
+    def test_foreign_page(self) -> None:
+        """A page of another origin is told that alone; log and counters have what really refused it."""
+        denied = Denied(401, "your cookie has expired, Alice", cause="cookie")
+        for answer, status, cause in (
+            (denied, 401, "cookie"),
+            (lambda *_: fail(denied), 401, "cookie"),
+            (lambda *_: Deferred(), 504, "validate_seconds"),
+            (KeyError("secret"), 500, "failure"),
+        ):
+            relay = self.relay([Answer(answer), OriginValidator.from_arguments("https://app.example")])
+            code, reason = self.foreign(relay)
+            self.assertEqual((code, reason[:31]), (4403, "the origin https://evil.example"))
+            self.assertEqual(relay.stats.handshakes_denied, {(status, cause): 1})
+            relay.settle()
+            [record] = [each for event in self.events for each in event.get("records", ())]
+            self.assertEqual((record["status"], record["cause"]), (status, cause))
+            self.events.clear()
+        self.flushLoggedErrors(KeyError)
+
+    def test_foreign_page_over_limit(self) -> None:
+        """Nor is it told about limits, or data behind its handshake."""
+        relay = self.relay([OriginValidator.from_arguments("same-host")], max_connections_per_address=1)
+        early = self.told(relay.wire().send(request_bytes(fields={"Origin": "https://evil.example"}) + b"early"))
+        relay.client()
+        self.assertEqual([self.foreign(relay)[0], early[0]], [4403, 4403])
+        self.assertEqual(
+            relay.stats.handshakes_denied, {(400, "malformed"): 1, (429, "max_connections_per_address"): 1}
+        )
+
+    def test_whom_origin_tells(self) -> None:
+        """A page that may connect, and a program, are told the reason; every page is where no origin is asked for."""
+        allowed = {"Origin": "https://app.example"}
+        page, program = {"Origin": None, "Sec-Fetch-Site": "cross-site"}, {"Origin": None}
+        for origins, fields, code in (
+            (["https://app.example"], allowed, 4401),
+            (["https://app.example"], program, 4401),
+            (["https://app.example"], page, 4403),
+            (["*"], page, 4401),
+            (["*"], {}, 4401),
+            ([], {}, 4401),
+        ):
+            validators = [Answer(Denied(401, "no")), *map(OriginValidator.from_arguments, origins)]
+            self.assertEqual(self.foreign(self.relay(validators), **fields)[0], code, (origins, fields))
+
+    def test_place(self) -> None:
+        """A refused client that stays takes a slot for refusals, and gives up its place in the limits."""
+        relay = self.relay([Answer(Denied(403, "no"))], max_connections_per_address=3, max_handshakes_per_address=3)
+        for _ in range(3):
+            self.assertEqual(self.told(relay.wire().send(request_bytes())), (4403, "no"))
+        admission = relay.factory.admission
+        self.assertEqual((admission.connections, admission.handshakes), (0, 0))
+        relay.factory.reload(relay.factory.settings, [])
+        self.assertTrue(relay.client().open)
+        self.assertEqual((admission.connections, len(relay.factory.connections)), (1, 4))
+
+    def test_no_slot(self) -> None:
+        """While the slots for refusals are taken, there is a response, as without the option; no answer is dropped."""
+        relay = self.relay([Answer(Denied(403, "no"))], max_connections=16)
+        waiting = [relay.wire(), relay.wire()]
+        for wire in waiting:
+            self.assertEqual(self.told(wire.send(request_bytes()))[0], 4403)
+        for _ in range(2):
+            wire = relay.wire()
+            wire.send(request_bytes())
+            self.assertEqual((wire.status, wire.ended), (403, True))
+            wire.hang_up()
+        self.assertEqual((relay.factory.admission.connections, relay.stats.connections_dropped), (0, 0))
+        waiting[0].hang_up()
+        self.assertEqual(self.told(relay.wire().send(request_bytes()))[0], 4403)
+
+    def test_over_limit_slot(self) -> None:
+        """An over-limit client is told in the slot that it has, also if that is the last one."""
+        relay = self.relay(max_connections=1)
+        relay.client()
+        wire, dropped = relay.wire(), relay.wire()
+        self.assertEqual(self.told(wire.send(request_bytes()))[0], 4503)
+        self.assertEqual((dropped.transport.aborted, relay.stats.connections_dropped), (True, 1))
+
+    def test_turn(self) -> None:
+        """A client whose data waits for a turn of its network gets a response, and leaves nothing in the queue."""
+        later: Deferred[Any] = Deferred()
+        relay = self.relay([Answer(later)])
+        wire, turns = relay.wire(), relay.factory.turns
+        wire.send(request_bytes())
+        turns.wait(wire.transport.protocol, b"early")
+        later.errback(Denied(403, "no"))
+        wire.received = wire.transport.getOutBuffer()
+        self.assertEqual((wire.status, wire.ended), (403, True))
+        wire.hang_up()
+        self.assertEqual(turns._queues, {})
+
+    def test_over_limit_malformed(self) -> None:
+        """An over-limit client whose request is malformed gets a response."""
+        relay = self.relay(max_connections_per_address=1)
+        relay.client()
+        wire = relay.wire()
+        wire.send(request_bytes(fields={"Host": None}))
+        self.assertEqual(wire.status, 429)
+
+    def test_shed(self) -> None:
+        """A pending handshake is told that it is refused for memory, or for a restart."""
+        relay = self.relay([Answer(lambda *_: Deferred())])
+        wires = [relay.wire(), relay.wire()]
+        for wire in wires:
+            wire.send(request_bytes())
+        wires[0].transport.protocol.shed(closecodes.OVERLOADED, Denied(429, "too much"))
+        relay.factory.close_all(closecodes.RESTARTING, 5)
+        self.assertEqual([self.told(wire.send(b""))[0] for wire in wires], [4429, 4503])
+
+    def test_early_data(self) -> None:
+        """Data behind the handshake is refused; it is read and discarded."""
+        for validators in ([], [Answer(Deferred())]):
+            relay = self.relay()
+            other = relay.client()
+            relay.factory.reload(relay.factory.settings, validators)
+            wire = relay.wire()
+            answer = wire.send(request_bytes() + (b"" if validators else b"early"))
+            self.assertEqual(self.told(answer or wire.send(b"early"))[0], 4400)
+            wire.send(wire_frame(0x81, b"hello") * 1000)
+            self.assertEqual((other.messages, relay.stats.messages_in, relay.stats.failures), ([], 0, 0))
+
+    def test_end(self) -> None:
+        """Our half of TCP ends at the peer's close frame; the rest at the peer's end, or at a refusal's deadline."""
+        relay = self.relay([Answer(Denied(403, "no"))], close_seconds=2)
+        leaves, stays = relay.wire(), relay.wire()
+        halves: list[str] = []
+        for wire in (leaves, stays):
+            wire.transport.loseWriteConnection = lambda: halves.append("ended")
+            self.assertEqual(self.told(wire.send(request_bytes())), (4403, "no"))
+            self.assertEqual((wire.transport.aborted, wire.ended, halves), (False, False, []))
+        for _ in range(2):
+            leaves.send(wire_frame(0x88, b""))
+            self.assertEqual((halves, leaves.ended), (["ended"], False))
+        leaves.transport.protocol.readConnectionLost()
+        self.assertTrue(leaves.transport.disconnecting)
+        relay.wait(3)
+        self.assertTrue(stays.transport.aborted)
+
+    def test_plain_responses(self) -> None:
+        """What is no well-formed handshake gets a response: plain HTTP, another version, a malformed request."""
+        relay = self.relay([Answer(Denied(403, "no"))], http=True)
+        for data, status in (
+            (http_bytes("GET /room"), 403),
+            (http_bytes("POST /room", b"x"), 403),
+            (request_bytes(line="HEAD /room HTTP/1.1"), 403),
+            (request_bytes(fields={"Sec-WebSocket-Version": "8"}), 426),
+            (request_bytes(fields={"Connection": None}), 426),
+            (request_bytes(fields={"Sec-WebSocket-Key": "x"}), 400),
+            (request_bytes("//", fields={"Host": None}), 400),
+            (request_bytes(fields={"X-A": "a" * 20_000}), 431),
+        ):
+            wire = relay.wire()
+            wire.send(data)
+            self.assertEqual(wire.status, status, data[:100])
+
+    def test_bad_room(self) -> None:
+        """A path that names no room is told; a page of an origin that is not allowed is told that alone."""
+        relay = self.relay([OriginValidator.from_arguments("https://a.example")])
+        for path, words in (("/a*", "the room name has a *"), ("/chat/", 'no "/" at the end'), ("/%", "percent")):
+            for origin, code, said in (("https://a.example", 4400, words), ("https://b.example", 4403, "the origin")):
+                found = self.told(relay.wire().send(request_bytes(path, fields={"Origin": origin})))
+                self.assertEqual((found[0], said in found[1]), (code, True), found)
+
+    def test_over_limit_behind_proxy(self) -> None:
+        """A client over a limit is told, also where its address and its whole request come in one read."""
+        relay = self.relay(max_connections_per_address=1)
+        answers = []
+        for _ in range(2):
+            protocol = HAProxyWrappingFactory(relay.factory).buildProtocol(IPv4Address("TCP", "10.0.0.1", 7))
+            transport = Transport(protocol, isServer=True, peerAddress=IPv4Address("TCP", "10.0.0.1", 7))
+            protocol.makeConnection(transport)
+            transport.bufferReceived(b"PROXY TCP4 192.0.2.7 10.0.0.1 5 80\r\n" + request_bytes())
+            answers.append(transport.getOutBuffer())
+
+        self.assertEqual(self.told(answers[1]), (4429, "too many connections from your address"))
+
+    def test_frees_request(self) -> None:
+        """The request is not kept while the answer of the peer is awaited."""
+        for explains in (True, False):
+            relay = self.relay([Answer(Denied(403, "no"))], explain_refusals=explains, http=True)
+            wire = relay.wire()
+            [connection] = relay.factory.connections
+            opening = connection.phase
+            wire.send(request_bytes())
+            self.assertEqual((opening.request, opening.incoming_bytes, connection.stage), (None, 0, Stage.ENDING))
+
+    def test_reload(self) -> None:
+        """A reload turns it on and off."""
+        validators = [Answer(Denied(403, "no"))]
+        relay = self.relay(validators, explain_refusals=False)
+        for explains, status in ((True, 101), (False, 403)):
+            relay.factory.reload(Settings(explain_refusals=explains), validators)
+            wire = relay.wire()
+            wire.send(request_bytes())
+            self.assertEqual(wire.status, status)
 
 
 class HistoryTests(RelayTestCase):

@@ -1,10 +1,13 @@
 """Tests of wsrelay.connection.report."""
 
+from typing import Any
 from unittest import mock
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
-from tests.harness.support import RelayTestCase, request_bytes
+from tests.harness.http import http_bytes
+from tests.harness.support import Answer, RelayTestCase, request_bytes
+from wsrelay.errors import Denied
 from wsrelay.stats import ConnectionStatus
 from wsrelay.validators.plugins import load
 
@@ -65,6 +68,63 @@ class OpenedTests(RelayTestCase):
         self.assertNotIn("subprotocol_none_of", self.opened())
         self.events.clear()
         self.assertNotIn("subprotocol_none_of", self.opened("subprotocol:v2", Sec_WebSocket_Protocol="chat, v2"))
+
+
+class DeniedTests(RelayTestCase):
+    """The log line of a refused request."""
+
+    def denied(self, data: bytes, **settings: Any) -> dict[str, Any]:
+        """Return the record of a refused request."""
+        relay = self.relay([Answer(Denied(403, "no"))], **settings)
+        for wire in [relay.wire() for _ in range(2)]:  # with a limit of one, the second is over it
+            wire.send(data)
+        relay.wait(relay.factory.settings.handshake_seconds + 1)
+        record: dict[str, Any] = self.events[-1]["records"][-1]
+        assert record["event"] == "denied"
+        return record
+
+    def asked(self, data: bytes, **settings: Any) -> tuple[Any, ...]:
+        record = self.denied(data, **settings)
+        return record["status"], record["room"], record["origin"], record["user_agent"]
+
+    def test_asked(self) -> None:
+        """It says what was asked for, from which page, and by what; also of plain HTTP and of an over-limit client."""
+        fields = {"Origin": "https://app.example", "User-Agent": "Firefox/140"}
+        shown = ("chat/é", "https://app.example", "Firefox/140")
+        for data, settings, status in (
+            (request_bytes("/chat/%C3%A9", fields), {}, 403),
+            (http_bytes("GET /chat/%C3%A9", None, fields), {}, 403),
+            (http_bytes("POST /chat/%C3%A9", b"x", fields), {"http": True}, 403),
+            (http_bytes("POST /chat/%C3%A9", None, fields), {"http": True}, 411),
+            (request_bytes("/chat/%C3%A9", {**fields, "Sec-WebSocket-Version": "8"}), {}, 426),
+            (request_bytes("/chat/%C3%A9", fields), {"max_connections_per_address": 1}, 429),
+        ):
+            self.assertEqual(self.asked(data, **settings), (status, *shown))
+        self.assertIn("; room 'chat/é'; origin 'https://app.example'; user agent 'Firefox/140'", self.logged()[-1])
+
+    def test_unknown(self) -> None:
+        """What was not sent is left out; of a malformed or incomplete request nothing is known."""
+        for data, known in (
+            (request_bytes(), (403, "room", None, None)),
+            (request_bytes(fields={"Host": None}), (400, None, None, None)),
+            (request_bytes()[:-1], (408, None, None, None)),
+        ):
+            self.assertEqual(self.asked(data), known)
+            self.assertEqual("; room" in self.logged()[-1], known[1] is not None)
+
+    def test_no_secrets(self) -> None:
+        """Neither the query nor a token is in it."""
+        fields = {"Authorization": "Bearer secret", "Cookie": "a=secret", "User-Agent": "x"}
+        offered = {"Sec-WebSocket-Protocol": "base64url.bearer.x.secret"}
+        self.denied(request_bytes("/room?token=secret", {**fields, **offered}), explain_refusals=True)
+        self.assertNotIn("secret", str(self.events))
+
+    def test_long(self) -> None:
+        """Long texts are cut, and unprintable bytes escaped."""
+        fields = {"Origin": "https://" + "o" * 200, "User-Agent": "\xe9" + "u" * 200}
+        record = self.denied(request_bytes("/" + "r" * 120, fields))
+        self.assertEqual([len(record[name]) for name in ("room", "origin", "user_agent")], [80, 80, 80])
+        self.assertIn(r"user agent '\uf7e9uuu", self.logged()[-1])
 
 
 class AddressTests(RelayTestCase):

@@ -149,14 +149,15 @@ def test_admin_client_gone(server: Relay) -> None:
 
 
 def test_admin_plain_to_tls(tmp_path: Path) -> None:
-    """On an admin endpoint with TLS, plain bytes end the connection."""
+    """On an admin endpoint with TLS, plain HTTP is told so, other plain bytes end the connection."""
     with (
         relay("--admin", f"ssl:0:privateKey={make_certificate(tmp_path)}", "--handshake-seconds", "1") as server,
         attacked(server),
         connect(server) as silent,
     ):
         assert server.admin.startswith("https://127.0.0.1:")
-        assert ask(server, GET + END)[:4] != b"HTTP"
+        assert ask(server, GET + END).startswith(b"HTTP/1.1 400 ")
+        assert ask(server, b"\r\n")[:4] != b"HTTP"
         assert read_to_end(silent) == b""
 
 

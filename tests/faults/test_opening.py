@@ -237,9 +237,9 @@ class BytesTests(FaultTestCase):
     def test_not_websocket(self) -> None:
         """Any other protocol gets an answer that names the right one."""
         self.refuse(request_bytes(fields={"Upgrade": None}), request_bytes(line="GET / HTTP/1.0"), status=426)
+        self.refuse(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", status=426)
         self.refuse(request_bytes(line="POST / HTTP/1.1"), request_bytes(line="CONNECT / HTTP/1.1"), status=405)
         self.refuse(
-            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
             b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n" + request_bytes(),
             b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes(12) + request_bytes(),
             b"\r\n" + request_bytes(),

@@ -240,7 +240,7 @@ class BudgetTests(SlowTestCase):
 
     def test_memory_budget_logs(self) -> None:
         """Over the budget the slowest of the address that pins most are evicted; newcomers get in."""
-        with self.attacked(memory_budget=300_000, slow_seconds=0, ping_seconds=0) as relay:
+        with self.attacked(memory_budget=300_000, max_message_bytes=20_000, slow_seconds=0, ping_seconds=0) as relay:
             publisher = relay.client()
             slowest = self.stalled(relay)
             self.publish(relay, publisher, 0, 20)
@@ -262,7 +262,8 @@ class BudgetTests(SlowTestCase):
 
     def test_memory_budget_messages(self) -> None:
         """Unfinished messages count, too: the largest are evicted first, small ones stay."""
-        with self.attacked(memory_budget=500_000, message_seconds=0, close_seconds=1) as relay:
+        sizes = {"memory_budget": 500_000, "max_message_bytes": 200_000, "max_unfinished_bytes_per_address": 10**7}
+        with self.attacked(**sizes, message_seconds=0, close_seconds=1) as relay:
             sizes = [1000, *[50_000 + number for number in range(20)]]
             wires = [relay.open_wire() for _ in sizes]
             for wire, size in zip(wires, sizes, strict=True):
@@ -283,7 +284,9 @@ class BudgetTests(SlowTestCase):
 
     def test_encoded_frames(self) -> None:
         """Encoded frames of a pinned log have an eighth of the budget; slow readers go on, and none is evicted."""
-        with self.attacked(http=True, memory_budget=800_000, slow_seconds=0, ping_seconds=0) as relay:
+        with self.attacked(
+            http=True, memory_budget=800_000, max_message_bytes=100_000, slow_seconds=0, ping_seconds=0
+        ) as relay:
             publisher = relay.client()
             stalled = [relay.client(deflate=number % 2) for number in range(4)]
             for client in stalled:
@@ -367,7 +370,9 @@ class BudgetTests(SlowTestCase):
 
     def test_unfinished_bytes_per_address(self) -> None:
         """An address over its limit loses its largest unfinished message, with 1013; or its body, with 429."""
-        with self.attacked(shared=False, http=True, max_unfinished_bytes_per_address=200_000) as relay:
+        with self.attacked(
+            shared=False, http=True, max_message_bytes=100_000, max_unfinished_bytes_per_address=200_000
+        ) as relay:
             wires = [relay.open_wire() for _ in range(3)]
             for number, wire in enumerate(wires):
                 wire.send(masked(0x82, bytes(60_000 + number), length=100_000))
@@ -405,7 +410,8 @@ class BudgetTests(SlowTestCase):
     def test_unfinished_bytes_behind_proxy(self) -> None:
         """Behind a trusted proxy the client's own address counts; without one in its field, the proxy's."""
         for field, closes in (("198.51.100.7", 3), (None, 4)):
-            limits = {"max_unfinished_bytes_per_address": 100_000, "trusted_proxies": ("192.0.2.7",)}
+            sizes = {"max_message_bytes": 80_000, "max_unfinished_bytes_per_address": 100_000}
+            limits = {**sizes, "trusted_proxies": ("192.0.2.7",)}
             with self.attacked(shared=False, **limits) as relay:
                 wires = [relay.wire(IPv4Address("TCP", "192.0.2.7", 1)) for _ in range(5)]
                 for number, wire in enumerate(wires):

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.harness.support import REQUEST_FIELDS, request_bytes
 from wsrelay.errors import Denied
 from wsrelay.http.fields import MAX_FIELDS
-from wsrelay.http.head import check_no_body, parse_head, parse_lines, parse_request, split_head
+from wsrelay.http.head import check_no_body, handshake_key, parse_head, parse_lines, parse_request, split_head
 from wsrelay.request import MAX_MEMBERS, HandshakeRequest
 
 HEAD = request_bytes()[:-4]
@@ -57,7 +57,10 @@ class SplitHeadTests(SynchronousTestCase):
         for byte in b"\x16\x00\r\n \xff1":
             for rest in (b"", b"GET / HTTP/1.1\r\n\r\n", b"x" * MAX):  # however much of it has come
                 denied = self.assertRaises(Denied, split_head, bytes([byte]) + rest, MAX)
-                self.assertEqual((denied.status, denied.reason), (400, "this is no HTTP request; is it TLS?"))
+                self.assertEqual(
+                    (denied.status, denied.reason),
+                    (400, "this is no HTTP request; if it is TLS: there is none here, use ws:// or http://"),
+                )
 
     def test_largest(self) -> None:
         """A head of the largest size is accepted, whatever is behind it."""
@@ -86,12 +89,15 @@ class ParseLinesTests(SynchronousTestCase):
 
         self.assertEqual((denied.status, denied.reason), (405, "the method must be GET or POST"))
         self.assertEqual(denied.headers, (("Allow", "GET, POST"),))
+        denied = self.denied(b"POST / HTTP/1.1", "GET")
+        self.assertEqual(denied.reason, "the method must be GET; to publish by POST, start the relay with --http")
 
     def test_versions(self) -> None:
         """The refusal of another HTTP version names HTTP/1.1 (RFC 9110 section 15.5.22)."""
         for version in (b"1.0", b"2.0", b"0.9"):
             denied = self.denied(b"GET / HTTP/" + version, "GET")
             self.assertEqual((denied.status, dict(denied.headers)["Upgrade"]), (426, "HTTP/1.1"))
+            self.assertIn("(nginx: proxy_http_version 1.1)", denied.reason)
 
     def test_malformed(self) -> None:
         """An ambiguous line is refused, and so is a repeated field."""
@@ -371,6 +377,18 @@ class ParseHeadTests(SynchronousTestCase):
             (head(fields={"Host": None}, line="POST / HTTP/1.1"), 400),
         ):
             self.assertEqual(self.assertRaises(Denied, parse_head, wrong, None, None, ["POST"]).status, status)
+
+    def test_handshake_key(self) -> None:
+        """Only a well-formed handshake has a key."""
+        self.assertEqual(handshake_key(parse_head(head(), None)), REQUEST_FIELDS["Sec-WebSocket-Key"])
+        for changed in (
+            {"Upgrade": None},
+            {"Connection": "close"},
+            {"Sec-WebSocket-Version": "8"},
+            {"Sec-WebSocket-Key": None},
+            {"Content-Length": "1"},
+        ):
+            self.assertIsNone(handshake_key(parse_head(head(fields=changed), None)), changed)
 
     def test_no_upgrade(self) -> None:
         """Without an upgrade, and with a body, it is a request; what comes of that is the caller's business."""

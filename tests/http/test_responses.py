@@ -1,18 +1,21 @@
 """Tests of wsrelay.http.responses: refusals, answers, the 101, and the security fields."""
 
 import email.parser
+import re
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.harness.support import RelayTestCase
+from tests.harness.support import REQUEST_FIELDS, RelayTestCase, request_bytes
 from wsrelay.errors import Denied
+from wsrelay.http.head import parse_head
 from wsrelay.http.responses import (
     MAX_REASON_CHARS,
     PRIVATE_FIELDS,
     SAFE_FIELDS,
     acceptance,
     content_policy,
+    explained_refusal,
     head,
     refusal,
     response,
@@ -77,6 +80,41 @@ class RefusalTests(RelayTestCase):
         self.assertEqual(fields.count(b"\n"), len(parsed) - 1)
         self.assertEqual(int(parsed["Content-Length"]), len(body))
         self.assertLessEqual(len(body), MAX_REASON_CHARS + 1)
+
+
+class ExplainedTests(RelayTestCase):
+    """A refusal as a close frame."""
+
+    def explained(self, denied: Denied, **fields: str | None) -> bytes | None:
+        named = {name.replace("_", "-"): value for name, value in fields.items()}
+        return explained_refusal(denied, parse_head(request_bytes(fields=named)[:-4], None))
+
+    def test_bytes(self) -> None:
+        """It is the 101 of the key, without extensions, and a close frame with 4000 + status and the reason."""
+        self.assertEqual(
+            self.explained(Denied(403, "not you", [("X-A", "b")]), Sec_WebSocket_Extensions="permessage-deflate"),
+            acceptance(REQUEST_FIELDS["Sec-WebSocket-Key"]) + b"\x88\x09" + (4403).to_bytes(2) + b"not you",
+        )
+
+    def test_subprotocol(self) -> None:
+        """The first offered subprotocol is chosen, or browsers would fail; a token never is."""
+        token = "base64url.bearer.x.c2VjcmV0"
+        for offered, chosen in ((f"{token}, b, a", b"b"), (token, None), ("", None)):
+            answer = self.explained(Denied(401, "no"), Sec_WebSocket_Protocol=offered)
+            assert answer is not None
+            field = re.search(rb"\r\nSec-WebSocket-Protocol: (.+)\r\n", answer)
+            self.assertEqual(field and field[1], chosen)
+
+    def test_reason(self) -> None:
+        """A reason that is too long, or not printable, is cut and mended."""
+        answer = self.explained(Denied(500, "é\r\n" * 100))
+        assert answer is not None
+        self.assertTrue(answer.endswith((4500).to_bytes(2) + b"???" * 41))
+
+    def test_no_handshake(self) -> None:
+        """What is no well-formed handshake has none."""
+        self.assertIsNone(self.explained(Denied(403, "no"), Upgrade=None))
+        self.assertIsNone(self.explained(Denied(426, "no"), Sec_WebSocket_Version="8"))
 
 
 class ResponseTests(RelayTestCase):

@@ -7,11 +7,21 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
+from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 
 from tests.harness.backplane import BrokerTestCase
 from tests.harness.http import Response, ask, http_bytes
-from tests.harness.support import Answer, Relay, RelayTestCase, Wire, request_bytes
+from tests.harness.support import (
+    Answer,
+    RecordingSubscriber,
+    Relay,
+    RelayTestCase,
+    Transport,
+    Wire,
+    request_bytes,
+)
 from wsrelay import closecodes
 from wsrelay.connection.opening import KEPT_TIMES
 from wsrelay.errors import Denied
@@ -19,6 +29,7 @@ from wsrelay.grant import Grant
 from wsrelay.message import Run
 from wsrelay.message_id import MessageId
 from wsrelay.validators.origin import OriginValidator
+from wsrelay.validators.plugins import load
 
 
 def narrowed(**grant: Any) -> Answer:
@@ -449,7 +460,7 @@ class HeadTests(RelayTestCase):
 
         for options, served in (
             ({"http": True, "demo": True}, (200, 400, 403, 414, 426, 431)),
-            ({}, (400, 414, 426, 431)),
+            ({}, (400, 403, 414, 426, 431)),
         ):
             relay = self.relay([Answer(validate)], **options)
             statuses = set()
@@ -581,12 +592,12 @@ class OptionsTests(RelayTestCase):
             self.assertEqual(response.headers["Access-Control-Allow-Headers"], "authorization, content-type")
 
     def test_preflight_refused(self) -> None:
-        """A preflight of another origin is a 403 without a field for it, as if it were the request itself."""
+        """A preflight of another origin is a 403 without the fields of a preflight: the browser sends no request."""
         relay = self.relay(None, http=True)
         for method in ({}, {"Access-Control-Request-Method": "POST"}):
             response = self.options(relay, Origin="https://evil.example", **method)
             self.assertEqual(response.status, 403)
-            self.assertNotIn("Access-Control-Allow-Origin", response.headers)
+            self.assertNotIn("Access-Control-Allow-Methods", response.headers)
         self.assertEqual(relay.stats.handshakes_denied, {(403, "origin"): 2})
 
 
@@ -598,6 +609,8 @@ class SharingTests(RelayTestCase):
     def relay_for(self, words: str, *others: Any, **settings: Any) -> Any:
         return self.relay([*others, OriginValidator.from_arguments(words)], http=True, **settings)
 
+    SITE = {"Origin": "https://evil.example"}
+
     def shared(self, relay: Any, request: bytes, origin: str = NAMED) -> tuple[int, str | None, str | None]:
         """Return the status, and the fields that let a page read it."""
         response = ask(relay, request.replace(b"\r\n", f"\r\nOrigin: {origin}\r\n".encode(), 1))
@@ -605,7 +618,7 @@ class SharingTests(RelayTestCase):
         return response.status, allowed, credentials
 
     def test_sharing(self) -> None:
-        """Answers and refusals are for pages of allowed origins; a refusal by the origin validator is for none."""
+        """Answers and refusals are for pages of allowed origins; one by the origin validator is for every page."""
         post = http_bytes("POST /room", b"hello")
         relay = self.relay_for(f"{self.NAMED},null,same-host")
         client = relay.client(origin=self.NAMED)
@@ -613,8 +626,8 @@ class SharingTests(RelayTestCase):
             (self.NAMED, 202, self.NAMED, "true"),
             ("null", 202, "null", None),
             ("http://relay.example:3000", 202, "http://relay.example:3000", "true"),
-            ("https://evil.example", 403, None, None),
-            ("no origin", 403, None, None),
+            ("https://evil.example", 403, "*", None),
+            ("no origin", 403, "*", None),
         ):
             self.assertEqual(self.shared(relay, post, origin), (status, allowed, credentials))
         relay.settle()
@@ -660,7 +673,7 @@ class SharingTests(RelayTestCase):
             else:
                 relay = self.relay_for(self.NAMED, narrowed(**rights), **{"max_message_bytes": 5000, **settings})
             self.assertEqual(self.shared(relay, request), (status, self.NAMED, "true"), request[:100])
-            self.assertEqual(self.shared(relay, request, "https://evil.example")[1:], (None, None))
+            self.assertEqual(self.shared(relay, request, "https://evil.example"), (403, "*", None))
 
     def test_sharing_of_validators_refusals(self) -> None:
         """A refusal by any other validator, before the origin validator or behind it, at once or late, is readable."""
@@ -673,6 +686,55 @@ class SharingTests(RelayTestCase):
         late.errback(Denied(429, "later"))
         self.assertEqual(self.shared(self.relay([origin, Answer(late)], http=True), post), (429, self.NAMED, "true"))
         self.flushLoggedErrors(KeyError)
+
+    def test_sharing_of_bad_rooms(self) -> None:
+        """A page may read that its path names no room, with and without --http."""
+        for settings in ({}, {"http": True}):
+            for origin, told in ((self.NAMED, self.NAMED), ("https://evil.example", None)):
+                relay = self.relay([OriginValidator.from_arguments(self.NAMED)], **settings)
+                response = ask(relay, http_bytes("GET /a/", None, {"Origin": origin}))
+                self.assertEqual((response.status, response.headers["Access-Control-Allow-Origin"]), (400, told))
+
+    def test_sharing_of_handshakes(self) -> None:
+        """A refused WebSocket handshake shares nothing: no page can read it."""
+        relay = self.relay([OriginValidator.from_arguments(self.NAMED), Answer(Denied(403, "no"))])
+        wire = relay.wire()
+        wire.send(request_bytes(fields={"Origin": self.NAMED}))
+        self.assertEqual(wire.status, 403)
+        self.assertNotIn(b"Access-Control", wire.received)
+
+    def test_sharing_with_foreign_pages(self) -> None:
+        """A page of another origin may read that its origin is not allowed; no other validator is asked or quoted."""
+        asked = Answer(Denied(401, "no"))
+        for site, told in ((self.SITE, "*"), ({"Sec-Fetch-Site": "cross-site"}, "*"), ({}, None)):
+            for settings in ({}, {"http": True}):
+                relay = self.relay([asked, OriginValidator.from_arguments(self.NAMED)], **settings)
+                response = ask(relay, http_bytes("GET /room", None, site))
+                self.assertEqual(response.status, 401 if told is None else 403)
+                self.assertEqual(response.headers["Access-Control-Allow-Origin"], told)
+                self.assertNotIn("Access-Control-Allow-Credentials", response.headers)
+        self.assertEqual(len(asked.requests), 2)
+        self.assertEqual(asked.requests[0].headers.get("origin"), None)
+        reason = ask(relay, http_bytes("GET /room", None, self.SITE)).body
+        self.assertIn(b"the origin https://evil.example is not allowed; to allow it, add https://evil.example", reason)
+
+    def test_sharing_over_limit_behind_proxy(self) -> None:
+        """The same for a client whose address comes in a PROXY header, whether its request comes with it or later."""
+        relay = self.relay_for(self.NAMED, max_connections_per_address=1)
+        relay.client(origin=self.NAMED)
+        wrapped, proxy = HAProxyWrappingFactory(relay.factory), IPv4Address("TCP", "10.0.0.1", 7)
+        header = b"PROXY TCP4 192.0.2.1 10.0.0.1 5 80\r\n"
+        request = http_bytes("GET /room", None, {"Origin": self.NAMED})
+        for parts in ((header + request,), (header, request), (header + request[:9], request[9:])):
+            protocol = wrapped.buildProtocol(proxy)
+            transport = Transport(protocol, isServer=True, peerAddress=proxy)
+            protocol.makeConnection(transport)
+            for part in parts:
+                transport.bufferReceived(part)
+            response = Response(transport.getOutBuffer())
+            self.assertEqual(response.status, 429)
+            shared = None if parts[0].endswith(request[:9]) else self.NAMED  # its request was not awaited
+            self.assertEqual(response.headers["Access-Control-Allow-Origin"], shared)
 
     def test_sharing_of_timeouts(self) -> None:
         """A page may read that its body, or the validators, were late."""
@@ -714,7 +776,7 @@ class SharingTests(RelayTestCase):
         """The validators of a reload decide on the next request."""
         relay = self.relay_for(self.NAMED)
         post = http_bytes("POST /room", b"hello")
-        self.assertEqual(self.shared(relay, post, "https://new.example"), (403, None, None))
+        self.assertEqual(self.shared(relay, post, "https://new.example"), (403, "*", None))
         relay.factory.reload(relay.factory.settings, [OriginValidator.from_arguments("https://new.example")])
         self.assertEqual(self.shared(relay, post, "https://new.example"), (202, "https://new.example", "true"))
 
@@ -732,6 +794,19 @@ class PageTests(RelayTestCase):
         self.assertIn(b"<!doctype html>", response.body)
         self.assertEqual(relay.stats.http_requests, {("GET", 200): 1})
 
+    def test_page_for_every_site(self) -> None:
+        """Also by its address alone, or a link on another site, where such requests may open no WebSocket."""
+        relay = self.relay(load(["origin:https://app.example"]), demo=True)
+        for site in ("none", "cross-site"):
+            fields = {**self.BROWSER, "Sec-Fetch-Site": site}
+            self.assertEqual(ask(relay, http_bytes("GET /", None, fields)).status, 200)
+            self.assertEqual(ask(relay, http_bytes("GET /room", None, fields)).status, 403)
+
+    def test_page_only_read(self) -> None:
+        """A POST to / is a publish, whatever it accepts."""
+        relay = self.relay(demo=True, http=True)
+        self.assertEqual(ask(relay, http_bytes("POST /", b"hello", self.BROWSER)).status, 202)
+
     def test_nowhere_else(self) -> None:
         """It is at no other path, and only with --demo; a WebSocket on / joins a room."""
         relay = self.relay(demo=True)
@@ -746,6 +821,109 @@ class PageTests(RelayTestCase):
         self.assertEqual(ask(relay, http_bytes("GET /", None, {"Accept": "application/json"})).status, 426)
 
 
+class ExplanationTests(RelayTestCase):
+    """A GET of a room's URL: what a handshake would get."""
+
+    def explain(self, relay: Any, target: str = "/room", **fields: str) -> Response:
+        named = {name.replace("_", "-"): value for name, value in fields.items()}
+        return ask(relay, http_bytes(f"GET {target}", None, named))
+
+    def test_refused_as_handshakes(self) -> None:
+        """It gets status and reason of the handshake's refusal; with --http or without, at once or late."""
+        late: Deferred[Any] = Deferred()
+        late.errback(Denied(404, "no such room"))
+        for validators, settings, target, status in (
+            (load(["origin:https://app.example"]), {}, "/room", 403),
+            ([Answer(Denied(401, "a token is needed"))], {}, "/room", 401),
+            ([Answer(late)], {}, "/room", 404),
+            ([Answer(Denied(429, "later", [("Retry-After", "7")]))], {}, "/room", 429),
+            ([narrowed(expires_at=1.0)], {}, "/room", 401),
+            ([], {"max_room_members": 2}, "/full", 503),
+            ([], {"max_rooms": 1}, "/room", 503),
+            ([], {"history": ("room=1",)}, "/room?last=x", 400),
+            ([narrowed(history="none")], {"history": ("room=1",)}, "/room?since=x", 403),
+        ):
+            for http in (False, True):
+                relay = self.relay(validators, http=http, **settings)
+                for _ in range(2):
+                    relay.factory.hub.join("full", RecordingSubscriber())
+                handshake = ask(relay, request_bytes(target))
+                answer = self.explain(relay, target)
+                self.assertEqual((answer.status, answer.body), (handshake.status, handshake.body))
+                self.assertEqual(
+                    (answer.status, answer.headers["Retry-After"]), (status, handshake.headers["Retry-After"])
+                )
+                [(_, count)] = relay.stats.handshakes_denied.items()
+                self.assertEqual(count, 2)
+
+    def test_refused_late(self) -> None:
+        """Validators that do not answer in time are a 504; they are cancelled when the client leaves."""
+        cancelled: list[Any] = []
+        relay = self.relay([Answer(lambda request, grant: Deferred(cancelled.append))])
+        wires = [relay.wire(), relay.wire()]
+        for wire in wires:
+            self.assertEqual(wire.send(http_bytes("GET /room")), b"")
+        wires[0].hang_up()
+        self.assertEqual(len(cancelled), 1)
+        relay.wait(relay.factory.settings.validate_seconds + 1)
+        wires[1].send(b"")
+        self.assertEqual((wires[1].status, len(cancelled)), (504, 2))
+
+    def test_accepted(self) -> None:
+        """Where a handshake would be accepted, the answer is 426, with what to write; no room is opened."""
+        for settings in ({}, {"http": True}, {"demo": True}):
+            relay = self.relay([], **settings)
+            answer = self.explain(relay, "/chat/42?token=secret")
+            self.assertEqual((answer.status, answer.headers["Upgrade"]), (426, "websocket"))
+            expected = (
+                'this is a WebSocket relay: it would accept new WebSocket("ws://relay.example/chat/42") from here\n'
+            )
+            self.assertEqual(answer.body.decode(), expected)
+            self.assertEqual((len(relay.factory.hub), relay.stats.connections_opened), (0, 0))
+            self.assertEqual(relay.stats.handshakes_denied, {(426, "not_websocket"): 1})
+
+    def test_accepted_url(self) -> None:
+        """The URL has wss where the page or its proxy has https, and no quote or other sign that is not a URL's."""
+        relay = self.relay()
+        for target, fields, url in (
+            ("/room", {"Origin": "https://app.example"}, b'"wss://relay.example/room"'),
+            ("/room", {"X-Forwarded-Proto": "https"}, b'"wss://relay.example/room"'),
+            ("/room", {"X-Forwarded-Proto": "http", "Origin": "http://app.example"}, b'"ws://relay.example/room"'),
+            ("/caf%C3%A9/%22%29%3B", {}, b'"ws://relay.example/caf%C3%A9/%22%29%3B"'),
+            ("/" + "a" * 150, {}, b"it would accept a WebSocket client from here\n"),
+        ):
+            answer = self.explain(relay, target, **fields)
+            self.assertEqual(answer.status, 426)
+            self.assertIn(url, answer.body)
+
+    def test_upgrade_dropped(self) -> None:
+        """A handshake without its Upgrade or Connection field came through a proxy that drops it, which is said."""
+        relay = self.relay()
+        for missing in ("Upgrade", "Connection"):
+            answer = ask(relay, request_bytes(fields={missing: None}))
+            self.assertEqual(answer.status, 426)
+            self.assertIn(b"a proxy in front must pass the fields Upgrade and Connection on", answer.body)
+
+    def test_programs(self) -> None:
+        """Without an Origin, an origin list says what allows programs; the default allows them."""
+        listed = self.relay(load(["origin:https://app.example"]))
+        for answer in (self.explain(listed), ask(listed, request_bytes())):
+            self.assertEqual(answer.status, 403)
+            self.assertIn(b"no Origin was sent; to allow programs, which need not send one, add none to", answer.body)
+        self.assertEqual(self.explain(self.relay(None)).status, 426)
+
+    def test_shared(self) -> None:
+        """Without --http, too, a page of an allowed origin may read the answer."""
+        origin = {"Origin": "https://app.example"}
+        refusing = Answer(Denied(401, "no"))
+        for validators, status in (([], 426), ([refusing], 401)):
+            relay = self.relay([*load(["origin:https://app.example"]), *validators])
+            answer = self.explain(relay, **origin)
+            self.assertEqual(answer.status, status)
+            self.assertEqual(answer.headers["Access-Control-Allow-Origin"], "https://app.example")
+            self.assertEqual(answer.headers["Access-Control-Allow-Credentials"], "true")
+
+
 class GateTests(RelayTestCase):
     """The strict parser in front, and all other requests."""
 
@@ -757,8 +935,8 @@ class GateTests(RelayTestCase):
         self.assertNotIn(b"Wsrelay", relay.wire().send(request_bytes()))
 
     def test_any_other_get(self) -> None:
-        """A GET for any other media type is a 426, before the validators are asked."""
-        relay = self.relay([Answer(Denied(401, "no"))], http=True)
+        """A GET for any other media type is a 426."""
+        relay = self.relay(http=True)
         for accept in ("*/*", "text/html", "application/json-not", ""):
             response = ask(relay, http_bytes("GET /room", None, {"Accept": accept}))
             self.assertEqual((response.status, response.headers["Upgrade"]), (426, "websocket"), accept)

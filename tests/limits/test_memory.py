@@ -34,7 +34,9 @@ class BudgetTests(SynchronousTestCase):
 
     def budget(self, budget_bytes: int, rooms: Rooms, *held: Held, **settings: int) -> MemoryBudget:
         self.admission = Admission(Settings(), 10, 0)
-        limits = Settings(memory_budget=budget_bytes, **settings)  # type: ignore[arg-type]
+        limits = Settings()
+        for name, value in {"memory_budget": budget_bytes, **settings}.items():  # also less than Settings allows
+            object.__setattr__(limits, name, value)
         return MemoryBudget(limits, rooms, self.admission, held)  # type: ignore[arg-type]
 
     def test_used_bytes(self) -> None:
@@ -101,9 +103,9 @@ class BudgetTests(SynchronousTestCase):
         """The limit of an address is the option's, or an eighth of the budget, or two of the largest messages."""
         for values, limit in (
             ({}, 64 * 2**20),
-            ({"memory_budget": 2**20}, 2 * 2**20),
+            ({"memory_budget": 3 * 2**20}, 2 * 2**20),
             ({"memory_budget": 0}, math.inf),
-            ({"memory_budget": 0, "max_unfinished_bytes_per_address": 5}, 5),
+            ({"memory_budget": 0, "max_unfinished_bytes_per_address": 2**21}, 2**21),
             ({"max_unfinished_bytes_per_address": 2**30}, 2**30),
         ):
             self.assertEqual(address_limit_bytes(Settings(**values)), limit, values)
@@ -160,7 +162,8 @@ class RelayTests(RelayTestCase):
 
     def test_unfinished_messages(self) -> None:
         """Over the budget, a client with a large incomplete message is closed; others are not."""
-        relay = self.relay(memory_budget=330_000, message_seconds=0)
+        sizes = {"memory_budget": 330_000, "max_message_bytes": 100_000, "max_unfinished_bytes_per_address": 10**6}
+        relay = self.relay(**sizes, message_seconds=0)
         bystander, other = relay.client(), relay.client()
         wires = [relay.wire() for _ in range(4)]
         for wire in wires:
@@ -182,7 +185,8 @@ class RelayTests(RelayTestCase):
         body = b"POST /room HTTP/1.1\r\nHost: relay\r\nContent-Length: 99999\r\n\r\n" + bytes(60_000)
         for data, waits in ((head, True), (body, True), (body, False)):
             validators = [Answer(lambda *_: Deferred())] if waits else []
-            relay = self.relay(validators, http=True, max_unfinished_bytes_per_address=200_000)
+            limits = {"max_message_bytes": 100_000, "max_unfinished_bytes_per_address": 200_000}
+            relay = self.relay(validators, http=True, **limits)
             for _ in range(20):
                 relay.wire(IPv4Address("TCP", "192.0.2.7", 1)).send(data)
                 kept_bytes = sum(one.incoming_bytes for one in relay.factory.connections)
@@ -192,7 +196,7 @@ class RelayTests(RelayTestCase):
 
     def test_full(self) -> None:
         """Over the budget, new clients get 503; open connections without unsent bytes stay."""
-        relay = self.relay(memory_budget=CONNECTION_BYTES)
+        relay = self.relay(memory_budget=CONNECTION_BYTES, max_message_bytes=1)
         first, second = relay.client(), relay.client()
         relay.wait(1)
         self.assertEqual(relay.client().status, 503)

@@ -4,6 +4,7 @@ from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 
 from tests.harness.support import RelayTestCase
+from wsrelay.errors import OperatorError
 from wsrelay.logs.failures import SAID_CHARS, log_failure
 
 
@@ -19,6 +20,13 @@ class FailureTests(RelayTestCase):
         self.assertNotEqual(first, second)
         self.assertEqual(self.logged(LogLevel.critical), [f"a thing {{failed}} [{first}]", f"another\\x1b [{second}]"])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
+
+    def test_operator_error(self) -> None:
+        """What the operator can correct is one escaped line with the incident id, without a traceback."""
+        incident = log_failure("a thing failed", Failure(OperatorError("do {this}\nnow")))
+
+        self.assertEqual(self.logged(LogLevel.critical), [f"a thing failed [{incident}]: do {{this}}\\nnow"])
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_failure_text_escaped(self) -> None:
         """An exception's text from a client is escaped, and cut if long."""

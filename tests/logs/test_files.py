@@ -199,13 +199,15 @@ class CheckTests(FilesTestCase):
 
     def test_unwritable(self) -> None:
         """A folder, a missing folder, and missing permission are named."""
-        self.assertEqual(self.problem(self.folder), "log-file: FOLDER: it is a folder")
-        self.assertEqual(self.problem(self.folder / "no" / "x"), "log-file: FOLDER/no/x: there is no folder FOLDER/no")
+        self.assertEqual(self.problem(self.folder), "log-file: FOLDER: it is a folder; name a file in it")
+        self.assertIn(
+            "log-file: FOLDER/no/x: there is no folder FOLDER/no; make it", self.problem(self.folder / "no" / "x")
+        )
         self.patch(os, "access", lambda *_: False)
-        self.assertEqual(self.problem(self.path), "log-file: FOLDER/relay.log: no permission to write to FOLDER")
+        self.assertIn("log-file: FOLDER/relay.log: no permission to write to FOLDER; give it", self.problem(self.path))
         self.path.touch()
-        self.assertEqual(
-            self.problem(self.path), "log-file: FOLDER/relay.log: no permission to write to FOLDER/relay.log"
+        self.assertIn(
+            ": no permission to write to FOLDER/relay.log; give it to the relay's user (chown)", self.problem(self.path)
         )
 
 

@@ -8,7 +8,7 @@ from twisted.python.failure import Failure
 
 from tests.harness.support import RelayTestCase
 from wsrelay.logs.limiter import LINES_PER_TICK
-from wsrelay.logs.lines import BURST, BURST_PER_ADDRESS, MAX_LINES, Lines
+from wsrelay.logs.lines import ASKED, BURST, BURST_PER_ADDRESS, MAX_LINES, Lines
 from wsrelay.names import PROBE_ROOM
 
 
@@ -54,6 +54,17 @@ class LinesTests(LinesTestCase):
         self.lines.flush()
 
         self.assertEqual(self.logged(), [text(), f"{text()}; subprotocol: none of a, b"])
+
+    def test_asked(self) -> None:
+        """What is known of a refused request follows on its line; in the record, the rest is None."""
+        known = dict(zip(ASKED, ("chat/é", None, "curl/8\n"), strict=True))
+        self.lines.add_refusal(peer="1.2.3.4", status=403, reason="no", cause="token", **known)
+        self.lines.flush()
+
+        self.assertEqual(
+            self.logged(), [r"1.2.3.4 denied with 403: 'no' (token); room 'chat/é'; user agent 'curl/8\n'"]
+        )
+        self.assertEqual(self.events[0]["records"][0]["origin"], None)
 
     def test_lines_coalesced(self) -> None:
         """All lines of a turn are one event, in order; the next turn has its own."""

@@ -29,7 +29,7 @@ from twisted.python.log import textFromEventDict
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsrelay.logs.files import LogFile
-from wsrelay.logs.lines import TEXTS, UNCHOSEN
+from wsrelay.logs.lines import ASKED, TEXTS, UNCHOSEN
 from wsrelay.logs.observers import as_json, as_text, shape
 
 
@@ -156,7 +156,7 @@ class DocsTests(SynchronousTestCase):
 
 
 #: Event → fields that are not in its text.
-MORE = {"denied": {"connection"}, "opened": {UNCHOSEN}}
+MORE = {"denied": {"connection", *ASKED}, "opened": {UNCHOSEN}}
 
 
 class ShapeTests(SynchronousTestCase):

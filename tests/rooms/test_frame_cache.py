@@ -24,7 +24,7 @@ class FrameCacheTests(SynchronousTestCase):
     """Encoded frames of messages in logs."""
 
     def cache(self, most_bytes: int) -> FrameCache:
-        return FrameCache(Settings(memory_budget=8 * most_bytes))
+        return FrameCache(Settings(memory_budget=8 * most_bytes, max_message_bytes=1))
 
     def test_encoded_once(self) -> None:
         """A message is encoded once per encoding, and the frame is the same object each time."""

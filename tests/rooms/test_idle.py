@@ -118,7 +118,7 @@ class IdleTests(SynchronousTestCase):
     def test_total_bytes_without_budget(self) -> None:
         """The bound is a share of the memory budget, and not none without one."""
         for budget, most in ((16 * (ROOM_BYTES + Run.text("x").size_bytes), 4), (0, 10)):
-            hub = self.hub(memory_budget=budget)
+            hub = self.hub(memory_budget=budget, max_message_bytes=1000)
             self.publish(hub, *map(str, range(10)))
             self.assertEqual(len(rooms(hub)), most)
 

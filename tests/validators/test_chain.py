@@ -1,17 +1,22 @@
 """Tests of wsrelay.validators.chain."""
 
+import asyncio
 from collections.abc import Awaitable
+from traceback import extract_tb
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import LogLevel
 
+from tests.harness import support
 from tests.harness.support import Answer, RelayTestCase, request_bytes
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
 from wsrelay.http.head import parse_request
 from wsrelay.validators.chain import ValidatorChain
 from wsrelay.validators.origin import OriginValidator
+
+from .support import turns
 
 
 class ChainTests(RelayTestCase):
@@ -64,6 +69,20 @@ class ChainTests(RelayTestCase):
 
         self.assertIs(self.denied(granting), refusal)
         self.assertEqual(self.validators[1].requests, [])
+
+    def test_same_refusal(self) -> None:
+        """A refusal that is raised again and again does not grow."""
+        refusal = Denied(403, "no")
+
+        async def later(*_: object) -> Grant:
+            raise refusal
+
+        for answer in (refusal, later):
+            chain, frames = ValidatorChain([Answer(answer)]), []
+            for _ in range(3):
+                self.failureResultOf(maybeDeferred(chain.grant, self.request), Denied)
+                frames.append(len(extract_tb(refusal.__traceback__)))
+            self.assertEqual(frames, frames[:1] * 3)
 
     def test_asynchronous(self) -> None:
         """Deferreds and coroutines are awaited."""
@@ -144,6 +163,61 @@ class ChainTests(RelayTestCase):
         self.assertEqual(self.denied(granting).status, 503)
         self.assertEqual(self.logged(LogLevel.critical), [])
 
+    def test_asyncio(self) -> None:
+        """On asyncio's loop a coroutine awaits asyncio; its refusal and its failure are told as any other."""
+
+        async def allow(request: Any, grant: Grant) -> Grant:
+            return await asyncio.sleep(0, grant.narrowed(identity="me"))
+
+        async def deny(request: Any, grant: Grant) -> Grant:
+            raise await asyncio.sleep(0, Denied(403, "no"))
+
+        async def fail(request: Any, grant: Grant) -> Any:
+            return await asyncio.sleep(0)
+
+        async def scenario() -> None:
+            allowed, denied, failed = self.grant(allow, allow), self.grant(deny), self.grant(fail)
+            await turns()
+            self.assertEqual(self.successResultOf(allowed), Grant("chat/42", "me"))
+            self.assertEqual((self.denied(denied).status, self.denied(failed).status), (403, 500))
+
+        asyncio.run(scenario())
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+
+    def test_asyncio_cancelled(self) -> None:
+        """A cancelled chain is a client that has gone, without a log line."""
+
+        async def scenario() -> None:
+            granting = self.grant(lambda request, grant: asyncio.sleep(60))
+            await asyncio.sleep(0)
+            granting.cancel()
+            await turns()
+            self.assertEqual(self.denied(granting).cause, "gone")
+
+        asyncio.run(scenario())
+        self.assertEqual(self.logged(LogLevel.critical), [])
+
+    def test_asyncio_needed(self) -> None:
+        """Elsewhere the operator is told once what to do, in one line without a traceback; clients get its id."""
+
+        async def validate(request: Any, grant: Grant) -> Grant:
+            return await asyncio.sleep(1, grant)
+
+        def start(request: Any, grant: Grant) -> Any:
+            return asyncio.get_running_loop().create_future()
+
+        chain = ValidatorChain([Answer(validate)])
+        reasons = {self.denied(maybeDeferred(chain.grant, self.request)).reason for _ in range(3)}
+        reasons.add(self.denied(maybeDeferred(ValidatorChain([Answer(start)]).grant, self.request)).reason)
+        first, second = self.logged(LogLevel.critical)
+        for line, file in ((first, __file__), (second, support.__file__)):
+            self.assertRegex(
+                line, rf"^a handshake validator failed \[[0-9a-f]{{8}}\]: {file}:\d+, validate, needs asyncio, [^\n]*$"
+            )
+        self.assertEqual(
+            reasons, {f"the handshake could not be validated: {line.partition('[')[2][:8]}" for line in (first, second)}
+        )
+
     def test_awaitables(self) -> None:
         """Any awaitable is accepted."""
 
@@ -173,6 +247,13 @@ class OriginTests(RelayTestCase):
         denied = self.assertRaises(Denied, chain.check_origin, self.request("https://evil.example"))
 
         self.assertEqual((denied.status, denied.cause, self.other.requests), (403, "origin", []))
+
+    def test_check_origin_of_programs(self) -> None:
+        """A program is not asked for its origin, a browser without one is."""
+        chain = self.chain("https://app.example")
+        chain.check_origin(self.request(None))
+        browser = parse_request(request_bytes(fields={"Sec-Fetch-Site": "cross-site"})[:-4], None)
+        self.assertRaises(Denied, chain.check_origin, browser)
 
     def test_shared_with(self) -> None:
         """A named origin is itself, any origin is "*", another one and a missing one are None."""

@@ -63,6 +63,17 @@ class EncodeTests(SynchronousTestCase):
 ANY = frames.TEXT | frames.BINARY
 
 
+class CloseTests(SynchronousTestCase):
+    """Close frames."""
+
+    def test_close(self) -> None:
+        """A close frame has code and reason; the longest one is a legal control frame."""
+        self.assertEqual(frames.close(4401, "né".encode()), b"\x88\x05\x11\x31n\xc3\xa9")
+        [longest] = parse(frames.close(4401, b"x" * 123))
+        self.assertEqual(longest.opcode, frames.CLOSE)
+        self.assertEqual(longest.data, (4401).to_bytes(2) + b"x" * 123)
+
+
 class ParseTests(SynchronousTestCase):
     """The common frames of clients; ``tests/connection/test_fast_path.py`` compares with Autobahn's parser."""
 

@@ -3,7 +3,7 @@
 A type only, so that connections need not import the factory, which imports them.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 from twisted.internet.interfaces import IReactorTime
@@ -45,8 +45,7 @@ class Relay(Protocol):
         chain: the handshake validators.
         lines: the log lines of connections.
         numbers: numbers for connections.
-        methods: the HTTP methods that are served.
-        web: the :class:`wsrelay.http.site.PublicSite`; ``None`` where only WebSocket is served.
+        web: all that is not WebSocket.
         admission: the limits on connections.
         memory: the memory budget.
         trusted_proxies: proxies with a trusted ``X-Forwarded-For``.
@@ -69,8 +68,7 @@ class Relay(Protocol):
     chain: ValidatorChain
     lines: Lines
     numbers: Iterator[int]
-    methods: Collection[str]
-    web: PublicSite | None
+    web: PublicSite
     admission: Admission
     memory: MemoryBudget
     trusted_proxies: TrustedProxies
@@ -91,4 +89,4 @@ class Relay(Protocol):
         """Return the encoding for a window that was agreed."""
 
     def turn_away(self, connection: Any) -> bool:
-        """Reserve a slot for sending a refusal; ``False``: drop the connection."""
+        """Reserve a slot for a refusal, until TCP ends; ``False``: all are taken."""

@@ -13,11 +13,12 @@ from wsrelay.closecodes import CloseReason
 from wsrelay.connection.host import Host
 from wsrelay.connection.keepalive import KeepAlive
 from wsrelay.connection.reading import settle
-from wsrelay.connection.report import report_failure
+from wsrelay.connection.report import report_failure, report_refusal
 from wsrelay.connection.stage import CLOSING_STAGES, OPEN_STAGES, OPENING_STAGES, Stage
 from wsrelay.errors import Denied
+from wsrelay.net.tls import PLAIN_HTTP
 
-__all__ = ["end", "fail", "shed", "take_rest"]
+__all__ = ["end", "fail", "refused_plain_http", "shed", "take_rest"]
 
 
 def fail(host: Host, error: Failure | Exception) -> None:
@@ -61,6 +62,11 @@ def shed(host: Host, reason: CloseReason, denied: Denied) -> None:
         host.reject(reason)
     if has_ended or host.paused:
         host.abort()
+
+
+def refused_plain_http(host: Host) -> None:
+    """Report plain HTTP at a TLS endpoint. See :class:`wsrelay.net.tls.Charged`."""
+    report_refusal(host, Denied(400, PLAIN_HTTP, cause="malformed"))
 
 
 def end(host: Host) -> None:

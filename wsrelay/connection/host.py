@@ -128,8 +128,17 @@ class Host(Protocol):
     def deny(self, denied: Denied) -> None:
         """Refuse the request."""
 
-    def respond(self, response: bytes) -> None:
-        """Write the last response, and end."""
+    def respond(self, response: bytes, *, is_close: bool = False) -> None:
+        """Write the last response, and end.
+
+        With ``http``, or a close frame, the peer may still send: that is read and discarded, or TCP would overtake the
+        response with a reset.
+
+        Args:
+            response: the response.
+            is_close: whether it has a close frame, whose reply is awaited before our half of TCP ends: else Firefox
+                finds the close not clean.
+        """
 
     def fail(self, error: Failure | Exception) -> None:
         """End because of a bug."""

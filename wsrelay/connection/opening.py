@@ -8,6 +8,7 @@ requests (:mod:`wsrelay.http.head`), access (:mod:`wsrelay.validators`), limits 
 
 import math
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -17,7 +18,6 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.tcp import Connection as TcpTransport
-from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper
 from twisted.python.failure import Failure
 
 from wsrelay import closecodes
@@ -29,11 +29,11 @@ from wsrelay.connection.websocket import OpenWebSocket
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
 from wsrelay.http.exchange import Exchange
-from wsrelay.http.head import check_upgrade, not_websocket, parse_head, split_head
-from wsrelay.http.responses import HEAD, acceptance, refusal
+from wsrelay.http.head import DeniedPath, check_upgrade, parse_head, split_head
+from wsrelay.http.responses import HEAD, acceptance, explained_refusal, refusal
 from wsrelay.http.wants import wanted
-from wsrelay.net.proxies import UNIX
-from wsrelay.net.sockets import source, unmapped
+from wsrelay.net.proxies import UNIX, ip_address
+from wsrelay.net.sockets import source, speaks_proxy, unmapped
 from wsrelay.request import HandshakeRequest
 from wsrelay.validators import probe
 from wsrelay.validators.subprotocol import shown_offers
@@ -50,10 +50,6 @@ _TURN_AWAY_SECONDS: Final = 1.0
 KEPT_TIMES: Final = 5
 
 
-#: What is done with a grant.
-Step = Callable[[Grant, HandshakeRequest], None]
-
-
 class Opening(Phase):
     """A connection that is not open yet.
 
@@ -61,7 +57,7 @@ class Opening(Phase):
         host: the connection.
     """
 
-    __slots__ = ("_client", "_exchange", "_granting", "_host", "_kept_bytes", "_turned_away")
+    __slots__ = ("_client", "_exchange", "_granting", "_host", "_kept_bytes", "_request", "_turned_away")
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -69,12 +65,19 @@ class Opening(Phase):
         self._client: object = None
         #: The refusal of an over-limit client.
         self._turned_away: Denied | None = None
+        #: The request, once its head is parsed.
+        self._request: HandshakeRequest | None = None
         #: The validators' pending answer.
         self._granting: Deferred[Grant] | None = None
         #: The request and its body, for plain HTTP.
         self._exchange: Exchange | None = None
         #: The cost of the parsed head, while validators or a body are awaited.
         self._kept_bytes = 0
+
+    @property
+    def request(self) -> HandshakeRequest | None:
+        """The request, once its head is parsed."""
+        return self._request
 
     @property
     def incoming_bytes(self) -> int:
@@ -91,9 +94,9 @@ class Opening(Phase):
         if admission.expected and admission.expects(source(host.transport)):
             return
         client = unmapped(host.transport.getPeer())
-        peer = _ip_address(client)
+        peer = ip_address(client)
         try:
-            if _speaks_proxy(host.transport) or peer in host.factory.trusted_proxies:
+            if speaks_proxy(host.transport) or peer in host.factory.trusted_proxies:
                 host.visit = admission.arrive(host.seconds(), proxy=peer)
             else:
                 self._client = client
@@ -105,7 +108,7 @@ class Opening(Phase):
         """Count the connection for its client's address, once that is known. A proxy's address is not a client's."""
         host = self._host
         if host.visit.address is None:
-            address = _ip_address(host.transport.getPeer())
+            address = ip_address(host.transport.getPeer())
             if address != UNIX and address not in host.factory.trusted_proxies:
                 host.visit.identify(address, host.seconds())
 
@@ -128,6 +131,7 @@ class Opening(Phase):
             self._turned_away = denied
             host.expect_within(_TURN_AWAY_SECONDS)
             return
+        host.factory.stats.connections_dropped += 1
         host.abort()
         if isinstance(host.transport, TcpTransport):
             # Free its descriptor now, not at the end of the turn: a whole backlog comes in one turn (TRAPS 75).
@@ -169,7 +173,11 @@ class Opening(Phase):
             Denied: it is malformed, the client is over a limit, or it is not granted.
         """
         if self._client is None and self._turned_away is None:
-            self._identify()
+            try:
+                self._identify()
+            except Denied:
+                self._look_ahead()
+                raise
         if self._granting is not None:
             raise _data_behind()
         host = self._host
@@ -177,21 +185,30 @@ class Opening(Phase):
         if parts is None:
             return
         if self._turned_away is not None:
+            self._look_ahead()
             raise self._turned_away
         head, rest = parts
-        if rest and host.factory.web is None:
-            raise _data_behind()
         transport = host.transport
         certificate = transport.getPeerCertificate() if ISSLTransport.providedBy(transport) else None
         client = unmapped(transport.getPeer()) if self._client is None else self._client
-        request = parse_head(head, client, certificate, host.factory.methods)
+        self._request = request = parse_head(head, client, certificate, host.factory.web.methods)
         self._kept_bytes = KEPT_TIMES * len(head)
-        self._ask(self._behind_proxies(request) if self._client is None else request, rest)
+        if self._client is None:
+            self._request = request = self._behind_proxies(request)
+        self._ask(request, rest)
+
+    def _look_ahead(self) -> None:
+        """Parse the head of an over-limit client, if it is complete and well-formed, for the form of its refusal."""
+        host = self._host
+        with suppress(Denied):
+            parts = split_head(host.data, host.factory.settings.max_request_bytes)
+            if parts is not None:
+                self._request = parse_head(parts[0], None, methods=host.factory.web.methods)
 
     def _behind_proxies(self, request: HandshakeRequest) -> HandshakeRequest:
         """Return the request with the client's address as named by trusted proxies."""
         host, proxies = self._host, self._host.factory.trusted_proxies
-        address = _ip_address(request.peer)
+        address = ip_address(request.peer)
         if address not in proxies:
             return request
         client = proxies.client(address, request.headers.get("x-forwarded-for", ""))
@@ -210,32 +227,30 @@ class Opening(Phase):
         Raises:
             Denied: it is neither a handshake nor a served HTTP request, or it is not granted.
         """
-        host, web = self._host, self._host.factory.web
-        if web is None or request.wants_websocket:
+        host = self._host
+        if request.wants_websocket:
             if rest:
                 raise _data_behind()
             check_upgrade(request.headers)
-            if request.method == "HEAD":
-                raise not_websocket()
             host.data = b""
             granted = probe.grant(request) or host.factory.chain.grant(request)
         else:
-            exchange = self._exchange = web.exchange(host, request)
+            exchange = self._exchange = host.factory.web.exchange(host, request)
             host.data = b""
             exchange.receive(rest)
             granted = Grant(room=request.room) if exchange.is_public else host.factory.chain.grant(request)
         if isinstance(granted, Grant):
-            self._admit(granted, request)
+            self._admit(granted)
         else:
-            self._wait_for(granted, request, self._admit_later)
+            self._wait_for(granted, partial(self._go_on, self._admit))
 
-    def _wait_for(self, granting: "Deferred[Grant]", request: HandshakeRequest, then: Step) -> None:
+    def _wait_for(self, granting: "Deferred[Grant]", then: Callable[[Grant], None]) -> None:
         host = self._host
         if host.stage is not Stage.GRANT:  # else the validators were awaited, and now the backplane is
             host.become(Stage.GRANT)
         host.expect_within(host.factory.settings.validate_seconds)
         self._granting = granting
-        granting.addCallbacks(then, self._refused, callbackArgs=(request,))
+        granting.addCallbacks(then, self._refused)
         granting.addErrback(host.fail)
 
     def is_answered_half_closed(self) -> bool:
@@ -252,18 +267,40 @@ class Opening(Phase):
             self._host.deny(self._turned_away or late)
 
     def write_refusal(self, denied: Denied) -> None:
-        """Write the response to the refused request, as far as that is known, and end."""
-        host, web = self._host, self._host.factory.web
+        """Write the response to the refused request, as far as that is known, and end.
+
+        Peer sees:
+            With ``explain_refusals``, a WebSocket handshake: 101 and a close frame, while there are slots for that.
+        """
+        host, request = self._host, denied.request if isinstance(denied, DeniedPath) else self._request
         if self._exchange is not None:
             host.respond(self._exchange.refusal(denied))
-        elif web is not None:
-            host.respond(web.refusal(denied, host.data))
-        else:
+        elif request is None:
             host.respond(refusal(denied, is_head=host.data.startswith(HEAD)))
+        elif host.factory.settings.explain_refusals and (explained := self._explained(denied, request)):
+            host.visit.end()  # it waits for the peer in a slot for refusals
+            host.respond(explained, is_close=True)
+        else:
+            host.respond(host.factory.web.refusal(denied, request))
+
+    def _explained(self, denied: Denied, request: HandshakeRequest) -> bytes | None:
+        """Return the refusal as a page can read it; ``None`` if there is no such form, or no slot to wait in is free.
+
+        A page of an origin that is not allowed is told that alone: the user's cookies come with its handshake.
+        """
+        host, factory = self._host, self._host.factory
+        if factory.turns.waiting_bytes(host):  # behind the handshake, in the queue of its place
+            return None
+        try:
+            factory.chain.check_origin(request)
+        except Denied as of_origin:
+            denied = of_origin
+        explained = explained_refusal(denied, request)
+        return explained if explained and factory.turn_away(host) else None
 
     def discard(self) -> None:
         """Free the head and the body, and cancel the validators, which keep the request."""
-        self._host.data, self._kept_bytes = b"", 0
+        self._host.data, self._kept_bytes, self._request = b"", 0, None
         if self._exchange is not None:
             self._exchange.discard()
         if self._granting is not None:
@@ -282,28 +319,23 @@ class Opening(Phase):
 
     # --- granted ------------------------------------------------------------------------------------
 
-    def _admit_later(self, grant: Grant, request: HandshakeRequest) -> None:
-        """Open or serve it, unless the connection has ended meanwhile."""
-        self._go_on(self._admit, grant, request)
-
-    def _begin_later(self, wants: Wanted, grant: Grant, request: HandshakeRequest) -> None:
-        self._go_on(partial(self._begin, wants), grant, request)
-
-    def _go_on(self, step: Step, grant: Grant, request: HandshakeRequest) -> None:
+    def _go_on(self, step: Callable[[Grant], None], grant: Grant) -> None:
+        """Take the next step, unless the connection has ended meanwhile."""
         if self._host.stage in OPENING_STAGES:
             try:
-                step(grant, request)
+                step(grant)
             except Denied as denied:
                 self._host.deny(denied)
 
-    def _admit(self, grant: Grant, request: HandshakeRequest) -> None:
+    def _admit(self, grant: Grant) -> None:
         """Open or serve it, once the room's messages come to this process.
 
         Raises:
             Denied: the grant has expired, the room or the relay is full, the backplane has no broker, or what is
                 wanted of the room's history is malformed or forbidden.
         """
-        factory, wants, entering = self._host.factory, ALL_NEW, None
+        factory, request, wants, entering = self._host.factory, self._request, ALL_NEW, None
+        assert request is not None
         if grant.expires_at is not None and grant.expires_at <= factory.wall_clock():
             raise Denied(401, closecodes.EXPIRED.text, cause="expired")
         if self._exchange is None or not self._exchange.is_public:
@@ -312,14 +344,14 @@ class Opening(Phase):
                 wants = wanted(request, grant)
             entering = factory.backplane.enter(grant.room, wants.id)
         if entering is None:
-            self._begin(wants, grant, request)
+            self._begin(wants, grant)
         else:
-            then = partial(self._begin_later, wants)
-            self._wait_for(Deferred.fromCoroutine(_entered(entering, grant)), request, then)
+            then = partial(self._go_on, partial(self._begin, wants))
+            self._wait_for(Deferred.fromCoroutine(_entered(entering, grant)), then)
 
-    def _begin(self, wants: Wanted, grant: Grant, request: HandshakeRequest) -> None:
+    def _begin(self, wants: Wanted, grant: Grant) -> None:
         if self._exchange is None:
-            self._upgrade(wants, grant, request)
+            self._upgrade(wants, grant)
         else:
             self._serve(self._exchange, grant, wants)
 
@@ -331,7 +363,7 @@ class Opening(Phase):
         host.expect_within(host.factory.settings.message_seconds or math.inf)
         serving.begin(grant, wants)
 
-    def _upgrade(self, wants: Wanted, grant: Grant, request: HandshakeRequest) -> None:
+    def _upgrade(self, wants: Wanted, grant: Grant) -> None:
         """Join the room and send the 101.
 
         Raises:
@@ -340,7 +372,8 @@ class Opening(Phase):
         Peer sees:
             4410 at once, if the history behind its ``since`` is gone: a page can see a close code, not a status.
         """
-        host, factory = self._host, self._host.factory
+        host, factory, request = self._host, self._host.factory, self._request
+        assert request is not None
         offers = request.headers.get("sec-websocket-extensions")
         agreed = host.agree_deflate(offers) if offers else None
         extension, encoding = (None, frames.plain) if agreed is None else (agreed[0], factory.deflate(agreed[1]))
@@ -363,16 +396,3 @@ async def _entered(entering: Awaitable[None], grant: Grant) -> Grant:
 
 def _data_behind() -> Denied:
     return Denied(400, "there is data behind the request; wait for the 101", cause="malformed")
-
-
-def _ip_address(address: object) -> str:
-    """Return the IP address of an address; ``UNIX`` without one."""
-    host: str = getattr(address, "host", UNIX)
-    return host
-
-
-def _speaks_proxy(transport: object) -> bool:
-    """Whether the client's address comes in a PROXY header; until then the transport has the proxy's."""
-    while transport is not None and not isinstance(transport, HAProxyProtocolWrapper):
-        transport = getattr(transport, "transport", None)
-    return transport is not None

@@ -3,9 +3,13 @@
 Must not live here: phases with behaviour; each has its own module.
 """
 
+from typing import Any
+
 from twisted.python.failure import Failure
 
 from wsrelay.errors import Denied
+from wsrelay.http.linger import half_close
+from wsrelay.request import HandshakeRequest
 
 __all__ = ["Ended", "Phase"]
 
@@ -20,6 +24,11 @@ class Phase:
     __slots__ = ()
 
     leaves_without_close = False
+
+    @property
+    def request(self) -> HandshakeRequest | None:
+        """The request that waits for its response, once it is parsed."""
+        return None
 
     @property
     def incoming_bytes(self) -> int:
@@ -85,12 +94,20 @@ class Ended(Phase):
 
     Args:
         before: the previous phase, without its buffers; its :meth:`lost` is called at the end of TCP.
+        open_half: the transport, if our half of TCP ends when the peer sends something; else ``None``.
     """
 
-    __slots__ = ("_before",)
+    __slots__ = ("_before", "_open_half")
 
-    def __init__(self, before: Phase) -> None:
+    def __init__(self, before: Phase, open_half: Any = None) -> None:
         self._before = before
+        self._open_half = open_half
+
+    def receive(self, data: bytes) -> None:
+        """Bytes have come: the reply to a close frame, most likely."""
+        open_half, self._open_half = self._open_half, None
+        if open_half is not None:
+            half_close(open_half)
 
     def lost(self, reason: Failure) -> None:
         """TCP has ended."""

@@ -12,6 +12,7 @@ from wsrelay.connection.reading import end_turn
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
 from wsrelay.http.exchange import Exchange
+from wsrelay.request import HandshakeRequest
 from wsrelay.wanted import Wanted
 
 __all__ = ["PlainHTTP"]
@@ -32,6 +33,11 @@ class PlainHTTP(Phase):
         self._host = host
         self._exchange = exchange
         self._kept_bytes = kept_bytes
+
+    @property
+    def request(self) -> HandshakeRequest:
+        """The request."""
+        return self._exchange.request
 
     @property
     def incoming_bytes(self) -> int:

@@ -25,7 +25,7 @@ from wsrelay import closecodes
 from wsrelay.closecodes import CloseReason
 from wsrelay.connection.autobahn import AutobahnProtocol
 from wsrelay.connection.context import Relay
-from wsrelay.connection.ends import end, fail, shed, take_rest
+from wsrelay.connection.ends import end, fail, refused_plain_http, shed, take_rest
 from wsrelay.connection.event_stream import EventStream
 from wsrelay.connection.flow import Flow
 from wsrelay.connection.keepalive import NO_KEEPALIVE, KeepAlive
@@ -247,7 +247,7 @@ class RelayProtocol(AutobahnProtocol):
             grant.room, member, can_subscribe=grant.can_subscribe, can_publish=grant.can_publish, wanted=wanted
         )
         self.member = member
-        if self.factory.web is not None:
+        if settings.http:
             self.factory.web.name(member)
         return start
 
@@ -335,8 +335,8 @@ class RelayProtocol(AutobahnProtocol):
         """Leave the room, at the first sign of an end. May be called again."""
         if self.member is not None and (given := self.factory.hub.leave(self.member)) is not None:
             self.member.given = given
-            if self.factory.web is not None:
-                self.factory.web.forget(self.member)
+            if self.member.handle is not None:
+                self.factory.web.forget(self.member.handle)
 
     def deny(self, denied: Denied) -> None:
         """Refuse the request; no effect after its response.
@@ -349,16 +349,16 @@ class RelayProtocol(AutobahnProtocol):
         report_refusal(self, denied)
         self.phase.write_refusal(denied)
 
-    def respond(self, response: bytes) -> None:
-        """Write the last response, and end; the rest of a body is read and discarded."""
+    def respond(self, response: bytes, *, is_close: bool = False) -> None:
+        """Write the last response, and end. See :meth:`wsrelay.connection.host.Host.respond`."""
         if is_in_handshake(self.transport):
             self.abort()
-        elif self.factory.web is None:
+        elif is_close or self.factory.settings.http:
+            linger(self.transport, response, until_reply=is_close)
+            self._discard(until_reply=is_close)
+        else:
             self.transport.write(response)
             self.dropConnection()
-        else:
-            linger(self.transport, response)
-            self._discard()
 
     def dropConnection(self, abort: bool = False) -> None:
         """End TCP; after a clean close with FIN, as Autobahn's reset could overtake the last frames."""
@@ -367,14 +367,15 @@ class RelayProtocol(AutobahnProtocol):
         self._discard()
 
     charge_records = charge_records  #: of TLS; see :class:`wsrelay.net.tls.Charged`
+    refused_plain_http = refused_plain_http  #: the same
     end = end  #: behind a whole response; see :class:`wsrelay.http.exchange.Line`
 
-    def _discard(self) -> None:
+    def _discard(self, *, until_reply: bool = False) -> None:
         """Discard input until TCP ends, or the deadline: peers may not read, nor answer close_notify (TRAPS 26)."""
         self.leave()
         if self.stage not in (Stage.ENDING, Stage.LOST):
             self.become(Stage.ENDING)
-            before, self.phase = self.phase, Ended(self.phase)
+            before, self.phase = self.phase, Ended(self.phase, self.transport if until_reply else None)
             before.discard()
         self.expect_within(self.factory.settings.close_seconds)
 

@@ -16,8 +16,9 @@ from wsrelay.errors import Denied
 from wsrelay.http.responses import MAX_REASON_CHARS
 from wsrelay.limits.addresses import address_key
 from wsrelay.logs.failures import printable
-from wsrelay.logs.lines import UNCHOSEN
-from wsrelay.net.proxies import UNIX
+from wsrelay.logs.lines import ASKED, UNCHOSEN
+from wsrelay.net.proxies import ip_address
+from wsrelay.request import HandshakeRequest
 from wsrelay.stats import NOTHING, ConnectionStatus, Tally
 
 __all__ = ["JUST_ENDED", "report_end", "report_failure", "report_open", "report_refusal", "status"]
@@ -27,6 +28,9 @@ LOG_CHARS: Final = 80
 
 #: The most characters of a refusal's cause that are counted and logged; a longer one is a validator's mistake.
 MAX_CAUSE_CHARS: Final = 64
+
+#: The fields of a refused request whose head is not known.
+_UNKNOWN: Final = dict.fromkeys(ASKED)
 
 #: ``leaves_without_close`` → closing side, code and reason of an end of TCP without a close.
 JUST_ENDED: Final = {
@@ -70,13 +74,26 @@ def status(host: Host, member: Member | None) -> ConnectionStatus:
 
 
 def report_refusal(host: Host, denied: Denied) -> None:
-    """Count a refused request, and log a line."""
+    """Count a refused request, and log a line, with what is known of the request."""
     cause = printable(str(denied.cause or "malformed"))[:MAX_CAUSE_CHARS]
     host.factory.stats.handshakes_denied[denied.status, cause] += 1
     reason = str(denied.reason)[:MAX_REASON_CHARS]
     host.factory.lines.add_refusal(
-        connection=host.number, peer=host.peer, status=denied.status, cause=cause, reason=reason
+        connection=host.number,
+        peer=host.peer,
+        status=denied.status,
+        cause=cause,
+        reason=reason,
+        **_asked(host.phase.request),
     )
+
+
+def _asked(request: HandshakeRequest | None) -> dict[str, str | None]:
+    """Return the fields of a log line that say what was asked, and by what; no query and no token."""
+    if request is None:
+        return _UNKNOWN
+    asked = (request.room, request.origin, request.headers.get("user-agent"))
+    return {name: text and text[:LOG_CHARS] for name, text in zip(_UNKNOWN, asked, strict=True)}
 
 
 def report_failure(host: Host, error: Failure | Exception) -> str:
@@ -138,7 +155,7 @@ def _given(host: Host, member: Member) -> Tally:
 
 def _address(host: Host) -> str:
     """Return the client's address as the limits have it; its visit has none once it is over, nor on a unix socket."""
-    return host.visit.address or address_key(host.forwarded_for or getattr(host.transport.getPeer(), "host", UNIX))
+    return host.visit.address or address_key(host.forwarded_for or ip_address(host.transport.getPeer()))
 
 
 def _who(host: Host, member: Member) -> dict[str, object]:

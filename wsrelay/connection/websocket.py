@@ -194,7 +194,7 @@ class OpenWebSocket(Member):
         if host.stage is not Stage.OPEN:
             host.factory.stats.messages_dropped += 1
         elif len(payload) > host.factory.settings.max_message_bytes:  # Autobahn's own limit is less exact
-            host.reject(closecodes.TOO_BIG)
+            host.reject(closecodes.TOO_BIG, f"{host.factory.settings.max_message_bytes} bytes at most")
         elif not self.grant.can_publish:
             host.reject(closecodes.READ_ONLY)
         elif not self._kinds & (opcode := frames.BINARY if is_binary else frames.TEXT):

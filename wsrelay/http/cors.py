@@ -12,10 +12,10 @@ from typing import Final
 
 from wsrelay.request import TOKEN, members
 
-__all__ = ["is_preflight", "preflight_fields", "sharing_fields"]
+__all__ = ["EVERY", "is_preflight", "preflight_fields", "sharing_fields"]
 
 #: The value of ``Access-Control-Allow-Origin`` for every origin; browsers then refuse credentials.
-_EVERY: Final = "*"
+EVERY: Final = "*"
 
 #: A sandboxed frame or a file: any site can make such a page, so it gets no credentials.
 _NULL: Final = "null"
@@ -44,7 +44,7 @@ def sharing_fields(origin: str | None) -> tuple[tuple[str, str], ...]:
     """
     if origin is None:
         return ()
-    credentials = () if origin in (_EVERY, _NULL) else (("Access-Control-Allow-Credentials", "true"),)
+    credentials = () if origin in (EVERY, _NULL) else (("Access-Control-Allow-Credentials", "true"),)
     return (
         ("Access-Control-Allow-Origin", origin),
         *credentials,

@@ -6,7 +6,7 @@ access (validators), fields (:mod:`wsrelay.http.fields`), targets (:mod:`wsrelay
 
     head, rest = split_head(buffer, …)      None: wait for more bytes; Denied: answer and drop
     request = parse_request(head, peer)     a WebSocket handshake; Denied: answer and drop
-    request = parse_head(head, peer, …)     any request, then check_upgrade or check_no_body
+    request = parse_head(head, peer, …)     any request; if it wants WebSocket, check_upgrade, else check_no_body
 
 Autobahn's own parser is not used (TRAPS 9-11): it has no bound on bytes or lines, takes 0x85, 0x0b, 0x0c, 0x1c-0x1e,
 bare CR, bare LF and folded lines for line ends, so that ``x-user: admin`` can be smuggled past a proxy that strips
@@ -25,8 +25,11 @@ from wsrelay.names import ROOT, canonical_room
 from wsrelay.request import BEARER, HOST, TOKEN, HandshakeRequest, lists, members
 
 __all__ = [
+    "UPGRADE_LOST",
+    "DeniedPath",
     "check_no_body",
     "check_upgrade",
+    "handshake_key",
     "not_websocket",
     "parse_head",
     "parse_lines",
@@ -44,6 +47,9 @@ _HTTP_1_1: Final = (("Upgrade", "HTTP/1.1"), ("Connection", "Upgrade"))
 
 #: The same for WebSocket.
 _WEBSOCKET: Final = (("Upgrade", "websocket"), ("Connection", "Upgrade"))
+
+#: What to do about a handshake without its hop-by-hop fields: a client sends them, a proxy drops them.
+UPGRADE_LOST: Final = "a proxy in front must pass the fields Upgrade and Connection on"
 
 #: RFC 6455 section 4.1: base64 of 16 bytes.
 _KEY: Final = re.compile(r"[A-Za-z0-9+/]{22}==")
@@ -65,7 +71,7 @@ def split_head(buffer: bytes, max_bytes: int, new_bytes: int | None = None) -> t
         Linear in ``new_bytes``, but for the copy of what is returned.
     """
     if buffer and not buffer[:1].isalpha():
-        raise Denied(400, "this is no HTTP request; is it TLS?")
+        raise Denied(400, "this is no HTTP request; if it is TLS: there is none here, use ws:// or http://")
     # The blank line may have begun in the bytes before.
     end = buffer.find(_END, 0 if new_bytes is None else max(0, len(buffer) - new_bytes - 3), max_bytes)
     if end < 0:
@@ -106,9 +112,15 @@ def _parse_request_line(head: bytes, methods: Collection[str]) -> tuple[str, str
     method, target, version = match[1].decode("ascii"), match[2].decode("ascii"), match[3]
     if version != b"1.1":
         # Not 505: a health check that speaks HTTP/1.0 should read what to do (TRAPS 44).
-        raise Denied(426, "HTTP/1.1 is needed", _HTTP_1_1, cause="not_websocket")
+        raise Denied(
+            426,
+            "HTTP/1.1 is needed; a proxy in front must speak it (nginx: proxy_http_version 1.1)",
+            _HTTP_1_1,
+            cause="not_websocket",
+        )
     if method not in methods:
-        reason = f"the method must be {' or '.join(methods)}"
+        hint = "; to publish by POST, start the relay with --http" if method == "POST" else ""
+        reason = f"the method must be {' or '.join(methods)}{hint}"
         raise Denied(405, reason, [("Allow", ", ".join(methods))], cause="not_websocket")
     if "#" in target:
         raise Denied(400, "the request target has a fragment")
@@ -124,8 +136,22 @@ def parse_request(head: bytes, peer: object, tls: object = None) -> HandshakeReq
     Source: RFC 6455 sections 4.1 and 4.2.1.
     """
     request = parse_head(head, peer, tls)
+    if not request.wants_websocket:
+        raise not_websocket("connect with a WebSocket client")
     check_upgrade(request.headers)
     return request
+
+
+class DeniedPath(Denied):
+    """A path that names no room, in a request that is well-formed otherwise.
+
+    Attributes:
+        request: the request, with the root instead of a room, so that its page can be told.
+    """
+
+    def __init__(self, why: str, request: HandshakeRequest) -> None:
+        super().__init__(400, why)
+        self.request = request
 
 
 def parse_head(head: bytes, peer: object, tls: object = None, methods: Collection[str] = ("GET",)) -> HandshakeRequest:
@@ -141,6 +167,7 @@ def parse_head(head: bytes, peer: object, tls: object = None, methods: Collectio
 
     Raises:
         Denied: see :func:`parse_lines`; and 400 for a target or a field that is malformed.
+        DeniedPath: only the path is malformed.
     """
     method, target, headers = parse_lines(head, methods)
     host = headers.get("host", "").lower()
@@ -150,11 +177,8 @@ def parse_head(head: bytes, peer: object, tls: object = None, methods: Collectio
     if target == "*" and method == "OPTIONS":
         target = "/"  # RFC 9112 section 3.2.4: the server as a whole
     path, _, query = origin_form(target, host).partition("?")
-    try:
-        room = canonical_room(path)
-    except BadRoomName as error:
-        raise Denied(400, str(error)) from None
-    return HandshakeRequest(
+    room, problem = _room(path)
+    request = HandshakeRequest(
         path=room if room == ROOT else f"/{room}",
         room=room,
         query=Query(query) if query else NO_QUERY,
@@ -167,11 +191,26 @@ def parse_head(head: bytes, peer: object, tls: object = None, methods: Collectio
         tls=tls,
         method=method,
     )
+    if problem:
+        raise DeniedPath(problem, request)
+    return request
 
 
-def not_websocket() -> Denied:
-    """Return the refusal of a request that only a WebSocket client can make: 426."""
-    return Denied(426, "this is a WebSocket relay: connect with a WebSocket client", _WEBSOCKET, cause="not_websocket")
+def _room(path: str) -> tuple[str, str]:
+    """Return the room of a path and ``""``, or the root and what is wrong with the path."""
+    try:
+        return canonical_room(path), ""
+    except BadRoomName as error:
+        return ROOT, str(error)
+
+
+def not_websocket(remedy: str) -> Denied:
+    """Return the refusal of a request that only a WebSocket client can make: 426.
+
+    Args:
+        remedy: what to do.
+    """
+    return Denied(426, f"this is a WebSocket relay: {remedy}", _WEBSOCKET, cause="not_websocket")
 
 
 def check_no_body(headers: Mapping[str, str], what: str, status: int = 400) -> None:
@@ -189,16 +228,27 @@ def check_no_body(headers: Mapping[str, str], what: str, status: int = 400) -> N
 
 
 def check_upgrade(headers: Mapping[str, str]) -> None:
-    """Raise ``Denied`` unless the fields are those of a WebSocket handshake. See :func:`parse_request`."""
-    # RFC 6455 section 4.2.1, items 3-6; a body on an upgrade would be read as frames.
+    """Raise ``Denied`` unless a request that wants WebSocket is a handshake. See :func:`parse_request`."""
+    # RFC 6455 section 4.2.1, items 4-6; a body on an upgrade would be read as frames.
     check_no_body(headers, "a WebSocket handshake")
-    if not (lists(headers.get("upgrade", ""), "websocket") and lists(headers.get("connection", ""), "upgrade")):
-        raise not_websocket()
+    if not lists(headers.get("connection", ""), "upgrade"):
+        raise not_websocket(UPGRADE_LOST)
     if headers.get("sec-websocket-version") != "13":
         # Version 8 takes the origin from another field (TRAPS 15).
         raise Denied(426, "WebSocket version 13 is needed", [("Sec-WebSocket-Version", "13")], cause="not_websocket")
     if _KEY.fullmatch(headers.get("sec-websocket-key", "")) is None:
         raise Denied(400, "the Sec-WebSocket-Key field is missing or malformed")
+
+
+def handshake_key(request: HandshakeRequest) -> str | None:
+    """Return the ``Sec-WebSocket-Key`` of a well-formed WebSocket handshake; ``None`` for any other request."""
+    if not request.wants_websocket:
+        return None
+    try:
+        check_upgrade(request.headers)
+    except Denied:
+        return None
+    return request.headers["sec-websocket-key"]
 
 
 def _parse_subprotocols(value: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -8,7 +8,7 @@ from typing import Protocol, cast
 from OpenSSL.SSL import Connection
 from twisted.internet.interfaces import ISSLTransport, ITCPTransport
 
-__all__ = ["is_in_handshake", "linger"]
+__all__ = ["half_close", "is_in_handshake", "linger"]
 
 
 class _Encrypted(Protocol):
@@ -23,16 +23,27 @@ def is_in_handshake(transport: ITCPTransport) -> bool:
     return ISSLTransport.providedBy(transport) and cast("_Encrypted", transport).getHandle().get_peer_finished() is None
 
 
-def linger(transport: ITCPTransport, response: bytes) -> None:
+def linger(transport: ITCPTransport, response: bytes, *, until_reply: bool = False) -> None:
     """Write the last response and end our half of TCP.
 
     The caller discards the peer's remaining bytes until the peer ends its half, and aborts at its own deadline. With
-    unread bytes, TCP would overtake the response with a reset. TLS has no half-close: both directions end. Within its
-    handshake TCP is aborted, without the response.
+    unread bytes, TCP would overtake the response with a reset. Within TLS' handshake TCP is aborted, without the
+    response.
+
+    Args:
+        transport: of the connection.
+        response: the response.
+        until_reply: whether the caller ends our half, once the peer sends something: :func:`half_close`.
     """
     if is_in_handshake(transport):
         transport.abortConnection()
         return
     transport.write(response)
-    half_close = None if ISSLTransport.providedBy(transport) else getattr(transport, "loseWriteConnection", None)
-    (half_close or transport.loseConnection)()
+    if not until_reply:
+        half_close(transport)
+
+
+def half_close(transport: ITCPTransport) -> None:
+    """End our half of TCP. TLS has no half-close: both directions end."""
+    lose = None if ISSLTransport.providedBy(transport) else getattr(transport, "loseWriteConnection", None)
+    (lose or transport.loseConnection)()

@@ -1,4 +1,4 @@
-"""HTTP responses as bytes: the 101, refusals, answers, and the security fields. Pure.
+"""HTTP responses as bytes: the 101, refusals, also as a close frame, answers, and the security fields. Pure.
 
 Must not live here: which response (:mod:`wsrelay.validators.chain`, :mod:`wsrelay.http.site`,
 :mod:`wsrelay.admin.routes`), writing it (the connection).
@@ -11,7 +11,11 @@ from hashlib import sha1
 from http import HTTPStatus
 from typing import Final
 
+from wsrelay import closecodes
 from wsrelay.errors import Denied
+from wsrelay.http.head import handshake_key
+from wsrelay.request import HandshakeRequest
+from wsrelay.wire import frames
 
 __all__ = [
     "HEAD",
@@ -20,6 +24,7 @@ __all__ = [
     "SAFE_FIELDS",
     "acceptance",
     "content_policy",
+    "explained_refusal",
     "head",
     "refusal",
     "response",
@@ -46,6 +51,9 @@ _FIELD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [\t\x20-\x7e]*")
 
 #: Fields of a refusal's content, in lower case. Twice, they would let two parsers end the response at different bytes.
 _CONTENT_FIELDS: Final = frozenset(["content-encoding", "content-length", "content-type", "transfer-encoding"])
+
+#: What a reason must not have.
+_UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]")
 
 #: The first bytes of every 101.
 _ACCEPTANCE: Final = (
@@ -91,7 +99,7 @@ def refusal(denied: Denied, fields: Iterable[tuple[str, str]] = (), *, is_head: 
         The status, :data:`SAFE_FIELDS`, ``Content-Length``, ``Connection: close``, and the reason as a line of plain
         text; not for HEAD: the client would read it as its next response (RFC 9112 section 6.3).
     """
-    reason = re.sub(r"[^\x20-\x7e]", "?", str(denied.reason))[:MAX_REASON_CHARS]
+    reason = _reason(denied)
     text = f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(reason) + 1}\r\n"
     content = b"" if is_head else f"{reason}\n".encode("ascii")
     theirs = [field for field in denied.headers if field[0].lower() not in _CONTENT_FIELDS]
@@ -99,6 +107,33 @@ def refusal(denied: Denied, fields: Iterable[tuple[str, str]] = (), *, is_head: 
     # SAFE_FIELDS because the reason may quote the client: no browser may take it for markup.
     more = dict.fromkeys(field for field in (*SAFE_FIELDS, *fields) if field[0].lower() not in given)
     return head(denied.status, (*theirs, *more), text) + content
+
+
+def explained_refusal(denied: Denied, request: HandshakeRequest) -> bytes | None:
+    """Return the refusal of a WebSocket handshake in a form that pages can read; ``None`` if the request is none.
+
+    Browsers tell a page neither status nor reason of a refused handshake (WebSockets, section "Feedback from the
+    protocol"), but those of a close. Chromium fails a handshake of whose offered subprotocols none is chosen, so one
+    is; not a token.
+
+    Args:
+        denied: status and reason.
+        request: the refused request.
+
+    Peer sees:
+        The 101, and behind it a close frame with 4000 and the status, and the reason, cut to 123 bytes.
+    """
+    key = handshake_key(request)
+    if key is None:
+        return None
+    close = closecodes.for_status(denied.status, _reason(denied))
+    accepted = acceptance(key, next(iter(request.subprotocols), None))
+    return accepted + frames.close(close.code, close.reason_bytes())
+
+
+def _reason(denied: Denied) -> str:
+    """Return the reason of a refusal, mended: see :func:`refusal`."""
+    return _UNPRINTABLE.sub("?", str(denied.reason))[:MAX_REASON_CHARS]
 
 
 def response(status: int, fields: Iterable[tuple[str, str]], body: bytes, *, is_head: bool = False) -> bytes:

@@ -2,35 +2,41 @@
 
 ::
 
+    GET     /room                             explains what a handshake would get      426
+    GET     /,     Accept: text/html          the demo page, with --demo               200
+    HEAD                                      the same as GET, without the content
+
+    with --http:
     POST    /room                             publishes the body                       202
     GET     /room, Accept: text/event-stream  tails the room as server-sent events     200
     GET     /room, Accept: application/json   describes it, shows old messages         200, 410
-    GET     /,     Accept: text/html          the demo page, with --demo               200
-    HEAD                                      the same as GET, without the content
     OPTIONS                                   lists the methods; CORS preflight        204
-    anything else                                                                      426, 405
 
-The validators decide on each of them as on a handshake, but for the page, and OPTIONS, where the ``origin`` validator
-alone decides. Must not live here: bodies and responses (:mod:`wsrelay.http.exchange`), the fields for pages of other
-origins (:mod:`wsrelay.http.cors`), a stream after its first event (:mod:`wsrelay.connection.event_stream`).
+Others get 405. The validators decide on each of them as on a handshake, but for the page, and OPTIONS, where the
+``origin`` validator alone decides. It is asked about a browser first: a page of an origin that is not allowed may read
+that this is so, and nothing that other validators say. Must not live here: bodies and responses
+(:mod:`wsrelay.http.exchange`), the fields for pages of other origins (:mod:`wsrelay.http.cors`), a stream after its
+first event (:mod:`wsrelay.connection.event_stream`).
 """
 
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from secrets import token_urlsafe
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
+from urllib.parse import quote
 
 import msgspec
+from twisted.internet.interfaces import ISSLTransport
 
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
 from wsrelay.http import room_views
-from wsrelay.http.cors import is_preflight, preflight_fields, sharing_fields
+from wsrelay.http.cors import EVERY, is_preflight, preflight_fields, sharing_fields
 from wsrelay.http.exchange import Exchange, Line
-from wsrelay.http.head import check_no_body, not_websocket, parse_head, split_head
+from wsrelay.http.head import UPGRADE_LOST, check_no_body, not_websocket
 from wsrelay.http.page import Page
-from wsrelay.http.responses import HEAD, SAFE_FIELDS, head, refusal
+from wsrelay.http.responses import MAX_REASON_CHARS, SAFE_FIELDS, head, refusal
 from wsrelay.interfaces import Backplane, Subscriber
 from wsrelay.message import Run
 from wsrelay.message_id import MessageId
@@ -84,7 +90,13 @@ class Handled(Subscriber, Protocol):
 
 
 class Connection(Line, Protocol):
-    """The part of :class:`wsrelay.connection.protocol.RelayProtocol` that this site uses."""
+    """The part of :class:`wsrelay.connection.protocol.RelayProtocol` that this site uses.
+
+    Attributes:
+        transport: Twisted's transport.
+    """
+
+    transport: Any  # no interface has all methods that Twisted's transports share
 
     @property
     def member(self) -> Handled | None:
@@ -113,7 +125,7 @@ class _Hub(room_views.Rooms, Protocol):
 
 class _Chain(Protocol):
     def check_origin(self, request: HandshakeRequest) -> None:
-        """Raise ``Denied`` if its origin is not allowed."""
+        """Raise ``Denied`` if it is a browser's, of an origin that is not allowed."""
 
     def shared_with(self, request: HandshakeRequest) -> str | None:
         """Return the origin whose pages may read the answer: named, or ``"*"``."""
@@ -156,64 +168,73 @@ class PublicSite:
         self.handles: dict[str, Handled] = {}
         settings = relay.settings
         self._serves_rooms = settings.http
-        self._page = Page("wsrelay.http", "demo.html", connect="'self' ws: wss:", images="blob: data:")
-        self._serves_page = settings.demo
+        page = ("wsrelay.http", "demo.html")
+        self._page = Page(*page, connect="'self' ws: wss:", images="blob: data:") if settings.demo else None
         self.methods = ("GET", "HEAD", "POST", "OPTIONS") if settings.http else ("GET", "HEAD")
 
     def exchange(self, connection: Connection, request: HandshakeRequest) -> Exchange:
         """Return the exchange for a request that is no WebSocket handshake.
 
         Raises:
-            Denied: 426 for a GET that only a WebSocket client can make; 400, 411, 413 and 415 for bodies; 403 for an
-                OPTIONS of an origin that is not allowed.
+            Denied: 403 for a page of an origin that is not allowed; 400, 411, 413 and 415 for bodies.
         """
         begin = partial(Exchange, connection, request, sharing=self._sharing(request))
+        page = self._page_for(request)
+        if page is None:
+            self._check_origin(request)
         if request.method == "POST":
             exchange = begin(partial(self._publish, connection), self._relay.settings.max_message_bytes)
             _opcode(request.headers)
             return exchange
         check_no_body(request.headers, "a request other than POST")
         if request.method == "OPTIONS":
-            if request.origin is not None:
-                self._relay.chain.check_origin(request)
             return begin(self._permit, is_public=True)
-        is_page = self._serves_page and request.room == ROOT
         if self._serves_rooms and request.accepts("text/event-stream"):
             return begin(partial(self._tail, connection))
         if self._serves_rooms and request.accepts("application/json"):
             return begin(partial(self._describe, connection))
-        if is_page and request.accepts("text/html"):
-            # The page is public; the validators decide on the WebSocket that it opens.
-            return begin(self._show, is_public=True)
-        raise not_websocket()
+        if page is not None:
+            return begin(partial(self._show, page), is_public=True)
+        return begin(partial(self._explain, connection))
 
     def name(self, member: Handled) -> None:
         """Give a new member its handle, with ``--http``; :meth:`forget` follows."""
-        if self._serves_rooms:
-            member.handle = token_urlsafe(HANDLE_BYTES)
-            self.handles[member.handle] = member
+        member.handle = token_urlsafe(HANDLE_BYTES)
+        self.handles[member.handle] = member
 
-    def forget(self, member: Handled) -> None:
+    def forget(self, handle: str) -> None:
         """Take back the handle of a member that leaves."""
-        if member.handle is not None:
-            del self.handles[member.handle]
+        del self.handles[handle]
 
-    def refusal(self, denied: Denied, received: bytes) -> bytes:
+    def refusal(self, denied: Denied, request: HandshakeRequest) -> bytes:
         """Return the response to a request that was refused before it had an exchange.
 
         Args:
             denied: the refusal.
-            received: the bytes of the request so far.
+            request: the request.
 
         Peer sees:
-            The refusal. A page of an allowed origin may read it, if the request's head is complete and well-formed.
+            The refusal. A page of an allowed origin may read it, unless it asked for WebSocket.
+        """
+        sharing = () if request.wants_websocket else self._sharing(request)
+        return refusal(denied, sharing, is_head=request.method == "HEAD")
+
+    def _page_for(self, request: HandshakeRequest) -> Page | None:
+        """Return the page if a browser asks for it. It is public: the validators decide on the WebSocket it opens."""
+        is_asked = request.room == ROOT and request.method in ("GET", "HEAD") and request.accepts("text/html")
+        return self._page if is_asked else None
+
+    def _check_origin(self, request: HandshakeRequest) -> None:
+        """Ask the ``origin`` validators about a browser, before any other validator.
+
+        Raises:
+            Denied: its origin is not allowed. Every page may read that.
         """
         try:
-            parts = split_head(received, self._relay.settings.max_request_bytes)
-            sharing = self._sharing(parse_head(parts[0], None, methods=self.methods)) if parts else ()
-        except Denied:
-            sharing = ()
-        return refusal(denied, sharing, is_head=received.startswith(HEAD))
+            self._relay.chain.check_origin(request)
+        except Denied as denied:
+            fields = [*denied.headers, *sharing_fields(EVERY)]
+            raise Denied(denied.status, denied.reason, fields, cause=denied.cause) from None
 
     def _sharing(self, request: HandshakeRequest) -> tuple[tuple[str, str], ...]:
         return sharing_fields(self._relay.chain.shared_with(request))
@@ -317,11 +338,21 @@ class PublicSite:
         connection.write(head(200, fields) + first)
         connection.stream_begun()
 
-    def _show(self, exchange: Exchange) -> None:
+    def _show(self, page: Page, exchange: Exchange) -> None:
         """Send the demo page."""
         self._count(exchange, 200)
-        fields = [("Content-Type", self._page.content_type), ("Content-Security-Policy", self._page.policy)]
-        exchange.respond(200, [*SAFE_FIELDS, ("Referrer-Policy", "no-referrer"), *fields], self._page.body)
+        fields = [("Content-Type", page.content_type), ("Content-Security-Policy", page.policy)]
+        exchange.respond(200, [*SAFE_FIELDS, ("Referrer-Policy", "no-referrer"), *fields], page.body)
+
+    def _explain(self, connection: Connection, exchange: Exchange) -> None:
+        """Say that a handshake would be accepted: what would refuse it has been asked, but for the room's limits."""
+        self._relay.hub.check_join(exchange.grant.room)
+        request = exchange.request
+        if "sec-websocket-key" in request.headers:
+            raise not_websocket(UPGRADE_LOST)
+        accepted = not_websocket(f'it would accept new WebSocket("{_url(connection, request)}") from here')
+        is_long = len(accepted.reason) > MAX_REASON_CHARS
+        raise not_websocket("it would accept a WebSocket client from here") if is_long else accepted
 
     def _respond(self, exchange: Exchange, status: int, content: object) -> None:
         fields = self._about_room(exchange, status, "application/json")
@@ -334,6 +365,16 @@ class PublicSite:
 
     def _count(self, exchange: Exchange, status: int) -> None:
         self._relay.stats.http_requests[exchange.request.method, status] += 1
+
+
+def _url(connection: Connection, request: HandshakeRequest) -> str:
+    """Return the URL of a room for WebSocket, without a query, which may hold a token."""
+    is_secure = (
+        ISSLTransport.providedBy(connection.transport)
+        or request.headers.get("x-forwarded-proto") == "https"
+        or (request.origin or "").startswith("https:")  # such a page can use no other
+    )
+    return f"{'wss' if is_secure else 'ws'}://{request.host}{quote(request.path)}"
 
 
 def _opcode(headers: Mapping[str, str]) -> int:

@@ -11,6 +11,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
 
+from wsrelay.errors import OperatorError
+
 __all__ = ["log_failure", "printable"]
 
 #: The maximum length of an exception's text, in characters.
@@ -27,7 +29,7 @@ def printable(text: str) -> str:
 
 
 def log_failure(what: str, failure: Failure) -> str:
-    """Log a failure with its traceback.
+    """Log a failure with its traceback; an :class:`~wsrelay.errors.OperatorError` as one line.
 
     The exception's text may quote a client: it is escaped (:func:`printable`) and cut to :data:`SAID_CHARS`.
 
@@ -40,6 +42,9 @@ def log_failure(what: str, failure: Failure) -> str:
     """
     incident = secrets.token_hex(4)
     said = safe_str(failure.value)
+    if isinstance(failure.value, OperatorError):
+        _log.critical("{what} [{incident}]: {said}", what=printable(what), incident=incident, said=printable(said))
+        return incident
     if not said.isprintable() or len(said) > SAID_CHARS:
         failure = copy(failure)
         failure.value = _Said(said)  # type: ignore[assignment]  # only str() of it is used, in the traceback

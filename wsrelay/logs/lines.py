@@ -17,7 +17,18 @@ from wsrelay.logs.failures import log_failure, printable
 from wsrelay.logs.limiter import Limiter
 from wsrelay.names import PROBE_ROOM
 
-__all__ = ["BURST", "BURST_PER_ADDRESS", "MAX_LINES", "TEXTS", "UNCHOSEN", "Lines", "Record", "texts"]
+__all__ = [
+    "ASKED",
+    "BURST",
+    "BURST_PER_ADDRESS",
+    "MAX_LINES",
+    "OPTIONAL",
+    "TEXTS",
+    "UNCHOSEN",
+    "Lines",
+    "Record",
+    "texts",
+]
 
 #: The namespace of the events.
 NAMESPACE: Final = "wsrelay"
@@ -37,7 +48,7 @@ BURST_PER_ADDRESS: Final = 2048
 _PER_TICK: Final = 50
 _PER_TICK_AND_ADDRESS: Final = 10
 
-#: Event name → text form. docs/logs.md explains the fields. :data:`UNCHOSEN` follows where its field is present.
+#: Event name → text form. docs/logs.md explains the fields. :data:`OPTIONAL` follow where their fields are present.
 TEXTS: Final[Mapping[str, str]] = {
     "opened": "{peer} joined {room!r} as {identity!r} (connection {connection})",
     "closed": "{peer} left {room!r} as {identity!r} (connection {connection}) after {seconds:.1f} s: {by} closed with"
@@ -46,9 +57,19 @@ TEXTS: Final[Mapping[str, str]] = {
     "left_out": "... and {count} more lines: {of}, {peer}",
 }
 
-#: The field of subprotocols that were offered and not chosen, and its text form.
+#: The field of subprotocols that were offered and not chosen.
 UNCHOSEN: Final = "subprotocol_none_of"
-UNCHOSEN_TEXT: Final = "; subprotocol: none of {subprotocol_none_of}"
+
+#: The fields of a refused request, as far as it is known: ``None`` where it is not.
+ASKED: Final = ("room", "origin", "user_agent")
+
+#: Event name → fields that not every line has, with their text forms.
+OPTIONAL: Final[Mapping[str, Sequence[tuple[str, str]]]] = {
+    "opened": ((UNCHOSEN, "; subprotocol: none of {subprotocol_none_of}"),),
+    "closed": (),
+    "denied": tuple((name, f"; {name.replace('_', ' ')} {{{name}!r}}") for name in ASKED),
+    "left_out": (),
+}
 
 
 class Lines:
@@ -152,5 +173,9 @@ def texts(records: Iterable[Record]) -> list[str]:
 
 
 def _form(record: Record) -> str:
-    form = TEXTS[record["event"]]
-    return form + UNCHOSEN_TEXT if UNCHOSEN in record else form
+    event = record["event"]
+    form = TEXTS[event]
+    for name, more in OPTIONAL[event]:
+        if record.get(name) is not None:
+            form += more
+    return form

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["MAX_PROXIES", "UNIX", "TrustedProxies"]
+__all__ = ["MAX_PROXIES", "UNIX", "TrustedProxies", "ip_address"]
 
 #: The most addresses of an ``X-Forwarded-For`` that are read.
 MAX_PROXIES: Final = 32
@@ -68,6 +68,12 @@ class TrustedProxies:
                 break
             host = str(address)
         return host
+
+
+def ip_address(address: object) -> str:
+    """Return the IP address of a client's address; :data:`UNIX` without one."""
+    host: str = getattr(address, "host", UNIX)
+    return host
 
 
 def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:

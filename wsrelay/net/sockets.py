@@ -1,4 +1,4 @@
-"""Sockets: IPv6 listening sockets on all addresses, dual-stack or IPv6 only, and the source of a connection.
+"""Sockets: IPv6 listening sockets on all addresses, dual-stack or IPv6 only, and where a connection comes from.
 
 ``tcp6:80`` alone serves IPv4, too; beside ``tcp:80`` it must not, or the kernel refuses the second of the two with
 EADDRINUSE (RFC 3493 section 5.3; TRAPS 99). Must not live here: endpoint strings (:mod:`wsrelay.net.endpoints`).
@@ -21,11 +21,12 @@ from twisted.internet.interfaces import (
     IReactorTime,
     ITransport,
 )
+from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from wsrelay.net.tls import TlsConnection
 
-__all__ = ["Listener", "is_every_ipv6", "source", "unmapped"]
+__all__ = ["Listener", "is_every_ipv6", "source", "speaks_proxy", "unmapped"]
 
 #: ``struct ucred`` of Linux: process, user, group.
 _CREDENTIALS: Final = struct.Struct("iII")
@@ -106,6 +107,13 @@ def unmapped(address: object) -> object:
         if mapped is not None:
             return IPv4Address(address.type, str(mapped), address.port)
     return address
+
+
+def speaks_proxy(transport: object) -> bool:
+    """Return whether the client's address comes in a PROXY header; until then the transport has the proxy's."""
+    while transport is not None and not isinstance(transport, HAProxyProtocolWrapper):
+        transport = getattr(transport, "transport", None)
+    return transport is not None
 
 
 def source(transport: ITransport) -> object:

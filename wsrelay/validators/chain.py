@@ -15,15 +15,19 @@ import msgspec
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from wsrelay.errors import Denied
+from wsrelay.errors import Denied, OperatorError
 from wsrelay.grant import Grant, check_identity
 from wsrelay.interfaces import IHandshakeValidator
 from wsrelay.logs.failures import log_failure
 from wsrelay.names import ROOT, SHARED, check_room
 from wsrelay.request import HandshakeRequest
+from wsrelay.validators.awaitables import deferred_of, explained
 from wsrelay.validators.origin import OriginValidator
 
 __all__ = ["ValidatorChain"]
+
+#: In the log, before an incident id.
+_FAILED: Final = "a handshake validator failed"
 
 #: A request from an origin that no rule can name: it is allowed only where every origin is.
 _UNNAMED: Final = HandshakeRequest(
@@ -51,6 +55,7 @@ class ValidatorChain:
         self, validators: Sequence[IHandshakeValidator], log: Callable[[str, Failure], str] = log_failure
     ) -> None:
         self._log_failure = log
+        self._known_incident = ""
         self._validators = tuple(validators)
         self._origins = tuple(each for each in self._validators if isinstance(each, OriginValidator))
         self._allows_every_origin = self._allows_origin(_UNNAMED)
@@ -81,11 +86,16 @@ class ValidatorChain:
         return granted if isinstance(granted, Grant) else granted.addErrback(self._deny)
 
     def check_origin(self, request: HandshakeRequest) -> None:
-        """Ask the ``origin`` validators alone. A CORS preflight has no credentials for the others.
+        """Ask the ``origin`` validators alone about a browser; no effect for other clients.
+
+        For what a page reads before, or instead of, the answer of all validators: that of an origin that is not allowed
+        may read nothing of what the others say. A CORS preflight has no credentials for them.
 
         Raises:
-            Denied: its origin is not allowed.
+            Denied: its origin is not allowed. Every page may read that: it quotes nothing but the origin.
         """
+        if request.origin is None and "sec-fetch-site" not in request.headers:
+            return
         _ask(request, _whole(request.room), iter(self._origins))
 
     def shared_with(self, request: HandshakeRequest) -> str | None:
@@ -105,8 +115,15 @@ class ValidatorChain:
             failure.raiseException()
         if failure.check(CancelledError):
             raise Denied(503, "the handshake was cancelled", cause="gone")
-        incident = self._log_failure("a handshake validator failed", failure)
+        incident = self._incident(explained(failure))
         raise Denied(500, f"the handshake could not be validated: {incident}", cause="failure")
+
+    def _incident(self, failure: Failure) -> str:
+        """Log a failure, and return its incident id. What only the operator can correct is logged once."""
+        if not failure.check(OperatorError):
+            return self._log_failure(_FAILED, failure)
+        self._known_incident = self._known_incident or self._log_failure(_FAILED, failure)
+        return self._known_incident
 
     def _allows_origin(self, request: HandshakeRequest) -> bool:
         try:
@@ -138,15 +155,18 @@ def _ask(
 
 async def _named(validator: IHandshakeValidator, answer: Awaitable[Grant]) -> Grant:
     try:
-        return await answer
+        return await deferred_of(answer)
     except Denied as denied:
         raise _by(validator, denied) from None
 
 
 def _by(validator: IHandshakeValidator, denied: Denied) -> Denied:
-    """Return the refusal with the validator's name as its default cause."""
+    """Return the refusal with the validator's name as its default cause.
+
+    Without its traceback: to one that is raised again and again, each time would add frames, and so old requests.
+    """
     denied.cause = denied.cause or type(validator).__name__.removesuffix("Validator").lower()
-    return denied
+    return denied.with_traceback(None)
 
 
 async def _wait(

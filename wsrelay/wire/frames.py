@@ -23,6 +23,7 @@ __all__ = [
     "PARSED_BYTES",
     "TEXT",
     "Encoding",
+    "close",
     "encode",
     "opcode_of",
     "parse",
@@ -89,6 +90,18 @@ def encode(opcode: int, payload: bytes) -> bytes:
         payload: of any length; for text it is UTF-8 already, which is not checked again.
     """
     return _header(_FIN | opcode, len(payload)) + payload
+
+
+def close(code: int, reason: bytes) -> bytes:
+    """Return an unmasked close frame.
+
+    Args:
+        code: the close code.
+        reason: UTF-8, at most 123 bytes.
+
+    Source: RFC 6455 section 5.5.1.
+    """
+    return _header(_FIN | CLOSE, 2 + len(reason)) + code.to_bytes(2, "big") + reason
 
 
 def plain(frame: bytes, _identity: object = None, /) -> bytes:
