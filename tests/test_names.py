@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsrelay.errors import BadRoomName
-from wsrelay.names import MAX_ROOM_NAME_BYTES, ROOT, RoomPattern, canonical_room, check_room
+from wsrelay.names import MAX_ROOM_NAME_BYTES, ROOT, RoomPattern, canonical_room, check_room, usable_pattern
 
 
 class CanonicalRoomTests(SynchronousTestCase):
@@ -157,3 +157,11 @@ class RoomPatternTests(SynchronousTestCase):
     def test_repr(self) -> None:
         """The repr shows the pattern."""
         self.assertEqual(repr(RoomPattern("a/*")), "RoomPattern('a/*')")
+
+    def test_usable_pattern(self) -> None:
+        """A pattern of an option is one that some room matches."""
+        for text, room in (("/", "/"), ("**", "a"), ("/chat/*", "chat/1"), ("a/*b/**", "a/b/c")):
+            self.assertIn(room, usable_pattern(text))
+        for text in ("chat/", "//", "/chat/", "a//b", "a/../*", "."):
+            self.assertIn(f"no room matches {text!r}: ", str(self.assertRaises(ValueError, usable_pattern, text)))
+        self.assertIn("is not a room pattern", str(self.assertRaises(ValueError, usable_pattern, "a**/b")))

@@ -4,6 +4,7 @@ import signal
 import sys
 import tempfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -18,7 +19,7 @@ from tests.harness.admin import Connection, head
 from tests.harness.live import make_certificate
 from tests.harness.service import RESTARTING, ServiceTestCase, Taken
 from tests.harness.tls import certificates
-from wsrelay import __version__, service
+from wsrelay import __version__, factory, service
 from wsrelay.admin import service as admin
 from wsrelay.errors import SettingsError
 from wsrelay.process import RelayProcess, announcement
@@ -100,13 +101,23 @@ class ProcessTests(ServiceTestCase):
 
     def test_unix_socket_in_use(self) -> None:
         """A unix socket in use ends the process with one line, without advice on ports; Twisted's reason is a text."""
-        for reason in ("Cannot acquire lock", OSError(13, "Permission denied")):
+        for reason, advice in (
+            ("Cannot acquire lock", " Another relay listens on this socket."),
+            (OSError(13, "Permission denied"), " The relay's user may not write to the folder of the socket."),
+            (OSError(5, "Input/output error"), ""),
+        ):
             self.patch(Taken, "error", CannotListenError(None, b"/run/relay.sock", reason))
             self.patch(service, "endpoints", lambda reactor, descriptions: [Taken()])
             error = self.assertRaises(SystemExit, self.start)
             self.assertEqual(
-                error.code, f"wsrelay: cannot listen: Couldn't listen on any:b'/run/relay.sock': {reason}."
+                error.code, f"wsrelay: cannot listen: Couldn't listen on any:b'/run/relay.sock': {reason}.{advice}"
             )
+        for failure, end in (
+            (OSError(2, "No such folder"), " The socket needs a folder that exists."),
+            (ValueError("x"), ": x"),
+        ):
+            self.patch(Taken, "error", failure)
+            self.assertTrue(str(self.assertRaises(SystemExit, self.start).code).endswith(end))
 
     def test_announcement(self) -> None:
         """At start versions, limits and URLs are logged once."""
@@ -116,6 +127,15 @@ class ProcessTests(ServiceTestCase):
         self.assertTrue(started.startswith("started: wsrelay "))
         self.assertTrue(limits.startswith("limits: max-connections=7 "))
         self.assertTrue(where.startswith("relaying to everyone else "))
+
+    def test_few_descriptors(self) -> None:
+        """A low limit on open files is logged at start, unless the operator has set a limit."""
+        low = "the limit on open files leaves room for 20 connections; raise it (ulimit -Hn, LimitNOFILE=)"
+        for settings, count, expected in (({}, 20, True), ({}, 500, False), ({"max_connections": 20}, 20, False)):
+            self.setUp()
+            self.patch(factory, "most_connections", lambda reserved, count=count: count)
+            self.start(**settings)
+            self.assertEqual(low in self.logged(LogLevel.warn), expected)
 
     def test_admin_life(self) -> None:
         """The admin endpoint lives as long as the relay, the drain included."""
@@ -286,6 +306,20 @@ class ProcessTests(ServiceTestCase):
         line += "; changed, but it needs a restart: echo, max-rooms"
         self.assertEqual(self.logged().count(line), 2)
         self.assertEqual(self.harness.factory.settings.max_rooms, 7)
+
+    def test_reload_changed(self) -> None:
+        """Another setting that was reloaded is named, once; one that follows another is not."""
+        self.start(max_rooms=7)
+        self.now = replace(
+            self.harness.factory.settings, explain_refusals=True, max_message_bytes=2**24, room_log_bytes=0
+        )
+        for _ in range(2):
+            self.signal(signal.SIGHUP)
+
+        line = "SIGHUP: reloaded 0 certificates, 0 validators and the slow policies"
+        rest = "; changed, but it needs a restart: max-message-bytes"
+        self.assertEqual(self.logged().count(f"{line}; changed: explain-refusals{rest}"), 1)
+        self.assertEqual(self.logged().count(line + rest), 1)
 
     def test_reload_wrong_settings(self) -> None:
         """With wrong settings nothing is reloaded; one line names all problems."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from twisted.logger import formatEvent
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
@@ -23,9 +24,9 @@ from wsrelay.errors import SettingsError
 from wsrelay.net import descriptors, reactor
 from wsrelay.process import RelayProcess
 from wsrelay.settings import OPTIONS, Settings
-from wsrelay.tap import Options, makeService
+from wsrelay.tap import Options, _folders, makeService
 
-#: A value other than the default for each option that is not a number or a flag.
+#: A value other than the default for each option that is not a number or a flag, or cannot be 1.
 TEXTS: dict[str, object] = {
     "listen": ["tcp:1", "unix:/run/a b"],
     "admin": "tcp:9100",
@@ -41,6 +42,7 @@ TEXTS: dict[str, object] = {
     "backplane": "redis+unix:///run/redis.sock?shards=2",
     "backplane-password-file": __file__,
     "node-name": "node-1",
+    "max-unfinished-bytes-per-address": 2**24,
 }
 
 
@@ -80,6 +82,52 @@ class TapTestCase(SynchronousTestCase):
         first, *problems = str(error).replace(getattr(self, "path", "no file"), "FILE").splitlines()
         self.assertEqual(first, "wrong options, see --help:")
         return [problem.strip() for problem in problems]
+
+
+class FolderTests(TapTestCase):
+    """Modules of ``python:`` validators."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(sys, "path", [*sys.path])
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(folder.name)
+
+    def test_beside_config(self) -> None:
+        """A module beside the config file is found, also once the file names it at a reload."""
+        options = self.parse(file="")
+        folder = os.path.dirname(self.path)
+        Path(folder, "wsrelay_beside.py").write_text("def f(request, grant): return grant\n")
+        self.addCleanup(sys.modules.pop, "wsrelay_beside")
+        self.assertNotIn(folder, sys.path)
+        Path(self.path).write_text('validate = ["python:wsrelay_beside:f"]\n')
+        _, validators = options.read()
+
+        self.assertEqual([type(each).__name__ for each in validators], ["OriginValidator", "PythonValidator"])
+        self.assertEqual(sys.path[-2:], [folder, os.getcwd()])
+
+    def test_current_folder(self) -> None:
+        """Without a config file, modules are looked for in the current folder; the error says where."""
+        [problem] = self.problems("--validate", "python:wsrelay_nowhere:f")
+
+        self.assertTrue(problem.endswith(f", {os.getcwd()}"), problem)
+
+    def test_removed_folder(self) -> None:
+        """The current folder may be removed: modules are looked for without it."""
+        self.parse(file="")
+        os.rmdir(os.getcwd())
+        self.assertEqual(_folders(self.path), [os.path.dirname(self.path)])
+        self.assertEqual(_folders("relay.toml"), [])
+
+    def test_variable(self) -> None:
+        """The config file that WSRELAY_CONFIG names counts, also a relative one."""
+        path = os.path.relpath(os.devnull)
+        self.assertRaises(
+            UsageError, self.parse, "--validate", "python:wsrelay_nowhere:f", environ={"WSRELAY_CONFIG": path}
+        )
+        self.assertIn(os.path.dirname(os.devnull), sys.path)
 
 
 class SourcesTests(TapTestCase):
@@ -158,14 +206,14 @@ class WrongTests(TapTestCase):
                 environ={"WSRELAY_ECHO": "maybe", "WSRELAY_LISTEN": "'open"},
             ),
             [
-                "FILE: max-rooms: expected a whole number, got '7'",
+                "FILE: max-rooms: expected a whole number, got '7'; write 7",
                 "FILE: max-room: there is no such option; is it max-rooms?",
                 'WSRELAY_LISTEN: expected a list, got "\'open"',
                 "WSRELAY_ECHO: expected true or false, got 'maybe'",
                 "--log-level: expected one of debug, info, warn, error, got 'loud'",
                 "--max-message-bytes: expected a whole number >= 1, got '-5'",
                 mock_any("--slow-policy: 'newest': write NAME or PATTERN=NAME with one of "),
-                "listen: nowhere:1: Unknown endpoint type: 'nowhere'",
+                mock_any("listen: nowhere:1: there is no such kind of endpoint; write PORT, "),
                 mock_any("validate: nosuch: there is no validator of this name; installed are host, http, "),
                 mock_any("validate: origin:: "),
             ],
@@ -175,7 +223,7 @@ class WrongTests(TapTestCase):
         """Contradictions between values are named when each value is right."""
         [problem] = self.problems("--room-log-bytes", "1000")
 
-        self.assertIn("room_log_bytes: must be at least max_message_bytes", problem)
+        self.assertIn("room-log-bytes: must be at least 1048832 with max-message-bytes=1048576, ", problem)
 
     def test_backplane(self) -> None:
         """A wrong URL or password file of the broker is named with all other problems."""
@@ -191,9 +239,12 @@ class WrongTests(TapTestCase):
         """A missing file, or a file that is not TOML, is named with the reason."""
         [problem] = self.problems("--config", "/nowhere/relay.toml")
         self.assertIn("/nowhere/relay.toml: ", problem)
-        self.assertIn("No such file", problem)
+        self.assertIn("`wsrelay init` makes a first relay.toml", problem)
         [problem] = self.problems(file="max-rooms = \n")
         self.assertIn("FILE: Invalid value (at line 1", problem)
+        self.assertTrue(problem.endswith('; write NAME = VALUE, with text in quotes: log-level = "warn"'), problem)
+        [problem] = self.problems(file="[relay]\nmax-rooms = 1\n")
+        self.assertEqual(problem, "FILE: [relay]: the file has no sections; remove this line")
         [problem] = self.problems(file="xyzzy = 1\n")
         self.assertEqual(problem, "FILE: xyzzy: there is no such option")
 
@@ -213,13 +264,33 @@ class WrongTests(TapTestCase):
             self.assertEqual(self.problems("--config", str(path)), [f"{path}: {problem}"])
 
     def test_unknown_options(self) -> None:
-        """An unknown option is a usage error."""
-        self.assertRaises(UsageError, self.parse, "--nosuch")
+        """An unknown option is a usage error, which names the nearest one."""
+        error = self.assertRaises(UsageError, self.parse, "--max-roms=3")
+        self.assertEqual(str(error), "--max-roms: there is no such option; is it --max-rooms?")
+
+    def test_option_of_twistd(self) -> None:
+        """An option of twistd behind ``wsrelay`` is told its place."""
+        options = Options()
+        options.parent = UsageOptions()
+        options.parent.update({"pidfile": "twistd.pid"})
+        error = self.assertRaises(UsageError, options.parseOptions, ["--pidfile="])
+        self.assertIn("--pidfile is an option of twistd", str(error))
+
+    def test_words(self) -> None:
+        """A word that is no option is a usage error, which says where a file belongs."""
+        for word, hint in (
+            ("relay.toml", "a file with options is --config relay.toml"),
+            ("x", "options begin with --"),
+        ):
+            error = self.assertRaises(UsageError, self.parse, word)
+            self.assertEqual(str(error), f"{word!r} is no option; {hint}")
 
     def test_admin(self) -> None:
         """A wrong admin endpoint is named; an empty one means no admin endpoint."""
         [problem] = self.problems("--admin", "nowhere:1")
-        self.assertEqual(problem, "admin: nowhere:1: must be one of ssl, systemd, tcp, tcp6, unix")
+        self.assertEqual(
+            problem, "admin: nowhere:1: must be a port, ADDRESS:PORT, or one of ssl, systemd, tcp, tcp6, unix"
+        )
         self.assertEqual(self.parse("--admin", "").settings.admin, "")
 
     def test_certificates(self) -> None:
@@ -271,6 +342,17 @@ class ReadTests(TapTestCase):
 
         self.assertEqual(len(error.problems), 1)
         self.assertIn(str(key), error.problems[0])
+
+    def test_file_of_rundir(self) -> None:
+        """A relative name is the file of the folder of the start, also when ``--rundir`` has changed it since."""
+        with tempfile.TemporaryDirectory() as folder:
+            self.addCleanup(os.chdir, os.getcwd())
+            os.chdir(folder)
+            Path("relay.toml").write_text("max-rooms = 1\n", "utf-8")
+            options = self.parse("--config", "relay.toml")
+            Path("relay.toml").write_text("max-rooms = 2\n", "utf-8")
+            os.chdir("/")
+            self.assertEqual(options.read()[0].max_rooms, 2)
 
     def test_no_check_of_open_files(self) -> None:
         """The limit on open files is checked at start only: later, connections are among the open files."""
@@ -332,6 +414,11 @@ class PrintTests(TapTestCase):
             self.assertLessEqual(max(map(len, help_text.splitlines())), most)
             self.assertIn("[options]\n\nA WebSocket relay: ", help_text)
 
+    def test_synopsis(self) -> None:
+        """The first line has the command that the user has typed, if that is not twistd."""
+        self.patch(Options, "command", "wsrelay serve")
+        self.assertEqual(Options().getSynopsis(), "Usage: wsrelay serve [options]")
+
 
 class CheckConfigTests(TapTestCase):
     """--check-config."""
@@ -357,6 +444,13 @@ class CheckConfigTests(TapTestCase):
             self.assertIn(line, printed.splitlines())
         expected = Settings(max_rooms=1, max_fragments=3, validate=("rooms:a", "host:b"))
         self.assertEqual(self.parse(file=printed).settings, expected)
+
+    def test_unknown_variables(self) -> None:
+        """A variable that is no option is named on stderr; stdout has the file only."""
+        with redirect_stderr(io.StringIO()) as said:
+            printed = self.check(environ={"WSRELAY_MAX_ROMS": "7"})
+        self.assertIn("WSRELAY_MAX_ROMS in the environment is no option, and ignored", said.getvalue())
+        self.assertNotIn("ROMS", printed)
 
     def test_stdout_closed(self) -> None:
         """Without stdout the check ends with its exit status, too."""
@@ -427,6 +521,15 @@ class MakeServiceTests(TapTestCase):
         self.assertEqual(service._factory.settings, options.settings)  # type: ignore[attr-defined]
         self.assertEqual(service._read, options.read)  # type: ignore[attr-defined]
 
+    def test_unknown_variables(self) -> None:
+        """Variables that are no options are warned about in the log, without their values."""
+        self.patch(tap, "shape", lambda *_, **__: None)
+        lines: list[str] = []
+        self.patch(tap._log, "observer", lambda event: lines.append(formatEvent(event)))
+        makeService(self.parse(environ={"WSRELAY_MAX_ROMS": "secret", "WSRELAY_MAX_ROOMS": "7"}))
+        expected = "WSRELAY_MAX_ROMS in the environment is no option, and ignored; is it WSRELAY_MAX_ROOMS?"
+        self.assertEqual(lines, [expected])
+
     def test_reactor(self) -> None:
         """Our reactor is installed where there is none, but not in place of another; a failure has no effect."""
         self.patch(tap, "shape", lambda *_, **__: None)
@@ -492,7 +595,7 @@ class MakeServiceTests(TapTestCase):
 
     def test_log_file_unwritable(self) -> None:
         """A log file that cannot be written is a wrong option, at the start and with --check-config."""
-        problem = "log-file: /nowhere/relay.log: there is no folder /nowhere"
+        problem = "log-file: /nowhere/relay.log: there is no folder /nowhere; make it, or name a file elsewhere"
         self.assertEqual(self.problems("--log-file=/nowhere/relay.log"), [problem])
         with redirect_stderr(io.StringIO()) as said:
             self.assertRaises(UsageError, self.parse, "--log-file=/nowhere/relay.log", "--check-config")

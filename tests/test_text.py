@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsrelay.text import decode, without_mark
+from wsrelay.text import decode, why_unreadable, without_mark
 
 MARK = b"\xef\xbb\xbf"
 
@@ -66,3 +66,18 @@ class WithoutMarkTests(SynchronousTestCase):
         for start in (b"", MARK, b"\xff\xfe", b"\xfe\xff"):
             secret = start + b"\xc0\x01\x02\x03" + content
             self.assertEqual(without_mark(secret), secret)
+
+
+class UnreadableTests(SynchronousTestCase):
+    """Files that cannot be read."""
+
+    def test_why_unreadable(self) -> None:
+        """The text names the file and what to do; an error that is not of a file is shown as it is."""
+        for number, text in (
+            (2, "there is no file a/key.pem; `wsrelay init` makes a first relay.toml, relay.key, key.pem and cert.pem"),
+            (13, "the relay's user may not read a/key.pem; see `ls -l`"),
+            (21, "a/key.pem is a folder; name a file in it"),
+            (5, "[Errno 5] no: 'a/key.pem'"),
+        ):
+            self.assertEqual(why_unreadable(OSError(number, "no", "a/key.pem")), text)
+        self.assertEqual(why_unreadable(OSError(2, "no")), "[Errno 2] no")

@@ -165,7 +165,9 @@ class IHandshakeValidator(Interface):
     """Decides about handshakes. One instance serves all connections, so it holds no connection's state."""
 
     def validate(request: HandshakeRequest, grant: Grant) -> Grant | Awaitable[Grant]:
-        """Return what is granted, at once or later (a coroutine or a Deferred).
+        """Return what is granted, at once or later: a Deferred, a coroutine, or what else can be awaited.
+
+        A coroutine may await Deferreds, and where Twisted's asyncio reactor runs also what asyncio can await.
 
         Args:
             request: what the client asks for; frozen.

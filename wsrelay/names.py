@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from wsrelay.errors import BadRoomName
 
-__all__ = ["MAX_ROOM_NAME_BYTES", "PROBE_ROOM", "ROOT", "RoomPattern", "canonical_room", "check_room"]
+__all__ = ["MAX_ROOM_NAME_BYTES", "PROBE_ROOM", "ROOT", "RoomPattern", "canonical_room", "check_room", "usable_pattern"]
 
 #: The maximum length of a canonical name in bytes of UTF-8: names are keys in the hub and fields in the log.
 MAX_ROOM_NAME_BYTES: Final = 255
@@ -87,7 +87,7 @@ def _check_segments(name: str) -> str:
         raise BadRoomName(f"the room name is longer than {MAX_ROOM_NAME_BYTES} bytes")
     segments = name.split("/")
     if "" in segments or "." in segments or ".." in segments:
-        raise BadRoomName('the room name has an empty, "." or ".." segment')
+        raise BadRoomName('the room name has an empty, "." or ".." segment: no "//", and no "/" at the end')
     if WILDCARD in name:
         raise BadRoomName(f"the room name has a {WILDCARD}, which stands for many rooms in patterns")
     return name
@@ -135,6 +135,21 @@ class RoomPattern:
 
     def __repr__(self) -> str:
         return f"RoomPattern({self.pattern!r})"
+
+
+def usable_pattern(text: str) -> RoomPattern:
+    """Return the pattern of an option.
+
+    Raises:
+        ValueError: it is no pattern, or no room can match it, as with a "/" at its end.
+    """
+    pattern = RoomPattern(text)
+    if text != ROOT:
+        try:
+            _check_segments(text.removeprefix("/").replace(WILDCARD, "x"))
+        except BadRoomName as error:
+            raise ValueError(f"no room matches {text!r}: {error}") from None
+    return pattern
 
 
 def _segment_matches(pattern: str, segment: str) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from wsrelay.names import RoomPattern
+from wsrelay.names import RoomPattern, usable_pattern
 from wsrelay.wire import frames
 
 __all__ = ["COUNTS", "DISCONNECT", "MAX_COUNT", "MESSAGE_TYPES", "SLOW_POLICIES", "ByRoom", "SlowPolicy"]
@@ -135,7 +135,7 @@ class ByRoom(Generic[Choice]):
         if name not in self._choices:
             raise ValueError(_expected(self._choices))
         if equals:
-            self._by_pattern.append((RoomPattern(pattern), self._choices[name]))
+            self._by_pattern.append((usable_pattern(pattern), self._choices[name]))
         elif self._general:
             raise ValueError(f"{self._general[0]} is for all rooms already; write PATTERN={name} for some of them")
         else:

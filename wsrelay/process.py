@@ -7,7 +7,8 @@ import errno
 import gc
 import platform
 import signal
-from collections.abc import Callable, Sequence
+import socket
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Final
 
@@ -45,12 +46,27 @@ _LIMITS: Final = (
 )
 
 
+#: The settings that a reload's log line has in any case.
+_ALWAYS_RELOADED: Final = ("validate", "slow_policy")
+
+#: The limit on open files is low if it leaves room for fewer connections; the usual one of a shell is 1024 files.
+FEW_CONNECTIONS: Final = 500
+
 #: Error number of a failed listen → what to do.
-_HINTS: Final = {
+_HINTS: Final[Mapping[int | None, str]] = {
     errno.EADDRINUSE: " Another process has this port (`ss -ltnp` names it), or two of our endpoints have the same.",
     errno.EACCES: " Ports below 1024 need the capability CAP_NET_BIND_SERVICE, or a socket of systemd.",
     errno.EADDRNOTAVAIL: " This machine has no such address (`ip address` lists them).",
     errno.EAFNOSUPPORT: " This machine has no IPv6: use tcp: instead of tcp6:, and interface= for TLS.",
+    socket.EAI_NONAME: " interface= takes an address of this machine (`ip address` lists them).",
+}
+
+#: The same for a unix socket; ``None``: Twisted's lock beside it belongs to a running process.
+_UNIX_HINTS: Final[Mapping[int | None, str]] = {
+    None: " Another relay listens on this socket.",
+    errno.EADDRINUSE: " There is a file of this name: remove it, unless a process listens on it (`ss -xlp` names it).",
+    errno.EACCES: " The relay's user may not write to the folder of the socket.",
+    errno.ENOENT: " The socket needs a folder that exists.",
 }
 
 
@@ -146,6 +162,11 @@ class RelayProcess(RelayService):
         gc.freeze()
         for line in announcement(self._factory.settings, self._factory.max_connections, self._factory.reactor):
             _log.info("{line}", line=line)
+        if not self._factory.settings.max_connections and self._factory.max_connections < FEW_CONNECTIONS:
+            _log.warn(
+                "the limit on open files leaves room for {count} connections; raise it (ulimit -Hn, LimitNOFILE=)",
+                count=self._factory.max_connections,
+            )
         super()._announce()
 
     def _take_signals(self) -> None:
@@ -190,27 +211,34 @@ class RelayProcess(RelayService):
         self._reopen_log(name)
         try:
             settings, validators = self._read()
+            changed = self._factory.settings.differences(settings)
             self.reload(settings, validators)
         except SettingsError as error:
             _log.error("{name}: nothing was reloaded: {why}", name=name, why="; ".join(error.problems))
         except Exception:  # noqa: BLE001 - a validator plugin may raise anything; the relay goes on
             _log.failure("{name}: nothing was reloaded", name=name)
         else:
-            waiting = [name.replace("_", "-") for name in self._factory.settings.differences(settings)]
+            waiting = self._factory.settings.differences(settings)
+            others = [name for name in changed if name not in (*waiting, *_ALWAYS_RELOADED)]
             _log.info(
                 "{name}: reloaded {certificates} certificates, {validators} validators and the slow policies{rest}",
                 name=name,
                 certificates=sum(endpoint.certificates is not None for endpoint in self._endpoints),
                 validators=len(validators),
-                rest=f"; changed, but it needs a restart: {', '.join(waiting)}" if waiting else "",
+                rest=_listed("changed", others) + _listed("changed, but it needs a restart", waiting),
             )
 
 
+def _listed(words: str, fields: Sequence[str]) -> str:
+    return f"; {words}: {', '.join(name.replace('_', '-') for name in fields)}" if fields else ""
+
+
 def _hint(error: Exception) -> str:
-    """Return what to do about a failed listen on a TCP port; ``""`` for others, such as a unix socket."""
-    if isinstance(error, CannotListenError) and isinstance(error.port, int):  # for a unix socket, a path
-        return _HINTS.get(error.socketError.errno, "")
-    return ""
+    """Return what to do about a failed listen; ``""`` if that is not known."""
+    if isinstance(error, CannotListenError):  # its port: of a unix socket, a path; its socketError: of a lock, a text
+        hints = _HINTS if isinstance(error.port, int) else _UNIX_HINTS
+        return hints.get(getattr(error.socketError, "errno", None), "")
+    return _UNIX_HINTS.get(error.errno, "") if isinstance(error, OSError) else ""
 
 
 def announcement(settings: Settings, max_connections: int, reactor: object) -> list[str]:

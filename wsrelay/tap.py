@@ -4,7 +4,6 @@ The only module that reads argv, the environment and the config file. It and its
 twistd has not chosen one yet (TRAPS 38). Must not live here: ranges and defaults (:mod:`wsrelay.settings`).
 """
 
-import difflib
 import io
 import os
 import shlex
@@ -12,17 +11,20 @@ import shutil
 import signal
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 from twisted.application.service import IService
+from twisted.logger import Logger
 from twisted.python import usage
 
 from wsrelay import __version__
 from wsrelay.cli.check_config import as_toml, encodable
 from wsrelay.cli.completion import completions
+from wsrelay.cli.config_file import parse
+from wsrelay.cli.hints import nearest, option_names, unknown_option, unknown_variables
 from wsrelay.cli.options import FLAGS, PARAMETERS, REPEATABLE
 from wsrelay.cli.reference import help_text
 from wsrelay.errors import SettingsError
@@ -32,10 +34,16 @@ from wsrelay.logs.observers import shape
 from wsrelay.net.descriptors import check_limit, most_connections, raise_limit
 from wsrelay.settings import OPTIONS, Settings, check_value
 from wsrelay.signals import Signals
-from wsrelay.text import decode
+from wsrelay.text import why_unreadable
 from wsrelay.validators.plugins import available, descriptors_of, load
+from wsrelay.validators.python import look_in
 
-__all__ = ["Options", "makeService"]
+__all__ = ["Options", "config_file", "makeService"]
+
+_log = Logger(namespace="wsrelay")
+
+#: The syntax of the file, behind what is wrong with it.
+_TOML = 'write NAME = VALUE, with text in quotes: log-level = "warn"'
 
 #: One value that was given: option, source for the operator, value, whether its type must match strictly.
 _Given = tuple[str, str, object, bool]
@@ -54,6 +62,7 @@ class Options(usage.Options):
         sources: field of the settings → source of its value, for the operator; missing fields are defaults.
         environ: the environment.
         signals: keeps the signals that come before the relay runs.
+        command: what the user has typed to run the relay, if it is not twistd or twist; set on the class.
     """
 
     synopsis = "[options]"
@@ -67,6 +76,7 @@ class Options(usage.Options):
     optParameters = [[option, None, None, None] for option in PARAMETERS]
     compData = completions()
 
+    command: str | None = None
     environ: Mapping[str, str] = os.environ
     settings: Settings
     validators: list[IHandshakeValidator]
@@ -75,16 +85,35 @@ class Options(usage.Options):
     def __init__(self) -> None:
         super().__init__()
         self._repeated: dict[str, list[str]] = {}
+        self._folder = _current_folder()  # --rundir changes it before the first reload
         self.signals = Signals()
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):  # we, or twistd, print option values: with LANG=C they may not fit
                 stream.reconfigure(errors="backslashreplace")
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Parse. See :class:`twisted.python.usage.Options`; an unknown option gets a hint."""
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            raise usage.UsageError(unknown_option(str(error), () if self.parent is None else self.parent)) from None
+
+    def parseArgs(self, *words: str) -> None:
+        """Refuse words that are no options."""
+        if words:
+            is_file = words[0].endswith(".toml")
+            hint = f"a file with options is --config {words[0]}" if is_file else "options begin with --"
+            raise usage.UsageError(f"{words[0]!r} is no option; {hint}")
 
     def opt_help(self) -> NoReturn:
         """Print the help and exit."""
         text = help_text(self.longdesc, shutil.get_terminal_size().columns)
         print(f"{self.getSynopsis()}\n\n{text}", end="")  # noqa: T201 - asked for
         raise SystemExit(0)
+
+    def getSynopsis(self) -> str:
+        """Return the first line of the help."""
+        return f"Usage: {self.command} {self.synopsis}" if self.command else super().getSynopsis()
 
     def opt_help_validators(self) -> NoReturn:
         """List the installed handshake validators."""
@@ -123,6 +152,8 @@ class Options(usage.Options):
         if self["check-config"]:
             text = as_toml(self.settings, self.sources, most_connections(reserved, raised=True))
             print(encodable(text, getattr(sys.stdout, "encoding", None)))  # noqa: T201 - asked for
+            for warning in unknown_variables(self.environ):
+                print(warning, file=sys.stderr)  # noqa: T201 - stdout is the file
             raise SystemExit(0)
         if self.parent is not None:
             _remove_own_pid_file(self.parent.get("pidfile"))
@@ -142,7 +173,7 @@ class Options(usage.Options):
         problems: list[str] = []
         chosen, sources = self._chosen(problems)
         settings = None
-        with _adding_to(problems):
+        with _adding_to(problems, option_names):
             settings = Settings(**chosen)
         with _adding_to(problems):
             endpoints(None, chosen.get("listen", ()))
@@ -152,8 +183,12 @@ class Options(usage.Options):
         with _adding_to(problems):
             if settings is not None and settings.backplane:
                 _check_backplane(settings)
+        validate = chosen.get("validate", ())
+        if any(text.startswith("python:") for text in validate):
+            path = self._config_path()
+            look_in(_folders(path and os.path.normpath(os.path.join(self._folder, path))))
         with _adding_to(problems):
-            validators = load(chosen.get("validate", ()))
+            validators = load(validate)
         if problems or settings is None:
             raise SettingsError(problems)
         self.sources = sources
@@ -176,17 +211,31 @@ class Options(usage.Options):
                 sources[_field(option)] = label.removesuffix(f": {option}")
         return chosen, sources
 
+    def _config_path(self) -> str | None:
+        path: str | None = self["config"] or self.environ.get("WSRELAY_CONFIG")
+        return path
+
+    def _read_file(self, path: str, problems: list[str]) -> dict[str, object]:
+        try:
+            return config_file(os.path.join(self._folder, path))
+        except OSError as error:
+            error.filename = path  # as it was typed
+            problems.append(f"{path}: {why_unreadable(error)}")
+        except tomllib.TOMLDecodeError as error:
+            problems.append(f"{path}: {error}; {_TOML}")
+        except ValueError as error:
+            problems.append(f"{path}: {error}")
+        return {}
+
     def _given(self, problems: list[str]) -> Iterator[_Given]:
         """Yield all values that were given; later sources win: file, environment, command line."""
         options = [option.name for option in OPTIONS.values()]
-        path = self["config"] or self.environ.get("WSRELAY_CONFIG")
-        for option, value in _read_file(path, problems).items() if path else ():
+        path = self._config_path()
+        for option, value in self._read_file(path, problems).items() if path else ():
             if option in options:
                 yield option, f"{path}: {option}", value, True
             else:
-                near = difflib.get_close_matches(option, options, n=1)
-                hint = f"; is it {near[0]}?" if near else ""
-                problems.append(f"{path}: {option}: there is no such option{hint}")
+                problems.append(f"{path}: {_unknown(option, value, options)}")
         for option in options:
             variable = f"WSRELAY_{_field(option).upper()}"
             if variable in self.environ:
@@ -211,11 +260,11 @@ for _option in REPEATABLE:
 
 
 @contextmanager
-def _adding_to(problems: list[str]) -> Iterator[None]:
+def _adding_to(problems: list[str], words: Callable[[str], str] = str) -> Iterator[None]:
     try:
         yield
     except SettingsError as error:
-        problems.extend(error.problems)
+        problems.extend(map(words, error.problems))
 
 
 def _check_backplane(settings: Settings) -> None:
@@ -224,12 +273,36 @@ def _check_backplane(settings: Settings) -> None:
     configured(settings)
 
 
-def _read_file(path: str, problems: list[str]) -> dict[str, object]:
+def config_file(path: str) -> dict[str, object]:
+    """Return the options in a config file, unchecked.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: not UTF-8, or not TOML.
+    """
+    return parse(Path(path).read_bytes(), str(Path(path).absolute().parent))
+
+
+def _folders(beside: str | None) -> list[str]:
+    """Return where modules of ``python:`` are looked for, too: beside the config file, then in the current folder."""
+    found = [_current_folder()] if beside is None else [os.path.dirname(beside), _current_folder()]
+    return [folder for folder in found if os.path.isabs(folder)]
+
+
+def _current_folder() -> str:
+    """Return the current folder; ``""`` if it was removed since the start."""
     try:
-        return tomllib.loads(decode(Path(path).read_bytes()))
-    except (OSError, ValueError) as error:
-        problems.append(f"{path}: {error}")
-        return {}
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""
+
+
+def _unknown(option: str, value: object, options: list[str]) -> str:
+    """Return what is wrong with a name of the file that is no option's."""
+    hint = nearest(option, options)
+    if isinstance(value, dict) and not hint:
+        return f"[{option}]: the file has no sections; remove this line"
+    return f"{option}: there is no such option{hint}"
 
 
 def _words(text: str) -> object:
@@ -267,6 +340,8 @@ def makeService(options: Options) -> IService:
     raise_limit()
     log_file = _log_file(options.settings)
     shape(options.settings.log_format, options.settings.log_level, log_file=log_file)
+    for warning in unknown_variables(options.environ):
+        _log.warn("{warning}", warning=warning)
     return RelayProcess(
         RelayFactory(options.settings, options.validators, reactor), options.read, log_file, options.signals
     )

@@ -1,12 +1,14 @@
-"""Text files as editors and shells write them: UTF-8, with or without a byte order mark. Pure.
+"""Text files as editors and shells write them: UTF-8, with or without a byte order mark; and why one cannot be read.
 
 Must not live here: reading files (:mod:`wsrelay.tap`, :mod:`wsrelay.validators.keys`), text of clients.
 """
 
+import errno
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
-__all__ = ["decode", "without_mark"]
+__all__ = ["decode", "why_unreadable", "without_mark"]
 
 #: The byte order mark that Windows' editors write in front of UTF-8. It is no part of the text (RFC 8259 section 8.1).
 _MARK: Final = b"\xef\xbb\xbf"
@@ -15,6 +17,13 @@ _UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 
 #: PowerShell's ``>`` writes UTF-16.
 _UTF16: Final = "this is UTF-16; save it as UTF-8"
+
+#: Error number → what is wrong with a file, for the operator.
+_UNREADABLE: Final[Mapping[int | None, str]] = {
+    errno.ENOENT: "there is no file {path}; `wsrelay init` makes a first relay.toml, relay.key, key.pem and cert.pem",
+    errno.EACCES: "the relay's user may not read {path}; see `ls -l`",
+    errno.EISDIR: "{path} is a folder; name a file in it",
+}
 
 
 def decode(content: bytes) -> str:
@@ -47,6 +56,13 @@ def without_mark(content: bytes) -> bytes:
             content.decode()
             return content.removeprefix(_MARK)
     return content
+
+
+def why_unreadable(error: OSError) -> str:
+    """Return why a file cannot be read, and what to do."""
+    if error.errno not in _UNREADABLE or not isinstance(error.filename, str):
+        return str(error)
+    return _UNREADABLE[error.errno].format(path=error.filename)
 
 
 def _is_ascii_in_utf16(content: bytes) -> bool:

@@ -49,6 +49,7 @@ class TomlTests(SynchronousTestCase):
             "max-connections = 0  # default; 7 by the limit on open files",
             "validate = []  # default: origin:same-host",
             'log-level = "info"  # default',
+            "room-log-bytes = 8388608  # default, by max-message-bytes and memory-budget",
             "ping-seconds = 20  # default",
         ):
             self.assertIn(line, lines)
@@ -58,6 +59,18 @@ class TomlTests(SynchronousTestCase):
         text = as_toml(Settings(max_connections=5), {"max_connections": "--max-connections"}, 7)
 
         self.assertIn("max-connections = 5  # --max-connections\n", text)
+
+    def test_derived(self) -> None:
+        """A value that follows another option is shown as it is in force."""
+        for settings, sources, line in (
+            (
+                Settings(max_message_bytes=2**24),
+                {},
+                "room-log-bytes = 67109888  # default, by max-message-bytes and memory-budget",
+            ),
+            (Settings(room_log_bytes=2**25), {"room_log_bytes": "a.toml"}, "room-log-bytes = 33554432  # a.toml"),
+        ):
+            self.assertIn(line, as_toml(settings, sources, 7).splitlines())
 
     def test_headings(self) -> None:
         """The options stand under their headings."""

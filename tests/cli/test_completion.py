@@ -114,7 +114,7 @@ def shown(terminal: int, pattern: str) -> str:
     return text
 
 
-@pytest.mark.interop
+@pytest.mark.deploy
 @pytest.mark.parametrize("program", ["twistd", "twist"])
 @pytest.mark.parametrize(
     ("typed", "offered"),
@@ -137,7 +137,7 @@ def test_zsh(program: str, typed: str, offered: str) -> None:
             shown(terminal, f"(?s){re.escape(typed)}.*{offered}")
 
 
-@pytest.mark.interop
+@pytest.mark.deploy
 @pytest.mark.parametrize("program", ["twistd", "twist"])
 def test_shell_completion(program: str) -> None:
     """Both commands print the completions of all options, also when the typed options are wrong."""

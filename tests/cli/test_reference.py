@@ -117,7 +117,7 @@ class LimitsTests(SynchronousTestCase):
             self.assertIn(f"| {text} | {number} |", self.page)
 
 
-@pytest.mark.interop
+@pytest.mark.deploy
 class ShownTests(SynchronousTestCase):
     """The man page as shown by man."""
 

@@ -47,6 +47,18 @@ class DescriptorsTests(SynchronousTestCase):
 
         self.assertIn(f"leaves room for {most}, not for {most + 1}; raise it", error.problems[0])
 
+    def test_too_low(self) -> None:
+        """Without descriptors for connections no relay starts; with any, or without a limit, it does."""
+        self.limit(25, 25)
+        error = self.assertRaises(SettingsError, check_limit, 0)
+        self.assertEqual(
+            error.problems,
+            ("the limit on open files, 25, is too low for a relay; raise it (ulimit -Hn, LimitNOFILE=)",),
+        )
+        for hard in (10 + descriptors.OWN_FILES, resource.RLIM_INFINITY):
+            self.limit(hard, hard)
+            check_limit(0)
+
     def test_raise_limit(self) -> None:
         """A process raises its limit to the hard one, and sees its open files."""
         code = (

@@ -258,7 +258,7 @@ class EndpointTests(RelayTestCase):
 
     def test_invalid_endpoint(self) -> None:
         """An invalid endpoint string raises."""
-        for description in ("nosuch:1", "tcp", "tcp:x", "tcp:1:what=2", ""):
+        for description in ("nosuch:1", "tcp", "tcp:x", "tcp:1:what=2", "tcp:65536", "tcp:-1", ""):
             with self.assertRaises((ValueError, TypeError)):
                 Endpoint(None, description)
 
@@ -266,8 +266,8 @@ class EndpointTests(RelayTestCase):
         """Every invalid endpoint string is named."""
         error = self.assertRaises(SettingsError, endpoints, None, ["nosuch:1", "tcp:1", "ssl:2:privateKey=/nowhere"])
 
-        self.assertEqual(error.problems[0], "listen: nosuch:1: Unknown endpoint type: 'nosuch'")
-        self.assertIn("listen: ssl:2:privateKey=/nowhere: [Errno 2] No such file", error.problems[1])
+        self.assertIn("listen: nosuch:1: there is no such kind of endpoint; write PORT, ", error.problems[0])
+        self.assertIn("listen: ssl:2:privateKey=/nowhere: there is no file /nowhere; `wsrelay init`", error.problems[1])
         self.assertEqual(len(error.problems), 2)
 
     def test_systemd_socket_missing(self) -> None:
@@ -429,12 +429,17 @@ class AdminTests(SynchronousTestCase):
             admin_endpoint(Mock(listenUNIX=listen_unix), description).listen(Factory())
             self.assertEqual(listen_unix.call_args.kwargs["mode"], mode, description)
 
+    def test_admin_short(self) -> None:
+        """A port alone is on loopback; an address is kept, also that of all interfaces."""
+        for description, interface in (("9100", "127.0.0.1"), (":9100", "0.0.0.0"), ("[::]:9100", "::")):
+            self.assertEqual(admin_endpoint(None, description)._place(), (interface, 9100))
+
     def test_admin_invalid(self) -> None:
         """An invalid endpoint names its option and the allowed kinds."""
         for description in (
             "nowhere:1",
             "haproxy:tcp:1",
-            "9100",
+            "99999",
             "tcp:x",
             "tcp:1:nosuch=1",
             "unix:/run/admin:mode=rw",

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.harness.live import make_certificate
 from tests.harness.tls import ALERT, DUMMY, HANDSHAKE, TlsClient
+from wsrelay.http.responses import SAFE_FIELDS
 from wsrelay.net.endpoints import Endpoint
 from wsrelay.net.tls import FREE_RECORDS, LARGE_READ_BYTES, SMALL_READ_BYTES, TINY_READ_BYTES, Records
 
@@ -47,6 +48,7 @@ class Inside(Protocol):
     def __init__(self) -> None:
         self.received: list[bytes] = []
         self.charged: list[tuple[int, int]] = []
+        self.refused = 0
         self.lost: Any = None
 
     def dataReceived(self, data: bytes) -> None:
@@ -56,6 +58,9 @@ class Inside(Protocol):
 
     def charge_records(self, full: int, empty: int) -> None:
         self.charged.append((full, empty))
+
+    def refused_plain_http(self) -> None:
+        self.refused += 1
 
     def connectionLost(self, reason: Any = None) -> None:
         self.lost = reason
@@ -207,6 +212,25 @@ class EndTests(TlsTestCase):
         self.assertEqual((self.inside.received, self.transport.disconnecting), ([b"data"], True))
         self.connection.dataReceived(b"late")
         self.assertEqual(self.inside.received, [b"data"])
+
+    def test_plain_http(self) -> None:
+        """Plain HTTP is answered in plain text with what to use, and reported; not behind a handshake."""
+        for request in (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"POST /x HTTP/1.1\r\n", b"CONNECT a:1 HTTP/1.1\r\n"):
+            self.setUp()
+            self.connection.makeConnection(self.transport)
+            answer = self.exchange(request)
+            self.assertTrue(answer.startswith(b"HTTP/1.1 400 Bad Request\r\n"), answer)
+            self.assertTrue(answer.endswith(b"\r\n\r\nthis endpoint speaks TLS: use wss:// or https://\n"))
+            for field in SAFE_FIELDS:
+                self.assertIn(f"\r\n{': '.join(field)}\r\n".encode(), answer)
+            self.assertEqual((self.inside.refused, self.transport.disconnecting), (1, True))
+        self.setUp()
+        self.connection.makeConnection(self.transport)
+        self.assertTrue(self.exchange(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n").endswith(b"Connection: close\r\n\r\n"))
+        self.setUp()
+        self.connect()
+        self.assertNotIn(b"HTTP", self.exchange(b"GET / HTTP/1.1\r\n\r\n"))
+        self.assertEqual(self.inside.refused, 0)
 
     def test_broken_record(self) -> None:
         """Data in front of a record that cannot be decrypted is delivered, then TCP ends; the reason is OpenSSL's."""

@@ -108,6 +108,15 @@ class LoadTests(ValidatorTestCase):
         self.assertIn("validate: rooms: name at least one pattern", error.problems[1])
         self.assertIn("validate: host:a b: 'a b' is not a host", error.problems[2])
 
+    def test_unknown_names(self) -> None:
+        """A similar name, and a URL without ``origin:``, are shown as they must be written; a missing file, too."""
+        strings = ["tokens:key=a", "https://app.example", "token:key=/nowhere,algorithm=HS256,audience=a,issuer=b"]
+        error = self.assertRaises(SettingsError, load, strings)
+
+        self.assertEqual(error.problems[0], "validate: tokens:key=a: there is no validator of this name; is it token?")
+        self.assertTrue(error.problems[1].endswith("; is it origin:https://app.example?"))
+        self.assertIn(": there is no file /nowhere; `wsrelay init` makes", error.problems[2])
+
     def test_origin_twice(self) -> None:
         """Two origin validators are refused: a page would have to be allowed by both."""
         error = self.assertRaises(SettingsError, load, ["origin:https://a.example", "rooms:a", "origin:same-host"])

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, succeed
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
 from wsrelay.request import HandshakeRequest
-from wsrelay.validators.python import PythonValidator
+from wsrelay.validators.python import PythonValidator, look_in
 
 from .support import GRANT, ValidatorTestCase, request
 
@@ -72,12 +72,26 @@ class PythonValidatorTests(ValidatorTestCase):
             self.assertWrong(make, text, "write PACKAGE.MODULE:CALLABLE")
 
     def test_no_module(self) -> None:
-        """A missing module is named."""
-        self.assertWrong(make, "wsrelay.nosuch:f", "No module named 'wsrelay.nosuch'")
+        """A missing module is named, with the folders that were looked in."""
+        self.assertWrong(make, "wsrelay.nosuch:f", f"No module named 'wsrelay.nosuch'; looked in {', '.join(sys.path)}")
 
     def test_relative_module(self) -> None:
         """A relative module name is refused in one line."""
         self.assertWrong(make, ".support:f", ".support cannot be imported: TypeError")
+
+    def test_look_in(self) -> None:
+        """Modules are found in other folders, also new ones, and hide no installed one."""
+        with tempfile.TemporaryDirectory() as folder:
+            self.patch(sys, "path", [*sys.path])
+            look_in([folder, folder, sys.path[0]])
+            self.assertEqual(sys.path.count(folder), 1)
+            self.assertEqual(sys.path[-1], folder)
+            self.assertWrong(make, "wsrelay_new_validator:f", f", {folder}")
+            for name in ("wsrelay_new_validator", "json"):
+                Path(folder, f"{name}.py").write_text("def f(request, grant): return grant\n")
+            self.addCleanup(sys.modules.pop, "wsrelay_new_validator")
+            self.assertIs(make("wsrelay_new_validator:f").validate(request(), GRANT), GRANT)
+            self.assertWrong(make, "json:f", "f was not found")
 
     def test_broken_module(self) -> None:
         """A module that fails at import is reported with its error."""
@@ -89,10 +103,12 @@ class PythonValidatorTests(ValidatorTestCase):
         self.assertWrong(make, "wsrelay_broken_validator:f", "cannot be imported: ZeroDivisionError: division by zero")
 
     def test_no_attribute(self) -> None:
-        """A missing attribute is named, at any depth."""
+        """A missing attribute is named, at any depth, with the file of the module: it may be another one than meant."""
         self.assertWrong(make, f"{__name__}:nosuch", "nosuch was not found")
         self.assertWrong(make, f"{__name__}:Callables.nosuch.x", "there is no Callables.nosuch.x in")
         self.assertWrong(make, f"{__name__}:Callables..narrow", "was not found")
+        self.assertWrong(make, f"{__name__}:nosuch", f"({__file__})")
+        self.assertWrong(make, "sys:nosuch", "there is no nosuch in sys (built into Python)")
 
     def test_not_callable(self) -> None:
         """An object that is not callable is refused."""

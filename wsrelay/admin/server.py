@@ -102,6 +102,9 @@ class AdminConnection(Protocol):
         if empty:
             self._abort()
 
+    def refused_plain_http(self) -> None:
+        """The client has been told that this is TLS. See :class:`wsrelay.net.tls.Charged`."""
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """TCP has ended."""
         self._server.disconnected(self)

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 
 from wsrelay.logs.failures import printable
 from wsrelay.option import GROUPS, Option
-from wsrelay.settings import OPTIONS, Settings
+from wsrelay.settings import DERIVED, OPTIONS, Settings
 
-__all__ = ["as_toml", "encodable"]
+__all__ = ["as_toml", "encodable", "toml_value"]
 
 
 def as_toml(settings: Settings, sources: Mapping[str, str], most_connections: int) -> str:
@@ -35,19 +35,22 @@ def as_toml(settings: Settings, sources: Mapping[str, str], most_connections: in
 
 def _line(field: str, option: Option, settings: Settings, source: str | None, most_connections: int) -> str:
     value: object = getattr(settings, field)
-    comment = _default(option, value) if source is None else printable(source)
+    comment = _default(field, option, value) if source is None else printable(source)
     if field == "max_connections" and not value:
         comment += f"; {most_connections} by the limit on open files"
-    return f"{option.name} = {_toml(value)}  # {comment}"
+    return f"{option.name} = {toml_value(value)}  # {comment}"
 
 
-def _default(option: Option, value: object) -> str:
+def _default(field: str, option: Option, value: object) -> str:
+    if field in DERIVED:
+        return f"default, by {' and '.join(OPTIONS[source].name for source in DERIVED[field][0])}"
     return f"default: {option.default}" if value == () else "default"
 
 
-def _toml(value: object) -> str:
+def toml_value(value: object) -> str:
+    """Return the value of a setting as TOML."""
     if isinstance(value, tuple):
-        return f"[{', '.join(map(_toml, value))}]"
+        return f"[{', '.join(map(toml_value, value))}]"
     if isinstance(value, float):
         return repr(value).removesuffix(".0")
     # A JSON string is a TOML string, except for DEL.

@@ -110,11 +110,11 @@ def check_log_file(path: str) -> None:
     place = path if os.path.exists(path) else folder
     why = ""
     if os.path.isdir(path):
-        why = "it is a folder"
+        why = "it is a folder; name a file in it"
     elif not os.path.isdir(folder):
-        why = f"there is no folder {folder}"
+        why = f"there is no folder {folder}; make it, or name a file elsewhere"
     elif not os.access(place, os.W_OK):
-        why = f"no permission to write to {place}"
+        why = f"no permission to write to {place}; give it to the relay's user (chown), or name a file elsewhere"
     if why:
         raise SettingsError([f"log-file: {path}: {why}"])
 

@@ -15,6 +15,11 @@ __all__ = ["check_limit", "most_connections", "raise_limit"]
 #: File descriptors reserved for accept bursts (a whole backlog in one turn), refusals and logs.
 MARGIN: Final = 1280
 
+#: File descriptors that a relay needs for itself when it starts: the reactor's, and what listens.
+OWN_FILES: Final = 16
+
+_HOW: Final = "(ulimit -Hn, LimitNOFILE=)"
+
 #: Stands for no limit (RLIM_INFINITY).
 _PLENTY: Final = 2**20
 
@@ -42,11 +47,17 @@ def most_connections(reserved: int = 0, *, raised: bool = False) -> int:
 
 
 def check_limit(max_connections: int, reserved: int = 0) -> None:
-    """Raise ``SettingsError`` if ``max_connections`` exceeds the limit; called at start, without connections."""
+    """Raise ``SettingsError`` if ``max_connections`` exceeds the limit, or nothing is left for connections.
+
+    Called at start, without connections.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if limit != resource.RLIM_INFINITY and limit - _open_files() - reserved < OWN_FILES:
+        raise SettingsError([f"the limit on open files, {limit}, is too low for a relay; raise it {_HOW}"])
     most = most_connections(reserved, raised=True)
     if max_connections > most:
         problem = f"max_connections: the limit on open files leaves room for {most}, not for {max_connections}; "
-        raise SettingsError([problem + "raise it (ulimit -Hn, LimitNOFILE=) or allow fewer"])
+        raise SettingsError([f"{problem}raise it {_HOW}, or allow fewer"])
 
 
 def _open_files() -> int:

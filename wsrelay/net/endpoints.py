@@ -31,12 +31,17 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from wsrelay.errors import SettingsError
+from wsrelay.net.advice import problem_of
+from wsrelay.net.descriptions import full
 from wsrelay.net.sockets import Listener
 
 __all__ = ["Door", "Endpoint", "admin_endpoint", "bound_unsent", "end_when_dead", "endpoints"]
 
 #: Connections waiting to be accepted. Twisted's default of 50 is too few for a reconnect storm (TRAPS 42).
 BACKLOG: Final = 1024
+
+#: The highest port of TCP.
+MAX_PORT: Final = 2**16 - 1
 
 #: The most bytes of a connection that the kernel keeps unsent, about; it takes up to 64 KiB more in one piece. A second
 #: on a link of 256 kbit/s. Bytes on their way do not count, so that it costs no throughput.
@@ -112,6 +117,8 @@ class Endpoint:
             raise ValueError("the service manager has passed no such socket") from None
         if description.startswith("haproxy:"):
             self._endpoint._wrapperFactory = _ProxiedFactory
+        if not 0 <= self._place()[1] <= MAX_PORT:
+            raise ValueError(f"a port is a whole number from 0, for one that the kernel chooses, to {MAX_PORT}")
         self.certificates = self._take_certificates() if self._kind in _TLS else None
 
     def leave_ipv4_to(self, others: "Iterable[Endpoint]") -> None:
@@ -317,7 +324,7 @@ def endpoints(
 
     Args:
         reactor: the reactor to listen with; ``None`` for only checking the descriptions.
-        descriptions: Twisted server endpoint strings.
+        descriptions: Twisted server endpoint strings, or short forms (:mod:`wsrelay.net.descriptions`).
         option: the option that has them.
         complete: returns a description with its defaults.
 
@@ -328,9 +335,9 @@ def endpoints(
     problems: list[str] = []
     for description in descriptions:
         try:
-            made.append(Endpoint(reactor, complete(description)))
+            made.append(Endpoint(reactor, complete(full(description))))
         except Exception as error:  # noqa: BLE001 - endpoint plugins and certificates may raise anything
-            problems.append(f"{option}: {description}: {error}")
+            problems.append(f"{option}: {description}: {problem_of(error)}")
     if problems:
         raise SettingsError(problems)
     for endpoint in made:
@@ -344,15 +351,14 @@ def admin_endpoint(reactor: IReactorCore | None, description: str) -> Endpoint:
     Raises:
         SettingsError: not an endpoint string, or a kind of endpoint that is not allowed here.
     """
-    kind = description.partition(":")[0]
-    if kind not in _ADMIN:
-        raise SettingsError([f"admin: {description}: must be one of {', '.join(sorted(_ADMIN))}"])
     return endpoints(reactor, [description], "admin", _guarded)[0]
 
 
 def _guarded(description: str) -> str:
     """Return the description of an admin endpoint with the default of :data:`_ADMIN`, if it does not set another."""
     arguments, keywords = _parse(description)
+    if arguments[0] not in _ADMIN:
+        raise ValueError(f"must be a port, ADDRESS:PORT, or one of {', '.join(sorted(_ADMIN))}")
     default = _ADMIN[arguments[0]]
     if default is None or default[0] in keywords or (default[0] == "mode" and len(arguments) > 2):  # unix:PATH:MODE
         return description

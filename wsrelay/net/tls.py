@@ -16,7 +16,7 @@ from twisted.protocols.policies import ProtocolWrapper
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
-__all__ = ["FREE_RECORDS", "Charged", "Records", "TlsConnection"]
+__all__ = ["FREE_RECORDS", "PLAIN_HTTP", "Charged", "Records", "TlsConnection"]
 
 #: Records without application data that a connection may send at no charge: a handshake with a chain of certificates
 #: has a dozen.
@@ -51,8 +51,23 @@ _HEADER_BYTES: Final = 5
 _LENGTH: Final = Struct(">3xH").unpack_from
 
 
+#: What plain HTTP on a TLS endpoint is told.
+PLAIN_HTTP: Final = "this endpoint speaks TLS: use wss:// or https://"
+
+#: Its response, with the fields that all refusals have (wsrelay.http.responses); HEAD gets no content.
+_PLAIN_HEAD: Final = (
+    "HTTP/1.1 400 Bad Request\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+    "Content-Type: text/plain; charset=utf-8\r\n"
+    f"Content-Length: {len(PLAIN_HTTP) + 1}\r\nConnection: close\r\n\r\n"
+).encode()
+_PLAIN_RESPONSE: Final = _PLAIN_HEAD + f"{PLAIN_HTTP}\n".encode()
+
+
 class Charged(Protocol):
     """The connection inside TLS."""
+
+    def refused_plain_http(self) -> None:
+        """The peer has sent plain HTTP where TLS begins, and was told :data:`PLAIN_HTTP`; TCP ends."""
 
     def charge_records(self, full: int, empty: int) -> None:
         """Records have cost more than what was delivered.
@@ -124,6 +139,8 @@ class TlsConnection(TLSMemoryBIOProtocol):
         #: The most records with application data in the current read, if OpenSSL has nothing behind them.
         self._expected = _UNKNOWN
         self._read_bytes = SMALL_READ_BYTES
+        #: Whether plain HTTP has come, and asks for no content.
+        self._is_head = False
         cast("_Tcp", transport).bufferSize = SMALL_READ_BYTES
         super().makeConnection(transport)
 
@@ -209,7 +226,14 @@ class TlsConnection(TLSMemoryBIOProtocol):
         self._pause_waiting()
 
     def _tlsShutdownFinished(self, reason: Failure | None) -> None:
-        """End TCP behind waiting ciphertext: with a paused producer, Twisted would resume it instead (TRAPS 133)."""
+        """Answer plain HTTP; end TCP behind waiting ciphertext.
+
+        With a paused producer, Twisted would resume it instead (TRAPS 133).
+        """
+        inside = self._inside()
+        if reason is not None and _is_plain_http(reason.value) and inside is not None:
+            inside.refused_plain_http()
+            self._give(_PLAIN_HEAD if self._is_head else _PLAIN_RESPONSE)
         super()._tlsShutdownFinished(reason)
         self.unregisterProducer()
 
@@ -222,6 +246,8 @@ class TlsConnection(TLSMemoryBIOProtocol):
         if len(data) >= min(self._read_bytes, SMALL_READ_BYTES):
             self._read_next(min(self._read_bytes, SMALL_READ_BYTES) if are_small else LARGE_READ_BYTES)
         self._full_records = 0
+        if not self._handshakeDone:
+            self._is_head = data.startswith(b"HEAD ")
         self._expected = ended if self._records.is_between else _UNKNOWN
         super().dataReceived(data)
         self._expected = _UNKNOWN
@@ -237,15 +263,20 @@ class TlsConnection(TLSMemoryBIOProtocol):
 
     def _charge(self, more: int, empty: int) -> None:
         """Charge the records of a read to the connection inside, unless it has ended."""
+        inside = self._inside()
         beyond = max(0, empty - self._free_records)
         self._free_records -= empty - beyond
         if beyond:
             self._read_next(TINY_READ_BYTES)
+        if (more > 0 or beyond) and inside is not None:
+            inside.charge_records(max(0, more), beyond)
+
+    def _inside(self) -> Charged | None:
+        """Return the connection inside; ``None`` once it has ended."""
         inside = self.wrappedProtocol
         while isinstance(inside, ProtocolWrapper):  # haproxy:
             inside = inside.wrappedProtocol
-        if (more > 0 or beyond) and inside is not None:
-            cast("Charged", inside).charge_records(max(0, more), beyond)
+        return cast("Charged | None", inside)
 
     def _flushReceiveBIO(self) -> None:
         """Deliver what OpenSSL decrypts. As Twisted's, but joined: a delivery costs more than a record.
@@ -276,6 +307,11 @@ class TlsConnection(TLSMemoryBIOProtocol):
             self._tlsShutdownFinished(None)
         else:
             self._tlsShutdownFinished(Failure(error))
+
+
+def _is_plain_http(error: BaseException | None) -> bool:
+    """Return whether the first bytes were those of an HTTP request instead of TLS; OpenSSL looks."""
+    return isinstance(error, Error) and any("http" in str(problem) for problem in error.args)
 
 
 def _waits(tcp: TcpTransport) -> bool:

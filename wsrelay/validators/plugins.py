@@ -4,6 +4,8 @@ All names come from ``twisted.plugin``, the built-in ones too. Must not live her
 (:mod:`wsrelay.validators.chain`).
 """
 
+import difflib
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -13,6 +15,7 @@ from zope.interface import implementer
 
 from wsrelay.errors import SettingsError
 from wsrelay.interfaces import IHandshakeValidator, IHandshakeValidatorFactory, UsesDescriptors
+from wsrelay.text import why_unreadable
 
 __all__ = ["DEFAULT_ORIGIN", "ValidatorPlugin", "available", "descriptors_of", "load"]
 
@@ -72,7 +75,9 @@ def load(strings: Sequence[str]) -> list[IHandshakeValidator]:
     for string in strings:
         try:
             validators.append(_make(string, factories))
-        except (ValueError, OSError, ImportError, AttributeError) as error:
+        except OSError as error:
+            problems.append(f"validate: {string}: {why_unreadable(error)}")
+        except (ValueError, ImportError, AttributeError) as error:
             problems.append(f"validate: {string}: {error}")
         except Exception as error:  # noqa: BLE001 - an imported plugin may raise anything
             problems.append(f"validate: {string}: {type(error).__name__}: {error}")
@@ -90,9 +95,16 @@ def _make(string: str, factories: Iterable[IHandshakeValidatorFactory]) -> IHand
     name, _, arguments = string.partition(":")
     found = [factory for factory in factories if factory.name == name]
     if not found:
-        names = ", ".join(factory.name for factory in factories)
-        raise ValueError(f"there is no validator of this name; installed are {names}")
+        raise ValueError(f"there is no validator of this name; {_remedy(string, [each.name for each in factories])}")
     if len(found) > 1:
         raise ValueError("more than one installed plugin has this name")
     made: IHandshakeValidator = found[0].validator(arguments)
     return made
+
+
+def _remedy(string: str, names: list[str]) -> str:
+    """Return what to write instead of a string with an unknown name."""
+    if re.match("https?://", string):
+        return f"is it origin:{string}?"
+    near = difflib.get_close_matches(string.partition(":")[0], names, n=1)
+    return f"is it {near[0]}?" if near else f"installed are {', '.join(names)}"

@@ -11,7 +11,7 @@ from zope.interface import implementer
 from wsrelay.errors import Denied
 from wsrelay.grant import Grant
 from wsrelay.interfaces import IHandshakeValidator
-from wsrelay.names import RoomPattern
+from wsrelay.names import RoomPattern, usable_pattern
 from wsrelay.request import HandshakeRequest
 from wsrelay.validators.arguments import parse
 
@@ -44,7 +44,7 @@ class RoomsValidator:
         values = parse(text).values
         if not values:
             raise ValueError("name at least one pattern of rooms, for example chat/*")
-        return cls([RoomPattern(value) for value in values])
+        return cls([usable_pattern(value) for value in values])
 
     def validate(self, request: HandshakeRequest, grant: Grant) -> Grant:
         """Return the grant unchanged. See :class:`~wsrelay.interfaces.IHandshakeValidator`."""
