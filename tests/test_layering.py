@@ -13,6 +13,9 @@ TESTS = Path(__file__).parent
 
 #: Packages and root modules, top to bottom: each imports only from rows below its own.
 ROWS = [
+    ["__main__"],
+    ["commands"],
+    ["selftest"],
     ["tap"],
     ["process"],
     ["service"],
