@@ -50,11 +50,13 @@ class Stage:
         url: its URL.
         requests: the handshakes so far.
         times: their arrival, on the monotonic clock in seconds.
+        last: what was done with the last one.
     """
 
     url: str = ""
     requests: list[Request] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
+    last: Act | None = None
 
 
 @contextmanager
@@ -64,13 +66,22 @@ def stage(next_act: Callable[[], Act]) -> Iterator[Stage]:
     acts: dict[ServerConnection, Act] = {}
 
     def on_request(connection: ServerConnection, request: Request) -> Response | None:
+        if "Upgrade" not in request.headers:
+            return asked(connection)
         found.requests.append(request)
         found.times.append(time.monotonic())
-        act = acts[connection] = next_act()
-        if not isinstance(act, Refuse):
-            return None
+        act = acts[connection] = found.last = next_act()
+        return refusal(connection, act) if isinstance(act, Refuse) else None
+
+    def refusal(connection: ServerConnection, act: Refuse) -> Response:
         response = connection.respond(act.status, act.body + "\n")
         response.headers.update(act.fields)
+        return response
+
+    def asked(connection: ServerConnection) -> Response:
+        """Answer a plain GET as the last handshake was answered, to pages of every origin."""
+        response = refusal(connection, found.last if isinstance(found.last, Refuse) else Refuse(426))
+        response.headers["Access-Control-Allow-Origin"] = "*"
         return response
 
     def on_client(connection: ServerConnection) -> None:

@@ -1,4 +1,4 @@
-"""examples/cursors.html in Chromium: pointers and lines of one window appear in another."""
+"""examples/cursors.html in Chromium and in Firefox: pointers and lines of one window appear in another."""
 
 import functools
 import struct
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import wsrelay.http
-from tests.harness.browser import Browser, Page, browser
+from tests.harness.browsers import Browser, Page
 from tests.harness.clients import WebsocketsClient, binary, text
 from tests.harness.live import SECONDS, Relay, relay
 
@@ -53,26 +53,19 @@ def files() -> Iterator[str]:
             thread.join(SECONDS)
 
 
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """A browser for all tests."""
-    with browser(tmp_path_factory.mktemp("chromium")) as started:
-        yield started
-
-
 class Board:
     """A relay and windows with the page."""
 
-    def __init__(self, chromium: Browser, server: Relay, origin: str, stack: ExitStack) -> None:
+    def __init__(self, browser: Browser, server: Relay, origin: str, stack: ExitStack) -> None:
         self.server = server
-        self._chromium = chromium
+        self._browser = browser
         self._origin = origin
         self._stack = stack
 
     def window(self, **options: Any) -> Page:
         """Open the page, and wait until it is connected."""
         url = f"{self._origin}/cursors.html?relay={self.server.url()}#test"
-        page = self._chromium.page(url, **{"width": 800, "height": 600, **options})
+        page = self._browser.page(url, **{"width": 800, "height": 600, **options})
         self._stack.callback(page.close)
         page.until("document.getElementById('state').innerText === 'Connected'")
         return page
@@ -83,13 +76,13 @@ class Board:
 
 
 @pytest.fixture
-def board(chromium: Browser) -> Iterator[Board]:
+def board(each_browser: Browser) -> Iterator[Board]:
     """A board with a relay."""
     with ExitStack() as stack:
         origin = stack.enter_context(files())
         options = ["--validate", f"origin:{origin},none", "--slow-policy", "cursors/*=latest"]
         server = stack.enter_context(relay(*options, "--drain-seconds", "0"))
-        yield Board(chromium, server, origin, stack)
+        yield Board(each_browser, server, origin, stack)
 
 
 def message(who: int, x: int, y: int, pen: int, name: bytes = b"") -> bytes:
@@ -103,15 +96,10 @@ def who(page: Page) -> int:
     return number
 
 
-def mouse(page: Page, kind: str, x: float, y: float, buttons: int) -> None:
-    """Move or press the mouse at a place on the board, from 0 to 1 in each direction."""
-    box = "document.getElementById('board').getBoundingClientRect()"
-    left, top, width, height = (page.run(f"{box}.{side}") for side in ("left", "top", "width", "height"))
-    page.call(
-        "Input.dispatchMouseEvent",
-        type=kind, x=left + x * width, y=top + y * height, buttons=buttons, clickCount=1,
-        button="left" if kind != "mouseMoved" else "none",
-    )  # fmt: skip
+def move_to(page: Page, x: float, y: float) -> None:
+    """Move the mouse to a place on the board, from 0 to 1 in each direction."""
+    box = page.run("document.getElementById('board').getBoundingClientRect().toJSON()")
+    page.do(page.playwright.mouse.move(box["left"] + x * box["width"], box["top"] + y * box["height"]))
 
 
 #: True if something is drawn around the middle of the canvas.
@@ -127,8 +115,9 @@ def test_pointers_and_lines(board: Board) -> None:
     one, other = board.window(), board.window(width=500, height=700)
     one.run("document.getElementById('name').focus()")
     one.type("Ada")
-    for kind, x, buttons in [("mouseMoved", 0.25, 0), ("mousePressed", 0.25, 1), ("mouseMoved", 0.75, 1)]:
-        mouse(one, kind, x, 0.5, buttons)
+    move_to(one, 0.25, 0.5)
+    one.do(one.playwright.mouse.down())
+    move_to(one, 0.75, 0.5)
     other.until("document.querySelector('.pointer bdi')?.innerText === 'Ada'")
     at = "[...pointers.values()].map((pointer) => [pointer.x, pointer.y].map((value) => value.toFixed(2)).join())[0]"
     other.until(f"{at} === '0.75,0.50'")
@@ -145,7 +134,7 @@ def test_keyboard(board: Board) -> None:
     page = board.window()
     with board.client() as client:
         page.run("document.getElementById('board').focus()")
-        page.press("Space", " ")
+        page.press("Space")
         page.press("ArrowRight")
         page.press("ArrowDown")
         place = int(0.52 * 65535)

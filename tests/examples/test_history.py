@@ -13,7 +13,7 @@ import pytest
 from tests.examples.test_clients import QUICK, Chat, chat, connected, node_chat
 from tests.examples.test_pages import EXAMPLES, Quiet
 from tests.harness.background import Background
-from tests.harness.browsers import AnyBrowser, AnyPage, blank_site
+from tests.harness.browsers import Browser, Page, blank_site
 from tests.harness.clients import WebsocketsClient, binary, text
 from tests.harness.forwarder import Forwarder
 from tests.harness.live import SECONDS, Relay, relay
@@ -123,13 +123,13 @@ def site() -> Iterator[str]:
             thread.join(SECONDS)
 
 
-def until_items(page: AnyPage, *wanted: str) -> None:
+def until_items(page: Page, *wanted: str) -> None:
     """Wait until the page shows exactly these messages."""
     items = "JSON.stringify([...document.querySelectorAll('#messages li')].map((item) => item.textContent))"
     page.until(f"{items} === {json.dumps(json.dumps(wanted, separators=(',', ':')))}")
 
 
-def test_history_page(each_browser: AnyBrowser, site: str, line: Line) -> None:
+def test_history_page(each_browser: Browser, site: str, line: Line) -> None:
     """The page shows old messages at first, after a reconnect those that it missed, and none twice."""
     line.publish("before")
     with ExitStack() as stack:
@@ -153,7 +153,7 @@ def follow() -> str:
     return str(found)
 
 
-def test_documented_loop(each_browser: AnyBrowser, line: Line) -> None:
+def test_documented_loop(each_browser: Browser, line: Line) -> None:
     """The loop of docs/clients.md loses no message that is published between its steps, also after a reconnect."""
     with blank_site() as port, ExitStack() as stack:
         page = each_browser.page(f"http://127.0.0.1:{port}/")

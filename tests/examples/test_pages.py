@@ -1,4 +1,4 @@
-"""Tests of the pages, examples/browser.html and examples/webrtc.html, in Chromium."""
+"""Tests of the pages, examples/browser.html and examples/webrtc.html, in Chromium and in Firefox."""
 
 import json
 import threading
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.examples.stage import Close, Refuse, in_turn, stage
-from tests.harness.browser import Browser, Page, browser
+from tests.harness.browsers import Browser, Page
 from tests.harness.clients import WebsocketsClient, binary, text
 from tests.harness.live import SECONDS, Relay, relay
 from wsrelay.closecodes import TABLE, TOO_BIG, TOO_SLOW
@@ -54,19 +54,10 @@ def site() -> Iterator[str]:
             thread.join(SECONDS)
 
 
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """Chromium."""
-    # Makes ICE candidates addresses instead of multicast DNS names, which some machines cannot resolve.
-    options = "--disable-features=WebRtcHideLocalIpsWithMdns"
-    with browser(tmp_path_factory.mktemp("chromium"), options) as started:
-        yield started
-
-
 @pytest.fixture
-def open_page(chromium: Browser, site: str) -> Iterator["Open"]:
+def open_page(each_browser: Browser, site: str) -> Iterator["Open"]:
     """Opens pages, and closes them at the end."""
-    opener = Open(chromium, site)
+    opener = Open(each_browser, site)
     yield opener
     for page in opener.pages:
         page.close()
@@ -79,14 +70,14 @@ class Open:
         pages: the open ones.
     """
 
-    def __init__(self, chromium: Browser, site: str) -> None:
-        self._chromium = chromium
+    def __init__(self, browser: Browser, site: str) -> None:
+        self._browser = browser
         self._site = site
         self.pages: list[Page] = []
 
     def __call__(self, name: str, url: str, before: str = QUICK) -> Page:
         """Open a page that connects to a URL; ``before`` runs before the page's script."""
-        page = self._chromium.page(f"{self._site}{name}?{urllib.parse.urlencode({'url': url})}", before=before)
+        page = self._browser.page(f"{self._site}{name}?{urllib.parse.urlencode({'url': url})}", before=before)
         self.pages.append(page)
         return page
 
@@ -106,7 +97,7 @@ def say(page: Page, what: str) -> None:
     """Type a message and press Enter."""
     page.run("$('text').focus()")
     page.type(what)
-    page.press("Enter", "\r")
+    page.press("Enter")
     until_text(page, "messages", f"me: {what}")
 
 
@@ -167,20 +158,29 @@ def test_browser_close_codes(open_page: Open) -> None:
     with stage(in_turn(Refuse(503), Close(TOO_SLOW), Close(TOO_BIG))) as server:
         page = open_page("browser.html", server.url)
         until_text(page, "state", "closed: 1009 message too big")
-        assert "again" not in page.run("$('state').textContent")
+        assert "again in" not in page.run("$('state').textContent")
         page.run("$('text').focus()")
         page.type("typed")
-        page.press("Enter", "\r")
+        page.press("Enter")
         assert page.run("[$('text').value, $('messages').children.length]") == ["typed", 0]
+
+
+@pytest.mark.parametrize(("name", "element"), [("browser.html", "state"), ("webrtc.html", "relay")])
+def test_refusal_shown(open_page: Open, name: str, element: str) -> None:
+    """A page shows why a handshake was refused, which it asks by a GET, and reconnects only where that can help."""
+    with stage(in_turn(Refuse(503, "full"), Refuse(403, "not this room"))) as server:
+        page = open_page(name, server.url)
+        until_text(page, element, "refused: 403 not this room; mend that, and reload this page")
+        assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize("name", ["browser.html", "webrtc.html"])
 def test_reconnect_table(open_page: Open, name: str) -> None:
-    """Both pages reconnect after exactly the closes with `reconnect` in the table."""
+    """Both pages reconnect after the closes with `reconnect` in the table; not after 4401: they have no new token."""
     with stage(in_turn(Close(TOO_BIG))) as server:
         page = open_page(name, server.url)
         for row in TABLE:
-            assert page.run(f"isFinal({row.code}, {row.text!r})") is not row.reconnect, row
+            assert page.run(f"isFinal({row.code}, {row.text!r})") is not (row.reconnect and row.code != 4401), row
 
 
 def test_webrtc_without_relay(open_page: Open) -> None:
