@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.harness.browsers import BROWSERS, AnyBrowser
+from tests.harness.browsers import BROWSERS, Browser, Driver
 
 TOOLS = Path(__file__).parent / "tools"
 
@@ -27,8 +27,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("no_cover")
 
 
+@pytest.fixture(scope="session")
+def browser_driver() -> Iterator[Driver]:
+    """Playwright; a test with it must be marked deploy."""
+    with Driver() as driver:
+        yield driver
+
+
 @pytest.fixture(scope="module", params=BROWSERS)
-def each_browser(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnyBrowser]:
+def each_browser(request: pytest.FixtureRequest, browser_driver: Driver) -> Browser:
     """A running browser; a test with it runs once per browser, and must be marked deploy."""
-    with BROWSERS[request.param](tmp_path_factory.mktemp(request.param)) as started:
-        yield started
+    return browser_driver.browser(request.param)

@@ -110,7 +110,8 @@ class WellTests(ProbeTestCase):
             max_rooms=1,
             max_room_members=1,
             handshake_seconds=60,
-            memory_budget=1,
+            memory_budget=1000,
+            max_message_bytes=1,
         )
         relay = self.harness
         relay.client("/taken")

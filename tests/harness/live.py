@@ -14,6 +14,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import sysconfig
 import tempfile
 import threading
@@ -38,8 +39,12 @@ LOOPBACK = "tcp:0:interface=127.0.0.1"
 #: The folder of twistd and twist of the interpreter that runs the tests.
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 
-#: Twisted's two commands for a plugin, with text logs to stdout and without files.
-COMMANDS = {"twistd": ("twistd", "--nodaemon", "--pidfile="), "twist": ("twist", "--log-format=text")}
+#: Twisted's two commands for a plugin, with text logs to stdout and without files; and one with asyncio's reactor.
+COMMANDS = {
+    "twistd": ("twistd", "--nodaemon", "--pidfile="),
+    "twist": ("twist", "--log-format=text"),
+    "asyncio": ("twistd", "--nodaemon", "--pidfile=", "--reactor=asyncio"),
+}
 
 #: The log line of each endpoint.
 LISTENING = re.compile(r"relaying to .* on ([^\s\"]+)")
@@ -111,7 +116,9 @@ def run(*command: str | Path, **options: Any) -> "subprocess.CompletedProcess[st
 
 
 def command_line(program: str, *arguments: str, scripts: Path = SCRIPTS) -> list[str]:
-    """Return the command that runs ``twistd wsrelay`` or ``twist wsrelay`` in the foreground."""
+    """Return the command that runs ``wsrelay`` in the foreground: ``wsrelay serve``, or one of :data:`COMMANDS`."""
+    if program == "wsrelay":
+        return [sys.executable, "-m", "wsrelay", "serve", *arguments]
     name, *options = COMMANDS[program]
     return [str(scripts / name), *options, "wsrelay", *arguments]
 
@@ -321,7 +328,7 @@ def relay(
 
     Args:
         arguments: its options.
-        program: ``twistd`` or ``twist``.
+        program: ``wsrelay``, or one of :data:`COMMANDS`.
         listen: its endpoints; empty if the config file or the environment names one.
         environ: added to our environment.
         scripts: the folder of the program.

@@ -96,5 +96,6 @@ def test_unix_socket_in_use(tmp_path: Path) -> None:
     with relay(listen=[f"unix:{path}"]):
         ended = run(*command_line("twistd", "--listen", f"unix:{path}"))
     assert ended.returncode == 1
-    assert f"wsrelay: cannot listen: Couldn't listen on any:{bytes(path)}: Cannot acquire lock.\n" in ended.stdout
+    assert f"wsrelay: cannot listen: Couldn't listen on any:{bytes(path)}: Cannot acquire lock." in ended.stdout
+    assert " Another relay listens on this socket.\n" in ended.stdout
     assert "Traceback" not in ended.stdout

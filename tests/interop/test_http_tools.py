@@ -91,7 +91,7 @@ def test_head(server: Relay) -> None:
 
 def test_http_refusals(server: Relay) -> None:
     """Refusals reach curl with status and reason, also in the middle of a request body."""
-    assert curl(http_url(server, "room")).endswith("a WebSocket client\n\n426")
+    assert curl(http_url(server, "room")).endswith(" from here\n\n426")
     assert curl(http_url(server, "room"), "--request", "PUT").endswith("\n405")
     large = ("--header", "Expect:", "--data-binary", "@-")
     answer = curl(http_url(server, "room"), *large, input="x" * 3_000_000, stdin=None)

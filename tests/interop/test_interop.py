@@ -7,10 +7,8 @@ import logging
 import random
 import signal
 import threading
-import urllib.parse
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -347,91 +345,6 @@ def refusing(certificate: Path) -> Iterator[dict[str, str]]:
     with relay(listen=[LOOPBACK, tls(certificate)]) as server:
         plain, secure = (address.rstrip("/") for address in server.addresses)
         yield {"http": plain.replace("ws:", "http:"), "https": secure.replace("wss:", "https:")}
-
-
-class Page(BaseHTTPRequestHandler):
-    """Serves page.html; answers /hold after a POST to /done."""
-
-    done: threading.Event
-
-    def do_GET(self) -> None:
-        """Send the page, or an empty response to /hold."""
-        if self.path == "/hold":
-            self.done.wait(SECONDS)
-            self._answer(b"")
-        else:
-            self._answer((HERE / "page.html").read_bytes())
-
-    def do_POST(self) -> None:
-        """Release /hold."""
-        self._answer(b"")
-        self.done.set()
-
-    def log_message(self, *_: object) -> None:
-        """Log nothing."""
-
-    def _answer(self, body: bytes) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html; charset=utf-8")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-
-@contextmanager
-def page() -> Iterator[str]:
-    """Serve the page on loopback, and give its URL."""
-    handler = type("PageOnce", (Page,), {"done": threading.Event()})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/"
-        finally:
-            server.shutdown()
-            thread.join(SECONDS)
-
-
-CHROMIUM_OPTIONS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--ignore-certificate-errors",
-    "--no-proxy-server",
-]
-
-
-@pytest.mark.parametrize("scheme", ["ws", "wss"])
-def test_chromium(scheme: str, certificate: Path, tmp_path: Path) -> None:
-    """A page in Chromium exchanges messages with a websockets client, over ws and wss."""
-    chromium = require("chromium")
-    context = tls_context(certificate) if scheme == "wss" else None
-    with (
-        relay(listen=[tls(certificate) if scheme == "wss" else LOOPBACK]) as server,
-        WebsocketsClient(server.url("/room"), ssl=context) as client,
-        page() as url,
-        Process(
-            [
-                chromium,
-                *CHROMIUM_OPTIONS,
-                f"--user-data-dir={tmp_path}",
-                "--dump-dom",
-                f"{url}?{urllib.parse.urlencode({'url': server.url('/room')})}",
-            ]
-        ) as browser,
-    ):
-        assert client.hear() == "hello from the browser"
-        for said in (text("grüß"), binary(b"\0" * MIB), text("bye")):
-            client.say(said)
-        (outcome,) = browser.output.wait_for(r"<pre id=.outcome.>(.*)</pre>")
-        browser.wait()
-
-    assert outcome == f"text grüß, binary {MIB}, text bye, closed 1000 cleanly"
 
 
 #: Messages published to a stalled subscriber, and the allowed growth of the relay's memory.

@@ -1,4 +1,4 @@
-"""Origins, subprotocols and cookies of pages, in Chromium and in Firefox."""
+"""Messages, origins, subprotocols and cookies of pages, in Chromium and in Firefox."""
 
 import json
 import re
@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.harness.browser import browser
-from tests.harness.browsers import AnyBrowser, AnyPage, blank_site
-from tests.harness.live import SECONDS, Relay, relay
+from tests.harness.browsers import Browser, Driver, Page, blank_site
+from tests.harness.clients import WebsocketsClient, binary, text, tls_context
+from tests.harness.live import LOOPBACK, SECONDS, Relay, make_certificate, relay
 
 pytestmark = pytest.mark.deploy
 
@@ -33,6 +33,19 @@ SANDBOXED = """new Promise((resolve) => {
   document.body.append(frame);
 })"""
 
+#: Says hello and keeps what it hears; `heard` resolves when the socket is closed, after "bye".
+EXCHANGE = """window.heard = new Promise((resolve) => {
+  const socket = new WebSocket(%s);
+  const heard = [];
+  socket.binaryType = "arraybuffer";
+  socket.onopen = () => socket.send("hello from the browser");
+  socket.onmessage = ({ data }) => {
+    heard.push(typeof data === "string" ? data : data.byteLength);
+    if (data === "bye") socket.close(1000);
+  };
+  socket.onclose = ({ code, wasClean }) => resolve([...heard, code, wasClean]);
+}); null"""
+
 OPEN = ["open", ""]
 REFUSED = ["closed", 1006]
 
@@ -45,7 +58,7 @@ def port() -> Iterator[int]:
 
 
 @pytest.fixture
-def page(each_browser: AnyBrowser) -> Iterator[AnyPage]:
+def page(each_browser: Browser) -> Iterator[Page]:
     """A page without an address; tests open one."""
     opened = each_browser.page("about:blank")
     yield opened
@@ -60,9 +73,27 @@ def file(tmp_path: Path) -> str:
     return path.as_uri()
 
 
-def connect(page: AnyPage, server: Relay, *protocols: str) -> object:
+def connect(page: Page, server: Relay, *protocols: str) -> object:
     """Return the outcome of a connection from a page."""
     return page.run(CONNECT % json.dumps([server.url("room"), *([list(protocols)] if protocols else [])]))
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+def test_messages(page: Page, port: int, scheme: str, tmp_path: Path) -> None:
+    """A page exchanges messages with a websockets client, over ws and wss."""
+    certificate = make_certificate(tmp_path)
+    endpoint = {"ws": LOOPBACK, "wss": f"ssl:0:interface=127.0.0.1:privateKey={certificate}"}[scheme]
+    context = tls_context(certificate) if scheme == "wss" else None
+    page.go(f"http://app.localhost:{port}/")
+    with (
+        relay("--validate", "origin:*", listen=[endpoint]) as server,
+        WebsocketsClient(server.url("/room"), ssl=context) as client,
+    ):
+        page.run(EXCHANGE % json.dumps(server.url("/room")))
+        assert client.hear() == "hello from the browser"
+        for said in (text("grüß"), binary(b"\0" * 2**20), text("bye")):
+            client.say(said)
+        assert page.run("heard") == ["grüß", 2**20, "bye", 1000, True]
 
 
 def remedy(server: Relay, origin: str) -> str:
@@ -73,7 +104,7 @@ def remedy(server: Relay, origin: str) -> str:
     return server.output.wait_for(line)[0]
 
 
-def test_origin_refused(page: AnyPage, port: int) -> None:
+def test_origin_refused(page: Page, port: int) -> None:
     """The log names the refused origin and what to write, with which the page connects."""
     page.go(f"http://app.localhost:{port}/")
     with relay() as server:
@@ -83,7 +114,7 @@ def test_origin_refused(page: AnyPage, port: int) -> None:
         assert connect(page, server) == OPEN
 
 
-def test_origin_subdomains(page: AnyPage, port: int) -> None:
+def test_origin_subdomains(page: Page, port: int) -> None:
     """A pattern allows pages of subdomains, and no page of a similar name."""
     with relay("--validate", f"origin:http://*.good.localhost:{port}") as server:
         for host in ("a.good.localhost", "a.b.good.localhost"):
@@ -95,7 +126,7 @@ def test_origin_subdomains(page: AnyPage, port: int) -> None:
             server.output.wait_for(rf"the origin http://{re.escape(host)}:{port} is not allowed")
 
 
-def test_origin_any_port(page: AnyPage, port: int) -> None:
+def test_origin_any_port(page: Page, port: int) -> None:
     """A pattern allows pages of a host on every port."""
     with relay("--validate", "origin:http://localhost:*") as server, blank_site() as other:
         for number in (port, other):
@@ -105,7 +136,7 @@ def test_origin_any_port(page: AnyPage, port: int) -> None:
         assert connect(page, server) == REFUSED
 
 
-def test_origin_null(page: AnyPage, port: int, file: str) -> None:
+def test_origin_null(page: Page, port: int, file: str) -> None:
     """Pages of files, and sandboxed frames of any site, send the origin null, and are refused by default."""
     with relay() as server, relay("--validate", "origin:null") as lax:
         page.go(file)
@@ -117,24 +148,21 @@ def test_origin_null(page: AnyPage, port: int, file: str) -> None:
             assert page.run(SANDBOXED % json.dumps(CONNECT % json.dumps([started.url()]))) == outcome
 
 
-def test_origin_file(tmp_path: Path, file: str) -> None:
+def test_origin_file(browser_driver: Driver, file: str) -> None:
     """Chromium as web views set it up sends file://, which is allowed by that name."""
-    with (
-        browser(tmp_path / "profile", "--allow-file-access-from-files") as chromium,
-        relay() as server,
-        relay("--validate", "origin:file://") as lax,
-    ):
+    chromium = browser_driver.browser("chromium", "--allow-file-access-from-files")
+    with relay() as server, relay("--validate", "origin:file://") as lax:
         page = chromium.page(file)
         assert connect(page, server) == REFUSED
         assert remedy(server, "file://") == "origin:same-host,file://"
         assert connect(page, lax) == OPEN
 
 
-def test_subprotocol_unchosen(page: AnyPage, port: int, request: pytest.FixtureRequest) -> None:
+def test_subprotocol_unchosen(page: Page, port: int, each_browser: Browser) -> None:
     """Where a page offers subprotocols and none is chosen, Chromium fails, as its standard says; the log says why."""
     page.go(f"http://app.localhost:{port}/")
     with relay("--validate", "origin:*") as server:
-        outcome = REFUSED if "chromium" in request.node.name else OPEN
+        outcome = REFUSED if each_browser.name == "chromium" else OPEN
         assert connect(page, server, "chat", "v2") == outcome
         server.output.wait_for(r"joined 'room' .*; subprotocol: none of chat, v2\n")
     with relay("--validate", "origin:*", "--validate", "subprotocol:v2") as server:
@@ -167,7 +195,7 @@ def back_end(questions: list[dict[str, Any]]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("cookies", [["name=José"], ["city=東京", "mood=🙂", "a=b"]], ids=["latin", "others"])
-def test_cookies_not_ascii(page: AnyPage, port: int, cookies: list[str]) -> None:
+def test_cookies_not_ascii(page: Page, port: int, cookies: list[str]) -> None:
     """A page with cookies beyond ASCII connects, and a back end can read their bytes."""
     questions: list[dict[str, Any]] = []
     with back_end(questions) as url, relay("--validate", "origin:*", "--validate", f"http:{url}") as server:

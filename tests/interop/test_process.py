@@ -47,12 +47,19 @@ def program(request: pytest.FixtureRequest) -> str:
     return name
 
 
+@pytest.fixture(params=["twistd", "twist", "asyncio"])
+def command(request: pytest.FixtureRequest) -> str:
+    """Both commands, and twistd with asyncio's reactor: for what depends on the reactor."""
+    name: str = request.param
+    return name
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_drains(program: str, number: signal.Signals) -> None:
+def test_signal_drains(command: str, number: signal.Signals) -> None:
     """A signal closes each client with 1012 after its messages; after all close frames the process exits with 0."""
     # Far above END_SECONDS: answered closes end the wait early.
     options = ["--close-seconds", "600", "--drain-seconds", "1" if number == signal.SIGTERM else "600"]
-    with relay(*options, program=program) as server, ExitStack() as stack:
+    with relay(*options, program=command) as server, ExitStack() as stack:
         clients = [stack.enter_context(WebsocketsClient(server.url(f"/room/{i % 2}"))) for i in range(4)]
         clients[0].say(text("last words"))
         clients[0].hears_nothing()  # so the relay has read the message
@@ -65,9 +72,9 @@ def test_signal_drains(program: str, number: signal.Signals) -> None:
         assert "Traceback" not in server.output.text
 
 
-def test_drain(program: str) -> None:
+def test_drain(command: str) -> None:
     """During a drain, clients not yet closed exchange messages; new connections are refused."""
-    with relay("--drain-seconds", "600", program=program) as server, ExitStack() as stack:
+    with relay("--drain-seconds", "600", program=command) as server, ExitStack() as stack:
         one, other = (stack.enter_context(WebsocketsClient(server.url("/room"))) for _ in range(2))
         port = one.ws.remote_address[1]
         server.signal(signal.SIGTERM)
@@ -92,18 +99,18 @@ def test_drain_many() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_drain_bound(program: str, number: signal.Signals) -> None:
+def test_drain_bound(command: str, number: signal.Signals) -> None:
     """Clients that send no close frame get 1012 and delay the exit by at most drain-seconds + close-seconds."""
-    with relay("--close-seconds", "2", "--drain-seconds", "1", program=program) as server, mute(server) as client:
+    with relay("--close-seconds", "2", "--drain-seconds", "1", program=command) as server, mute(server) as client:
         server.signal(number)
         assert server.wait(3 + END_SECONDS) == 0
         assert read_to_end(client) == RESTARTING
         assert "Traceback" not in server.output.text
 
 
-def test_second_signal(program: str) -> None:
+def test_second_signal(command: str) -> None:
     """A second signal ends the process at once."""
-    with relay("--close-seconds", "600", "--drain-seconds", "0", program=program) as server, mute(server) as client:
+    with relay("--close-seconds", "600", "--drain-seconds", "0", program=command) as server, mute(server) as client:
         server.signal(signal.SIGTERM)
         assert client.recv(len(RESTARTING), socket.MSG_WAITALL) == RESTARTING
         server.signal(signal.SIGTERM)
@@ -132,11 +139,11 @@ def shown(server: Relay) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["ssl", "tls", "haproxy:ssl", "haproxy:tls"])
-def test_reload_certificate(program: str, kind: str, tmp_path: Path) -> None:
+def test_reload_certificate(command: str, kind: str, tmp_path: Path) -> None:
     """After SIGHUP new connections get the new certificate; an invalid file changes nothing."""
     file = make_certificate(tmp_path)
     where = f"privateKey={file}:port=0" if kind.endswith("ssl") else f"{tmp_path}:port=0"
-    with relay(program=program, listen=[f"{kind}:{where}:interface=127.0.0.1"]) as server:
+    with relay(program=command, listen=[f"{kind}:{where}:interface=127.0.0.1"]) as server:
         first = shown(server)
         make_certificate(tmp_path)
         assert shown(server) == first
@@ -174,11 +181,11 @@ def test_reload_keeps_connections(program: str, kind: str, tmp_path: Path) -> No
             assert other.hear() == "hello"
 
 
-def test_reload_validators(program: str, tmp_path: Path) -> None:
+def test_reload_validators(command: str, tmp_path: Path) -> None:
     """After SIGHUP new handshakes meet the new validators; open connections stay."""
     file = tmp_path / "relay.toml"
     file.write_text("validate = ['rooms:old']\n")
-    with relay("--config", str(file), program=program) as server, ExitStack() as stack:
+    with relay("--config", str(file), program=command) as server, ExitStack() as stack:
         one, other = (stack.enter_context(WebsocketsClient(server.url("/old"))) for _ in range(2))
         file.write_text("validate = ['rooms:new']\nmax-rooms = 7\n")
         server.signal(signal.SIGHUP)
@@ -302,7 +309,7 @@ def test_check_config(program: str, tmp_path: Path) -> None:
 #: Options that are wrong before the relay listens → the error message.
 WRONG = {
     "--max-rooms=x": "--max-rooms: expected a whole number, got 'x'",
-    "--config=/nowhere/relay.toml": "/nowhere/relay.toml: [Errno 2] No such file or directory",
+    "--config=/nowhere/relay.toml": "/nowhere/relay.toml: there is no file /nowhere/relay.toml; `wsrelay init` makes",
     "--listen=tcp:80:nonsense=1": "listen: tcp:80:nonsense=1: ",
     "--listen=ssl:443:privateKey=/nowhere/key.pem": "listen: ssl:443:privateKey=/nowhere/key.pem: ",
     "--validate=token:key=/nowhere/key,algorithm=HS256": "validate: token:key=/nowhere/key,algorithm=HS256: ",

@@ -14,7 +14,7 @@ import pytest
 
 from tests.deploy.proxies import Place, nginx_configuration
 from tests.harness.broker import reserved_port
-from tests.harness.browsers import AnyBrowser, AnyPage
+from tests.harness.browsers import Browser, Page
 from tests.harness.live import SECONDS, Process, Relay, make_certificate, relay, require, taken_port, until
 from tests.harness.room_http import Room
 
@@ -22,8 +22,10 @@ pytestmark = pytest.mark.deploy
 
 OPTIONS = ("--http", "--validate", "origin:*", "--drain-seconds", "0")
 
-#: Keeps what the page sees in `seen`; each change is one of the DOM, which AnyPage.until watches.
-KEEP = "window.seen = []; window.see = (...what) => { seen.push(what); document.body.dataset.seen = seen.length; };"
+#: Keeps what the page sees in `seen`; each change is one of the DOM, which Page.until watches.
+KEEP = (
+    "window.seen = []; window.see = (...what) => { seen.push(what); document.body.dataset.seen = seen.length; }; null"
+)
 
 #: An EventSource from a position on. It reconnects by itself, unless the server refuses, with 502 for example, or,
 #: in Firefox, cannot be reached; then the page makes a new one, from the last id that it knows.
@@ -39,7 +41,7 @@ LISTEN = """window.listen = (url, since) => {
     see(isFinal ? "final" : "error");
     if (isFinal) setTimeout(() => listen(url, since), 200);
   };
-}"""
+}; null"""
 
 #: The recipe of docs/clients.md, in steps: the position, then the state, then all that came after the position.
 RECIPE = """
@@ -56,6 +58,7 @@ window.connect = (url) => new Promise((resolve) => {
   };
 });
 window.follow = async (url) => { await position(url); await state(); await connect(url); };
+null
 """
 
 
@@ -123,7 +126,7 @@ def app() -> Iterator[Site]:
 
 
 @pytest.fixture
-def page(each_browser: AnyBrowser, app: Site) -> Iterator[AnyPage]:
+def page(each_browser: Browser, app: Site) -> Iterator[Page]:
     """A page of the site that keeps what it sees."""
     app.numbers.clear()
     opened = each_browser.page(f"http://127.0.0.1:{app.port}/")
@@ -132,7 +135,7 @@ def page(each_browser: AnyBrowser, app: Site) -> Iterator[AnyPage]:
     opened.close()
 
 
-def seen(page: AnyPage, kind: str, count: int) -> list[list[object]]:
+def seen(page: Page, kind: str, count: int) -> list[list[object]]:
     """Wait until a page has seen a kind of event so often, and return all that it has seen."""
     which = f"(one) => one[0] === {json.dumps(kind)}"
     found: list[list[object]] = page.until(f"(() => seen.filter({which}).length >= {count} && seen)()")
@@ -162,7 +165,7 @@ def port_of(server: Relay) -> int:
     return int(server.addresses[0].rstrip("/").rpartition(":")[2])
 
 
-def listen(page: AnyPage, url: str, since: str = "") -> None:
+def listen(page: Page, url: str, since: str = "") -> None:
     """Let a page open an EventSource, and wait until it is open."""
     page.run(LISTEN)
     page.run(f"listen({json.dumps(url)}, {json.dumps(since)})")
@@ -181,7 +184,7 @@ class Published:
         self.events += map(list, zip(texts, self.room.publish(*texts), strict=True))
 
 
-def test_event_source_relay_restarted(page: AnyPage) -> None:
+def test_event_source_relay_restarted(page: Page) -> None:
     """A relay that is restarted, by SIGTERM or by SIGKILL, has no history: the page gets a gap event, and goes on."""
     with reserved_port() as reserved:
         room = Room(reserved.getsockname()[1], "room")
@@ -219,7 +222,7 @@ def nginx(configuration: Path, *listening: socket.socket) -> Iterator[None]:
             process.wait()
 
 
-def test_event_source_proxy_restarted(page: AnyPage, tmp_path: Path) -> None:
+def test_event_source_proxy_restarted(page: Page, tmp_path: Path) -> None:
     """Messages published while the proxy is down reach the page, once and in order: it sends Last-Event-ID."""
     with (
         taken_port() as plain,
@@ -244,7 +247,7 @@ def test_event_source_proxy_restarted(page: AnyPage, tmp_path: Path) -> None:
     assert [len(of(kind, found)) for kind in ("open", "gap", "final")] == [2, 0, 0]
 
 
-def test_event_source_relay_away(page: AnyPage, tmp_path: Path) -> None:
+def test_event_source_relay_away(page: Page, tmp_path: Path) -> None:
     """A proxy that cannot reach the relay says 502, which ends an EventSource: the page makes a new one, by since."""
     with ExitStack() as stack:
         plain, encrypted, nothing = (stack.enter_context(reserved_port()).getsockname()[1] for _ in range(3))
@@ -271,7 +274,7 @@ def test_event_source_relay_away(page: AnyPage, tmp_path: Path) -> None:
     assert [len(of(kind, found)) for kind in ("open", "gap")] == [2, 0]
 
 
-def test_websocket_by_position(page: AnyPage, app: Site) -> None:
+def test_websocket_by_position(page: Page, app: Site) -> None:
     """Position, state, WebSocket: whatever is published in between is in the state, or comes, exactly once."""
     with relay(*OPTIONS, "--history", "100") as server:
         room = Room(port_of(server), "room")
@@ -290,7 +293,7 @@ def test_websocket_by_position(page: AnyPage, app: Site) -> None:
         assert (known, known + later) == ([1, 2, 3, *between], app.numbers)
 
 
-def test_websocket_by_position_in_a_storm(page: AnyPage, app: Site) -> None:
+def test_websocket_by_position_in_a_storm(page: Page, app: Site) -> None:
     """The same while another client publishes without a pause."""
     with relay(*OPTIONS, "--history", "10000") as server:
         room = Room(port_of(server), "room")
@@ -322,7 +325,7 @@ def test_websocket_by_position_in_a_storm(page: AnyPage, app: Site) -> None:
         assert known == app.numbers[: len(known)]
 
 
-def test_websocket_history_gone(page: AnyPage, app: Site) -> None:
+def test_websocket_history_gone(page: Page, app: Site) -> None:
     """A page that comes with a position the relay has forgotten sees 4410, fetches the state anew, and goes on."""
     with relay(*OPTIONS, "--history", "3") as server:
         room = Room(port_of(server), "room")
