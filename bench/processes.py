@@ -62,7 +62,13 @@ def uninterrupted() -> Iterator[None]:
 
 @contextmanager
 def running(
-    command: Sequence[str], core: int, folder: Path, environ: Mapping[str, str], stdout: IO, stderr: IO
+    command: Sequence[str],
+    core: int,
+    folder: Path,
+    environ: Mapping[str, str],
+    stdout: IO,
+    stderr: IO,
+    descriptors: Sequence[int] = (),
 ) -> Iterator[subprocess.Popen]:
     """Run a program while the block runs, and always stop it.
 
@@ -73,11 +79,12 @@ def running(
         environ: what its environment has besides ours, without any option of a relay.
         stdout: the file for what it prints.
         stderr: the file for what else it prints.
+        descriptors: what it inherits besides.
     """
     started: list[subprocess.Popen] = []
     try:
         with uninterrupted():
-            started.append(_popen(command, core, folder, environ, stdout, stderr))
+            started.append(_popen(command, core, folder, environ, stdout, stderr, descriptors))
         yield started[0]
     finally:
         try:
@@ -88,7 +95,13 @@ def running(
 
 
 def _popen(
-    command: Sequence[str], core: int, folder: Path, environ: Mapping[str, str], stdout: IO, stderr: IO
+    command: Sequence[str],
+    core: int,
+    folder: Path,
+    environ: Mapping[str, str],
+    stdout: IO,
+    stderr: IO,
+    descriptors: Sequence[int],
 ) -> subprocess.Popen:
     """Start a program on one core, which holds for its threads and children as well."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("WSRELAY_")}
@@ -104,6 +117,7 @@ def _popen(
             stderr=stderr,
             # Ctrl-C is for us, who then stop it in order.
             start_new_session=True,
+            pass_fds=descriptors,
         )
     finally:
         os.sched_setaffinity(0, allowed)

@@ -7,6 +7,7 @@ import select
 import socket
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 
 READ_BYTES = 1 << 18
 
@@ -77,6 +78,11 @@ class Connection:
         self._socket.bind((address, 0))
         self._socket.connect_ex(("127.0.0.1", port))
         loop.add(self._socket.fileno(), self._ready)
+
+    def send(self, data: bytes) -> None:
+        """Send something short; a peer that does not take it has ended, which is read next."""
+        with suppress(OSError):
+            self._socket.send(data)
 
     def close(self, reset: bool = False) -> None:
         """Close by FIN, or by RST; no effect if it is closed."""

@@ -19,10 +19,10 @@ import processes
 END_SECONDS = 30
 
 
-def command_line(options: list[str]) -> list[str]:
+def command_line(options: list[str], listen: str = "tcp:0:interface=127.0.0.1") -> list[str]:
     """Return the command of the relay."""
     twistd = str(Path(sysconfig.get_path("scripts")) / "twistd")
-    return [twistd, "-n", "--pidfile=", "wsrelay", "--listen", "tcp:0:interface=127.0.0.1", *options]
+    return [twistd, "-n", "--pidfile=", "wsrelay", "--listen", listen, *options]
 
 
 @contextmanager
