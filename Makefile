@@ -18,6 +18,9 @@ TRY = .venv/bin/websockets ws://127.0.0.1:$(PORT)/demo
 # Editable: all commands run the current sources, and no build/ is written beside them.
 INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable
 
+# $(call step,WORDS,COMMAND): say what happens, and how long it took.
+step = printf '%s ... ' "$(1)"; begun=$$(date +%s); $(2) || exit; echo "$$(($$(date +%s) - begun)) s"
+
 help:
 	@echo "make relay        run the relay on ws://127.0.0.1:8080/ (DEMO=1: with a page; LISTEN=tcp:9000, ARGS='--echo')"
 	@echo "make test         run the tests, on this Python only (ARGS='-k unix'; COVERAGE=1: 100 % of the branches)"
@@ -80,32 +83,35 @@ clean:
 	rm -rf fuzz/.env fuzz/.corpus fuzz/.finds soak/.env soak/results
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# Debian has Python's venv in a package of its own.
 .venv/bin/python:
 	@for python in $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11); do \
 	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
 	done; \
 	if [ -z "$$found" ]; then \
-	    echo "wsrelay needs Python 3.11 or later: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; \
+	    echo "wsrelay needs Python 3.11 or later; $(or $(PYTHON),python3) is: $$($(or $(PYTHON),python3) --version 2>&1 | head -n 1)" >&2; \
+	    echo "Install one and name it: PYTHON=python3.12 make $(MAKECMDGOALS)" >&2; exit 1; \
 	fi; \
-	"$$found" -m venv .venv || { \
-	    rm -rf .venv; echo "no .venv without Python's venv: on Debian, apt-get install python3-venv" >&2; exit 1; \
-	}
+	if ! "$$found" -c 'import ensurepip, venv' 2>/dev/null; then \
+	    echo "$$found has no venv; on Debian and Ubuntu: apt install $${found##*/}-venv" >&2; exit 1; \
+	fi; \
+	$(call step,creating .venv with $$("$$found" --version),"$$found" -m venv .venv || { rm -rf .venv; exit 1; })
 
 # Installed packages per command; reinstalled when setup.cfg or the extension module changes.
 BUILT_FROM = setup.cfg setup.py wsrelay/_native.c
+.venv/relay: WORDS = the relay, a client and what they need
+.venv/relay: PACKAGES = . websockets
+.venv/test: WORDS = the relay and what the tests need
+.venv/test: PACKAGES = '.[test,deploy]'
 
-.venv/relay: .venv/bin/python $(BUILT_FROM)
-	$(INSTALL) . websockets
-	@touch $@
-
-.venv/test: .venv/bin/python $(BUILT_FROM)
-	$(INSTALL) '.[test,deploy]'
+.venv/relay .venv/test: .venv/bin/python $(BUILT_FROM)
+	@$(call step,installing $(WORDS) into .venv,$(INSTALL) $(PACKAGES))
 	@touch $@
 
 .venv/tox: .venv/bin/python
-	$(subst --editable,,$(INSTALL)) tox
+	@$(call step,installing tox into .venv,$(subst --editable,,$(INSTALL)) tox)
 	@touch $@
 
 # Without npm, the tests that need ws are skipped (in CI: fail).
 tests/interop/node_modules: tests/interop/package-lock.json
-	-npm ci --silent --prefix tests/interop && touch $@
+	-@$(call step,installing the npm package ws,npm ci --silent --prefix tests/interop && touch $@)

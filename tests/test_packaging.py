@@ -4,8 +4,10 @@ Builds use a copy of the sources, so that nothing is written beside them and no 
 pip uses its configured index.
 """
 
+import email
 import importlib.util
 import json
+import re
 import shutil
 import sys
 import tarfile
@@ -35,7 +37,7 @@ LEFT_OVERS = (".*", "*.egg-info", "*.so", "__pycache__", "build", "dist", "dropi
 #: Files of the sdist that the wheel is built from, beside those in it.
 SOURCES = {
     *("setup.cfg", "setup.py", "pyproject.toml", "wsrelay/_native.c"),
-    *("README.md", "LICENSE", "man/twistd-wsrelay.1"),
+    *("README.md", "CHANGELOG.md", "LICENSE", "man/twistd-wsrelay.1", "man/wsrelay.1"),
 }
 
 BOTH = ["twistd", "twist"]
@@ -115,12 +117,18 @@ def package_files() -> set[str]:
 
 
 def wheel_files(file: Path) -> set[str]:
-    """Return the files in a wheel, without metadata and man page, which is always there."""
+    """Return the files in a wheel, without metadata and man pages, which are always there."""
     with zipfile.ZipFile(file) as wheel:
         names = {name for name in wheel.namelist() if f"wsrelay-{__version__}.dist-info/" not in name}
-    man_pages = {name for name in names if name.endswith("/data/share/man/man1/twistd-wsrelay.1")}
-    assert len(man_pages) == 1
+    man_pages = {name for name in names if re.search(r"/data/share/man/man1/(twistd-)?wsrelay\.1$", name)}
+    assert len(man_pages) == 2
     return names - man_pages
+
+
+def metadata(file: Path) -> email.message.Message:
+    """Return the metadata of a wheel, with the long description as the payload."""
+    with zipfile.ZipFile(file) as wheel:
+        return email.message_from_bytes(wheel.read(f"wsrelay-{__version__}.dist-info/METADATA"))
 
 
 def require_compiler() -> None:
@@ -168,7 +176,7 @@ def test_installation_without_compiler(tmp_path: Path, options: tuple[str, ...])
 
 
 def test_sdist_files(built: Built) -> None:
-    """The sdist has all files of the wheel, readme and licence, and no tests."""
+    """The sdist has all files of the wheel, readme, changelog and licence, and no tests."""
     with tarfile.open(built.sdist) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}
     assert package_files() | SOURCES <= names
@@ -192,9 +200,40 @@ def test_metadata(installed: Environment, tmp_path: Path) -> None:
     installed.pip("check")
 
 
+def test_index_accepts(built: Built) -> None:
+    """twine, whose checks are those of an index, has nothing to say, and can render the description."""
+    if importlib.util.find_spec("twine") is None:
+        missing("the Python package twine", "pip install twine")
+    step(sys.executable, "-m", "twine", "check", "--strict", built.sdist, built.wheel)
+
+
+def test_description_links(built: Built) -> None:
+    """Every link and image of the description is an address of this release, of a file that exists."""
+    said = metadata(built.wheel)
+    repository, text = said["Home-page"], str(said.get_payload())
+    prefix = {"": f"{repository}/blob/v{__version__}/", "!": f"{repository}/raw/v{__version__}/"}
+    links = re.findall(r"(!?)\[[^]]*\]\(([^)]*)\)", text)
+    assert len(links) > 30
+    for mark, target in links:
+        assert target.startswith(prefix[mark]), target
+        assert (ROOT / target.removeprefix(prefix[mark]).partition("#")[0]).is_file(), target
+    links = dict(line.split(", ") for line in said.get_all("Project-URL", []))
+    assert set(links) == {"Documentation", "Source", "Issues", "Changelog"}
+    assert all(link.startswith(repository) for link in links.values())
+
+
 def test_man_page(installed: Environment) -> None:
-    """The man page is in share/man of the environment."""
-    assert (installed.scripts.parent / "share" / "man" / "man1" / "twistd-wsrelay.1").exists()
+    """The man pages are in share/man of the environment."""
+    for name in ("twistd-wsrelay.1", "wsrelay.1"):
+        assert (installed.scripts.parent / "share" / "man" / "man1" / name).exists()
+
+
+def test_command(installed: Environment, tmp_path: Path) -> None:
+    """The command is on PATH, and needs nothing but its environment: a folder is made, and its relay is right."""
+    command = installed.scripts / "wsrelay"
+    assert step(command, "--version") == f"wsrelay {__version__}\n"
+    step(command, "init", tmp_path / "relay")
+    assert "validate = [" in step(command, "check-config", tmp_path / "relay" / "relay.toml")
 
 
 @pytest.mark.parametrize("program", BOTH)

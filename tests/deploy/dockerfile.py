@@ -7,6 +7,7 @@ permission.
 
 import json
 import os
+import re
 import shlex
 import shutil
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from tests.harness.live import SCRIPTS, environment, missing, require, run
 STEP_SECONDS = 300
 
 #: Folders of the image that the steps write to.
-FOLDERS = ("/etc/wsrelay", "/opt/wsrelay", "/src", "/wheels")
+FOLDERS = ("/dist", "/etc/wsrelay", "/opt/wsrelay", "/src", "/wheels")
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -39,11 +40,13 @@ class Image:
     Attributes:
         root: the folder used as "/".
         environ: variables of ENV.
+        arguments: those of ``--build-arg``, and the defaults of ARG.
         said: the last instruction of each other name.
     """
 
     root: Path
     environ: dict[str, str] = field(default_factory=dict)
+    arguments: dict[str, str] = field(default_factory=dict)
     said: dict[str, str] = field(default_factory=dict)
 
     def here(self, text: str) -> str:
@@ -83,17 +86,20 @@ def _copy(image: Image, words: list[str], workdir: str) -> None:
 
 
 def _run(image: Image, rest: str, workdir: str) -> None:
+    rest = re.sub(r"^(--mount=\S+ +)+", "", rest)  # a stage is a folder of the image, too
     command = json.loads(rest) if rest.startswith("[") else ["/bin/sh", "-c", rest]
-    environ = environment({"PATH": f"{SCRIPTS}:{os.environ['PATH']}"})  # "python" and "pip" are those of the tests
+    # "python" and "pip" are those of the tests.
+    environ = environment({"PATH": f"{SCRIPTS}:{os.environ['PATH']}"} | image.arguments)
     ended = run(*map(image.here, command), cwd=image.here(workdir), timeout=STEP_SECONDS, env=environ)
     assert ended.returncode == 0, ended.stdout
 
 
-def build(root: Path) -> Image:
-    """Run all steps, with a folder as "/"; skip without pip."""
+def build(root: Path, **arguments: str) -> Image:
+    """Run all steps, with a folder as "/" and with ``--build-arg`` for the arguments; skip without pip."""
     if not (SCRIPTS / "pip").exists():
         missing("pip", "python -m ensurepip")
-    image = Image(root)
+    image = Image(root, arguments=arguments)
+    (root / "dist").mkdir(exist_ok=True)
     workdir = "/"
     for name, rest in instructions():
         words = shlex.split(rest)
@@ -108,6 +114,8 @@ def build(root: Path) -> Image:
             _run(image, rest, workdir)
         elif name == "ENV":
             image.environ |= {key: image.here(value) for key, _, value in (word.partition("=") for word in words)}
+        elif name == "ARG":
+            image.arguments = {words[0].partition("=")[0]: words[0].partition("=")[2]} | image.arguments
         else:
             image.said[name] = rest
     image.environ["PATH"] = image.environ["PATH"].replace("$PATH", os.environ["PATH"])

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ from tests.deploy.redis import check_redis_start
 from tests.deploy.stacks import RESTARTING
 from tests.harness.clients import WebsocketsClient, text
 from tests.harness.live import LISTENING, LOOPBACK, Process, run
+from tests.harness.native import can_compile
+from wsrelay import __version__
 from wsrelay.settings import Settings
 from wsrelay.tap import Options
 
@@ -84,6 +87,16 @@ def test_plugin_cache(image: Image) -> None:
     """Twisted's plugin cache has the relay and its validators."""
     (cache,) = image.root.glob("opt/wsrelay/lib/python*/site-packages/twisted/plugins/dropin.cache")
     assert {b"wsrelay_plugin", b"wsrelay_validators"} <= set(re.findall(rb"wsrelay_\w+", cache.read_bytes()))
+
+
+def test_image_from_wheels(image: Image, tmp_path: Path) -> None:
+    """With a release as WSRELAY and a folder of wheels, the image is the same, and nothing is compiled or fetched."""
+    shutil.copytree(image.root / "wheels", tmp_path / "dist")
+    arguments = {"BUILD": "slim-bookworm", "WSRELAY": f"wsrelay[redis]=={__version__}"}
+    built = build(tmp_path, **arguments, CC="false", PIP_NO_INDEX="1")
+    compiled, taken = (sorted(made.root.glob("opt/wsrelay/**/*.so")) for made in (image, built))
+    assert [file.relative_to(image.root) for file in compiled] == [file.relative_to(built.root) for file in taken]
+    assert any(file.name.startswith("_native.") for file in taken) == can_compile()
 
 
 def test_no_pip(image: Image) -> None:
