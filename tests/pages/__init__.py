@@ -1,0 +1,1 @@
+"""Tests that read the pages: each command on them is run, and each answer on them is compared."""
